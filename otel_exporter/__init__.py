@@ -1,0 +1,1 @@
+"""Sends an agent's spans to Spanloop, beside whatever exporter is already there."""

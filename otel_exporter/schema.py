@@ -1,0 +1,56 @@
+"""Names of the span attributes and events through which the loop closes. Imports nothing.
+
+Names that OpenTelemetry's GenAI conventions define are used as they are
+(https://github.com/open-telemetry/semantic-conventions-genai); `spanloop.*` names are ours, for what the conventions do
+not have yet: token ids, log-probabilities and the version of the policy that sampled them.
+"""
+
+SCHEMA_VERSION = 1
+
+# --- what an agent may set, all optional
+EPISODE_ID = "spanloop.episode.id"
+"""Joins the spans of one attempt at one task, across traces. Default: the conversation or session id, else the trace."""
+
+TASK_ID = "spanloop.task.id"
+"""Groups attempts at the same task. Default: a hash of the agent's first observation."""
+
+AGENT_NAME = "gen_ai.agent.name"
+"""Name of the agent (role) a call belongs to. Default: the nearest agent span above."""
+
+# --- rewards
+EVALUATION_EVENT = "gen_ai.evaluation.result"
+"""A reward: as an event on the judged span, or as a log record with the judged span's ids."""
+
+EVALUATION_NAME = "gen_ai.evaluation.name"
+EVALUATION_SCORE = "gen_ai.evaluation.score.value"
+EVALUATION_LABEL = "gen_ai.evaluation.score.label"
+EVALUATION_EXPLANATION = "gen_ai.evaluation.explanation"
+
+OUTCOME = "outcome"
+"""Name of the reward that says how the episode ended, unless configuration names another."""
+
+# --- what the gateway writes on its own span
+GATEWAY_SCOPE = "spanloop.gateway"
+"""Instrumentation scope of the gateway's spans."""
+
+PROMPT_TOKEN_IDS = "spanloop.prompt.token_ids"  # noqa: S105 - a name, not a secret
+"""int[]: the ids of the whole prompt, as the engine saw them."""
+
+CHOICE_TOKEN_IDS = "spanloop.choice.{index}.token_ids"  # noqa: S105
+"""int[]: the sampled ids of one choice, end-of-sequence token included."""
+
+CHOICE_LOGPROBS = "spanloop.choice.{index}.logprobs"
+"""double[]: natural log-probability of each sampled id under the behavior policy; same length as its token ids."""
+
+LOGPROBS_MODE = "spanloop.logprobs.mode"
+"""`processed`: after temperature and truncation, the distribution that was sampled from. `raw`: before both."""
+
+POLICY_VERSION = "spanloop.policy.version"
+"""Id of the checkpoint (and adapter) that sampled the answer."""
+
+TOKENIZER_DIGEST = "spanloop.tokenizer.digest"
+CHAT_TEMPLATE_DIGEST = "spanloop.chat_template.digest"
+"""First 16 hex digits of the sha256 of tokenizer.json and of the chat template."""
+
+REQUEST_MIN_P = "spanloop.request.min_p"
+"""Sampling parameter without a name in the conventions; the others are `gen_ai.request.*`."""

@@ -1,0 +1,1 @@
+"""OTLP in, DuckDB out: acknowledged means durable."""

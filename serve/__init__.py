@@ -1,0 +1,1 @@
+"""Checkpoint in, OpenAI-compatible endpoint out."""

@@ -1,0 +1,30 @@
+"""What a module loads at run time, which the static import contracts cannot see."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Return the top-level modules a fresh interpreter has loaded after running a statement."""
+    script = f"{statement}\nimport sys\nprint('\\n'.join(sorted(m.split('.')[0] for m in sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["otel_exporter", "otel_exporter.exporter", "otel_exporter.schema"])
+def test_exporter_brings_nothing_of_ours_into_the_agent(module: str) -> None:
+    """The agent's process gets OpenTelemetry and one small package, no more."""
+    assert not loaded_by(f"import {module}") & {"foundation", "receiver", "etl", "train", "serve", "spanloop", "pydantic"}
+
+
+@pytest.mark.parametrize("stage", ["receiver", "etl", "train", "serve"])
+def test_contracts_import_nothing_heavy(stage: str) -> None:
+    """Reading a contract costs no engine."""
+    assert not loaded_by(f"import {stage}.schema") & {"duckdb", "polars", "torch", "transformers", "pyarrow", "aiohttp"}
+
+
+def test_the_command_line_loads_no_stage_until_one_runs() -> None:
+    """`spanloop --version` answers at once."""
+    assert not loaded_by("import spanloop.cli") & {"receiver", "etl", "train", "serve", "torch", "duckdb", "polars"}

@@ -1,0 +1,114 @@
+"""What training publishes: a Hugging Face model directory with `manifest.json`, written last. Imports without torch.
+
+    OUT/<checkpoint id>/config.json, model.safetensors, tokenizer.json, chat_template.jinja, …   vLLM opens it as it is
+    OUT/<checkpoint id>/metrics.jsonl                                                            one line an update
+    OUT/<checkpoint id>/manifest.json                                                            present = whole
+
+A directory without a manifest is not a checkpoint.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import SpanloopError
+from foundation.settings import Settings
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+class Probe(Settings):
+    """A fixed prompt with the trainer's own log-probabilities, to check an engine after a change of weights."""
+
+    prompt_token_ids: list[int]
+    """Ids of the prompt."""
+
+    response_token_ids: list[int]
+    """Ids of a continuation the parent policy had sampled."""
+
+    logprobs: list[float]
+    """Natural log-probability of each continuation id under this checkpoint, temperature 1, float32."""
+
+
+class Manifest(Settings):
+    """What a checkpoint is, where it came from and what was measured on it."""
+
+    schema_version: int = SCHEMA_VERSION
+    """Version of this file's layout."""
+
+    checkpoint_id: str
+    """Name of the directory: `<UTC time>-<first 8 digits of weights_digest>`."""
+
+    parent: str | None
+    """Checkpoint id or path of the model training started from."""
+
+    weights_digest: str
+    """sha256 over the safetensors files, in name order."""
+
+    tokenizer_digest: str
+    """First 16 hex digits of the sha256 of tokenizer.json."""
+
+    chat_template_digest: str | None
+    """The same of the chat template; null when the model has none."""
+
+    created_time: str
+    """UTC, ISO 8601."""
+
+    code_version: str
+    """Version of spanloop."""
+
+    window: dict[str, Any]
+    """Dataset files that were read, with their digests, and the range of received_seq they cover."""
+
+    settings: dict[str, Any]
+    """Every resolved setting of the run."""
+
+    metrics: dict[str, float | None]
+    """Last value of each training metric."""
+
+    probes: list[Probe]
+    """Prompts to ask an engine after it loaded these weights."""
+
+    gate: dict[str, Any] | None = None
+    """Report of the evaluation, once there is one; bound to `weights_digest`."""
+
+
+def read_manifest(checkpoint: Path) -> Manifest:
+    """Read the manifest of a checkpoint directory, or say why it is none."""
+    path = checkpoint / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise SpanloopError(
+            f"{checkpoint} is not a checkpoint: it has no {MANIFEST}",
+            hint="The manifest is written last; a directory without one was never finished.",
+        ) from None
+    except ValueError as error:
+        raise SpanloopError(f"{path} is damaged: {error}") from error
+
+
+def weights_digest(checkpoint: Path) -> str:
+    """Return the sha256 over the safetensors files of a directory, in name order, each preceded by its name."""
+    digest = hashlib.sha256()
+    for path in sorted(checkpoint.glob("*.safetensors")):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def tokenizer_digests(model: Path) -> tuple[str | None, str | None]:
+    """Return the short digests of a model directory's tokenizer and chat template; null for one it does not have."""
+    tokenizer, template = model / "tokenizer.json", model / "chat_template.jinja"
+    config = model / "tokenizer_config.json"
+    template_bytes = template.read_bytes() if template.exists() else None
+    if template_bytes is None and config.exists():
+        inline = json.loads(config.read_bytes()).get("chat_template")
+        template_bytes = inline.encode() if isinstance(inline, str) else None
+    return (
+        hashlib.sha256(tokenizer.read_bytes()).hexdigest()[:16] if tokenizer.exists() else None,
+        hashlib.sha256(template_bytes).hexdigest()[:16] if template_bytes is not None else None,
+    )
