@@ -4,7 +4,12 @@ A setting is declared once. Its docstring is the `--help` text, the reference pa
 resolves flag, then environment, then `spanloop.toml`, then default; a stage only ever sees the finished model.
 """
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict
+
+DEFAULT_DATA = Path("spanloop-data")
+"""Where everything is kept unless `--data` says otherwise: below the working directory."""
 
 
 class Settings(BaseModel):

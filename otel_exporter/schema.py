@@ -9,10 +9,13 @@ SCHEMA_VERSION = 1
 
 # --- what an agent may set, all optional
 EPISODE_ID = "spanloop.episode.id"
-"""Joins the spans of one attempt at one task, across traces. Default: the conversation or session id, else the trace."""
+"""Joins the spans of one attempt at one task, across traces. Default: conversation or session id, else the trace."""
 
 TASK_ID = "spanloop.task.id"
 """Groups attempts at the same task. Default: a hash of the agent's first observation."""
+
+SPLIT = "spanloop.split"
+"""`heldout` keeps the episode out of training, for good. Default: by hash of the task, as the ETL is configured."""
 
 AGENT_NAME = "gen_ai.agent.name"
 """Name of the agent (role) a call belongs to. Default: the nearest agent span above."""

@@ -1,7 +1,6 @@
 """The console script: mounts every stage's commands and imports a stage only when one of its commands runs."""
 
 import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -64,8 +63,3 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(ExitStatus.DONE)
-
-
-def executable() -> str:
-    """Return the path of this console script, for starting stages as processes of the same environment."""
-    return str(Path(sys.executable).with_name("spanloop"))

@@ -1,0 +1,147 @@
+"""Stages as processes: a batch command that answers with its report, a server that runs while a block does."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from foundation.errors import ExitStatus, SpanloopError
+
+
+class StageFailed(SpanloopError):
+    """A stage ended with a status other than 0; it is passed on, so that a scheduler sees what the stage meant."""
+
+    def __init__(self, command: Sequence[str], status: int, narration: Iterable[str]) -> None:
+        super().__init__("\n".join([f"`{' '.join(command)}` ended with status {status}:", *narration]))
+        self.exit_status = ExitStatus(status) if status in set(ExitStatus) else ExitStatus.FAILED
+
+
+def spanloop_command(*arguments: str) -> list[str]:
+    """Return the command line of this environment's own `spanloop`."""
+    return [sys.executable, "-m", "spanloop", *arguments]
+
+
+def run_stage(*arguments: str, cwd: Path | None = None) -> dict[str, Any]:
+    """Run a batch command with `--json` and return the report it printed.
+
+    Its narration passes through to our stderr as it comes. Raises `StageFailed` with the stage's own exit status.
+    """
+    command = spanloop_command(*arguments, "--json")
+    narration: deque[str] = deque(maxlen=6)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        relay = threading.Thread(target=_relay, args=(process.stderr, narration), daemon=True)
+        relay.start()
+        output = process.stdout.read()
+        relay.join()
+    if process.returncode != ExitStatus.DONE:
+        raise StageFailed(["spanloop", *arguments], process.returncode, narration)
+    report: dict[str, Any] = json.loads(output)
+    return report
+
+
+def _relay(source: TextIO, narration: "deque[str]") -> None:
+    for line in source:
+        sys.stderr.write(line)
+        if line.strip():
+            narration.append(line.rstrip())
+
+
+@dataclass
+class Server:
+    """A server running as our child."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    """File its output goes to."""
+
+    def is_running(self) -> bool:
+        """Tell whether the process is still there."""
+        return self.process.poll() is None
+
+    def tail(self, lines: int = 8) -> str:
+        """Return the last lines it wrote."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+@contextmanager
+def running_server(
+    name: str,
+    command: Sequence[str],
+    *,
+    ready_url: str,
+    log: Path,
+    timeout_s: float,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """Start a server, wait until `ready_url` answers 200, run the block, and stop the server with SIGTERM."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+        )
+    server = Server(name, process, log)
+    try:
+        _wait_until_ready(server, ready_url, timeout_s)
+        yield server
+    finally:
+        _stop(process)
+
+
+def _wait_until_ready(server: Server, url: str, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if not server.is_running():
+            raise SpanloopError(
+                f"{server.name} ended with status {server.process.returncode} before it was ready:\n{server.tail()}",
+                hint=f"Its whole output is in {server.log}",
+            )
+        if answers(url):
+            return
+        time.sleep(0.1)
+    raise SpanloopError(
+        f"{server.name} was not ready after {timeout_s:.0f} s ({url})",
+        hint=f"Its output is in {server.log}",
+    )
+
+
+def answers(url: str, *, timeout_s: float = 2.0) -> bool:
+    """Tell whether an http URL answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as response:  # noqa: S310 - our own servers' http URLs
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    """Return a loopback port nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
