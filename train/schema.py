@@ -89,6 +89,16 @@ def read_manifest(checkpoint: Path) -> Manifest:
         raise SpanloopError(f"{path} is damaged: {error}") from error
 
 
+def model_version(model: Path) -> str:
+    """Return the policy version of a model directory, as the gateway records it on every span.
+
+    A checkpoint of ours is called by its id, any other model by its directory's name and the digest of its weights.
+    """
+    if (model / MANIFEST).exists():
+        return read_manifest(model).checkpoint_id
+    return f"{model.resolve().name}-{weights_digest(model)[:8]}"
+
+
 def weights_digest(checkpoint: Path) -> str:
     """Return the sha256 over the safetensors files of a directory, in name order, each preceded by its name."""
     digest = hashlib.sha256()
