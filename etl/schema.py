@@ -1,8 +1,12 @@
 """What the ETL publishes: Parquet files under DATA/dataset, one directory a table.
 
-    DATA/dataset/<table>/part-<window>.parquet     written whole, renamed into place
-    DATA/dataset/watermark.json                    end of the last published window, in order of receipt
-    DATA/dataset/runs/<run_id>.json                report of each run; its counts reconcile
+    DATA/dataset/<table>/part-<window>-<digest>.parquet   never changed once written; digest of its content
+    DATA/dataset/watermark.json                           which files are published, and how far the spans are processed
+    DATA/dataset/runs/<run_id>.json                       report of each run; its counts reconcile
+
+Publishing is the rename of watermark.json: read the files `table_files` returns and an episode is there once and whole,
+whatever died when. Spans that arrive late make a later revision of their whole episode: it replaces the rows of the
+earlier one, whichever file they were in.
 
 Messages are JSON text in one canonical shape, whatever instrumentation wrote them:
 
@@ -14,8 +18,10 @@ Messages are JSON text in one canonical shape, whatever instrumentation wrote th
 A missing reward, token id or log-probability is null, never 0 and never an empty list.
 """
 
+import json
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 SCHEMA_VERSION = 1
 
@@ -197,3 +203,31 @@ class Split(StrEnum):
 def dataset_directory(data: Path, table: str) -> Path:
     """Return the directory of one published table."""
     return data / "dataset" / table
+
+
+def watermark_path(data: Path) -> Path:
+    """Return the path of the file that says what is published."""
+    return data / "dataset" / "watermark.json"
+
+
+def read_watermark(data: Path) -> dict[str, Any] | None:
+    """Return what is published, or None when no run has finished yet.
+
+    Keys: `schema_version`; `received_seq`, the last request whose spans are processed; `windows`, in order of
+    processing, each with `window` (`<first>-<last>` received_seq), its `since_seq` and `until_seq` and its `files` by
+    table; `pending`, the [project, trace_id] of traces that were not complete yet.
+    """
+    try:
+        watermark: dict[str, Any] = json.loads(watermark_path(data).read_bytes())
+    except FileNotFoundError:
+        return None
+    return watermark
+
+
+def table_files(data: Path, table: str) -> list[Path]:
+    """Return the published files of one table, oldest window first; empty when there are none yet."""
+    watermark = read_watermark(data)
+    if watermark is None:
+        return []
+    directory = dataset_directory(data, table)
+    return [directory / name for window in watermark["windows"] for name in window["files"].get(table, ())]
