@@ -49,5 +49,8 @@ lock: setup  ## write the lock anew from pyproject.toml
 		--no-emit-package torch --no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec \
 		--no-emit-package triton --no-emit-package spanloop-otel-exporter --output-file $(LOCK)
 
+docs: setup  ## write the reference pages anew from the code
+	$(BIN)/python docs/generate.py
+
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -33,31 +33,51 @@ def spanloop_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "spanloop", *arguments]
 
 
-def run_stage(*arguments: str, cwd: Path | None = None) -> dict[str, Any]:
-    """Run a batch command with `--json` and return the report it printed.
+def run_stage(*arguments: str, cwd: Path | None = None, narration: TextIO | None = None) -> dict[str, Any]:
+    """Run a batch command of ours with `--json` and return the report it printed.
 
-    Its narration passes through to our stderr as it comes. Raises `StageFailed` with the stage's own exit status.
+    Raises `StageFailed` with the stage's own exit status.
     """
-    command = spanloop_command(*arguments, "--json")
-    narration: deque[str] = deque(maxlen=6)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd) as process:
+    return run_program(spanloop_command(*arguments, "--json"), cwd=cwd, narration=narration)
+
+
+def run_program(
+    command: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    narration: TextIO | None = None,
+) -> dict[str, Any]:
+    """Run a program that prints one JSON object on stdout, and return the object.
+
+    What it writes to stderr passes through to `narration` (default: our stderr) as it comes.
+    """
+    last_lines: deque[str] = deque(maxlen=6)
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        relay = threading.Thread(target=_relay, args=(process.stderr, narration), daemon=True)
+        relay = threading.Thread(target=_relay, args=(process.stderr, narration or sys.stderr, last_lines), daemon=True)
         relay.start()
         output = process.stdout.read()
         relay.join()
     if process.returncode != ExitStatus.DONE:
-        raise StageFailed(["spanloop", *arguments], process.returncode, narration)
-    report: dict[str, Any] = json.loads(output)
-    return report
+        raise StageFailed(command, process.returncode, last_lines)
+    answer: dict[str, Any] = json.loads(output)
+    return answer
 
 
-def _relay(source: TextIO, narration: "deque[str]") -> None:
+def _relay(source: TextIO, target: TextIO, last_lines: "deque[str]") -> None:
     for line in source:
-        sys.stderr.write(line)
+        target.write(line)
         if line.strip():
-            narration.append(line.rstrip())
+            last_lines.append(line.rstrip())
 
 
 @dataclass

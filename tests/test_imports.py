@@ -16,7 +16,15 @@ def loaded_by(statement: str) -> set[str]:
 @pytest.mark.parametrize("module", ["otel_exporter", "otel_exporter.exporter", "otel_exporter.schema"])
 def test_exporter_brings_nothing_of_ours_into_the_agent(module: str) -> None:
     """The agent's process gets OpenTelemetry and one small package, no more."""
-    assert not loaded_by(f"import {module}") & {"foundation", "receiver", "etl", "train", "serve", "spanloop", "pydantic"}
+    assert not loaded_by(f"import {module}") & {
+        "foundation",
+        "receiver",
+        "etl",
+        "train",
+        "serve",
+        "spanloop",
+        "pydantic",
+    }
 
 
 @pytest.mark.parametrize("stage", ["receiver", "etl", "train", "serve"])

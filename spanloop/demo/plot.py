@@ -1,0 +1,59 @@
+"""Reward per night as a picture (PNG) and as a page of its own (HTML with the same picture inline, no script)."""
+
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from foundation.files import write_atomically
+
+mpl.use("Agg")
+
+
+def draw(nights: Sequence[dict[str, Any]], *, before: float, after: float) -> Figure:
+    """Draw mean reward of the training episodes per night, and held-out success before and after."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    numbers = [night["night"] for night in nights]
+    axes.plot(numbers, [night["train_reward"] for night in nights], marker="o", label="training episodes")
+    axes.plot([0.5, len(nights) + 0.5], [before, after], marker="s", linestyle="--", label="held-out problems")
+    axes.annotate(f"{before:.2f}", (0.5, before), textcoords="offset points", xytext=(6, -14))
+    axes.annotate(f"{after:.2f}", (len(nights) + 0.5, after), textcoords="offset points", xytext=(-24, 8))
+    axes.set(xlabel="night", ylabel="mean reward", ylim=(0, 1), xticks=numbers)
+    axes.set_title("Reward per night")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def save(figure: Figure, directory: Path, *, rows: Sequence[dict[str, Any]]) -> tuple[Path, Path]:
+    """Write `reward.png` and `reward.html` (picture and table) and return their paths."""
+    png, page = directory / "reward.png", directory / "reward.html"
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    write_atomically(png, picture.getvalue())
+    drawing = io.StringIO()
+    figure.savefig(drawing, format="svg")
+    svg = drawing.getvalue()
+    write_atomically(page, _page(svg[svg.index("<svg") :], rows).encode())
+    return png, page
+
+
+def _page(svg: str, rows: Sequence[dict[str, Any]]) -> str:
+    head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0])
+    cells = ("".join(f"<td>{_cell(value)}</td>" for value in row.values()) for row in rows)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Reward per night</title>"
+        "<style>body{font:16px system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}svg{width:100%;height:auto}"
+        "table{border-collapse:collapse}td,th{padding:.3rem;text-align:right;border-bottom:1px solid #ccc}</style>"
+        f"<h1>Reward per night</h1>{svg}<table><tr>{head}</tr>{body}</table></html>\n"
+    )
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else html.escape(str(value))

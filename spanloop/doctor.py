@@ -1,0 +1,240 @@
+"""What stands between the agents and a trained model, each with the setting that mends it."""
+
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from pydantic import Field
+from rich.console import Console
+
+from foundation.errors import SpanloopError
+from foundation.report import RunReport
+from foundation.settings import DEFAULT_DATA, Settings
+from receiver.schema import Reader, connect
+
+Verdict = Literal["ok", "warn", "fail"]
+
+MIN_FREE_BYTES = 1 << 30
+SLOW_FSYNC_MS = 50.0
+
+USUAL_HOLDERS = {4317: "an OpenTelemetry Collector", 4318: "an OpenTelemetry Collector", 8000: "a vLLM server"}
+"""Who conventionally listens on the ports we use by default."""
+
+
+class DoctorConfig(Settings):
+    """Settings of the check."""
+
+    data: Path = Field(default=DEFAULT_DATA)
+    """Directory the receiver writes to."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    check: str
+    verdict: Verdict
+    message: str
+    remedy: str | None = None
+
+
+def doctor(
+    *,
+    config: Annotated[DoctorConfig, Parameter(name="*")] = DoctorConfig(),
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Look for what stands between the agents and a trained model, and say how to mend it.
+
+    Ends with status 1 when something must be mended before spans can be taken.
+
+    Example: spanloop doctor --data /var/lib/spanloop
+
+    Parameters
+    ----------
+    as_json
+        Print the findings as a report on stdout.
+    """
+    report = RunReport("doctor", config.model_dump(mode="json"))
+    findings = [*check_machine(config.data), *check_traffic(config.data)]
+    report.update(findings=[asdict(finding) for finding in findings])
+    if as_json:
+        report.print()
+    else:
+        _print(findings)
+    failed = [finding.check for finding in findings if finding.verdict == "fail"]
+    if failed:
+        raise SpanloopError(f"{len(failed)} checks failed: {', '.join(failed)}")
+
+
+def _print(findings: list[Finding]) -> None:
+    console = Console()
+    color = {"ok": "green", "warn": "yellow", "fail": "red"}
+    for finding in findings:
+        console.print(
+            f"[{color[finding.verdict]}]{finding.verdict:<4}[/] {finding.message}", highlight=False, soft_wrap=True
+        )
+        if finding.remedy:
+            console.print(f"     {finding.remedy}", highlight=False, soft_wrap=True)
+
+
+def check_machine(data: Path) -> Iterator[Finding]:
+    """Look at the ports, the disk below DATA, the engine."""
+    for port in USUAL_HOLDERS:
+        yield check_port(port, data)
+    place = _existing_parent(data)
+    free = shutil.disk_usage(place).free
+    yield Finding(
+        "free space",
+        "ok" if free >= MIN_FREE_BYTES else "fail",
+        f"{free / 2**30:.1f} GiB free for {data}",
+        None if free >= MIN_FREE_BYTES else "Free some, or name another directory with --data.",
+    )
+    yield _check_fsync(place)
+    yield (
+        Finding("engine", "ok", "vLLM is installed")
+        if find_spec("vllm")
+        else Finding("engine", "warn", "vLLM is not installed; serving uses the embedded engine", "make setup-vllm")
+    )
+
+
+def check_port(port: int, data: Path) -> Finding:
+    """Tell whether one of our default ports is free, ours, or somebody else's."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        taken = probe.connect_ex(("127.0.0.1", port)) == 0
+    if not taken:
+        return Finding(f"port {port}", "ok", f"port {port} is free")
+    if (data / "receiver.json").exists() or (data / "serve" / "server.json").exists():
+        return Finding(f"port {port}", "ok", f"port {port} is in use, and {data} has a server running")
+    return Finding(
+        f"port {port}",
+        "warn",
+        f"port {port} is in use, by convention {USUAL_HOLDERS[port]}",
+        "Let the Collector send us a copy (docs/exporter.md), or choose another port: --grpc, --http, --listen.",
+    )
+
+
+def _check_fsync(place: Path) -> Finding:
+    with tempfile.TemporaryFile(dir=place) as file:
+        durations = []
+        for _ in range(5):
+            file.write(b"\0" * 8192)
+            file.flush()
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            durations.append((time.perf_counter() - began) * 1e3)
+    median_ms = sorted(durations)[2]
+    slow = median_ms > SLOW_FSYNC_MS
+    return Finding(
+        "fdatasync",
+        "warn" if slow else "ok",
+        f"fdatasync takes {median_ms:.1f} ms (median of 5, 8 KiB)",
+        "Every acknowledgement waits for one: use a faster disk for --data." if slow else None,
+    )
+
+
+def _existing_parent(path: Path) -> Path:
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def check_traffic(data: Path) -> Iterator[Finding]:
+    """Look at what arrived: whether the LLM calls carry messages, token ids and rewards."""
+    if not (data / "spans").exists():
+        yield Finding(
+            "traces", "warn", f"no spans in {data} yet", "spanloop receiver run, then point an OTLP exporter at it."
+        )
+        return
+    reader = connect(data)
+    try:
+        for check in (_check_traces, _check_content, _check_token_ids, _check_rewards):
+            yield from check(reader)
+    finally:
+        reader.close()
+
+
+def _rows(reader: Reader, sql: str) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = reader.query(sql).to_pylist()
+    return rows
+
+
+def _check_traces(reader: Reader) -> Iterator[Finding]:
+    row = _rows(
+        reader,
+        "select count(distinct trace_id) as traces, count(distinct service_name) as services from spans",
+    )[0]
+    yield Finding("traces", "ok", f"{row['traces']} traces from {row['services']} services")
+
+
+LLM_CALLS = """
+    select
+        coalesce(service_name, '(no service.name)') as service,
+        count(*) as calls,
+        count(*) filter (where {carried}) as carrying
+    from spans
+    where json_extract_string(attributes, '$."openinference.span.kind"') = 'LLM'
+        or json_extract_string(attributes, '$."gen_ai.operation.name"')
+            in ('chat', 'text_completion', 'generate_content')
+        or json_exists(attributes, '$."llm.request.type"')
+    group by all
+    having carrying < calls
+    order by calls desc
+    limit 20
+"""
+"""LLM calls of each service that lack something. Attribute names as of docs/dialects.md."""
+
+
+def _check_content(reader: Reader) -> Iterator[Finding]:
+    carried = (
+        "attributes like '%\"gen_ai.input.messages\"%' or attributes like '%\"llm.input_messages.%'"
+        " or attributes like '%\"gen_ai.prompt.%'"
+    )
+    for row in _rows(reader, LLM_CALLS.format(carried=carried)):
+        yield Finding(
+            "content",
+            "warn",
+            f"service {row['service']}: {_missing(row)} LLM calls carry no messages on their span",
+            "Set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only and"
+            " OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental on it (content in log events counts too).",
+        )
+
+
+def _check_token_ids(reader: Reader) -> Iterator[Finding]:
+    for row in _rows(reader, LLM_CALLS.format(carried="attributes like '%token_ids\"%'")):
+        yield Finding(
+            "token ids",
+            "warn",
+            f"service {row['service']}: {_missing(row)} LLM calls carry no token ids on their own span",
+            "Point its OPENAI_BASE_URL at the gateway (spanloop serve run), which records them.",
+        )
+
+
+def _missing(row: dict[str, object]) -> str:
+    return f"{int(str(row['calls'])) - int(str(row['carrying']))} of {row['calls']}"
+
+
+def _check_rewards(reader: Reader) -> Iterator[Finding]:
+    row = _rows(
+        reader,
+        "select (select count(*) from log_records where event_name = 'gen_ai.evaluation.result')"
+        " + (select count(*) from spans where events like '%gen_ai.evaluation.result%') as rewards",
+    )[0]
+    if row["rewards"]:
+        yield Finding("rewards", "ok", f"{row['rewards']} rewards")
+    else:
+        yield Finding(
+            "rewards",
+            "warn",
+            "no rewards: nothing says which episodes went well",
+            "Call otel_exporter.reward(value) where the outcome is known, or POST /v1/rewards.",
+        )
