@@ -1,0 +1,66 @@
+"""Checkpoint directories: written beside their final place, manifest last, renamed when whole."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from foundation.files import sync_directory, write_atomically, write_json
+from train.schema import MANIFEST, Manifest, weights_digest
+
+NOT_INHERITED = ("*.safetensors", "*.bin", "*.index.json", "config.json", MANIFEST, "metrics.jsonl", ".*")
+"""What a checkpoint does not take over from its parent. Tokenizer and template are copied byte for byte: their digests
+are how the next run knows that recorded ids are still this model's."""
+
+
+def write_checkpoint(
+    policy: PreTrainedModel,
+    parent: Path,
+    out: Path,
+    *,
+    metrics: bytes,
+    now: datetime,
+    describe: Callable[[str, str], Manifest],
+) -> Path:
+    """Save a policy as OUT/<checkpoint id> and return that path.
+
+    `describe` makes the manifest from checkpoint id and weights digest. Until the rename nothing is to be seen under
+    the final name, and everything in the directory is on disk before it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=out))
+    try:
+        policy.save_pretrained(partial)
+        for path in parent.iterdir():
+            inherited = path.is_file() and not any(path.match(pattern) for pattern in NOT_INHERITED)
+            if inherited:
+                shutil.copyfile(path, partial / path.name)
+        write_atomically(partial / "metrics.jsonl", metrics)
+        digest = weights_digest(partial)
+        checkpoint_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{digest[:8]}"
+        sync_files(partial)
+        write_json(partial / MANIFEST, describe(checkpoint_id, digest).model_dump(mode="json"))
+        partial.chmod(0o755)  # mkdtemp keeps its directories private; a checkpoint is for the serving user too
+        checkpoint = partial.rename(out / checkpoint_id)
+        sync_directory(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return checkpoint
+
+
+def sync_files(directory: Path) -> None:
+    """Make the content of every file of a directory durable."""
+    for path in directory.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def update_gate(checkpoint: Path, manifest: Manifest, gate: dict[str, Any]) -> None:
+    """Write a verdict into the manifest of a checkpoint, whole or not at all."""
+    write_json(checkpoint / MANIFEST, manifest.model_copy(update={"gate": gate}).model_dump(mode="json"))

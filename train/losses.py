@@ -1,0 +1,131 @@
+"""Policy-gradient losses: pure functions from flat token tensors to one loss a token. No model, no normalisation.
+
+Every loss sees the sampled tokens of a batch as flat tensors of equal length. Weights are applied afterwards, by
+`weigh`, with denominators that were fixed for the whole update before its first micro-batch: so neither micro-batching
+nor packing nor the number of processes can change a gradient.
+
+The ratio r = pi / mu is always to the policy that sampled the token, as recorded, at the temperature it was sampled at.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+MAX_LOG_RATIO = 20.0
+"""Log-ratios are clamped here, as verl does: exp(20) is already no estimate of anything."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The sampled tokens of a batch."""
+
+    policy_logprobs: Float[Tensor, " token"]
+    """Log-probability under the policy in training; carries the gradient."""
+
+    behavior_logprobs: Float[Tensor, " token"]
+    """Log-probability under the policy that sampled it, as recorded."""
+
+    advantages: Float[Tensor, " token"]
+    """Advantage of the call each token belongs to."""
+
+    def log_ratio(self) -> Float[Tensor, " token"]:
+        """Return log(pi / mu)."""
+        return (self.policy_logprobs - self.behavior_logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """What the losses can be told."""
+
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    dual_clip: float = 3.0
+
+
+@dataclass(frozen=True)
+class TokenLoss:
+    """The loss of each token, and whether a clip took its gradient away."""
+
+    loss: Float[Tensor, " token"]
+    is_clipped: Bool[Tensor, " token"]
+
+
+Loss = Callable[[Sampled, LossSettings], TokenLoss]
+
+LOSSES: dict[str, Loss] = {}
+"""Every loss by its name in the settings."""
+
+
+def register(name: str) -> Callable[[Loss], Loss]:
+    """Enter a loss into `LOSSES`."""
+
+    def enter(loss: Loss) -> Loss:
+        LOSSES[name] = loss
+        return loss
+
+    return enter
+
+
+@register("reinforce")
+def reinforce(sampled: Sampled, _settings: LossSettings) -> TokenLoss:
+    """Return -A log pi: the plain policy gradient, right only while the policy is still the one that sampled."""
+    return TokenLoss(
+        -sampled.advantages * sampled.policy_logprobs, torch.zeros_like(sampled.advantages, dtype=torch.bool)
+    )
+
+
+@register("grpo")
+def grpo(sampled: Sampled, settings: LossSettings) -> TokenLoss:
+    """Return -min(r A, clip(r, 1 - low, 1 + high) A): PPO's clipped surrogate (arXiv:1707.06347 eq. 7), as in GRPO."""
+    ratio = sampled.log_ratio().exp()
+    advantages = sampled.advantages
+    free = ratio * advantages
+    clipped = ratio.clamp(1 - settings.clip_low, 1 + settings.clip_high) * advantages
+    return TokenLoss(-torch.minimum(free, clipped), clipped < free)
+
+
+@register("ppo")
+def ppo(sampled: Sampled, settings: LossSettings) -> TokenLoss:
+    """Return the clipped surrogate with a second bound for bad actions, -dual_clip * A (arXiv:1912.09729 eq. 5).
+
+    Without it a bad action whose ratio has grown large has an unbounded gradient.
+    """
+    single = grpo(sampled, settings)
+    advantages = sampled.advantages
+    bound = -settings.dual_clip * advantages
+    is_bounded = (advantages < 0) & (single.loss > bound)
+    return TokenLoss(torch.where(is_bounded, bound, single.loss), single.is_clipped | is_bounded)
+
+
+@register("cispo")
+def cispo(sampled: Sampled, settings: LossSettings) -> TokenLoss:
+    """Return -sg(clip(r, 1 - low, 1 + high)) A log pi: every token keeps its gradient, only its weight is bounded.
+
+    CISPO, arXiv:2506.13585 eq. 4. `clip_low` = 1 leaves the lower side free, as the paper does.
+    """
+    ratio = sampled.log_ratio().exp().detach()
+    weight = ratio.clamp(1 - settings.clip_low, 1 + settings.clip_high)
+    return TokenLoss(-weight * sampled.advantages * sampled.policy_logprobs, weight != ratio)
+
+
+def behavior_penalty(sampled: Sampled) -> Float[Tensor, " token"]:
+    """Return half the squared log-ratio: the k2 estimate of the KL divergence to the behavior policy.
+
+    Its gradient is that of the divergence itself (http://joschu.net/blog/kl-approx.html, and see the discussion of k3
+    as a loss in arXiv:2506.09477).
+    """
+    return 0.5 * sampled.log_ratio() ** 2
+
+
+def kl_estimate(sampled: Sampled) -> Float[Tensor, " token"]:
+    """Return r - 1 - log r: the k3 estimate of KL(mu || pi), never negative, from tokens that mu sampled."""
+    log_ratio = sampled.log_ratio()
+    return log_ratio.exp() - 1 - log_ratio
+
+
+def weigh(tokens: Float[Tensor, " token"], *, denominator: float) -> Float[Tensor, ""]:
+    """Sum over tokens, divided by a constant the whole update shares."""
+    return tokens.sum() / denominator

@@ -1,0 +1,242 @@
+"""What a run will learn from: sequences, one advantage a call, and the counts that justify both. No tensors."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from etl.schema import Split
+from foundation.errors import GateRefused, SettingsError, SpanloopError
+from train.credit import NO_SPREAD, call_advantages
+from train.data import Logged, SetAside, count_evidence, read_calls, read_transitions
+from train.lineage import Sequence, build_sequences
+from train.schema import MANIFEST, model_version, read_manifest
+from train.settings import TrainConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything an update needs but the model."""
+
+    logged: Logged
+    sequences: list[Sequence]
+    advantages: NDArray[np.float64]
+    """Of each call; 0 where its episode has no outcome."""
+
+    facts: dict[str, Any]
+    """Counts for the report."""
+
+    @property
+    def temperature(self) -> NDArray[np.float64]:
+        """Sampling temperature of each call."""
+        return np.array([call.temperature for call in self.logged.calls])
+
+    def episode_sequences(self) -> list[list[int]]:
+        """Return for each episode that trains at least one token the indices of its sequences."""
+        found: dict[int, list[int]] = {}
+        for index, sequence in enumerate(self.sequences):
+            found.setdefault(self.episode_of(sequence), []).append(index)
+        return list(found.values())
+
+    def episode_of(self, sequence: Sequence) -> int:
+        """Return the index of the episode a sequence belongs to."""
+        return self.logged.calls[int(sequence.calls[0])].episode
+
+    def outcome_of(self, sequence: Sequence) -> float:
+        """Return the outcome of the episode a sequence belongs to."""
+        return self.logged.episodes[self.episode_of(sequence)].outcome
+
+
+def read_limits(model: Path) -> tuple[int, int]:
+    """Return vocabulary size and number of positions of a model directory, without opening its weights."""
+    path = model / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{model} is not a model directory: it has no config.json",
+            hint="--model takes a directory as transformers' save_pretrained writes it, or a checkpoint of ours.",
+        ) from None
+    except ValueError as error:
+        raise SpanloopError(f"{path} is damaged: {error}") from error
+    text = config.get("text_config", config)
+    try:
+        return int(text["vocab_size"]), int(text["max_position_embeddings"])
+    except KeyError as error:
+        raise SettingsError(f"{path} does not say {error}: this is no language model we can train") from None
+
+
+def trainable_policies(model: Path, max_version_lag: int) -> list[str]:
+    """Return the versions of a model and its ancestors, nearest first, as far back as the lag allows.
+
+    An ancestor is known by its name in the manifest of its child; its own ancestors only while its directory is there.
+    """
+    versions = [model_version(model)]
+    directory = model
+    while len(versions) <= max_version_lag and (directory / MANIFEST).exists():
+        parent = read_manifest(directory).parent
+        if parent is None:
+            break
+        versions.append(parent)
+        directory = directory.resolve().parent / parent
+    return versions
+
+
+def choose_policies(rows: pl.DataFrame, model: Path, max_version_lag: int) -> frozenset[str] | None:
+    """Return the policy versions whose calls are trained, or None for all of them.
+
+    A model that is no checkpoint of ours may have been served under any name: when no row names it, all rows pass, and
+    the comparison of log-probabilities at the start of the run decides whether they are its own.
+    """
+    versions = frozenset(trainable_policies(model, max_version_lag))
+    if not (model / MANIFEST).exists() and not versions & set(rows["policy_version"].drop_nulls().unique()):
+        return None
+    return versions
+
+
+def make_plan(config: TrainConfig, *, vocabulary_size: int, max_length: int) -> Plan:
+    """Read the training split and give every trainable call its advantage; refuse when there is too little of it."""
+    rows = read_transitions(config.data, Split.TRAIN, since=config.since)
+    logged = read_calls(
+        rows,
+        vocabulary_size=vocabulary_size,
+        max_length=max_length,
+        agents=config.agents,
+        policies=choose_policies(rows, config.model, config.max_version_lag),
+    )
+    advantages = credit_calls(logged, config)
+    sequences = build_sequences(logged.calls)
+    plan = Plan(
+        logged, sequences, advantages, _count(logged, sequences, advantages) | {"evidence": count_evidence(rows)}
+    )
+    _refuse_too_little(plan, rows, config)
+    return plan
+
+
+def credit_calls(logged: Logged, config: TrainConfig) -> NDArray[np.float64]:
+    """Return one advantage a call; 0 for the calls of episodes nobody rewarded.
+
+    Calls that are not trained take part all the same: what they earned belongs to the calls before them.
+    """
+    outcomes = np.array([episode.outcome for episode in logged.episodes])
+    rewarded = np.isfinite(outcomes)
+    renumbered = np.cumsum(rewarded) - 1
+    tasks = {name: number for number, name in enumerate(dict.fromkeys(episode.task for episode in logged.episodes))}
+    task = np.array([tasks[episode.task] for episode in logged.episodes], dtype=np.int64)[rewarded]
+    advantages = np.zeros(len(logged.calls))
+    counted = np.array([rewarded[call.episode] for call in logged.calls], dtype=bool)
+    if not counted.any():
+        return advantages
+    calls = [call for call, counts in zip(logged.calls, counted, strict=True) if counts]
+    slots: dict[tuple[str, int], int] = {}
+    advantages[counted] = call_advantages(
+        outcomes[rewarded],
+        np.unique(task, return_inverse=True)[1],
+        np.array([call.intermediate for call in calls]),
+        episode=renumbered[np.array([call.episode for call in calls])],
+        slot=np.array([slots.setdefault((call.agent, call.turn), len(slots)) for call in calls]),
+        start_ns=np.array([call.start_ns for call in calls]),
+        end_ns=np.array([call.end_ns for call in calls]),
+        leave_one_out=config.baseline == "leave_one_out",
+        shrinkage=config.shrinkage,
+        divide_by_std=config.scale == "group_std",
+        intermediate_weight=config.air,
+    )
+    return advantages
+
+
+def _count(logged: Logged, sequences: list[Sequence], advantages: NDArray[np.float64]) -> dict[str, Any]:
+    outcomes = np.array([episode.outcome for episode in logged.episodes])
+    trained = np.array([call.set_aside is None for call in logged.calls], dtype=bool)
+    by_task: dict[str, list[float]] = {}
+    for episode in logged.episodes:
+        if np.isfinite(episode.outcome):
+            by_task.setdefault(episode.task, []).append(episode.outcome)
+    informative = {
+        call.episode
+        for call, is_trained, advantage in zip(logged.calls, trained, advantages, strict=True)
+        if is_trained and abs(advantage) > NO_SPREAD
+    }
+    episodes = {call.episode for call, is_trained in zip(logged.calls, trained, strict=True) if is_trained}
+    rewarded = outcomes[sorted(episodes)] if episodes else np.zeros(0)
+    call_tokens = sum(
+        len(call.prompt_ids) + len(call.response_ids)
+        for call, is_trained in zip(logged.calls, trained, strict=True)
+        if is_trained
+    )
+    return {
+        "num_episodes": len(logged.episodes),
+        "num_rewarded": int(np.isfinite(outcomes).sum()),
+        "num_tasks": len({episode.task for episode in logged.episodes}),
+        "num_repeated_tasks": sum(len(group) > 1 for group in by_task.values()),
+        "num_varied_tasks": sum(max(group) - min(group) > NO_SPREAD for group in by_task.values()),
+        "num_calls": len(logged.calls),
+        "num_trained_episodes": len(episodes),
+        "num_informative_episodes": len(informative),
+        "num_trained_calls": int(trained.sum()),
+        "set_aside": {
+            reason.value: count
+            for reason in SetAside
+            if (count := sum(call.set_aside is reason for call in logged.calls))
+        },
+        "num_sequences": len(sequences),
+        "sequence_starts": dict(Counter(sequence.start.value for sequence in sequences)),
+        "num_trained_tokens": sum(sequence.num_trained for sequence in sequences),
+        "num_sequence_tokens": sum(len(sequence.ids) for sequence in sequences),
+        "num_call_tokens": call_tokens,
+        "mean_outcome": float(rewarded.mean()) if len(rewarded) else None,
+    }
+
+
+def _refuse_too_little(plan: Plan, rows: pl.DataFrame, config: TrainConfig) -> None:
+    facts = plan.facts
+    enough = (
+        facts["num_trained_episodes"] >= config.min_episodes
+        and facts["num_informative_episodes"] >= config.min_informative
+    )
+    if enough:
+        return
+    needed = f"of at least {config.min_episodes} (min_episodes)"
+    wanted = f"of at least {config.min_informative} (min_informative), with an outcome unlike their task's others"
+    tasks = f"{facts['num_repeated_tasks']} attempted more than once, {facts['num_varied_tasks']} with varied outcomes"
+    lines = [
+        f"too little to learn from in {config.data}:",
+        f"  trainable episodes    {facts['num_trained_episodes']} {needed}",
+        f"  informative episodes  {facts['num_informative_episodes']} {wanted}",
+        f"  episodes read         {facts['num_episodes']}, {facts['num_rewarded']} with an outcome",
+        f"  tasks                 {facts['num_tasks']}, {tasks}",
+        f"  rows by evidence      {_listed(facts['evidence'])}; only A is trained",
+        f"  calls set aside       {_listed(facts['set_aside'])}",
+    ]
+    if facts["set_aside"].get(SetAside.OTHER_POLICY):
+        versions = Counter(rows["policy_version"].drop_nulls().to_list())
+        lines.append(f"  policy versions       {_listed(dict(versions.most_common(5)))}")
+    raise GateRefused("\n".join(lines), hint=_way_out(facts))
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+
+
+def _way_out(facts: dict[str, Any]) -> str:
+    set_aside = facts["set_aside"]
+    if not facts["num_episodes"]:
+        return "Publish transitions first: spanloop etl run --data DIR"
+    if facts["num_rewarded"] < facts["num_episodes"] / 2:
+        return "Most episodes have no outcome: give one with otel_exporter.reward(value) or POST /v1/rewards."
+    if set_aside.get(SetAside.OTHER_POLICY, 0) > facts["num_trained_calls"]:
+        return (
+            "Most calls were sampled by other policies: train the model that was serving, or raise --max-version-lag."
+        )
+    if set_aside.get(SetAside.NOT_EXACT, 0) > facts["num_trained_calls"]:
+        return (
+            "Most calls lack token ids and log-probabilities: let the agents ask through the gateway (spanloop serve)."
+        )
+    if not facts["num_repeated_tasks"]:
+        return "No task was attempted twice: set spanloop.task.id, or compare across tasks with --shrinkage 4."
+    return "Wait for more traffic, or lower the limits named above."

@@ -1,0 +1,147 @@
+"""The settings of a training run and of an evaluation."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from foundation.settings import DEFAULT_DATA, Settings
+
+LossName = Literal["grpo", "ppo", "cispo", "reinforce"]
+Baseline = Literal["leave_one_out", "group_mean"]
+Scale = Literal["none", "group_std"]
+
+
+class TrainConfig(Settings):
+    """Settings of one training run."""
+
+    data: Path = DEFAULT_DATA
+    """Directory that holds everything; training reads its published transitions and nothing else."""
+
+    model: Path
+    """Model directory to start from: a checkpoint of ours, or any Hugging Face causal language model."""
+
+    out: Path | None = None
+    """Where the checkpoint directory appears. Default: DATA/checkpoints."""
+
+    agents: tuple[str, ...] = ()
+    """Names of the agents to train, with * and ? as wildcards, separated by commas. Default: all. The calls of the
+    others are not trained, and their rewards still count."""
+
+    since: datetime | None = None
+    """Only episodes that began at or after this instant (UTC unless it says otherwise). Default: no limit."""
+
+    max_version_lag: int = Field(default=0, ge=0)
+    """How many checkpoints back the policy that sampled a call may lie: 0 is the model being trained itself, 1 its
+    parent too. Older calls are further off-policy and need the ratio's correction more."""
+
+    loss: LossName = "ppo"
+    """Loss on the sampled tokens."""
+
+    baseline: Baseline = "leave_one_out"
+    """What an episode's outcome is compared with: the mean of the other episodes of its task, or of all of them."""
+
+    scale: Scale = "none"
+    """Divide outcome advantages by the standard deviation of the task's outcomes (`group_std`), as GRPO does. It
+    favours tasks that nearly always fail or succeed; intermediate rewards are never divided."""
+
+    shrinkage: float = Field(default=0.0, ge=0)
+    """Weight, in episodes, of the mean over other tasks in a task's baseline. With 0 an episode whose task was
+    attempted once teaches nothing; logs without repeated tasks want about 4."""
+
+    air: float = Field(default=1.0, ge=0)
+    """Weight of the automatic intermediate rewards beside the outcome; 0 ignores them."""
+
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Learning rate of AdamW. Default: by the model's width, 3e-4 x (128 / hidden size)^1.5, which gives 1e-5 for a
+    0.6 B and 2e-6 for an 8 B model."""
+
+    epochs: int = Field(default=4, ge=1)
+    """Passes over the episodes. Logged data costs nothing to read again; the KL budget ends the run in time."""
+
+    episodes_per_update: int = Field(default=128, ge=1)
+    """Episodes in one optimiser step."""
+
+    clip_low: float = Field(default=0.2, ge=0, le=1)
+    """How far below 1 the ratio to the behavior policy may push (`grpo`, `ppo`, `cispo`)."""
+
+    clip_high: float = Field(default=0.28, ge=0)
+    """How far above 1; a little higher than `clip_low` keeps rare good actions learnable (DAPO's clip-higher)."""
+
+    dual_clip: float = Field(default=3.0, gt=1)
+    """Bound on the ratio of bad actions in `ppo`, where the plain clip has none."""
+
+    behavior_kl: float = Field(default=0.0, ge=0)
+    """Weight of the squared log-ratio to the behavior policy, half of it, added to the loss of every trained token."""
+
+    kl_budget: float = Field(default=0.35, gt=0)
+    """Stop before the update at which the policy has moved this far from the one that acted: nats a call. Twice this is
+    about the log of the factor by which off-policy evaluation loses effective samples."""
+
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradient norm above which gradients are scaled down."""
+
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Weight decay of AdamW."""
+
+    max_mismatch: float = Field(default=0.05, gt=0)
+    """Refuse when the model's own log-probabilities of what it sampled differ from the recorded ones by more than this,
+    mean of absolute differences in nats a token: wrong weights, tokenizer or sampling parameters are behind it."""
+
+    min_episodes: int = Field(default=32, ge=1)
+    """Refuse to train on fewer episodes that have an outcome and exactly recorded calls."""
+
+    min_informative: int = Field(default=16, ge=1)
+    """Refuse when fewer episodes differ from their baseline: the others teach nothing."""
+
+    tokens_per_batch: int = Field(default=8192, ge=1)
+    """Padded tokens in one forward pass; changes memory and speed, never the result."""
+
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Precision of the computation; weights and optimiser stay in float32. Default: bfloat16 on a GPU, else float32."""
+
+    seed: int = 0
+    """Seed of the order of episodes."""
+
+    @field_validator("agents", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        names = [value] if isinstance(value, str) else value
+        if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
+            return tuple(part.strip() for name in names for part in name.split(",") if part.strip())
+        return value
+
+
+class EvaluateConfig(Settings):
+    """Settings of one evaluation."""
+
+    data: Path = DEFAULT_DATA
+    """Directory that holds everything; the held-out transitions in it are what the checkpoint is judged on."""
+
+    checkpoint: Path
+    """Checkpoint directory to judge; its manifest gets the verdict."""
+
+    accept_inconclusive: bool = False
+    """Let a checkpoint pass that the held-out transitions neither speak for nor against."""
+
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Confidence of the interval around the estimated gain."""
+
+    max_kl: float = Field(default=0.7, gt=0)
+    """Refuse a policy further than this from the one that acted: nats a held-out call."""
+
+    min_ess: float = Field(default=0.3, ge=0, le=1)
+    """Refuse when the effective share of held-out calls, after weighting, is smaller: nothing can be said then."""
+
+    min_episodes: int = Field(default=16, ge=2)
+    """Held-out episodes below which the verdict is `inconclusive` whatever they say."""
+
+    resamples: int = Field(default=2000, ge=100)
+    """Bootstrap resamples, of whole tasks."""
+
+    tokens_per_batch: int = Field(default=8192, ge=1)
+    """Padded tokens in one forward pass."""
+
+    seed: int = 0
+    """Seed of the bootstrap."""
