@@ -1,0 +1,311 @@
+"""Continuous batching over a Transformers model: rows join and leave between steps, each with its own sampling.
+
+The batch is one left-padded key-value cache. A row that joins is prefilled on its own and its cache is stacked under
+the others; a row that ends is taken out. So 32 short requests cost one forward pass a token, not 32, and none waits for
+the longest. Transformers' own continuous batching reports log-probabilities too, but knows one setting of temperature
+and truncation for a whole batch (5.19), while here every request brings its own.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from serve.sampling import Sampling
+
+PREFILL_TOKENS = 8192
+"""Padded prompt tokens of one prefill pass; bounds its memory."""
+
+
+@dataclass
+class Row:
+    """One sequence being sampled."""
+
+    prompt: list[int]
+    sampling: Sampling
+    eos_ids: frozenset[int]
+    deliver: Callable[["Token"], None]
+    """Called for every sampled token, in order."""
+
+    fail: Callable[[Exception], None]
+    """Called once, instead of further tokens, when the batch could not go on with this row."""
+
+    num_sampled: int = 0
+    is_cancelled: bool = False
+    """Set by anybody; the row leaves before the next step."""
+
+    generator: torch.Generator | None = None
+
+
+@dataclass(frozen=True)
+class Token:
+    """One sampled token."""
+
+    id: int
+    logprob: float
+    """Natural log-probability under the distribution that was sampled from."""
+
+    top: tuple[tuple[int, float], ...]
+    """The likeliest ids and their log-probabilities, as many as were asked for."""
+
+    finish_reason: str | None
+    """`stop` at an end-of-sequence token, `length` at the last allowed one, else null."""
+
+
+def processed_logits(logits: Tensor, sampling: Sequence[Sampling]) -> Tensor:
+    """Return the logits of the distribution each row samples from: after temperature and truncation; (B, V) both.
+
+    Temperature first, then top-k, then top-p over what is left, then min-p: the order of vLLM. A greedy row keeps its
+    logits as they are.
+    """
+    temperature = torch.tensor([row.temperature or 1.0 for row in sampling], dtype=logits.dtype)
+    logits = logits / temperature[:, None]
+    for index, row in enumerate(sampling):
+        if row.truncates and row.temperature > 0:
+            logits[index] = _truncate(logits[index], row)
+    return logits
+
+
+def _truncate(logits: Tensor, sampling: Sampling) -> Tensor:
+    descending, order = logits.sort(descending=True, stable=True)  # (V)
+    if 0 < sampling.top_k < len(descending):
+        descending[sampling.top_k :] = -torch.inf
+    probabilities = descending.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    # The first token always stays: nothing comes before it.
+    descending = descending.masked_fill(before >= sampling.top_p, -torch.inf)
+    probabilities = descending.softmax(-1)
+    descending = descending.masked_fill(probabilities < sampling.min_p * probabilities[0], -torch.inf)
+    return torch.empty_like(logits).scatter_(0, order, descending)
+
+
+def sample(logits: Tensor, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+    """Sample one id a row; return the ids (B) and the log-probabilities of the whole vocabulary (B, V).
+
+    Draws by exponential races (argmax of p/e), which need one number an entry and no sorting; a row with a seed draws
+    from its own generator, so that what else is in the batch does not change its answer.
+    """
+    logprobs = processed_logits(logits.float(), [row.sampling for row in rows]).log_softmax(-1)
+    race = torch.empty_like(logprobs).exponential_()
+    for index, row in enumerate(rows):
+        if row.generator is not None:
+            race[index].exponential_(generator=row.generator)
+    ids = (logprobs.exp() / race).argmax(-1)
+    is_greedy = torch.tensor([row.sampling.temperature == 0 for row in rows])
+    return torch.where(is_greedy, logprobs.argmax(-1), ids), logprobs
+
+
+@dataclass
+class Batch:
+    """The rows in flight and their cache."""
+
+    model: Any
+    rows: list[Row] = field(default_factory=list)
+    cache: Any = None
+    mask: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))  # (B, T), 0 = padding
+    last_ids: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))  # (B)
+
+    @torch.inference_mode()
+    def admit(self, rows: Sequence[Row]) -> list[tuple[Row, Token]]:
+        """Prefill the prompts of new rows, stack them under the running rows and sample their first tokens."""
+        longest = max(len(row.prompt) for row in rows)
+        ids = torch.zeros(len(rows), longest, dtype=torch.long)
+        mask = torch.zeros(len(rows), longest, dtype=torch.long)
+        for index, row in enumerate(rows):
+            ids[index, longest - len(row.prompt) :] = torch.tensor(row.prompt)
+            mask[index, longest - len(row.prompt) :] = 1
+            if row.sampling.seed is not None:
+                row.generator = torch.Generator().manual_seed(row.sampling.seed % 2**63)
+        # Without a config every layer keeps every position, sliding ones too: their mask still slides, and rows can be
+        # stacked whatever the architecture.
+        cache = DynamicCache()
+        logits = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            past_key_values=cache,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        self._stack(cache, mask)
+        self.rows.extend(rows)
+        self.last_ids = torch.cat([self.last_ids, torch.zeros(len(rows), dtype=torch.long)])
+        return self._sample(logits, range(len(self.rows) - len(rows), len(self.rows)))
+
+    @torch.inference_mode()
+    def step(self) -> list[tuple[Row, Token]]:
+        """Sample the next token of every row."""
+        positions = self.mask.sum(1, keepdim=True)  # (B, 1)
+        self.mask = torch.cat([self.mask, torch.ones(len(self.rows), 1, dtype=torch.long)], dim=1)
+        logits = self.model(
+            input_ids=self.last_ids[:, None],
+            attention_mask=self.mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        return self._sample(logits, range(len(self.rows)))
+
+    def _sample(self, logits: Tensor, indices: range) -> list[tuple[Row, Token]]:
+        rows = [self.rows[index] for index in indices]
+        ids, logprobs = sample(logits, rows)
+        chosen = logprobs.gather(1, ids[:, None])[:, 0].tolist()
+        self.last_ids[indices.start : indices.stop] = ids
+        num_top = max(row.sampling.num_top_logprobs for row in rows)
+        top = logprobs.topk(min(num_top, logprobs.shape[1])) if num_top else None
+        sampled, finished = [], set()
+        for place, (row, token_id, logprob) in enumerate(zip(rows, ids.tolist(), chosen, strict=True)):
+            row.num_sampled += 1
+            reason = None
+            if token_id in row.eos_ids and not row.sampling.ignore_eos:
+                reason = "stop"
+            elif row.num_sampled >= row.sampling.max_tokens:
+                reason = "length"
+            alternatives: tuple[tuple[int, float], ...] = ()
+            if top is not None and row.sampling.num_top_logprobs:
+                pairs = zip(top.indices[place].tolist(), top.values[place].tolist(), strict=True)
+                alternatives = tuple(pairs)[: row.sampling.num_top_logprobs]
+            sampled.append((row, Token(token_id, logprob, alternatives, reason)))
+            if reason is not None:
+                finished.add(indices.start + place)
+        self.drop(finished)
+        return sampled
+
+    def drop(self, leaving: set[int]) -> None:
+        """Take rows out, and the padding that only they needed."""
+        if not leaving:
+            return
+        keep = [index for index in range(len(self.rows)) if index not in leaving]
+        self.rows = [self.rows[index] for index in keep]
+        if not keep:
+            self.clear()
+            return
+        index = torch.tensor(keep)
+        mask = self.mask[index]
+        padding = int(mask.argmax(1).min())  # columns no row that stays has a token in
+        self.mask, self.last_ids = mask[:, padding:], self.last_ids[index]
+        for layer in self.cache.layers:
+            layer.keys = layer.keys[index, :, padding:]
+            layer.values = layer.values[index, :, padding:]
+
+    def clear(self) -> None:
+        """Take every row out."""
+        self.rows, self.cache = [], None
+        self.mask = torch.zeros(0, 0, dtype=torch.long)
+        self.last_ids = torch.zeros(0, dtype=torch.long)
+
+    def _stack(self, cache: Any, mask: Tensor) -> None:  # noqa: ANN401 - transformers ships no types
+        if self.cache is None:
+            self.cache, self.mask = cache, mask
+            return
+        length = max(mask.shape[1], self.mask.shape[1])
+        self.mask = torch.cat([_pad_left(self.mask, length, dim=1), _pad_left(mask, length, dim=1)])
+        for ours, theirs in zip(self.cache.layers, cache.layers, strict=True):
+            ours.keys = torch.cat([_pad_left(ours.keys, length, dim=2), _pad_left(theirs.keys, length, dim=2)])
+            ours.values = torch.cat([_pad_left(ours.values, length, dim=2), _pad_left(theirs.values, length, dim=2)])
+
+
+def _pad_left(tensor: Tensor, length: int, *, dim: int) -> Tensor:
+    missing = length - tensor.shape[dim]
+    if missing == 0:
+        return tensor
+    shape = list(tensor.shape)
+    shape[dim] = missing
+    return torch.cat([tensor.new_zeros(shape), tensor], dim=dim)
+
+
+SHORT_PASS_S = 0.02
+"""Below this a pass runs on the event loop itself: handing Python's lock back and forth would cost more than it."""
+
+
+class Generator:
+    """Runs one batch as long as there are rows; one task owns it, so nothing here needs a lock."""
+
+    def __init__(self, model: Any, *, max_rows: int = 64) -> None:  # noqa: ANN401
+        self._batch = Batch(model)
+        self._max_rows = max_rows
+        self._waiting: list[Row] = []
+        self._calls: list[tuple[Callable[[Batch], Any], asyncio.Future[Any]]] = []
+        self._has_work = asyncio.Event()
+        self._last_pass_s = 0.0
+
+    def submit(self, row: Row) -> None:
+        """Queue a row; its tokens come through `row.deliver`."""
+        self._waiting.append(row)
+        self._has_work.set()
+
+    async def when_idle(self, call: Callable[[Batch], Any]) -> Any:  # noqa: ANN401
+        """Call a function when no row is in flight and return its result; rows that come later wait for it."""
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._calls.append((call, done))
+        self._has_work.set()
+        return await done
+
+    async def run(self) -> None:
+        """Generate for ever."""
+        batch = self._batch
+        while True:
+            batch.drop({index for index, row in enumerate(batch.rows) if row.is_cancelled})
+            self._waiting = [row for row in self._waiting if not row.is_cancelled]
+            if batch.rows:
+                await self._pass(batch.rows, batch.step)
+            elif self._calls:
+                await self._answer_call()
+            elif not self._waiting:
+                self._has_work.clear()
+                await self._has_work.wait()
+            if self._waiting and not self._calls and len(batch.rows) < self._max_rows:
+                group = self._take_group(self._max_rows - len(batch.rows))
+                await self._pass([*batch.rows, *group], partial(batch.admit, group))
+            await asyncio.sleep(0)  # let requests in and answers out
+
+    async def _pass(self, rows: list[Row], advance: Callable[[], list[tuple[Row, Token]]]) -> None:
+        """Run one pass and hand its tokens out; when it fails (out of memory, say) its rows fail, not the engine."""
+        began = time.perf_counter()
+        try:
+            sampled = advance() if self._last_pass_s < SHORT_PASS_S else await asyncio.to_thread(advance)
+        except Exception as error:  # noqa: BLE001 - whatever it was, every row concerned hears of it
+            self._batch.clear()
+            for row in rows:
+                row.fail(error)
+            return
+        self._last_pass_s = time.perf_counter() - began
+        for row, token in sampled:
+            row.deliver(token)
+
+    async def _answer_call(self) -> None:
+        call, done = self._calls.pop(0)
+        try:
+            result = await asyncio.to_thread(call, self._batch)
+        except Exception as error:  # noqa: BLE001 - raised again where it was asked for
+            if not done.cancelled():
+                done.set_exception(error)
+        else:
+            if not done.cancelled():
+                done.set_result(result)
+
+    def _take_group(self, room: int) -> list[Row]:
+        """Take the rows to prefill together: as many as there is room for, within a bound on padded tokens."""
+        count, longest = 0, 0
+        for row in self._waiting[:room]:
+            longest = max(longest, len(row.prompt))
+            if count and longest * (count + 1) > PREFILL_TOKENS:
+                break
+            count += 1
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        return group
+
+
+@torch.inference_mode()
+def prompt_logprobs(model: Any, ids: list[int]) -> list[tuple[float, int]]:  # noqa: ANN401
+    """Return log-probability (temperature 1) and rank (from 1) of every id but the first, given those before it."""
+    logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, :-1].float()  # (T-1, V)
+    logprobs = logits.log_softmax(-1)
+    chosen = logprobs.gather(1, torch.tensor(ids[1:])[:, None])  # (T-1, 1)
+    ranks = (logprobs > chosen).sum(1) + 1
+    return list(zip(chosen[:, 0].tolist(), ranks.tolist(), strict=True))
