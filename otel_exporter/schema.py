@@ -57,3 +57,6 @@ CHAT_TEMPLATE_DIGEST = "spanloop.chat_template.digest"
 
 REQUEST_MIN_P = "spanloop.request.min_p"
 """Sampling parameter without a name in the conventions; the others are `gen_ai.request.*`."""
+
+REQUEST_REPETITION_PENALTY = "spanloop.request.repetition_penalty"
+"""The same, for a penalty only some engines have."""

@@ -1,4 +1,4 @@
-"""Makes the demo's policy: tokenizer, chat template and a decoder of a million weights, taught until it succeeds sometimes.
+"""Makes the demo's policy: tokenizer, chat template and a small decoder, taught until it succeeds sometimes.
 
 It learns from made-up episodes of the train split and stops when a third of its own attempts succeed at temperature 1:
 far enough to earn rewards, far from good. Everything on one core, in a few minutes:
