@@ -1,7 +1,8 @@
 """What the receiver publishes: the tables `spans` and `log_records` in DuckDB, one file a receive day.
 
     DATA/spans/YYYY-MM-DD.duckdb    UTC day of receipt
-    DATA/receiver.json              address and pid of the receiver that holds DATA, while one runs
+    DATA/receiver.json              address, pid and token of the receiver that holds DATA, while one runs; mode 0600
+    DATA/wal/*.seg                  requests acknowledged and not yet landed
 
 One process holds the files of a running receiver exclusively (DuckDB admits no other, not even a reader), so reading
 goes through `connect`, which asks the running receiver where there is one and opens the files where there is none.
@@ -109,6 +110,10 @@ class Reader(Protocol):
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> "pa.Table":
         """Run one SELECT and return its rows."""
+        ...
+
+    def stream(self, sql: str, parameters: list[Any] | None = None) -> "pa.RecordBatchReader":
+        """Run one SELECT and return its rows as they come, for results that need not fit into memory."""
         ...
 
     def close(self) -> None:

@@ -1,0 +1,263 @@
+"""HTTP: OTLP (protobuf and JSON), rewards, SQL, health and metrics on one port."""
+
+import asyncio
+import contextlib
+import hmac
+import zlib
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import duckdb
+import orjson
+import pyarrow as pa
+from aiohttp import web
+from google.protobuf.json_format import MessageToJson
+from google.rpc.code_pb2 import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE
+from google.rpc.status_pb2 import Status
+
+from foundation.errors import SpanloopError
+from foundation.narration import get_logger
+from receiver import otlp, query, rewards
+from receiver.intake import COMMIT_TIMEOUT_S, Intake
+from receiver.metrics import exposition
+from receiver.otlp import Signal
+from receiver.pipeline import RETRY_DELAY_S, Overloaded, Pipeline
+from receiver.settings import ReceiverConfig
+
+log = get_logger("receiver")
+
+PROTOBUF, JSON = "application/x-protobuf", "application/json"
+NUM_INTAKE_THREADS = 32
+NUM_QUERY_THREADS = 8
+
+
+class TooLarge(Exception):
+    """A request is larger than allowed, before or after inflation."""
+
+
+class HttpServer:
+    """The handlers of the HTTP port."""
+
+    def __init__(self, pipeline: Pipeline, intake: Intake, config: ReceiverConfig, *, token: str) -> None:
+        self._pipeline = pipeline
+        self._intake = intake
+        self._config = config
+        self._token = token
+        self._threads = ThreadPoolExecutor(NUM_INTAKE_THREADS, thread_name_prefix="receiver-http")
+        self._query_threads = ThreadPoolExecutor(NUM_QUERY_THREADS, thread_name_prefix="receiver-sql")
+        self.is_ready = False
+
+    def application(self) -> web.Application:
+        """Return the routes."""
+        app = web.Application(client_max_size=self._config.max_request_bytes + 1)
+        app.router.add_post("/v1/traces", self._export(Signal.TRACES))
+        app.router.add_post("/v1/logs", self._export(Signal.LOGS))
+        app.router.add_post("/v1/rewards", self._reward)
+        app.router.add_post("/v1/sql", self._sql)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        app.on_cleanup.append(self._close)
+        return app
+
+    async def _close(self, _: web.Application) -> None:
+        self._threads.shutdown(wait=False)
+        self._query_threads.shutdown(wait=False)
+
+    # --- OTLP
+
+    def _export(self, signal: Signal) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def export(request: web.Request) -> web.Response:
+            as_json = request.content_type == JSON
+            if not as_json and request.content_type != PROTOBUF:
+                return web.json_response({"error": f"content type {request.content_type} is not OTLP"}, status=415)
+            read = otlp.read_json if as_json else otlp.read_protobuf
+            try:
+                body = await self._body(request)
+                stored = await self._store(signal, body, read)
+            except TooLarge:
+                text = f"larger than {self._config.max_request_mb} MiB"
+                return _refusal(413, RESOURCE_EXHAUSTED, text, as_json=as_json)
+            except otlp.Undecodable as error:
+                return _refusal(400, INVALID_ARGUMENT, str(error), as_json=as_json)
+            except Overloaded as error:
+                return _refusal(503, UNAVAILABLE, str(error), as_json=as_json)
+            return web.Response(body=otlp.answer(stored, as_json=as_json), content_type=JSON if as_json else PROTOBUF)
+
+        return export
+
+    async def _body(self, request: web.Request) -> bytes:
+        limit = self._config.max_request_bytes
+        if request.content_length is not None and request.content_length > limit:
+            raise TooLarge
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise TooLarge from None
+        match request.headers.get("Content-Encoding", "identity").lower():
+            case "identity" | "":
+                return body
+            case "gzip" | "deflate":
+                return await asyncio.get_running_loop().run_in_executor(self._threads, inflate, body, limit)
+            case other:
+                raise otlp.Undecodable(f"content encoding {other} is not known; gzip is")
+
+    async def _store(
+        self, signal: Signal, body: bytes, read: Callable[[Signal, bytes], otlp.Request] = otlp.read_protobuf
+    ) -> otlp.Request:
+        def begin() -> Any:  # noqa: ANN401 - a request and its future
+            return self._intake.begin(signal, body, project="default", read=read)
+
+        request, future = await asyncio.get_running_loop().run_in_executor(self._threads, begin)
+        if future is not None:
+            try:
+                await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), COMMIT_TIMEOUT_S)
+            except TimeoutError:
+                raise Overloaded("the disk did not answer in time") from None
+            except OSError as error:
+                raise Overloaded(f"the disk refused: {error.strerror or type(error).__name__}") from error
+        assert isinstance(request, otlp.Request)
+        return request
+
+    async def _reward(self, request: web.Request) -> web.Response:
+        try:
+            reward = rewards.read(await self._body(request))
+            await self._store(Signal.LOGS, rewards.as_request(reward))
+        except TooLarge:
+            return web.json_response({"error": "too large"}, status=413)
+        except (SpanloopError, otlp.Undecodable) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        except Overloaded as error:
+            return web.json_response({"error": str(error)}, status=503, headers={"Retry-After": str(RETRY_DELAY_S)})
+        return web.json_response({"stored": True})
+
+    # --- SQL
+
+    async def _sql(self, request: web.Request) -> web.StreamResponse:
+        try:
+            asked = orjson.loads(await self._body(request))
+            sql, parameters = str(asked["sql"]), list(asked.get("parameters") or [])
+            form: Any = request.query.get("format", "arrow")
+            query.CONTENT_TYPES[form]
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, TooLarge, otlp.Undecodable):
+            text = 'expected JSON {"sql": "select …", "parameters": […]} and ?format=arrow|json|csv'
+            return web.json_response({"error": text}, status=400)
+        try:
+            if self._is_trusted(request):
+                return await self._stream(request, sql, parameters)
+            body = await asyncio.get_running_loop().run_in_executor(
+                self._query_threads, self._collect, sql, parameters, form
+            )
+        except SpanloopError as error:
+            return _query_error(error)
+        return web.Response(body=body, headers={"Content-Type": query.CONTENT_TYPES[form]})
+
+    def _collect(self, sql: str, parameters: list[Any], form: query.Format) -> bytes:
+        config = self._config
+        bounds = query.Bounds(config.sql_timeout_s, config.sql_max_rows, config.sql_max_result_bytes)
+        with self._pipeline.snapshot() as connection:
+            return query.encode(query.collect(connection, sql, parameters, bounds), form)
+
+    def _is_trusted(self, request: web.Request) -> bool:
+        """Tell whether the caller could read DATA/receiver.json, which holds the token of this run, mode 0600."""
+        given = request.headers.get("Authorization", "")
+        return hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode())
+
+    async def _stream(self, request: web.Request, sql: str, parameters: list[Any]) -> web.StreamResponse:
+        """Answer a local reader without bounds, a batch at a time; the ETL reads millions of rows this way."""
+        loop = asyncio.get_running_loop()
+        response = web.StreamResponse(headers={"Content-Type": query.CONTENT_TYPES["arrow"]})
+
+        def send(chunk: bytes) -> None:
+            asyncio.run_coroutine_threadsafe(response.write(chunk), loop).result()
+
+        def run() -> None:
+            with contextlib.ExitStack() as stack:
+                connection = stack.enter_context(self._pipeline.snapshot())
+                reader = query.stream(connection, sql, parameters)
+                asyncio.run_coroutine_threadsafe(response.prepare(request), loop).result()
+                sink = stack.enter_context(pa.PythonFile(_Sink(send), mode="w"))
+                writer = stack.enter_context(pa.ipc.new_stream(sink, reader.schema))
+                for batch in reader:
+                    writer.write_batch(batch)
+
+        try:
+            await loop.run_in_executor(self._query_threads, run)
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            if response.prepared:  # the reader sees a stream without its end and fails, as it must
+                log.warning("a query failed while its rows were sent", reason=type(error).__name__)
+                if request.transport is not None:
+                    request.transport.abort()
+                return response
+            return web.json_response({"error": str(error)}, status=400)
+        with contextlib.suppress(ConnectionResetError):  # Arrow's own end mark came before; few readers wait for ours
+            await response.write_eof()
+        return response
+
+    # --- health
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        if not self.is_ready:
+            return web.Response(text="starting or stopping\n", status=503)
+        return web.Response(text="ready\n")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(text=exposition(self._pipeline), content_type="text/plain", charset="utf-8")
+
+
+class _Sink:
+    """A write-only file that hands each piece on."""
+
+    closed = False
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+
+    def write(self, chunk: bytes) -> int:
+        self._send(bytes(chunk))
+        return len(chunk)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """Take no more; the response is ended by its handler."""
+        self.closed = True
+
+
+def inflate(body: bytes, limit: int) -> bytes:
+    """Inflate gzip (of any number of members) or zlib data, at most to the limit."""
+    parts: list[bytes] = []
+    size = 0
+    while body:
+        inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        try:
+            part = inflater.decompress(body, limit - size + 1)
+        except zlib.error as error:
+            raise otlp.Undecodable(f"the body cannot be inflated: {error}") from None
+        size += len(part)
+        if size > limit or inflater.unconsumed_tail:
+            raise TooLarge
+        if not inflater.eof:
+            raise otlp.Undecodable("the body cannot be inflated: it is cut short")
+        parts.append(part)
+        body = inflater.unused_data
+    return b"".join(parts)
+
+
+def _refusal(status: int, code: int, text: str, *, as_json: bool) -> web.Response:
+    """Answer as OTLP/HTTP says: a Status message in the encoding of the request."""
+    message = Status(code=code, message=text)
+    headers = {"Retry-After": str(RETRY_DELAY_S)} if status == 503 else {}
+    if as_json:
+        return web.Response(text=MessageToJson(message, indent=None), content_type=JSON, status=status, headers=headers)
+    return web.Response(body=message.SerializeToString(), content_type=PROTOBUF, status=status, headers=headers)
+
+
+def _query_error(error: SpanloopError) -> web.Response:
+    status = 422 if isinstance(error, query.QueryTooExpensive) else 400
+    return web.json_response({"error": error.message, "hint": error.hint}, status=status)

@@ -1,0 +1,68 @@
+"""The one way in for every transport: bytes to a stored request, or a refusal each transport can spell."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from receiver import otlp
+from receiver.otlp import Request, Signal
+from receiver.pipeline import Overloaded, Pipeline
+
+COMMIT_TIMEOUT_S = 30.0
+
+
+class Intake:
+    """Checks requests and hands them to the pipeline."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.counts = pipeline.counts
+
+    def take(
+        self,
+        signal: Signal,
+        body: bytes,
+        *,
+        project: str,
+        read: Callable[[Signal, bytes], Request] = otlp.read_protobuf,
+    ) -> Request:
+        """Store a request durably and return it, for its answer. Blocks until it is on disk.
+
+        Raises `otlp.Undecodable` for what is not a request and `Overloaded` for what cannot be kept now.
+        """
+        request, future = self.begin(signal, body, project=project, read=read)
+        if future is not None:
+            finish(future)
+        return request
+
+    def begin(
+        self,
+        signal: Signal,
+        body: bytes,
+        *,
+        project: str,
+        read: Callable[[Signal, bytes], Request] = otlp.read_protobuf,
+    ) -> tuple[Request, "Future[int] | None"]:
+        """Check a request and start storing it. There is no future when nothing of it can be stored."""
+        try:
+            request = read(signal, body)
+        except otlp.Undecodable:
+            self.counts["undecodable"] += 1
+            raise
+        kind = "spans" if signal is Signal.TRACES else "log_records"
+        self.counts[f"rejected_{kind}"] += request.num_rejected
+        self.counts["repaired_fields"] += request.num_repaired
+        if request.num_items == request.num_rejected:
+            return request, None
+        future = self._pipeline.submit(request, project)
+        self.counts[f"accepted_{kind}"] += request.num_items - request.num_rejected
+        return request, future
+
+
+def finish(future: "Future[int]") -> int:
+    """Wait until a request is on disk and return its number."""
+    try:
+        return future.result(COMMIT_TIMEOUT_S)
+    except TimeoutError:
+        raise Overloaded("the disk did not answer in time") from None
+    except OSError as error:
+        raise Overloaded(f"the disk refused: {error.strerror or type(error).__name__}") from error

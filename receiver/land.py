@@ -1,0 +1,400 @@
+"""Decoded requests into the day files, and everything taken so far as one consistent picture for queries.
+
+Rows are first *hot*: Arrow batches in memory, visible to queries at once. Landing moves them into the day file in large
+inserts, in one transaction with the sequence number reached. A query takes its list of hot batches and its snapshot of
+the files under the lock in which a landing commits and drops what it landed, so it sees each row exactly once.
+
+One span is stored once per (project, trace_id, span_id). The same id with the same content is ignored. The same id with
+other content keeps the row that ended later, and of two that ended together the one whose digest is larger: whatever
+the order of arrival, the outcome is the same. A sealed day no longer changes. Log records have no id: a request whose
+bytes were stored before is ignored as a whole.
+"""
+
+import contextlib
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from foundation.narration import get_logger
+from receiver.days import attach, database_name, day_files, day_of, day_path, is_sealed, landed_seq, open_database
+from receiver.decode import SCHEMAS
+from receiver.schema import SPANS, TABLES
+from receiver.views import create_views
+
+log = get_logger("receiver")
+
+CHECKPOINT_WAL_BYTES = 64 << 20
+"""Size of DuckDB's own log beyond which it is folded into the day file; replaying it is what a restart waits for."""
+
+NOT_CONTENT = frozenset({"project", "received_time", "received_seq", "start_time", "end_time"})
+CONTENT = ", '|', ".join(
+    f"coalesce(length({column.name}::varchar) || ':' || {column.name}::varchar, '-')"
+    for column in SPANS
+    if column.name not in NOT_CONTENT
+)
+DIGEST = f"sha256(concat({CONTENT}))"
+"""Digest of what a span says, whenever and however often it arrived. Lengths keep neighbouring columns apart."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One request, ready to be stored."""
+
+    seq: int
+    received_ns: int
+    table: str
+    batch: pa.RecordBatch
+    body_digest: str = ""
+    """Digest of a log request's bytes, which is its identity."""
+    project: str = "default"
+
+    @property
+    def day(self) -> date:
+        """The UTC day of receipt."""
+        return day_of(self.received_ns)
+
+
+@dataclass(frozen=True)
+class _Hot:
+    decoded: Decoded
+    keys: tuple[str, ...]
+
+
+def body_digest(body: bytes) -> str:
+    """Return the identity of a log request."""
+    return hashlib.blake2b(body, digest_size=16).hexdigest()
+
+
+class Store:
+    """The day files of one DATA directory and the rows on their way into them. Open it while holding DATA's lock.
+
+    `publish` is called by one thread, `land` by one thread, `snapshot` by any.
+    """
+
+    def __init__(self, data: Path, *, today: date, memory_limit: str = "2GB") -> None:
+        self.data = data
+        self.counts: Counter[str] = Counter()
+        self._connection = open_database(data, memory_limit=memory_limit)
+        self._days: dict[date, bool] = {}
+        for day, path in day_files(data).items():
+            sealed = is_sealed(day, today)
+            attach(self._connection, path, day, read_only=sealed and not path.with_suffix(".duckdb.wal").exists())
+            self._days[day] = sealed
+        self.landed_seq = landed_seq(self._connection, list(self._days))
+        self._reached_seq = self.landed_seq
+        self._lock = threading.Lock()
+        self._landing = threading.RLock()
+        self._hot: list[_Hot] = []
+        self._hot_keys: set[str] = set()
+
+    @property
+    def num_hot_rows(self) -> int:
+        """Rows waiting to land."""
+        return sum(item.decoded.batch.num_rows for item in self._hot)
+
+    @property
+    def num_hot_bytes(self) -> int:
+        """Memory held by rows waiting to land."""
+        return sum(item.decoded.batch.nbytes for item in self._hot)
+
+    @property
+    def has_unlanded(self) -> bool:
+        """Tell whether anything published has not reached its day file."""
+        return self._reached_seq > self.landed_seq
+
+    # --- publishing
+
+    def publish(self, requests: Sequence[Decoded]) -> None:
+        """Make requests, in the order of receipt, visible to queries; what is stored already is dropped and counted."""
+        if not requests:
+            return
+        items = [_Hot(request, _keys(request)) for request in requests]
+        # In this order: what is neither hot now nor in a file afterwards cannot have landed in between.
+        with self._lock:
+            known = self._hot_keys & {key for item in items for key in item.keys}
+        known |= self._known_in_files([request for request in requests if request.table == "spans"])
+        known |= self._known_log_requests([request for request in requests if request.table == "log_records"])
+        fresh: list[_Hot] = []
+        for index, item in enumerate(items):
+            if item.decoded.table == "log_records":
+                if known.isdisjoint(item.keys):
+                    fresh.append(item)
+                    known.update(item.keys)
+                else:
+                    self.counts["duplicate_log_records"] += item.decoded.batch.num_rows
+            elif len(set(item.keys)) == len(item.keys) and known.isdisjoint(item.keys):
+                fresh.append(item)
+                known.update(item.keys)
+            else:
+                # Rare: land all that came before, so that there is one place to compare with.
+                self._show(fresh, reached_seq=item.decoded.seq - 1)
+                self.land()
+                fresh = self._settle(items[index:])
+                break
+        self._show(fresh, reached_seq=requests[-1].seq)
+
+    def _show(self, fresh: list[_Hot], *, reached_seq: int) -> None:
+        with self._lock:
+            for item in fresh:
+                self._hot.append(item)
+                self._hot_keys.update(item.keys)
+                self.counts[f"stored_{item.decoded.table}"] += item.decoded.batch.num_rows
+            self._reached_seq = reached_seq
+
+    def _known_in_files(self, requests: list[Decoded]) -> set[str]:
+        """Return the keys of those spans that are in a day file."""
+        if not requests or not self._days:
+            return set()
+        ids = ["project", "trace_id", "span_id"]
+        arrived = pa.Table.from_batches([request.batch for request in requests]).select(ids)
+        with self._cursor() as cursor:
+            cursor.register("arrived", arrived)
+            files = " union all ".join(
+                f"select project, trace_id, span_id from {database_name(day)}.spans" for day in self._days
+            )
+            rows = cursor.execute(
+                f"""
+                select distinct project || ' ' || trace_id || ' ' || span_id
+                from ({files}) as stored
+                semi join arrived using (project, trace_id, span_id)
+                """
+            ).fetchall()
+        return {row[0] for row in rows}
+
+    def _known_log_requests(self, requests: list[Decoded]) -> set[str]:
+        if not requests or not self._days:
+            return set()
+        digests = [request.body_digest for request in requests]
+        files = " union all ".join(f"from {database_name(day)}.log_requests" for day in self._days)
+        with self._cursor() as cursor:
+            rows = cursor.execute(
+                f"select project || ' ' || digest from ({files}) where list_contains(?, digest)", [digests]
+            ).fetchall()
+        return {row[0] for row in rows}
+
+    def _settle(self, items: list[_Hot]) -> list[_Hot]:
+        """Compare requests with each other and with the day files; return what of them is new.
+
+        Rows that replace an older version of a span do so here, in the day file that holds it.
+        """
+        settled: list[_Hot] = []
+        logs = [item for item in items if item.decoded.table == "log_records"]
+        known = self._known_log_requests([item.decoded for item in logs])
+        for item in logs:
+            if known.isdisjoint(item.keys):
+                settled.append(item)
+                known.update(item.keys)
+            else:
+                self.counts["duplicate_log_records"] += item.decoded.batch.num_rows
+        spans = [item.decoded for item in items if item.decoded.table == "spans"]
+        for day in sorted({request.day for request in spans}):
+            settled += self._settle_spans([request for request in spans if request.day == day])
+        return sorted(settled, key=lambda item: item.decoded.day)
+
+    def _settle_spans(self, requests: list[Decoded]) -> list[_Hot]:
+        arrived = pa.Table.from_batches([request.batch for request in requests])
+        with self._landing, self._cursor() as cursor:
+            cursor.register("arrived", arrived)
+            cursor.execute(
+                f"""
+                create temp table winners as
+                select *, {DIGEST} as digest, false as is_stored
+                from arrived
+                qualify row_number() over (
+                    partition by project, trace_id, span_id order by end_ns desc, digest desc
+                ) = 1
+                """
+            )
+            versions, winners = cursor.execute(
+                f"""
+                select
+                    (select count(distinct (project, trace_id, span_id, {DIGEST})) from arrived),
+                    (select count(*) from winners)
+                """
+            ).fetchall()[0]
+            self.counts["conflicting_spans"] += versions - winners
+            self.counts["duplicate_spans"] += arrived.num_rows - versions
+            for day, sealed in self._days.items():
+                self._settle_day(cursor, database_name(day), sealed=sealed)
+            names = ", ".join(SCHEMAS["spans"].names)
+            new = cursor.sql(f"select {names} from winners where not is_stored").to_arrow_table()
+        last = requests[-1]
+        batches = new.cast(SCHEMAS["spans"]).combine_chunks().to_batches()
+        fresh = [Decoded(last.seq, last.received_ns, "spans", batch, project=last.project) for batch in batches]
+        return [_Hot(request, _keys(request)) for request in fresh]
+
+    def _settle_day(self, cursor: duckdb.DuckDBPyConnection, name: str, *, sealed: bool) -> None:
+        ids = "project, trace_id, span_id"
+        cursor.execute(
+            f"""
+            create temp table met as
+            select
+                {", ".join(f"w.{column}" for column in ids.split(", "))},
+                w.digest = s.digest as is_same,
+                (w.end_ns, w.digest) > (s.end_ns, s.digest) as is_newer
+            from winners as w
+            join (
+                select {ids}, end_ns, {DIGEST} as digest from {name}.spans semi join winners using ({ids})
+            ) as s using ({ids})
+            """
+        )
+        same, other, newer = cursor.execute(
+            """
+            select
+                count(*) filter (where is_same),
+                count(*) filter (where not is_same),
+                count(*) filter (where is_newer)
+            from met
+            """
+        ).fetchall()[0]
+        self.counts["duplicate_spans"] += same
+        self.counts["conflicting_spans"] += other
+        if newer and not sealed:
+            columns = ", ".join(SCHEMAS["spans"].names)
+            cursor.execute("begin")
+            cursor.execute(f"delete from {name}.spans where ({ids}) in (select ({ids}) from met where is_newer)")
+            cursor.execute(
+                f"""
+                insert into {name}.spans
+                select {columns} from winners semi join (from met where is_newer) using ({ids})
+                """
+            )
+            with self._lock:
+                cursor.execute("commit")
+        cursor.execute(f"update winners set is_stored = true where ({ids}) in (select ({ids}) from met)")
+        cursor.execute("drop table met")
+
+    # --- landing
+
+    def land(self) -> None:
+        """Move everything hot into the day files, in the order of receipt, and note how far that reached."""
+        with self._landing:
+            with self._lock:
+                waiting, reached_seq = list(self._hot), self._reached_seq
+            if reached_seq <= self.landed_seq:
+                return
+            while waiting:
+                day = waiting[0].decoded.day
+                count = next((i for i, item in enumerate(waiting) if item.decoded.day != day), len(waiting))
+                group, waiting = waiting[:count], waiting[count:]
+                self._land_day(day, group, max(item.decoded.seq for item in group) if waiting else reached_seq)
+            if self.landed_seq < reached_seq and self._days:  # nothing but duplicates came last
+                self._land_day(max(self._days), [], reached_seq)
+
+    def _land_day(self, day: date, group: list[_Hot], seq: int) -> None:
+        self._ensure_day(day)
+        name = database_name(day)
+        with self._cursor() as cursor:
+            cursor.execute("begin")
+            try:
+                for table in TABLES:
+                    batches = [item.decoded.batch for item in group if item.decoded.table == table]
+                    if batches:
+                        cursor.register("landing", pa.Table.from_batches(batches))
+                        cursor.execute(f"insert into {name}.{table} from landing")
+                        cursor.unregister("landing")
+                digests = [
+                    (item.decoded.project, item.decoded.body_digest)
+                    for item in group
+                    if item.decoded.table == "log_records"
+                ]
+                if digests:
+                    cursor.executemany(f"insert into {name}.log_requests values (?, ?)", digests)
+                cursor.execute(f"delete from {name}.landed")
+                cursor.execute(f"insert into {name}.landed values (?)", [seq])
+                with self._lock:
+                    cursor.execute("commit")
+                    self._forget(len(group))
+                    self.landed_seq = seq
+            except duckdb.Error:
+                with contextlib.suppress(duckdb.Error):
+                    cursor.execute("rollback")
+                self._reopen(day)
+                raise
+        wal = day_path(self.data, day).with_suffix(".duckdb.wal")
+        if wal.exists() and wal.stat().st_size > CHECKPOINT_WAL_BYTES:
+            self._checkpoint(day)
+
+    def _forget(self, count: int) -> None:
+        for item in self._hot[:count]:
+            self._hot_keys.difference_update(item.keys)
+        del self._hot[:count]
+
+    def _ensure_day(self, day: date) -> None:
+        if day in self._days:
+            return
+        path = day_path(self.data, day)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        attach(self._connection, path, day, read_only=False)
+        with self._lock:
+            self._days[day] = False
+        for earlier in self._days:
+            if earlier < day:
+                self._checkpoint(earlier)
+
+    def _checkpoint(self, day: date) -> None:
+        if self._days[day]:
+            return
+        try:
+            with self._cursor() as cursor:
+                cursor.execute(f"checkpoint {database_name(day)}")
+        except duckdb.Error as error:
+            log.info("checkpoint put off", day=day.isoformat(), reason=type(error).__name__)
+
+    def _reopen(self, day: date) -> None:
+        """Open a day file anew: after an error of the disk DuckDB declares the whole database unusable."""
+        with contextlib.suppress(duckdb.Error):
+            self._connection.execute(f"select 1 from {database_name(day)}.landed")
+            return
+        with self._lock, contextlib.suppress(duckdb.Error, Exception):
+            self._connection.execute(f"detach {database_name(day)}")
+            attach(self._connection, day_path(self.data, day), day, read_only=False)
+
+    # --- reading
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a connection inside a transaction that sees, through the views, every row published so far once."""
+        with self._cursor() as cursor:
+            with self._lock:
+                days = list(self._days)
+                hot = {
+                    table: [item.decoded.batch for item in self._hot if item.decoded.table == table] for table in TABLES
+                }
+                cursor.execute("begin")
+                for day, sealed in self._days.items():
+                    if not sealed:  # DuckDB takes its snapshot of a database at the first touch
+                        cursor.execute(f"select seq from {database_name(day)}.landed").fetchall()
+            create_views(cursor, self.data, days, hot)
+            yield cursor
+
+    @contextlib.contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        cursor = self._connection.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    def close(self) -> None:
+        """Close the files; DuckDB folds its own logs into them."""
+        for day, sealed in self._days.items():
+            if not sealed:
+                self._checkpoint(day)
+        self._connection.close()
+
+
+def _keys(request: Decoded) -> tuple[str, ...]:
+    """Return what identifies each span of a request, or a log request as a whole."""
+    if request.table == "log_records":
+        return (f"{request.project} {request.body_digest}",)
+    ids = (request.batch[column] for column in ("project", "trace_id", "span_id"))
+    return tuple(pc.binary_join_element_wise(*ids, " ").to_pylist())

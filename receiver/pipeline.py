@@ -1,0 +1,261 @@
+"""From a checked request to a row in a day file: log it durably, decode it, show it to queries, land it.
+
+submit ──▶ group commit (wal) ──▶ acknowledged
+                  └──▶ digest thread: decode, publish ──▶ visible to SQL
+                                          └──▶ landing thread ──▶ day file ──▶ segments of the log free again
+"""
+
+import contextlib
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import duckdb
+
+from foundation.errors import Busy
+from foundation.files import exclusive, write_atomically
+from foundation.narration import get_logger
+from receiver import otlp
+from receiver.commit import GroupCommit
+from receiver.days import day_of
+from receiver.decode import TABLE_OF, decode
+from receiver.disk import Disk, OsDisk
+from receiver.land import Decoded, Store, body_digest
+from receiver.wal import Entry, Record, WriteAheadLog
+
+log = get_logger("receiver")
+
+DIGEST_BYTES = 8 << 20
+"""Requests decoded before they are shown together; bounds how long a queryable span may wait for its neighbours."""
+
+LAND_ROWS = 32_768
+"""Rows that are landed at once, without waiting for the next tick: four row groups."""
+
+HOLD_S = 2.0
+"""How long a request is held back for a place in the backlog before it is refused."""
+
+RETRY_DELAY_S = 1
+"""Advice to a refused client. SDK exporters have 10 s in all and give up at once on a longer one."""
+
+
+class Overloaded(Exception):
+    """The request cannot be kept now: the backlog is full or the disk refuses. The client should come again."""
+
+
+class Pipeline:
+    """Everything between the sockets and the files of one DATA directory, which it holds exclusively."""
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        land_every_s: float = 1.5,
+        max_backlog_bytes: int = 256 << 20,
+        memory_limit: str = "2GB",
+        disk: Disk | None = None,
+        purpose: str = "spanloop receiver",
+    ) -> None:
+        self.data = data
+        self.counts: Counter[str] = Counter()
+        self._land_every_s = land_every_s
+        self._max_backlog_bytes = max_backlog_bytes
+        self._exit = contextlib.ExitStack()
+        self._changed = threading.Condition()
+        self._queue: deque[Record] = deque()
+        self._pending_bytes = 0
+        self._durable_seq = 0
+        self._published_seq = 0
+        self._last_received_ns = 0
+        self._is_closing = False
+        self._exit.enter_context(hold(data, purpose))
+        try:
+            self.store = Store(data, today=day_of(time.time_ns()), memory_limit=memory_limit)
+            self._exit.callback(self.store.close)
+            self._wal = WriteAheadLog(data / "wal", disk or OsDisk())
+            recovery = self._wal.open(self.store.landed_seq)
+        except BaseException:
+            self._exit.close()
+            raise
+        self.losses = recovery.losses
+        for loss in recovery.losses:
+            log.error("the log is damaged", file=loss.path.name, first_lost=loss.first_seq, last_lost=loss.last_seq)
+        self.num_replayed = len(recovery.records)
+        self._durable_seq = self._published_seq = self._wal.last_seq
+        for start in range(0, len(recovery.records), 64):
+            self.store.publish(self._decode_all(recovery.records[start : start + 64]))
+        if recovery.records:
+            self.store.land()
+            self._wal.release(self.store.landed_seq)
+        self._commit = GroupCommit(self._wal, self._on_durable)
+        self._digester = threading.Thread(target=self._digest, name="receiver-digest")
+        self._lander = threading.Thread(target=self._land, name="receiver-land")
+        self._digester.start()
+        self._lander.start()
+
+    # --- in
+
+    def submit(self, request: otlp.Request, project: str) -> "Future[int]":
+        """Log a request; the future gives its number once it is durable.
+
+        Raises `Overloaded` when there is no room for it. An OSError in the future means it was not kept either.
+        """
+        size = len(request.body)
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._has_room(size), timeout=HOLD_S):
+                self.counts["refused_requests"] += 1
+                raise Overloaded("the backlog is full")
+            self._pending_bytes += size
+            self._last_received_ns = max(self._last_received_ns, time.time_ns())  # days never run backwards
+            entry = Entry(int(request.signal), project, request.body, self._last_received_ns)
+        try:
+            future = self._commit.append(entry)
+        except RuntimeError:
+            self._settle_bytes(size)
+            raise Overloaded("the receiver is stopping") from None
+        future.add_done_callback(lambda done: self._settle_bytes(size) if done.exception() else None)
+        return future
+
+    def _has_room(self, size: int) -> bool:
+        taken = self._pending_bytes + self.store.num_hot_bytes
+        return taken == 0 or taken + size <= self._max_backlog_bytes
+
+    def _settle_bytes(self, size: int) -> None:
+        with self._changed:
+            self._pending_bytes -= size
+            self._changed.notify_all()
+
+    def _on_durable(self, records: list[Record]) -> None:
+        with self._changed:
+            self._queue.extend(records)
+            self._durable_seq = records[-1].seq
+            self._changed.notify_all()
+
+    # --- decode and publish
+
+    def _digest(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._is_closing)
+                if not self._queue:
+                    return
+                records = self._take()
+            self.store.publish(self._decode_all(records))
+            with self._changed:
+                self._pending_bytes -= sum(record.entry.size_bytes for record in records)
+                self._published_seq = records[-1].seq
+                self._changed.notify_all()
+
+    def _take(self) -> list[Record]:
+        records = [self._queue.popleft()]
+        size = records[0].entry.size_bytes
+        while self._queue and size + self._queue[0].entry.size_bytes <= DIGEST_BYTES:
+            records.append(self._queue.popleft())
+            size += records[-1].entry.size_bytes
+        return records
+
+    def _decode_all(self, records: list[Record]) -> list[Decoded]:
+        decoded = []
+        for record in records:
+            try:
+                decoded.append(_decode(record))
+            except Exception:
+                log.exception("a logged request could not be decoded", seq=record.seq)
+                self.counts["undecodable_requests"] += 1
+                path = self.data / "wal" / "quarantine" / f"{record.seq:020d}.request"
+                write_atomically(path, record.entry.body)
+        return decoded
+
+    # --- land
+
+    def _land(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._is_closing or self.store.num_hot_rows >= LAND_ROWS, timeout=self._land_every_s
+                )
+                if self._is_closing:
+                    return
+            self._land_once()
+
+    def _land_once(self) -> None:
+        if not self.store.has_unlanded:
+            return
+        try:
+            self.store.land()
+        except (duckdb.Error, OSError) as error:
+            self.counts["failed_landings"] += 1
+            log.warning("landing failed; the spans stay in the log", reason=str(error).splitlines()[0])
+            time.sleep(min(1.0, self._land_every_s))
+            return
+        self._commit.release(self.store.landed_seq)
+        with self._changed:
+            self._changed.notify_all()
+
+    # --- out
+
+    @contextlib.contextmanager
+    def snapshot(self, *, wait_s: float = 2.0) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a connection that sees every request acknowledged before the call, unless decoding lags by `wait_s`."""
+        with self._changed:
+            durable_seq = self._durable_seq
+            self._changed.wait_for(lambda: self._published_seq >= durable_seq, timeout=wait_s)
+        with self.store.snapshot() as connection:
+            yield connection
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes taken but not yet landed."""
+        return self._pending_bytes + self.store.num_hot_bytes
+
+    def close(self) -> None:
+        """Write, decode and land what was taken, then let go of DATA."""
+        if self._is_closing:
+            return
+        self._commit.close()
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._digester.join()
+        self._lander.join()
+        try:
+            self._land_once()
+            self._wal.close(self.store.landed_seq)
+        finally:
+            self._exit.close()
+
+
+def _decode(record: Record) -> Decoded:
+    entry = record.entry
+    signal = otlp.Signal(entry.kind)
+    message = otlp.REQUESTS[signal].FromString(entry.body)
+    batch = decode(signal, message, project=entry.project, received_ns=entry.received_ns, seq=record.seq)
+    digest = body_digest(entry.body) if signal is otlp.Signal.LOGS else ""
+    return Decoded(record.seq, entry.received_ns, TABLE_OF[signal], batch, digest, entry.project)
+
+
+@contextlib.contextmanager
+def hold(data: Path, purpose: str, *, wait_s: float = 1.0) -> Iterator[None]:
+    """Hold DATA's day files and log while the block runs; raise `Busy` naming the holder.
+
+    A reader looks at the lock for an instant to see whether a receiver runs, hence the short patience.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + wait_s
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(exclusive(lock_path(data), purpose=purpose))
+                break
+            except Busy:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        yield
+
+
+def lock_path(data: Path) -> Path:
+    """Return the lock file of a DATA directory."""
+    return data / "receiver.lock"

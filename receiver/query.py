@@ -1,0 +1,139 @@
+"""Runs one query within its bounds and writes its result as Arrow, JSON or CSV."""
+
+import contextlib
+import io
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import duckdb
+import orjson
+import pyarrow as pa
+import pyarrow.csv
+
+from foundation.errors import SettingsError, SpanloopError
+from receiver import guard
+
+Format = Literal["arrow", "json", "csv"]
+
+CONTENT_TYPES: dict[Format, str] = {
+    "arrow": "application/vnd.apache.arrow.stream",
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8",
+}
+
+BATCH_ROWS = 20_480
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a query may cost."""
+
+    timeout_s: float
+    max_rows: int
+    max_bytes: int
+
+
+class QueryTooExpensive(SpanloopError):
+    """A query went over its bound of time, rows or memory."""
+
+
+def stream(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None
+) -> pa.RecordBatchReader:
+    """Start a checked query and return its rows as they come. Raises `guard.QueryRefused` when it may not run."""
+    guard.check(connection, sql)
+    try:
+        relation = connection.sql(sql, params=parameters or None)
+        return relation.to_arrow_reader(BATCH_ROWS)
+    except duckdb.CatalogException as error:
+        raise guard.explain_missing(error) from None
+    except duckdb.OutOfMemoryException as error:
+        raise QueryTooExpensive(f"the query needs more memory than it may have: {error}") from None
+    except duckdb.InterruptException:
+        raise
+    except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError, duckdb.OperationalError) as error:
+        raise SettingsError(str(error)) from None
+
+
+def collect(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None, bounds: Bounds) -> pa.Table:
+    """Run a checked query to its end within its bounds."""
+    with _deadline(connection, bounds.timeout_s):
+        reader = stream(connection, sql, parameters)
+        batches: list[pa.RecordBatch] = []
+        num_rows = num_bytes = 0
+        try:
+            for batch in reader:
+                batches.append(batch)
+                num_rows += batch.num_rows
+                num_bytes += batch.nbytes
+                if num_rows > bounds.max_rows:
+                    raise QueryTooExpensive(
+                        f"the result has more than {bounds.max_rows:,} rows", hint="Aggregate, or add a LIMIT."
+                    )
+                if num_bytes > bounds.max_bytes:
+                    raise QueryTooExpensive(
+                        f"the result is larger than {bounds.max_bytes >> 20} MiB",
+                        hint="Select fewer columns or rows.",
+                    )
+        except duckdb.OutOfMemoryException as error:
+            raise QueryTooExpensive(f"the query needs more memory than it may have: {error}") from None
+        except (pa.ArrowException, OSError) as error:
+            raise SettingsError(str(error)) from None
+        return pa.Table.from_batches(batches, schema=reader.schema)
+
+
+@contextlib.contextmanager
+def _deadline(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator[None]:
+    over = threading.Event()
+
+    def interrupt() -> None:
+        over.set()
+        connection.interrupt()
+
+    timer = threading.Timer(timeout_s, interrupt)
+    timer.start()
+    try:
+        yield
+    except (duckdb.InterruptException, SettingsError):
+        if over.is_set():
+            raise QueryTooExpensive(
+                f"the query ran longer than {timeout_s:g} s",
+                hint="Narrow it down: by time, by trace_id, or by columns.",
+            ) from None
+        raise
+    finally:
+        timer.cancel()
+
+
+def encode(table: pa.Table, form: Format) -> bytes:
+    """Write a result in one of the formats; JSON is an array of one object a row."""
+    if form == "json":
+        return orjson.dumps(table.to_pylist(), default=_spell, option=orjson.OPT_NON_STR_KEYS)
+    sink = io.BytesIO()
+    if form == "csv":
+        pyarrow.csv.write_csv(flat(table), sink)
+    else:
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    return sink.getvalue()
+
+
+def flat(table: pa.Table) -> pa.Table:
+    """Turn columns CSV has no form for (lists, structs, maps) into JSON text."""
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_nested(column.type):
+            texts = [
+                None if value is None else orjson.dumps(value, default=_spell).decode() for value in column.to_pylist()
+            ]
+            columns.append(pa.array(texts, pa.string()))
+        else:
+            columns.append(column)
+        del name
+    return pa.table(columns, names=table.column_names)
+
+
+def _spell(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

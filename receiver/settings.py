@@ -1,0 +1,58 @@
+"""Settings of the receiver's commands."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from foundation.settings import DEFAULT_DATA, Settings
+
+MEBIBYTE = 1 << 20
+
+
+class ReceiverConfig(Settings):
+    """Settings of a running receiver."""
+
+    data: Path = DEFAULT_DATA
+    """Directory that keeps everything."""
+
+    grpc: str = "127.0.0.1:4317"
+    """Address for OTLP/gRPC; port 0 takes a free one."""
+
+    http: str = "127.0.0.1:4318"
+    """Address for OTLP/HTTP, SQL and health; port 0 takes a free one."""
+
+    max_request_mb: int = Field(default=64, ge=1, le=1024)
+    """Largest export request in MiB, after inflation. Agents' spans are big: the OTLP default of 4 MiB loses them."""
+
+    max_backlog_mb: int = Field(default=256, ge=1)
+    """MiB of requests taken but not yet in a day file. Beyond it clients are asked to come again."""
+
+    land_every_s: float = Field(default=1.5, gt=0, le=60)
+    """Longest a span waits for its day file. Queries see it before that; this bounds the replay after a crash."""
+
+    sql_timeout_s: float = Field(default=30, gt=0)
+    """Longest a query may run."""
+
+    sql_max_rows: int = Field(default=1_000_000, ge=1)
+    """Most rows a query may return."""
+
+    sql_max_result_mb: int = Field(default=256, ge=1)
+    """Largest result of a query in MiB, as Arrow."""
+
+    memory_limit: str = "2GB"
+    """DuckDB's memory limit, for landing and queries together."""
+
+    @property
+    def max_request_bytes(self) -> int:
+        """Largest export request in bytes."""
+        return self.max_request_mb * MEBIBYTE
+
+    @property
+    def max_backlog_bytes(self) -> int:
+        """Bound of the backlog in bytes."""
+        return self.max_backlog_mb * MEBIBYTE
+
+    @property
+    def sql_max_result_bytes(self) -> int:
+        """Largest result of a query in bytes."""
+        return self.sql_max_result_mb * MEBIBYTE
