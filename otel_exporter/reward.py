@@ -32,16 +32,26 @@ def reward(
     not recorded, with a warning, when it is none, and when the span has ended or is not sampled. Never raises.
     """
     span = span or trace.get_current_span()
-    if not isinstance(value, Real) or not math.isfinite(value):
+    score = _finite(value)
+    if score is None:
         log.warning("reward %r is not recorded: it is not a finite number (%s)", name, type(value).__name__)
         return False
     if not span.is_recording():
         log.warning("reward %r is not recorded: no span is being recorded here", name)
         return False
-    attributes: dict[str, str | float] = {EVALUATION_NAME: name, EVALUATION_SCORE: float(value)}
+    attributes: dict[str, str | float] = {EVALUATION_NAME: name, EVALUATION_SCORE: score}
     if label is not None:
         attributes[EVALUATION_LABEL] = label
     if explanation is not None:
         attributes[EVALUATION_EXPLANATION] = explanation
     span.add_event(EVALUATION_EVENT, attributes)
     return True
+
+
+def _finite(value: object) -> float | None:
+    """Return a number as a float, None where it is none or has no finite value as one."""
+    try:
+        score = float(value) if isinstance(value, Real) else math.nan
+    except (OverflowError, ValueError, TypeError):
+        return None
+    return score if math.isfinite(score) else None

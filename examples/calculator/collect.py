@@ -16,9 +16,10 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from agent import MAX_TURNS, build_agent
 from agents import Agent, Runner
@@ -145,7 +146,7 @@ async def attempt_all(
     return [result for row in results for result in row if result is not None]
 
 
-def summarize(results: Sequence[Attempt], telemetry: Telemetry, *, duration_s: float) -> dict[str, object]:
+def summarize(results: Sequence[Attempt], telemetry: Telemetry, *, duration_s: float) -> dict[str, Any]:
     """Return what the run amounts to."""
     graded = [result.reward for result in results if result.reward is not None]
     return {
@@ -157,6 +158,16 @@ def summarize(results: Sequence[Attempt], telemetry: Telemetry, *, duration_s: f
         "spans_exported": telemetry.exported.spans,
         "duration_s": round(duration_s, 2),
     }
+
+
+def find_faults(summary: Mapping[str, Any]) -> list[str]:
+    """Return what makes the run unfit to learn from, in sentences; nothing when it is sound."""
+    faults = []
+    if summary["spans"] != summary["spans_exported"]:
+        faults.append(f"{summary['spans_exported']} of {summary['spans']} spans were delivered")
+    if summary["ungraded"]:
+        faults.append(f"{summary['ungraded']} attempts failed at the endpoint: {summary['errors']}")
+    return faults
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -173,7 +184,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-async def collect(options: argparse.Namespace, exporter: SpanExporter) -> tuple[list[Attempt], dict[str, object]]:
+async def collect(options: argparse.Namespace, exporter: SpanExporter) -> tuple[list[Attempt], dict[str, Any]]:
     """Attempt the problems; return the attempts and the summary, after the last span was sent."""
     problems = generate(options.episodes, split="heldout" if options.heldout else "train", seed=options.seed)
     telemetry = instrument(exporter)
@@ -200,13 +211,10 @@ def main() -> int:
     if options.output:
         options.output.write_text("".join(json.dumps(asdict(result)) + "\n" for result in results))
     print(json.dumps(summary))
-    if summary["spans"] != summary["spans_exported"]:
-        sys.stderr.write(f"{summary['spans_exported']} of {summary['spans']} spans were delivered\n")
-        return 1
-    if summary["ungraded"]:
-        sys.stderr.write(f"{summary['ungraded']} attempts failed at the endpoint: {summary['errors']}\n")
-        return 1
-    return 0
+    faults = find_faults(summary)
+    for fault in faults:
+        sys.stderr.write(f"{fault}\n")
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":

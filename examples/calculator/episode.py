@@ -1,6 +1,6 @@
 """One episode as the agent plays it, without the agent: the same messages and tool, a model called in process.
 
-The warm start teaches and measures through this, and `tests` hold it against what the Agents SDK really sends.
+The warm start teaches and measures through this, and the tests hold it against what the Agents SDK really sends.
 """
 
 import json
@@ -35,7 +35,9 @@ def assistant_message(text: str) -> Message:
     """Return the message a Hermes tool parser makes of the sampled text."""
     try:
         calls = [json.loads(call) for call in re.findall(r"<tool_call>(.*?)(?:</tool_call>|$)", text, re.DOTALL)]
-        functions = [{"name": call["name"], "arguments": json.dumps(call["arguments"])} for call in calls]
+        functions = [
+            {"name": call["name"], "arguments": json.dumps(call["arguments"], ensure_ascii=False)} for call in calls
+        ]
     except (ValueError, KeyError, TypeError):
         functions = []
     if not functions:
@@ -54,8 +56,8 @@ def tool_message(call: Message) -> Message:
     """Return the calculator's answer to one call."""
     try:
         content = str(evaluate(json.loads(call["function"]["arguments"])["expression"]))
-    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
-        content = f"An error occurred while running the tool. Please try again. Error: {error}"
+    except (ValueError, KeyError, TypeError, ArithmeticError):
+        content = "An error occurred while running the tool. Please try again."
     return {"role": "tool", "tool_call_id": call["id"], "content": content}
 
 
