@@ -90,6 +90,7 @@ class Engine:
         self.tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True, trust_remote_code=False)
         model = load_model(model_path)
         self.max_length = int(getattr(model.config, "max_position_embeddings", 4096))
+        self.vocabulary_size = int(model.config.vocab_size)
         self.eos_ids = _eos_ids(model, self.tokenizer)
         self.generator = Generator(model)
 
@@ -239,7 +240,7 @@ def _read_prompt(engine: Engine, prompt: object) -> list[int]:
     if isinstance(prompt, str):
         ids: list[int] = engine.tokenizer.encode(prompt)
         return ids
-    size = len(engine.tokenizer)
+    size = engine.vocabulary_size
     if isinstance(prompt, list) and all(type(item) is int and 0 <= item < size for item in prompt):
         return prompt
     raise BadConversation("prompt must be one text or one list of token ids of this model")
@@ -431,9 +432,9 @@ def _load_handler(engine: Engine) -> Callable[[web.Request], Awaitable[web.Respo
     async def handle(http: web.Request) -> web.Response:
         path = Path((await http.json())["path"])
         try:
-            return _json({"dtype": await engine.load(path)})
+            return _json({"ok": True, "dtype": await engine.load(path)})
         except (OSError, ValueError, RuntimeError) as error:
-            return _error(f"{path}: {error}", status=500)
+            return _json({"ok": False, "error": f"{type(error).__name__}: {error}"})
 
     return handle
 

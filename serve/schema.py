@@ -2,7 +2,9 @@
 
     DATA/serve/registry.json      the live checkpoint, the one before it, canary share; replaced by rename
     DATA/serve/audit.jsonl        one line a change: when, what, from, to, by which command
-    DATA/serve/server.json        address and pid of the gateway, while one runs
+    DATA/serve/server.json        where the gateway and its control endpoint answer, while one runs; mode 0600
+    DATA/serve/probes/            what a model without probes of its own answered when it was freshly loaded
+    DATA/serve/engine.log         output of the engine
 
 Agents ask for the alias `<base>:live` (or any name the gateway lists); promotion changes no client.
 """
@@ -47,3 +49,54 @@ def read_registry(data: Path) -> Registry | None:
         return Registry.model_validate_json(registry_path(data).read_bytes())
     except FileNotFoundError:
         return None
+
+
+class ServerInfo(Settings):
+    """A running gateway."""
+
+    schema_version: int = SCHEMA_VERSION
+    """Version of this file's layout."""
+
+    pid: int
+    """Its process."""
+
+    url: str
+    """Base of the OpenAI API, without `/v1`."""
+
+    control_url: str
+    """Base of the control endpoint, on loopback whatever the gateway listens on."""
+
+    control_token: str
+    """Bearer token of the control endpoint; new at every start."""
+
+    engine: str
+    """`vllm` or `embedded`."""
+
+    base: str
+    """Name agents use, without the `:live`."""
+
+    started_time: str
+    """UTC, ISO 8601."""
+
+
+def server_path(data: Path) -> Path:
+    """Return the path of the running gateway's description."""
+    return data / "serve" / "server.json"
+
+
+def read_server(data: Path) -> ServerInfo | None:
+    """Return the gateway that runs on DATA, or None. After a kill the file may name one that is gone."""
+    try:
+        return ServerInfo.model_validate_json(server_path(data).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def audit_path(data: Path) -> Path:
+    """Return the path of the audit trail."""
+    return data / "serve" / "audit.jsonl"
+
+
+def lock_path(data: Path) -> Path:
+    """Return the lock held by the gateway while it runs, and by a change of the registry when none does."""
+    return data / "serve" / "lock"

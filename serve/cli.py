@@ -1,0 +1,166 @@
+"""Commands of the serving stage."""
+
+import json as json_text
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from foundation.files import exclusive
+from foundation.narration import get_logger
+from foundation.report import RunReport
+from serve.schema import lock_path, read_registry, read_server
+from serve.settings import RegistryConfig, ServeConfig
+
+log = get_logger("serve")
+
+app = App(name="serve", help="Checkpoint in, endpoint out.", result_action="return_value")
+
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+DryRun = Annotated[bool, Parameter(negative="")]
+
+
+@app.command
+def run(*engine_arguments: str, config: Annotated[ServeConfig, Parameter(name="*")] = ServeConfig()) -> None:
+    """Serve the live checkpoint behind an OpenAI-compatible endpoint, until SIGTERM.
+
+    Example: spanloop serve run --data /var/lib/spanloop --model ./my-model -- --max-model-len 8192
+
+    Parameters
+    ----------
+    engine_arguments
+        Whatever follows `--` goes to the engine as it is: `vllm serve`'s own options, or `--threads` of the embedded
+        engine.
+    """
+    from serve.server import run as serve
+
+    serve(config, engine_arguments)
+
+
+@app.command
+def promote(
+    checkpoint: Path,
+    *,
+    config: Annotated[RegistryConfig, Parameter(name="*")] = RegistryConfig(),
+    force: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Make a checkpoint live; with a gateway running, return when the new weights serve.
+
+    Example: spanloop serve promote --data /var/lib/spanloop /var/lib/spanloop/checkpoints/20260101T020000-1a2b3c4d
+
+    Parameters
+    ----------
+    checkpoint
+        Directory of the checkpoint.
+    force
+        Promote although the evaluation refused it. A damaged or unsafe checkpoint stays refused.
+    json
+        Print the report on stdout.
+    dry_run
+        Check the checkpoint and change nothing.
+    """
+    from serve import registry
+    from serve.server import change_report, check_promotable
+
+    checkpoint = checkpoint.resolve()
+    before = registry.require(config.data)
+    check_promotable(checkpoint, force=force)
+    report = RunReport("serve promote", config.model_dump(mode="json") | {"checkpoint": str(checkpoint)})
+    if dry_run:
+        report.update(live=before.live, live_version=before.live_version, checkpoint=str(checkpoint))
+    else:
+        result = _ask_gateway(config, "promote", {"checkpoint": str(checkpoint), "force": force})
+        if result is None:
+            with exclusive(lock_path(config.data), purpose="spanloop serve promote"):
+                before = registry.require(config.data)
+                result = change_report(before, registry.promote(config.data, checkpoint))
+        report.update(**result)
+        log.info("live", version=result["live_version"], before=result["previous_version"])
+    if json:
+        report.print()
+
+
+@app.command
+def rollback(
+    *,
+    config: Annotated[RegistryConfig, Parameter(name="*")] = RegistryConfig(),
+    json: Json = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Return to the checkpoint that was live before; with a gateway running, return when its weights serve.
+
+    Example: spanloop serve rollback --data /var/lib/spanloop
+
+    Parameters
+    ----------
+    json
+        Print the report on stdout.
+    dry_run
+        Say what would be live and change nothing.
+    """
+    from serve import registry
+    from serve.server import change_report
+
+    before = registry.require(config.data)
+    target = registry.rollback_target(before)
+    report = RunReport("serve rollback", config.model_dump(mode="json"))
+    if dry_run:
+        report.update(live=before.live, live_version=before.live_version, target=str(target))
+        log.info("would return to", checkpoint=str(target))
+    else:
+        result = _ask_gateway(config, "rollback", {})
+        if result is None:
+            with exclusive(lock_path(config.data), purpose="spanloop serve rollback"):
+                before = registry.require(config.data)
+                result = change_report(before, registry.rollback(config.data))
+        report.update(**result)
+        log.info("live", version=result["live_version"], before=result["previous_version"])
+    if json:
+        report.print()
+
+
+@app.command
+def status(*, config: Annotated[RegistryConfig, Parameter(name="*")] = RegistryConfig(), json: Json = False) -> None:
+    """Say what is live, what was before, and whether a gateway serves it.
+
+    Example: spanloop serve status --data /var/lib/spanloop --json
+
+    Parameters
+    ----------
+    json
+        Print one JSON object instead of lines.
+    """
+    registry = read_registry(config.data)
+    running = _ask_gateway(config, "status", {})
+    server = read_server(config.data) if running is not None else None
+    found: dict[str, Any] = {
+        "base": None if registry is None else registry.base,
+        "live": None if registry is None else registry.live,
+        "live_version": None if registry is None else registry.live_version,
+        "previous": [] if registry is None else list(registry.previous),
+        "changed_time": None if registry is None else registry.changed_time,
+        "is_running": running is not None,
+        "url": None if server is None else server.url,
+        "engine": None if server is None else server.engine,
+        **(running or {}),
+    }
+    if json:
+        sys.stdout.write(json_text.dumps(found, indent=2) + "\n")
+        return
+    for name, value in found.items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        sys.stdout.write(f"{name:17} {'-' if shown in (None, '') else shown}\n")
+
+
+def _ask_gateway(
+    config: RegistryConfig, action: Literal["promote", "rollback", "status"], body: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Ask the running gateway; None when none runs. Its client is loaded only when there is one to ask."""
+    if read_server(config.data) is None:
+        return None
+    from serve.control import ask_running
+
+    return ask_running(config.data, action, body)

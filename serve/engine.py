@@ -1,0 +1,199 @@
+"""An engine as the gateway sees it: a child process that speaks OpenAI's API on a Unix socket only the owner can reach.
+
+A socket in a private directory, rather than a port, because engines have powers nobody else may use: vLLM's
+development endpoints change weights and call into its workers without any authentication.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import aiohttp
+import orjson
+
+from foundation.errors import GateRefused, SpanloopError
+from serve.child import PARENT
+from train.schema import Probe
+
+STOP_TIMEOUT_S = 20.0
+CONNECT_TIMEOUT_S = 10.0
+
+
+class EngineFailed(SpanloopError):
+    """The engine did not start, or ended, or answered what it must not."""
+
+
+class LoadRefused(GateRefused):
+    """The engine would not open a checkpoint, and still has the weights from before."""
+
+
+class Engine(ABC):
+    """A supervised engine process with one model."""
+
+    provider: ClassVar[str]
+    """What `gen_ai.provider.name` says of it."""
+
+    def __init__(self, model: Path, name: str, log: Path, extra_arguments: Sequence[str] = ()) -> None:
+        self.model = model
+        self.name = name
+        self.log = log
+        self.extra_arguments = tuple(extra_arguments)
+        self.url = "http://engine"
+        self._directory = Path(tempfile.mkdtemp(prefix="spanloop-"))  # mode 0700
+        self.socket = self._directory / "engine.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """Return the command line that serves the model on the socket."""
+
+    def environment(self) -> dict[str, str]:
+        """Return what the engine needs in its environment beside ours."""
+        return {}
+
+    @abstractmethod
+    async def load(self, checkpoint: Path) -> str:
+        """Put a checkpoint's weights in the place of those loaded and return their precision, `bfloat16` and the like.
+
+        Called only while no request is in flight. Raises `LoadRefused` when the weights from before are still there,
+        `EngineFailed` when nobody can say which are.
+        """
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The client that reaches the engine."""
+        assert self._session is not None, "the engine was not started"
+        return self._session
+
+    async def start(self, timeout_s: float) -> None:
+        """Start the process and wait until it has answered a first request."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self.environment(), PARENT: str(os.getpid())},
+                start_new_session=True,  # a group of its own: stopped as a whole, and no Ctrl-C reaches it before us
+            )
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(str(self.socket), limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            read_bufsize=1 << 20,
+            auto_decompress=False,
+        )
+        await self._wait_until_healthy(time.monotonic() + timeout_s, timeout_s)
+        # The first request after a start is slow (compilation, caches): ours, not an agent's.
+        await self.complete([0], max_tokens=2)
+
+    async def _wait_until_healthy(self, deadline: float, timeout_s: float) -> None:
+        while not await self.is_healthy():
+            if not self.is_running():
+                raise EngineFailed(
+                    f"the engine ended while starting (status {self.exit_status()}):\n{self.log_tail()}",
+                    hint=f"Its whole output is in {self.log}",
+                )
+            if time.monotonic() > deadline:
+                raise EngineFailed(
+                    f"the engine was not ready after {timeout_s:.0f} s:\n{self.log_tail()}",
+                    hint=f"Its whole output is in {self.log}; give it longer with --start-timeout-s",
+                )
+            await asyncio.sleep(0.1)
+
+    async def is_healthy(self) -> bool:
+        """Tell whether the engine says it can answer."""
+        try:
+            async with self.session.get(f"{self.url}/health", timeout=aiohttp.ClientTimeout(total=5)) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+
+    def is_running(self) -> bool:
+        """Tell whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def exit_status(self) -> int | None:
+        """Return how the process ended."""
+        return None if self._process is None else self._process.poll()
+
+    def log_tail(self, lines: int = 12) -> str:
+        """Return the last lines the engine wrote."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    async def stop(self) -> None:
+        """End the process and everything it started."""
+        if self._session is not None:
+            await self._session.close()
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.to_thread(self._process.wait), STOP_TIMEOUT_S)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # what it left behind, or itself
+            self._process.wait()
+            self._process = None
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    async def post(self, path: str, body: Any = None, **parameters: str) -> Any:  # noqa: ANN401 - JSON
+        """Send JSON and return the JSON answered; raise `EngineFailed` for anything but 200."""
+        try:
+            async with self.session.post(f"{self.url}{path}", json=body, params=parameters) as response:
+                content = await response.read()
+        except (aiohttp.ClientError, OSError) as error:
+            raise EngineFailed(f"the engine does not answer {path}: {error}") from error
+        if response.status != 200:
+            raise EngineFailed(
+                f"the engine answered {path} with {response.status}: {content[:500].decode('utf-8', 'replace')}"
+            )
+        return orjson.loads(content) if content else None
+
+    async def complete(self, prompt: list[int], *, max_tokens: int, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Continue a prompt of token ids."""
+        body = {"model": self.name, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0, **parameters}
+        answer: dict[str, Any] = await self.post("/v1/completions", body)
+        return answer
+
+    async def score(self, prompt: list[int], response: list[int]) -> list[float]:
+        """Return the log-probability at temperature 1 of each response id after the prompt."""
+        ids = [*prompt, *response]
+        answer = await self.complete(ids, max_tokens=1, prompt_logprobs=0)
+        table = answer["choices"][0]["prompt_logprobs"]
+        return [table[place][str(ids[place])]["logprob"] for place in range(len(prompt), len(ids))]
+
+    async def make_probe(self, vocabulary_size: int, *, num_tokens: int = 24) -> Probe:
+        """Record what the loaded weights say to a fixed prompt, to recognise them by when they come back."""
+        prompt = [index * 37 % vocabulary_size for index in range(1, 17)]
+        answer = await self.complete(prompt, max_tokens=num_tokens, return_token_ids=True, ignore_eos=True)
+        response = answer["choices"][0]["token_ids"]
+        return Probe(prompt_token_ids=prompt, response_token_ids=response, logprobs=await self.score(prompt, response))
+
+
+class EmbeddedEngine(Engine):
+    """`serve.embedded`: a Transformers model, batched in one process."""
+
+    provider = "transformers"
+
+    def command(self) -> list[str]:
+        """Return the command line of the embedded engine."""
+        command = [sys.executable, "-m", "serve.embedded", str(self.model), "--uds", str(self.socket)]
+        return [*command, "--name", self.name, *self.extra_arguments]
+
+    async def load(self, checkpoint: Path) -> str:
+        """Have the engine open the checkpoint beside the model it has, then put it in its place."""
+        answer = await self.post("/load", {"path": str(checkpoint)})
+        if not answer["ok"]:
+            raise LoadRefused(f"the engine refused {checkpoint}: {answer['error']}")
+        return str(answer["dtype"])

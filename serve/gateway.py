@@ -1,0 +1,293 @@
+"""The endpoint agents talk to: OpenAI's API in front of one engine, with the evidence taken on the way through.
+
+Whatever the client asked for is what it gets; token ids and log-probabilities it did not ask for go to the span only.
+A stream is forwarded event by event as it comes, and every record is made after the client has its bytes.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import aiohttp
+import orjson
+from aiohttp import web
+from opentelemetry.trace import Tracer
+
+from foundation.narration import get_logger
+from serve.admission import Admission, NotServing
+from serve.answers import Recording, Wants, ask_for_evidence, client_wants, strip
+from serve.engine import Engine
+from serve.evidence import Call, Policy, end_span, start_span
+from serve.sampling import with_defaults
+
+log = get_logger("serve")
+
+VERSION_HEADER = "x-spanloop-policy-version"
+MAX_BODY_BYTES = 64 << 20
+LIVE = ":live"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class BadRequest(ValueError):
+    """A request the gateway itself refuses; the message is for the client."""
+
+    def __init__(self, message: str, *, status: int = 400, kind: str = "invalid_request_error") -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+
+
+class Gateway:
+    """One engine, one policy at a time, any number of calls."""
+
+    def __init__(self, base: str, defaults: Mapping[str, float | int], tracer: Tracer) -> None:
+        self.base = base
+        self.defaults = defaults
+        """Sampling parameters of a request that names none."""
+
+        self.tracer = tracer
+        self.admission = Admission()
+        self.engine: Engine | None = None
+        """None while none is ready; `admission` lets no call through then."""
+
+        self.num_answered = 0
+        self.num_failed = 0
+        self._started = int(time.time())
+
+    @property
+    def model_names(self) -> tuple[str, str]:
+        """The names agents may ask for; both mean whatever is live."""
+        return (self.base + LIVE, self.base)
+
+    def make_app(self) -> web.Application:
+        """Return the HTTP application."""
+        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors_as_openai])
+        app.add_routes(
+            [
+                web.post("/v1/chat/completions", self._handler(is_chat=True)),
+                web.post("/v1/completions", self._handler(is_chat=False)),
+                web.get("/v1/models", self._list_models),
+                web.get("/healthz", self._is_alive),
+                web.get("/readyz", self._is_ready),
+            ]
+        )
+        return app
+
+    # --- small questions
+
+    async def _list_models(self, _: web.Request) -> web.Response:
+        policy = self.admission.policy
+        models = [
+            {
+                "id": name,
+                "object": "model",
+                "created": self._started,
+                "owned_by": "spanloop",
+                "root": None if policy is None else policy.version,
+            }
+            for name in self.model_names
+        ]
+        return _json({"object": "list", "data": models})
+
+    async def _is_alive(self, _: web.Request) -> web.Response:
+        return _json({"status": "ok"})
+
+    async def _is_ready(self, _: web.Request) -> web.Response:
+        policy = self.admission.policy
+        if policy is None:
+            return _json({"status": "starting"}, 503)
+        return _json({"status": "ready", "policy_version": policy.version})
+
+    # --- completions
+
+    def _handler(self, *, is_chat: bool) -> Handler:
+        async def handle(http: web.Request) -> web.StreamResponse:
+            request = await read_request(http, self.model_names)
+            async with self.admission.admitted() as policy:
+                return await self._answer(http, request, policy, is_chat=is_chat)
+
+        return handle
+
+    async def _answer(
+        self, http: web.Request, request: dict[str, Any], policy: Policy, *, is_chat: bool
+    ) -> web.StreamResponse:
+        engine = self.engine
+        assert engine is not None, "calls are admitted only while there is an engine"
+        asked = with_defaults(request, self.defaults)
+        recording = Recording()
+        span = start_span(self.tracer, http.headers, is_chat=is_chat, model=request["model"])
+        error: str | None = "cancelled"  # unless something else happens first
+        try:
+            response, error = await self._forward(http, engine, asked, recording, policy, is_chat=is_chat)
+        except (aiohttp.ClientError, OSError) as failure:
+            if http.transport is not None:  # else it is the client that went away
+                error = type(failure).__name__
+            raise
+        finally:
+            if error is None and recording.error is None:
+                self.num_answered += 1
+            else:
+                self.num_failed += 1
+            # On the loop's next turn: by then the last bytes of the answer are on their way.
+            call = Call(is_chat, asked, policy, engine.provider, recording, error)
+            asyncio.get_running_loop().call_soon(end_span, span, call, time.time_ns())
+        return response
+
+    async def _forward(
+        self,
+        http: web.Request,
+        engine: Engine,
+        asked: dict[str, Any],
+        recording: Recording,
+        policy: Policy,
+        *,
+        is_chat: bool,
+    ) -> tuple[web.StreamResponse, str | None]:
+        """Pass the request on and the answer back; return the response and what went wrong, if anything did."""
+        wants = client_wants(asked, is_chat=is_chat)
+        body = ask_for_evidence({**asked, "model": engine.name}, is_chat=is_chat)
+        path = "/v1/chat/completions" if is_chat else "/v1/completions"
+        headers = {VERSION_HEADER: policy.version}
+        async with engine.session.post(
+            f"{engine.url}{path}", data=orjson.dumps(body), headers={"Content-Type": "application/json"}
+        ) as upstream:
+            if upstream.status != 200:
+                content = await upstream.read()
+                whole = web.Response(
+                    body=content, status=upstream.status, headers=headers, content_type=upstream.content_type
+                )
+                return whole, str(upstream.status)
+            if upstream.content_type != "text/event-stream":
+                answer = orjson.loads(await upstream.read())
+                recording.read(answer)
+                return _json(strip(answer, wants), headers=headers), None
+            return await _forward_stream(http, upstream, recording, wants, headers), None
+
+
+async def _forward_stream(
+    http: web.Request,
+    upstream: aiohttp.ClientResponse,
+    recording: Recording,
+    wants: Wants,
+    headers: Mapping[str, str],
+) -> web.StreamResponse:
+    response = web.StreamResponse(
+        headers={**headers, "Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
+    )
+    await response.prepare(http)
+    events = split_events(upstream.content.iter_any())
+    while True:
+        try:
+            event = await anext(events, None)
+        except aiohttp.ClientError:
+            # The status line is long gone: the stream itself has to say that it did not end well.
+            recording.error = "engine_failed"
+            event = b"data: " + orjson.dumps(_error_body("the engine ended", "server_error")) + b"\n\n"
+            await response.write(event)
+            break
+        if event is None:
+            break
+        if forwarded := reduce_event(event, recording, wants):
+            await response.write(forwarded)
+    await response.write_eof()
+    return response
+
+
+async def split_events(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield whole server-sent events, blank line included, however the bytes were cut."""
+    held = b""
+    async for piece in pieces:
+        *events, held = (held + piece).split(b"\n\n")
+        for event in events:
+            yield event + b"\n\n"
+    if held.strip():
+        yield held
+
+
+def reduce_event(event: bytes, recording: Recording, wants: Wants) -> bytes:
+    """Record one event of a stream and return what of it the client gets; nothing when nothing is left."""
+    payload = event.strip()
+    if not payload.startswith(b"data:"):
+        return event
+    payload = payload.removeprefix(b"data:").strip()
+    if payload == b"[DONE]":
+        return event
+    chunk = orjson.loads(payload)
+    recording.read(chunk)
+    reduced = strip(chunk, wants)
+    return b"" if reduced is None else b"data: " + orjson.dumps(reduced) + b"\n\n"
+
+
+async def read_request(http: web.Request, model_names: tuple[str, ...]) -> dict[str, Any]:
+    """Read and check the body of a completion request."""
+    try:
+        request = orjson.loads(await http.read())
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}") from error
+    if not isinstance(request, dict):
+        raise BadRequest("the body is not a JSON object")
+    model = request.get("model")
+    if model not in model_names:
+        shown = model if isinstance(model, str) and len(model) <= 128 else "of this request"
+        raise BadRequest(
+            f"the model {shown} is not served here; ask for {model_names[0]}", status=404, kind="model_not_found"
+        )
+    messages = request.get("messages")
+    for index, message in enumerate(messages if isinstance(messages, list) else ()):
+        if isinstance(message, dict) and _fetches(message.get("content")):
+            # The engine would fetch it from inside our network, with our addresses.
+            raise BadRequest(f"messages[{index}] names a URL to fetch; send media inline, as a data: URL")
+    return request
+
+
+def _fetches(content: object) -> bool:
+    """Tell whether message content names a URL somebody would have to fetch.
+
+    >>> _fetches([{"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}}])
+    True
+    >>> _fetches([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])
+    False
+    >>> _fetches([{"type": "text", "text": "see http://example.com"}])
+    False
+    """
+    if isinstance(content, list):
+        return any(_fetches(part) for part in content)
+    if not isinstance(content, dict):
+        return False
+    for name, value in content.items():
+        if isinstance(value, str) and (name == "url" or name.endswith("_url")):
+            if not value.lower().startswith("data:"):
+                return True
+        elif _fetches(value):
+            return True
+    return False
+
+
+# --- errors as OpenAI's clients expect them
+
+
+@web.middleware
+async def _errors_as_openai(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except BadRequest as error:
+        return _json(_error_body(str(error), error.kind, error.status), error.status)
+    except NotServing as error:
+        return _json(_error_body(error.message, "server_error", 503), 503, {"Retry-After": "2"})
+    except (aiohttp.ClientError, OSError) as error:
+        if request.transport is None:
+            raise  # the client went away; there is nobody to tell
+        log.warning("the engine did not answer", error=type(error).__name__)
+        return _json(_error_body("the engine did not answer", "server_error", 503), 503, {"Retry-After": "2"})
+    except web.HTTPException as error:
+        return _json(_error_body(error.reason, "invalid_request_error", error.status), error.status)
+
+
+def _error_body(message: str, kind: str, code: int | None = None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def _json(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")

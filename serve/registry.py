@@ -1,0 +1,120 @@
+"""Which checkpoint is live: promote, roll back, and a trail of every change.
+
+The registry is one file replaced by rename, so it is whole whenever one looks. Its audit line is appended after it; a
+crash between the two is repaired at the next change, from the registry itself. Callers hold `serve.schema.lock_path`.
+"""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from foundation.errors import SettingsError, SpanloopError
+from foundation.files import sync_directory, write_atomically
+from serve.schema import Registry, audit_path, read_registry, registry_path
+from train.schema import model_version
+
+KEPT_PREVIOUS = 50
+"""How many former checkpoints the registry remembers; the audit trail remembers all."""
+
+
+class NothingBefore(SettingsError):
+    """There is no checkpoint to return to."""
+
+
+def initialise(data: Path, model: Path, base: str) -> Registry:
+    """Make a model live where nothing was."""
+    return _change(data, None, _entry(base, model, ()), "initialise")
+
+
+def promote(data: Path, checkpoint: Path) -> Registry:
+    """Make a checkpoint live and remember the one before it. Promoting the live one changes nothing."""
+    current = require(data)
+    if Path(current.live) == checkpoint.resolve() and current.live_version == model_version(checkpoint):
+        return current
+    previous = (*current.previous, current.live)[-KEPT_PREVIOUS:]
+    return _change(data, current, _entry(current.base, checkpoint, previous), "promote")
+
+
+def rollback(data: Path) -> Registry:
+    """Make the checkpoint live that was live before. Doing it twice goes back two."""
+    current = require(data)
+    target = rollback_target(current)
+    return _change(data, current, _entry(current.base, target, current.previous[:-1]), "rollback")
+
+
+def rollback_target(registry: Registry) -> Path:
+    """Return the checkpoint a rollback would make live."""
+    if not registry.previous:
+        raise NothingBefore(f"{registry.live_version} is the first model that was served: nothing to roll back to")
+    return Path(registry.previous[-1])
+
+
+def require(data: Path) -> Registry:
+    """Return the registry, or say that nothing was ever served."""
+    registry = read_registry(data)
+    if registry is None:
+        raise SettingsError(
+            f"{data} has no live model: {registry_path(data)} does not exist",
+            hint="Serve one first: spanloop serve run --data DIR --model PATH",
+        )
+    return registry
+
+
+def read_audit(data: Path) -> list[dict[str, str | None]]:
+    """Return the trail, oldest first; a line a crash left unfinished is not one."""
+    try:
+        content = audit_path(data).read_bytes()
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+
+
+def _entry(base: str, model: Path, previous: tuple[str, ...]) -> Registry:
+    if not (model / "config.json").exists():
+        raise SpanloopError(f"{model} is not a model directory: it has no config.json")
+    return Registry(
+        base=base,
+        live=str(model.resolve()),
+        live_version=model_version(model),
+        previous=previous,
+        changed_time=datetime.now(UTC).isoformat(),
+    )
+
+
+def _change(data: Path, current: Registry | None, new: Registry, action: str) -> Registry:
+    if current is not None:
+        _repair_audit(data, current)
+    write_atomically(registry_path(data), (new.model_dump_json(indent=2) + "\n").encode())
+    _append_audit(data, action, None if current is None else current.live_version, new)
+    return new
+
+
+def _repair_audit(data: Path, current: Registry) -> None:
+    """Finish what a crash interrupted: cut an unfinished line off, write the line the registry is ahead by."""
+    path = audit_path(data)
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+    trail = read_audit(data)
+    if not trail or trail[-1]["time"] != current.changed_time:
+        _append_audit(data, "recovered", trail[-1]["to"] if trail else None, current)
+
+
+def _append_audit(data: Path, action: str, before: str | None, new: Registry) -> None:
+    path = audit_path(data)
+    is_new = not path.exists()
+    line = {
+        "time": new.changed_time,
+        "action": action,
+        "from": before,
+        "to": new.live_version,
+        "checkpoint": new.live,
+    }
+    with path.open("ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    if is_new:
+        sync_directory(path.parent)

@@ -1,0 +1,347 @@
+"""The serving process: gateway in front, engine behind, and whatever changes between the two."""
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import re
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from os import getpid
+from pathlib import Path
+from typing import Any, Literal
+
+from aiohttp import web
+from opentelemetry.sdk.trace import TracerProvider
+
+from foundation.errors import Busy, SettingsError
+from foundation.files import exclusive, write_json
+from foundation.narration import get_logger
+from otel_exporter.schema import GATEWAY_SCOPE
+from serve import control, registry, vllm
+from serve.engine import EmbeddedEngine, Engine, EngineFailed
+from serve.evidence import make_exporter, make_provider
+from serve.gateway import Gateway
+from serve.sampling import sampling_defaults
+from serve.schema import Registry, ServerInfo, lock_path, read_registry, server_path
+from serve.settings import ServeConfig
+from serve.swap import (
+    CheckpointRefused,
+    Difference,
+    ProbeFailed,
+    check_compatible,
+    check_gate,
+    check_integrity,
+    compare,
+    describe_policy,
+    find_probes,
+    is_within,
+    record_probes,
+    swap,
+)
+from train.schema import Probe
+
+log = get_logger("serve")
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+CONVENTIONAL_HOLDERS = {8000: "vLLM's and many other model servers' own port", 4000: "LiteLLM's port"}
+STOP_GRACE_S = 10.0
+"""How long answers in flight may go on after SIGTERM."""
+
+MAX_RESTARTS = 5
+"""Starts in a row that may fail before the process gives up and leaves it to its own supervisor."""
+
+
+def parse_address(listen: str) -> tuple[str, int]:
+    """Split host:port and refuse whatever is not loopback.
+
+    >>> parse_address("127.0.0.1:8000")
+    ('127.0.0.1', 8000)
+    """
+    host, separator, port = listen.rpartition(":")
+    host = host.strip("[]")
+    if not separator or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"--listen {listen} is not HOST:PORT", hint="For example --listen 127.0.0.1:8000")
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise SettingsError(
+            f"--listen {listen} would let others in, and the gateway has no keys to tell callers by",
+            hint="Listen on 127.0.0.1 and put a proxy that authenticates in front of it.",
+        )
+    return host, int(port)
+
+
+def bind(listen: str) -> socket.socket:
+    """Take the gateway's port, or say who usually has it."""
+    host, port = parse_address(listen)
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
+        )
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise SettingsError(f"cannot listen on {listen}: {error.strerror}") from error
+        usual = CONVENTIONAL_HOLDERS.get(port)
+        raise Busy(
+            f"port {port} is in use" + (f" ({usual})" if usual else ""),
+            hint=f"Stop its holder (`ss -ltnp sport = :{port}` names it), or choose another port with --listen.",
+        ) from error
+
+
+def prepare_registry(config: ServeConfig) -> Registry:
+    """Return the registry, made from --model where there is none; say so when --model is not what will be served."""
+    present = read_registry(config.data)
+    if present is not None:
+        if config.name is not None and config.name != present.base:
+            raise SettingsError(
+                f"agents of {config.data} know the model as {present.base}, not as {config.name}",
+                hint="Leave --name out, or use another --data.",
+            )
+        if config.model is not None and config.model.resolve() != Path(present.live):
+            log.info("serving what the registry says is live, not --model", live=present.live_version)
+        return present
+    if config.model is None:
+        return registry.require(config.data)
+    name = config.name or re.sub(r"[^A-Za-z0-9._-]", "-", config.model.resolve().name)
+    if not NAME.fullmatch(name):
+        raise SettingsError(
+            f"{name!r} cannot be the name of a model",
+            hint="Name it with --name: letters, digits, . _ - and /, beginning with a letter or digit.",
+        )
+    check_integrity(config.model, require_manifest=False)
+    return registry.initialise(config.data, config.model, name)
+
+
+def choose_engine(config: ServeConfig) -> type[Engine]:
+    """Return the kind of engine the settings ask for."""
+    choice = config.engine
+    if choice == "auto":
+        choice = "vllm" if vllm.is_installed() else "embedded"
+    if choice == "vllm" and not vllm.is_installed():
+        raise SettingsError("vLLM is not installed", hint="make setup-vllm, or --engine embedded")
+    return vllm.VllmEngine if choice == "vllm" else EmbeddedEngine
+
+
+class Server:
+    """One gateway, its engine and the changes made to them."""
+
+    def __init__(
+        self, config: ServeConfig, live: Registry, provider: TracerProvider, engine_arguments: tuple[str, ...]
+    ) -> None:
+        self.config = config
+        self.engine_kind = choose_engine(config)
+        self.engine_arguments = engine_arguments
+        self.gateway = Gateway(live.base, sampling_defaults(Path(live.live)), provider.get_tracer(GATEWAY_SCOPE))
+
+    @property
+    def data(self) -> Path:
+        """Directory that holds the registry."""
+        return self.config.data
+
+    async def start_engine(self) -> Engine:
+        """Start an engine on the live checkpoint, prove that it answers as it should, and let calls in."""
+        live = registry.require(self.data)
+        log_path = self.data / "serve" / "engine.log"
+        engine = self.engine_kind(Path(live.live), live.base, log_path, self.engine_arguments)
+        began = time.monotonic()
+        try:
+            await engine.start(self.config.start_timeout_s)
+            await self._prove(engine)
+        except BaseException:
+            await engine.stop()
+            raise
+        self.gateway.engine = engine
+        self.gateway.admission.begin(describe_policy(engine.model))
+        log.info(
+            "ready",
+            url=f"http://{self.config.listen}/v1",
+            model=self.gateway.model_names[0],
+            engine=engine.provider,
+            version=live.live_version,
+            after_s=round(time.monotonic() - began, 1),
+        )
+        return engine
+
+    async def _prove(self, engine: Engine) -> None:
+        """Check a fresh engine against what the trainer measured, or record what it says for want of that."""
+        probes = find_probes(self.data, engine.model)
+        if not probes:
+            await record_probes(self.data, engine.model, engine)
+            return
+        difference = await compare(engine, probes)
+        if not is_within(difference, dtype="unknown"):
+            raise ProbeFailed(
+                f"{engine.model} does not answer as its manifest says: log-probabilities are off by "
+                f"{difference.mean:.4f} on average and {difference.max:.4f} at most",
+                hint="Its files, or the engine, are not those it was made with. See docs/serving.md.",
+            )
+
+    async def keep_engine(self) -> None:
+        """Keep an engine running; return only by an exception, when it can no longer be started."""
+        engine = await self.start_engine()
+        failures = 0
+        try:
+            while True:
+                while engine.is_running():
+                    await asyncio.sleep(0.2)
+                self.gateway.admission.suspend()
+                log.warning("the engine ended; starting it again", status=engine.exit_status(), log=str(engine.log))
+                await engine.stop()
+                await asyncio.sleep(min(30.0, 2.0**failures - 1))
+                try:
+                    engine = await self.start_engine()
+                    failures = 0
+                except EngineFailed:
+                    failures += 1
+                    if failures == MAX_RESTARTS:
+                        raise
+        finally:
+            self.gateway.admission.suspend()
+            await engine.stop()
+
+    # --- changes, as the control endpoint offers them
+
+    async def promote(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Make a checkpoint live."""
+        checkpoint = Path(request["checkpoint"])
+        check_promotable(checkpoint, force=bool(request.get("force")))
+        return await self._change(checkpoint, "promote")
+
+    async def rollback(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Return to the checkpoint that was live before."""
+        target = registry.rollback_target(registry.require(self.data))
+        check_integrity(target, require_manifest=False)
+        return await self._change(target, "rollback")
+
+    async def status(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Say what is being served."""
+        policy = self.gateway.admission.policy
+        return {
+            "is_ready": policy is not None,
+            "serving_version": None if policy is None else policy.version,
+            "num_in_flight": self.gateway.admission.num_in_flight,
+            "num_answered": self.gateway.num_answered,
+            "num_failed": self.gateway.num_failed,
+        }
+
+    async def _change(self, target: Path, action: Literal["promote", "rollback"]) -> dict[str, Any]:
+        admission = self.gateway.admission
+        async with admission.changing(drain_timeout_s=self.config.drain_timeout_s):
+            before = registry.require(self.data)
+            engine = self.gateway.engine
+            if engine is None or admission.policy is None:
+                raise Busy("the engine is starting", hint="Try again when `spanloop serve status` says it is ready.")
+            serving = Path(before.live)
+            check_compatible(target, serving)
+            probes = find_probes(self.data, target)
+            if not probes:
+                raise CheckpointRefused(
+                    f"{target} has no probes to tell its weights by", hint="Restart the gateway on it."
+                )
+            began = time.monotonic()
+            difference = await self._swap(engine, target, probes, serving)
+            after = registry.promote(self.data, target) if action == "promote" else registry.rollback(self.data)
+            admission.begin(describe_policy(target))
+            paused_s = time.monotonic() - began
+        log.info(action, version=after.live_version, before=before.live_version, paused_s=round(paused_s, 3))
+        return change_report(before, after) | {
+            "paused_s": round(paused_s, 4),
+            "probe_mean_difference": difference.mean,
+            "probe_max_difference": difference.max,
+            "probe_num_tokens": difference.num_tokens,
+        }
+
+    async def _swap(self, engine: Engine, target: Path, probes: Sequence[Probe], serving: Path) -> Difference:
+        try:
+            return await swap(engine, target, probes, serving=serving)
+        except EngineFailed:
+            # Nobody knows which weights it has now: a fresh one loads what the registry says is live.
+            self.gateway.admission.suspend()
+            await engine.stop()
+            raise
+
+
+def check_promotable(checkpoint: Path, *, force: bool) -> None:
+    """Check everything about a checkpoint that can be known without an engine."""
+    manifest = check_integrity(checkpoint)
+    assert manifest is not None, "a checkpoint without a manifest was refused"
+    if not force:
+        check_gate(checkpoint, manifest)
+
+
+def change_report(before: Registry, after: Registry) -> dict[str, Any]:
+    """Return what a change of the registry is reported with."""
+    return {
+        "base": after.base,
+        "live": after.live,
+        "live_version": after.live_version,
+        "previous_version": before.live_version,
+        "changed": before.live_version != after.live_version,
+    }
+
+
+# --- the process
+
+
+def run(config: ServeConfig, engine_arguments: tuple[str, ...] = ()) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    with exclusive(lock_path(config.data), purpose="spanloop serve run"), bind(config.listen) as listener:
+        live = prepare_registry(config)
+        asyncio.run(_run(config, live, listener, engine_arguments))
+
+
+async def _run(config: ServeConfig, live: Registry, listener: socket.socket, engine_arguments: tuple[str, ...]) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    provider = make_provider(make_exporter(config.otlp_endpoint))
+    server = Server(config, live, provider, engine_arguments)
+    token = secrets.token_urlsafe(32)
+    actions: dict[str, control.Action] = {
+        "promote": server.promote,
+        "rollback": server.rollback,
+        "status": server.status,
+    }
+    front = web.AppRunner(
+        server.gateway.make_app(), handler_cancellation=True, access_log=None, shutdown_timeout=STOP_GRACE_S
+    )
+    back = web.AppRunner(control.make_app(token, actions), access_log=None)
+    keeping = asyncio.create_task(server.keep_engine())
+    try:
+        await front.setup()
+        await back.setup()
+        await web.SockSite(front, listener).start()
+        control_site = web.TCPSite(back, "127.0.0.1", 0)
+        await control_site.start()
+        port = back.addresses[0][1]
+        info = ServerInfo(
+            pid=getpid(),
+            url=f"http://{config.listen}",
+            control_url=f"http://127.0.0.1:{port}",
+            control_token=token,
+            engine=server.engine_kind.provider,
+            base=live.base,
+            started_time=datetime.now(UTC).isoformat(),
+        )
+        write_json(server_path(config.data), info.model_dump())
+        waiting = asyncio.create_task(stopped.wait())
+        await asyncio.wait({waiting, keeping}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if keeping.done():
+            await keeping  # raises what ended it
+        log.info("stopping", in_flight=server.gateway.admission.num_in_flight)
+    finally:
+        server_path(config.data).unlink(missing_ok=True)
+        await front.cleanup()
+        await back.cleanup()
+        keeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await keeping
+        await asyncio.to_thread(provider.shutdown)

@@ -1,0 +1,43 @@
+"""Settings of the serving commands."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from foundation.settings import DEFAULT_DATA, Settings
+
+
+class ServeConfig(Settings):
+    """Settings of the serving process."""
+
+    data: Path = Field(default=DEFAULT_DATA)
+    """Directory that holds everything: spans, dataset, checkpoints, registry."""
+
+    model: Path | None = None
+    """Model to make live where nothing was served before. Afterwards the registry says what is live."""
+
+    engine: Literal["auto", "vllm", "embedded"] = "auto"
+    """What runs the model. `auto`: vLLM where it is installed, else the embedded engine on Transformers."""
+
+    listen: str = "127.0.0.1:8000"
+    """Address agents reach. Loopback only, as long as there are no keys to tell callers by."""
+
+    name: str | None = None
+    """Name agents use for the model (they may add `:live`). Default: the name of the model's directory."""
+
+    otlp_endpoint: str | None = None
+    """Where the gateway's own spans go. Default: OTEL_EXPORTER_OTLP_ENDPOINT, else http://127.0.0.1:4317 (gRPC)."""
+
+    start_timeout_s: float = Field(default=600, gt=0)
+    """How long the engine may take to start. A large model on a slow disk takes minutes."""
+
+    drain_timeout_s: float = Field(default=300, gt=0)
+    """How long a change of model waits for answers in flight. None of them is cut off: after this the change fails."""
+
+
+class RegistryConfig(Settings):
+    """Settings of the commands that read or change what is live."""
+
+    data: Path = Field(default=DEFAULT_DATA)
+    """Directory that holds everything: spans, dataset, checkpoints, registry."""

@@ -1,0 +1,220 @@
+"""A change of weights that is checked before, proved after and undone when the proof fails.
+
+Before: the checkpoint is whole, unaltered, safe to open and of the shape the engine runs, because a failed reload can
+end an engine. After: the engine's log-probabilities of fixed texts are compared with the trainer's own, because a
+reload can succeed and still answer with old weights.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from foundation.errors import GateRefused
+from foundation.files import write_atomically
+from foundation.settings import Settings
+from serve.engine import Engine
+from serve.evidence import Policy
+from train.schema import MANIFEST, Manifest, Probe, model_version, read_manifest, tokenizer_digests, weights_digest
+
+UNSAFE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".so"}
+"""Files that run code when opened, or are code."""
+
+INCIDENTAL = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache"}
+"""Keys of config.json that do not change what the model computes."""
+
+
+class CheckpointRefused(GateRefused):
+    """A checkpoint that must not be served, or not in place of the model that is."""
+
+
+class ProbeFailed(GateRefused):
+    """After the change the engine did not answer as this checkpoint should; the one before is back."""
+
+
+# --- before
+
+
+def check_integrity(checkpoint: Path, *, require_manifest: bool = True) -> Manifest | None:
+    """Check that a model directory is whole, unaltered and safe to open; return its manifest.
+
+    A model that never was a checkpoint of ours has none, and passes only where that is allowed.
+    """
+    if not (checkpoint / "config.json").is_file():
+        raise CheckpointRefused(f"{checkpoint} is not a model directory: it has no config.json")
+    root = checkpoint.resolve()
+    for path in sorted(checkpoint.rglob("*")):
+        if not path.resolve().is_relative_to(root):
+            raise CheckpointRefused(f"{path} is a link that leads out of the checkpoint")
+        if path.suffix in UNSAFE_SUFFIXES:
+            raise CheckpointRefused(f"{path} could run code when opened", hint="Checkpoints hold safetensors only.")
+    if "auto_map" in _read_config(checkpoint):
+        raise CheckpointRefused(f"{checkpoint / 'config.json'} asks for code of the model's own (auto_map)")
+    read_tensors(checkpoint)
+    if not require_manifest and not (checkpoint / MANIFEST).exists():
+        return None
+    manifest = read_manifest(checkpoint)
+    digest = weights_digest(checkpoint)
+    if digest != manifest.weights_digest:
+        raise CheckpointRefused(
+            f"the weights in {checkpoint} are not those of its manifest: sha256 {digest[:12]}…, "
+            f"manifest says {manifest.weights_digest[:12]}…"
+        )
+    return manifest
+
+
+def check_compatible(checkpoint: Path, serving: Path) -> None:
+    """Check that a checkpoint can take the place of the model an engine runs: same shape, tokenizer and template."""
+    hint = "Stop the gateway, promote, and start it again: an engine changes weights in place, nothing else."
+    ours, theirs = _read_config(checkpoint), _read_config(serving)
+    different = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
+    if different:
+        raise CheckpointRefused(
+            f"{checkpoint / 'config.json'} differs from the model that is served in {', '.join(different)}", hint=hint
+        )
+    if read_tensors(checkpoint) != read_tensors(serving):
+        raise CheckpointRefused(f"{checkpoint} has other tensors than the model that is served", hint=hint)
+    if tokenizer_digests(checkpoint) != tokenizer_digests(serving):
+        raise CheckpointRefused(f"{checkpoint} has another tokenizer or chat template than the model served", hint=hint)
+
+
+def check_gate(checkpoint: Path, manifest: Manifest) -> None:
+    """Check that the evaluation did not refuse a checkpoint; one that was never evaluated passes."""
+    gate = manifest.gate
+    if gate is None:
+        return
+    if gate.get("weights_digest") not in (None, manifest.weights_digest):
+        raise CheckpointRefused(f"the gate report in {checkpoint} is about other weights")
+    if gate.get("verdict") == "refused" or gate.get("passed") is False:
+        raise CheckpointRefused(
+            f"the evaluation refused {checkpoint.name}: {gate.get('reason') or 'no reason given'}",
+            hint="Serve it all the same with --force.",
+        )
+
+
+def read_tensors(model: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor in a directory's safetensors files, from their headers."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(model.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as tensors:
+                shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise CheckpointRefused(f"{path} is not a whole safetensors file: {error}") from error
+    if not shapes:
+        raise CheckpointRefused(f"{model} has no safetensors files")
+    return shapes
+
+
+def _read_config(model: Path) -> dict[str, Any]:
+    path = model / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointRefused(f"{path} cannot be read: {error}") from error
+    return {key: value for key, value in config.items() if key not in INCIDENTAL}
+
+
+def describe_policy(model: Path) -> Policy:
+    """Return what spans record of the model in a directory."""
+    tokenizer, template = tokenizer_digests(model)
+    return Policy(model_version(model), tokenizer, template)
+
+
+# --- after
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far an engine's log-probabilities are from those expected, over all ids of all probes."""
+
+    mean: float
+    max: float
+    num_tokens: int
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Largest differences that are rounding and not other weights."""
+
+    mean: float
+    max: float
+
+
+LIMITS: Mapping[str, Limit] = {"float32": Limit(mean=1e-3, max=1e-2)}
+"""By precision of the engine."""
+
+ROUNDED_LIMIT = Limit(mean=0.02, max=0.3)
+"""Half precision. Measured on bfloat16: 0.0008 mean and 0.045 max for the right weights, 0.043 and 2.75 for a head
+left behind by one small training step."""
+
+
+async def compare(engine: Engine, probes: Sequence[Probe]) -> Difference:
+    """Ask the engine for the log-probabilities of the probes."""
+    differences: list[float] = []
+    for probe in probes:
+        scores = await engine.score(probe.prompt_token_ids, probe.response_token_ids)
+        differences += [abs(ours - theirs) for ours, theirs in zip(scores, probe.logprobs, strict=True)]
+    if not differences:
+        return Difference(math.nan, math.nan, 0)
+    return Difference(sum(differences) / len(differences), max(differences), len(differences))
+
+
+def is_within(difference: Difference, dtype: str) -> bool:
+    """Tell whether a difference is rounding; what is not a number never is."""
+    limit = LIMITS.get(dtype, ROUNDED_LIMIT)
+    return difference.mean <= limit.mean and difference.max <= limit.max
+
+
+async def swap(engine: Engine, checkpoint: Path, probes: Sequence[Probe], *, serving: Path) -> Difference:
+    """Put a checkpoint in the place of the model being served, prove it, and undo it when the proof fails.
+
+    Called only while no request is in flight.
+    """
+    dtype = await engine.load(checkpoint)
+    difference = await compare(engine, probes)
+    if not is_within(difference, dtype):
+        await engine.load(serving)
+        raise ProbeFailed(
+            f"after loading {checkpoint} the engine's log-probabilities were off by {difference.mean:.4f} on average "
+            f"and {difference.max:.4f} at most over {difference.num_tokens} tokens ({dtype})",
+            hint=f"{serving} is being served again.",
+        )
+    engine.model = checkpoint
+    return difference
+
+
+# --- probes of models that came without
+
+
+class Probes(Settings):
+    """What a freshly loaded model answered; recognises it when it is rolled back to."""
+
+    probes: list[Probe]
+    """As in a manifest, but with the engine's own log-probabilities."""
+
+
+def probes_path(data: Path, version: str) -> Path:
+    """Return where the probes of a model without a manifest are kept."""
+    return data / "serve" / "probes" / f"{version}.json"
+
+
+def find_probes(data: Path, model: Path) -> list[Probe]:
+    """Return the probes a model came with, else those recorded when it was first served; there may be none."""
+    if (model / MANIFEST).exists() and (probes := read_manifest(model).probes):
+        return probes
+    try:
+        return Probes.model_validate_json(probes_path(data, model_version(model)).read_bytes()).probes
+    except FileNotFoundError:
+        return []
+
+
+async def record_probes(data: Path, model: Path, engine: Engine) -> None:
+    """Keep what an engine that has just loaded a model from scratch says, for a model that came without probes."""
+    vocabulary_size = int(_read_config(model).get("vocab_size", 256))
+    recorded = Probes(probes=[await engine.make_probe(vocabulary_size)])
+    write_atomically(probes_path(data, model_version(model)), recorded.model_dump_json(indent=2).encode())
