@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "policy", help="directory of the checkpoint")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--low", type=float, default=0.36, help="least success to stop at")
-    parser.add_argument("--high", type=float, default=0.40, help="most success to stop at")
+    parser.add_argument("--high", type=float, default=0.45, help="most success to stop at")
     parser.add_argument("--max-updates", type=int, default=900)
     arguments = parser.parse_args()
 

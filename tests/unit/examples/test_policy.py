@@ -1,4 +1,4 @@
-"""The committed policy: its tokenizer means the same to everybody, its template keeps prefixes, it solves a third."""
+"""The committed policy: its tokenizer means the same to everybody, its template keeps prefixes, it solves a good third."""
 
 from pathlib import Path
 
@@ -102,10 +102,10 @@ def test_it_is_small_and_loads_as_float32() -> None:
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
-def test_it_solves_a_third_of_problems_it_never_saw(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_it_solves_a_good_third_of_problems_it_never_saw(tokenizer: PreTrainedTokenizerFast) -> None:
     """Sampled at temperature 1 by plain Transformers, whole episodes: calls, tool results, final sentences.
 
-    0.330 of 512 was measured when it was made; with 200 problems three standard errors are 0.10.
+    0.385 of 512 was measured when it was made; with 200 problems three standard errors are 0.10.
     """
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(POLICY)
@@ -113,4 +113,4 @@ def test_it_solves_a_third_of_problems_it_never_saw(tokenizer: PreTrainedTokeniz
 
     success = measure(model, tokenizer, problems, temperature=1.0)
 
-    assert 0.23 <= success <= 0.43
+    assert 0.28 <= success <= 0.49
