@@ -1,0 +1,167 @@
+"""Finds the spans that mean something in a frame of spans, and has each read by its dialect."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import polars as pl
+
+from etl.dialects import agentlightning, agentops, reading
+from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, LogRecord, Span, ToolCall
+from otel_exporter.schema import EVALUATION_EVENT
+
+PARSED = (
+    "row",
+    "project",
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "name",
+    "start_ns",
+    "end_ns",
+    "status_code",
+    "status_message",
+    "scope_name",
+    "scope_version",
+    "attributes",
+    "events",
+    "dropped_attributes_count",
+)
+
+
+@dataclass(slots=True)
+class Readings:
+    """Everything the dialects found, by kind."""
+
+    spans: dict[int, Span] = field(default_factory=dict)
+    """The parsed spans by row; ordinary ones are not parsed."""
+
+    calls: list[LlmCall] = field(default_factory=list)
+    tools: list[ToolCall] = field(default_factory=list)
+    agents: dict[int, AgentSpan] = field(default_factory=dict)
+    evaluations: dict[int, Evaluation] = field(default_factory=dict)
+    unread: Counter[str] = field(default_factory=Counter)
+    """Spans nobody read that look like model traffic, by scope name."""
+
+
+def read_all(spans: pl.DataFrame, logs: pl.DataFrame) -> Readings:
+    """Read every span that a dialect may know; `spans` carries its row number in `row`."""
+    records = records_by_span(logs)
+    with_logs = pl.DataFrame(
+        {"project": [k[0] for k in records], "trace_id": [k[1] for k in records], "span_id": [k[2] for k in records]},
+        schema={"project": pl.String, "trace_id": pl.String, "span_id": pl.String},
+    ).with_columns(has_logs=pl.lit(value=True))
+    candidates = (
+        spans.join(with_logs, on=["project", "trace_id", "span_id"], how="left", maintain_order="left")
+        .filter(
+            pl.col("has_logs").fill_null(value=False)
+            | pl.col("attributes").str.contains_any(list(reading.MARKERS))
+            | pl.col("scope_name").is_in(["litellm", "openai", "anthropic"])
+            | pl.col("events").str.contains(EVALUATION_EVENT, literal=True)
+            | pl.col("name").str.starts_with("agentlightning.")
+        )
+        .select(PARSED)
+    )
+    readings = Readings()
+    children: dict[str, list[Span]] = defaultdict(list)
+    for values in candidates.iter_rows():
+        span = _parse(values, records)
+        readings.spans[span.index] = span
+        if agentops.is_requested_tool(span) and span.parent_span_id is not None:
+            children[span.trace_id + span.parent_span_id].append(span)
+        _sort_in(readings, span)
+    if children:
+        for call in readings.calls:
+            agentops.add_requested_tools(call, children.get(call.span.trace_id + call.span.span_id, []))
+    return readings
+
+
+def _sort_in(readings: Readings, span: Span) -> None:
+    found = reading.read(span)
+    match found:
+        case LlmCall():
+            readings.calls.append(found)
+        case ToolCall():
+            readings.tools.append(found)
+        case AgentSpan():
+            readings.agents[span.index] = found
+        case Evaluation():
+            readings.evaluations[span.index] = found
+        case None:
+            if not agentlightning.is_annotation(span) and reading.looks_like_traffic(span):
+                readings.unread[span.scope or "(no scope)"] += 1
+
+
+def _parse(values: tuple[Any, ...], records: dict[tuple[str, str, str], list[LogRecord]]) -> Span:
+    (
+        row,
+        project,
+        trace_id,
+        span_id,
+        parent,
+        name,
+        start,
+        end,
+        code,
+        message,
+        scope,
+        version,
+        attributes,
+        events,
+        lost,
+    ) = values
+    return Span(
+        index=row,
+        project=project,
+        trace_id=trace_id,
+        span_id=span_id,
+        parent_span_id=parent,
+        name=name or "",
+        start_ns=start,
+        end_ns=end,
+        status_code=code,
+        status_message=message,
+        scope=scope or "",
+        scope_version=version,
+        attributes=json_object(attributes),
+        events=json_array(events),
+        logs=records.get((project, trace_id, span_id), []),
+        dropped_attributes=lost or 0,
+    )
+
+
+def json_object(text: str | None) -> dict[str, Any]:
+    """Parse a JSON object column; what is none reads as empty."""
+    try:
+        value = orjson.loads(text) if text else None
+    except orjson.JSONDecodeError:
+        value = None
+    return value if isinstance(value, dict) else {}
+
+
+def json_array(text: str | None) -> list[Any]:
+    """Parse a JSON array column; what is none reads as empty."""
+    if not text or text == "[]":
+        return []
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        value = None
+    return value if isinstance(value, list) else []
+
+
+def records_by_span(logs: pl.DataFrame) -> dict[tuple[str, str, str], list[LogRecord]]:
+    """Collect the GenAI log records of each span, in the order they happened."""
+    records: dict[tuple[str, str, str], list[LogRecord]] = defaultdict(list)
+    relevant = logs.filter(
+        pl.col("event_name").str.starts_with("gen_ai.")
+        & pl.col("trace_id").is_not_null()
+        & pl.col("span_id").is_not_null()
+    ).sort("time_ns", "observed_ns", "received_seq", "record_index", nulls_last=True)
+    columns = relevant.select("project", "trace_id", "span_id", "event_name", "time_ns", "body", "attributes")
+    for project, trace_id, span_id, event_name, time_ns, body, attributes in columns.iter_rows():
+        parsed = orjson.loads(body) if body else None
+        record = LogRecord(event_name, time_ns or 0, parsed, json_object(attributes))
+        records[project, trace_id, span_id].append(record)
+    return records

@@ -1,0 +1,63 @@
+"""`spanloop etl`: spans in, transitions out."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from etl.settings import EtlConfig
+from foundation.narration import get_logger
+from foundation.report import RunReport
+from foundation.settings import DEFAULT_DATA
+
+app = App(name="etl", help="Spans in, transitions out.")
+
+log = get_logger("etl")
+
+
+@app.command
+def run(
+    *,
+    config: Annotated[EtlConfig, Parameter(name="*")] = EtlConfig(),
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Process the traces that something arrived of since the last finished run, and publish their transitions.
+
+    Example: spanloop etl run --data /var/lib/spanloop --json
+
+    Parameters
+    ----------
+    as_json
+        Print the report on stdout.
+    dry_run
+        Do everything but publish; write nothing.
+    """
+    from etl.run import run_etl
+
+    report = RunReport("etl run", config.model_dump(mode="json"))
+    run_etl(config, report, dry_run=dry_run)
+    if as_json:
+        report.print()
+
+
+@app.command
+def inspect(trace_id: str, *, data: Path = DEFAULT_DATA, project: str | None = None, width: int | None = None) -> None:
+    """Show a trace as the ETL sees it: the tree, with what each span was read as and the rewards it got.
+
+    Example: spanloop etl inspect --data /var/lib/spanloop 4bf92f3577b34da6a3ce929d0e0e4736
+
+    Parameters
+    ----------
+    trace_id
+        The trace, 32 hex digits; its first digits are enough.
+    data
+        Directory that holds everything.
+    project
+        Project the trace is in. Default: any.
+    width
+        Columns to draw in. Default: the terminal's.
+    """
+    from etl.inspect import show_trace
+
+    show_trace(data, trace_id, project=project, width=width)

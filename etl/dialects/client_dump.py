@@ -1,0 +1,214 @@
+"""Reads a client's own request or response, recorded whole as JSON: OpenAI's two APIs, Anthropic's and LangChain's."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from etl.dialects.messages import (
+    answer,
+    canonical_input,
+    canonical_output,
+    decode,
+    definitions,
+    first,
+    responses_output,
+    role_of,
+    tool_call,
+)
+from etl.dialects.spans import Message
+from etl.dialects.values import integer_of, text_of, usage_of
+
+PARAMS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "seed",
+    "n",
+    "stop",
+    "frequency_penalty",
+    "presence_penalty",
+    "tool_choice",
+    "response_format",
+)
+"""Request fields that shape the distribution an answer is sampled from."""
+
+
+@dataclass(slots=True)
+class Request:
+    """What a recorded request tells."""
+
+    api: str | None = None
+    model: str | None = None
+    input: list[Message] | None = None
+    tools: list[dict[str, Any]] | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    streamed: bool | None = None
+
+
+@dataclass(slots=True)
+class Response:
+    """What a recorded response tells."""
+
+    api: str | None = None
+    model: str | None = None
+    response_id: str | None = None
+    output: list[Message] | None = None
+    usage: dict[str, int | None] | None = None
+    instructions: str | None = None
+
+
+def sampling_params(source: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
+    """Return the sampling parameters a request object holds.
+
+    >>> sampling_params({"temperature": 0.5, "model": "m", "seed": None})
+    {'temperature': 0.5}
+    """
+    if not isinstance(source, dict):
+        return {}
+    return {name: source[name] for name in PARAMS if source.get(name) is not None}
+
+
+def read_request(value: Any) -> Request | None:  # noqa: ANN401
+    """Read a request: an object with `messages` or `input`, or the bare list of messages or items."""
+    value = decode(value)
+    if isinstance(value, list):
+        messages = canonical_input(value)
+        return Request(input=messages) if messages else None
+    if not isinstance(value, dict):
+        return None
+    request = Request(
+        model=text_of(value, "model", "model_name"),
+        tools=definitions(value.get("tools")),
+        params=sampling_params(value),
+        streamed=value["stream"] if isinstance(value.get("stream"), bool) else None,
+    )
+    listed_messages = value.get("messages")
+    items = value.get("input")
+    if isinstance(listed_messages, list):
+        request.api = "messages" if "system" in value and "max_tokens" in value else "chat.completions"
+        request.input = _system(value.get("system")) + _flat_messages(listed_messages)
+    elif items is not None and ("model" in value or "instructions" in value):
+        request.api = "responses"
+        instructions = _system(value.get("instructions"))
+        listed = [{"role": "user", "content": items}] if isinstance(items, str) else items
+        request.input = instructions + (canonical_input(listed) if isinstance(listed, list) else [])
+    if request.input is None and request.tools is None and not request.params:
+        return None
+    return request
+
+
+def _system(value: Any) -> list[Message]:  # noqa: ANN401
+    if isinstance(value, str) and value:
+        return [{"role": "system", "text": value}]
+    return canonical_input([{"role": "system", "content": value}]) if isinstance(value, list) and value else []
+
+
+def _flat_messages(messages: list[Any]) -> list[Message]:
+    """LangChain nests a batch of one: [[message, …]]."""
+    if len(messages) == 1 and isinstance(messages[0], list):
+        messages = messages[0]
+    if any(is_langchain(message) for message in messages):
+        return [langchain_message(message) for message in messages if is_langchain(message)]
+    return canonical_input(messages)
+
+
+def is_langchain(value: Any) -> bool:  # noqa: ANN401
+    """Tell whether this is a LangChain object as its serialiser writes it."""
+    return isinstance(value, dict) and value.get("lc") == 1 and isinstance(value.get("kwargs"), dict)
+
+
+def langchain_message(value: dict[str, Any]) -> Message:
+    """Read a serialised LangChain message: the class name says the role."""
+    kwargs = value["kwargs"]
+    kind = str((value.get("id") or [""])[-1]).removesuffix("Chunk").removesuffix("Message").lower()
+    role = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"}.get(
+        kind, role_of(kwargs.get("type"))
+    )
+    item = {**kwargs, "role": role}
+    if role == "assistant":
+        item["tool_calls"] = [
+            tool_call(c.get("id"), c.get("name"), c.get("args")) for c in kwargs.get("tool_calls") or ()
+        ]
+        item["tool_calls"] = [
+            {"id": c["id"], "name": c["name"], "arguments": c["arguments"]} for c in item["tool_calls"]
+        ]
+    messages = canonical_input([item])
+    message = messages[0] if messages else {"role": role, "text": None}
+    if message.get("tool_calls") and message.get("text") == "":
+        message["text"] = None
+    return message
+
+
+def read_response(value: Any) -> Response | None:  # noqa: ANN401
+    """Read a response object of chat completions, of the Responses API, of Anthropic's API, or of LangChain."""
+    value = decode(value)
+    if not isinstance(value, dict):
+        return None
+    response = Response(
+        model=text_of(value, "model"), response_id=text_of(value, "id"), usage=read_usage(value.get("usage"))
+    )
+    choices, output, content = value.get("choices"), value.get("output"), value.get("content")
+    if isinstance(choices, list):
+        response.api = "chat.completions"
+        messages = [first(choice, "message", "delta") or {} for choice in choices if isinstance(choice, dict)]
+        response.output = canonical_output(messages, [choice.get("finish_reason") for choice in choices])
+    elif isinstance(output, list) and (value.get("object") == "response" or "status" in value):
+        response.api = "responses"
+        response.output = [responses_output(output, text_of(value, "status"))]
+        instructions = value.get("instructions")
+        response.instructions = instructions if isinstance(instructions, str) else None
+    elif isinstance(content, list) and "stop_reason" in value:
+        response.api = "messages"
+        response.output = canonical_output([value], [value.get("stop_reason")])
+    elif isinstance(value.get("generations"), list):
+        return _langchain_result(value)
+    else:
+        return None
+    return response
+
+
+def _langchain_result(value: dict[str, Any]) -> Response | None:
+    generations = value["generations"]
+    flat = generations[0] if generations and isinstance(generations[0], list) else generations
+    answers, model, identifier, usage = [], None, None, None
+    for generation in flat:
+        message = generation.get("message") if isinstance(generation, dict) else None
+        if message is None or not is_langchain(message):
+            continue
+        kwargs = message["kwargs"]
+        metadata = kwargs.get("response_metadata") or {}
+        read = langchain_message(message)
+        answers.append(answer(read.get("text"), read.get("tool_calls") or [], None, metadata.get("finish_reason")))
+        model = model or text_of(metadata, "model_name", "model")
+        identifier = identifier or text_of(metadata, "id")
+        usage = usage or read_usage(metadata.get("token_usage") or kwargs.get("usage_metadata"))
+    if not answers:
+        return None
+    return Response("chat.completions", model, identifier, answers, usage)
+
+
+def read_usage(value: Any) -> dict[str, int | None] | None:  # noqa: ANN401
+    """Read a usage object of any of the APIs.
+
+    >>> read_usage({"prompt_tokens": 3, "completion_tokens": 4})["output_tokens"]
+    4
+    """
+    if not isinstance(value, dict):
+        return None
+    prompt = first(value, "prompt_tokens_details", "input_tokens_details", "input_token_details") or {}
+    completion = first(value, "completion_tokens_details", "output_tokens_details", "output_token_details") or {}
+    return usage_of(
+        input_tokens=integer_of(value, "prompt_tokens", "input_tokens"),
+        output_tokens=integer_of(value, "completion_tokens", "output_tokens"),
+        cached_input_tokens=_first_count(
+            integer_of(prompt, "cached_tokens", "cache_read"), integer_of(value, "cache_read_input_tokens")
+        ),
+        reasoning_tokens=integer_of(completion, "reasoning_tokens", "reasoning"),
+    )
+
+
+def _first_count(*counts: int | None) -> int | None:
+    return next((count for count in counts if count is not None), None)

@@ -1,0 +1,49 @@
+"""Our own gateway: GenAI attributes, and the token ids, log-probabilities and policy version only it can know."""
+
+from typing import Any
+
+from etl.dialects import genai
+from etl.dialects.messages import decode
+from etl.dialects.spans import LlmCall, Span
+from etl.dialects.values import number_of, text_of
+from otel_exporter import schema as names
+
+DIALECT = "gateway"
+
+
+def recognises(span: Span) -> bool:
+    """Tell whether the span speaks this dialect."""
+    return span.scope == names.GATEWAY_SCOPE
+
+
+def read(span: Span) -> LlmCall | None:
+    """Read a model call with everything the engine said about it."""
+    attributes = span.attributes
+    if attributes.get(genai.OPERATION) not in genai.CALL_OPERATIONS:
+        return None
+    call = genai.read_call(span, DIALECT)
+    call.prompt_token_ids = _integers(attributes.get(names.PROMPT_TOKEN_IDS))
+    call.response_token_ids = _integers(attributes.get(names.CHOICE_TOKEN_IDS.format(index=0)))
+    call.behavior_logprobs = _numbers(attributes.get(names.CHOICE_LOGPROBS.format(index=0)))
+    call.logprobs_mode = text_of(attributes, names.LOGPROBS_MODE)
+    call.policy_version = text_of(attributes, names.POLICY_VERSION)
+    call.tokenizer_digest = text_of(attributes, names.TOKENIZER_DIGEST)
+    call.chat_template_digest = text_of(attributes, names.CHAT_TEMPLATE_DIGEST)
+    min_p = number_of(attributes, names.REQUEST_MIN_P)
+    if min_p is not None:
+        call.params["min_p"] = min_p
+    return call
+
+
+def _integers(value: Any) -> list[int] | None:  # noqa: ANN401
+    items = decode(value)
+    if not isinstance(items, list) or not items or not all(isinstance(item, int) for item in items):
+        return None
+    return items
+
+
+def _numbers(value: Any) -> list[float] | None:  # noqa: ANN401
+    items = decode(value)
+    if not isinstance(items, list) or not items or not all(isinstance(item, int | float) for item in items):
+        return None
+    return [float(item) for item in items]

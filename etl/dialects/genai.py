@@ -1,0 +1,319 @@
+"""OpenTelemetry's GenAI conventions, all their ages: parts in attributes, parts in one log event, one event a message.
+
+https://github.com/open-telemetry/semantic-conventions-genai
+"""
+
+from typing import Any
+
+from etl.dialects.messages import (
+    answer,
+    as_list,
+    call_arguments,
+    canonical_input,
+    canonical_output,
+    decode,
+    definitions,
+    first,
+    join_answers,
+    result_text,
+    salvage_array,
+    tool_call,
+    tool_result,
+)
+from etl.dialects.spans import AgentSpan, LlmCall, LogRecord, Message, Reading, Span, ToolCall
+from etl.dialects.values import (
+    Attributes,
+    error_of,
+    flag_of,
+    integer_of,
+    number_of,
+    strings_of,
+    text_of,
+    usage_of,
+)
+
+DIALECT = "genai"
+OPERATION = "gen_ai.operation.name"
+DETAILS_EVENT = "gen_ai.client.inference.operation.details"
+CALL_OPERATIONS = {"chat", "text_completion", "generate_content"}
+AGENT_OPERATIONS = {"invoke_agent", "create_agent"}
+MESSAGE_EVENTS = {
+    "gen_ai.system.message",
+    "gen_ai.user.message",
+    "gen_ai.assistant.message",
+    "gen_ai.tool.message",
+    "gen_ai.choice",
+}
+PLACEHOLDER_AGENTS = {"OpenAI Agent"}
+"""What openai-agents-v2 writes on every model call, whichever agent made it."""
+
+NUMBER_PARAMS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+INTEGER_PARAMS = ("max_tokens", "seed", "top_k")
+
+
+def recognises(span: Span) -> bool:
+    """Tell whether the span speaks this dialect."""
+    return OPERATION in span.attributes or any(record.event_name in MESSAGE_EVENTS for record in span.logs)
+
+
+def read(span: Span) -> Reading | None:
+    """Read a model call, a tool execution or an agent."""
+    attributes = span.attributes
+    operation = attributes.get(OPERATION)
+    if operation in CALL_OPERATIONS:
+        return read_call(span, DIALECT)
+    if operation == "execute_tool":
+        return read_tool(span, DIALECT)
+    if operation in AGENT_OPERATIONS:
+        return AgentSpan(
+            span,
+            DIALECT,
+            text_of(attributes, "gen_ai.agent.name"),
+            text_of(attributes, "gen_ai.conversation.id"),
+            definitions(attributes.get("gen_ai.tool.definitions")),
+        )
+    return None
+
+
+def read_call(span: Span, dialect: str) -> LlmCall:
+    """Read a model call: attributes of the span, of its details events, and its message events."""
+    attributes = _with_details(span)
+    call = LlmCall(span, dialect)
+    call.provider = text_of(attributes, "gen_ai.provider.name", "gen_ai.system")
+    call.api = read_api(span, attributes)
+    agent = text_of(attributes, "gen_ai.agent.name")
+    call.agent = None if agent in PLACEHOLDER_AGENTS else agent
+    call.conversation_id = text_of(attributes, "gen_ai.conversation.id")
+    call.model_requested = text_of(attributes, "gen_ai.request.model")
+    call.model_returned = text_of(attributes, "gen_ai.response.model")
+    call.response_id = text_of(attributes, "gen_ai.response.id")
+    call.streamed = flag_of(attributes, "gen_ai.request.stream", "gen_ai.is_streaming", "llm.is_streaming")
+    if call.streamed is None and "gen_ai.response.time_to_first_chunk" in attributes:
+        call.streamed = True
+    call.params = read_params(attributes)
+    call.tools = definitions(attributes.get("gen_ai.tool.definitions"))
+    call.usage = read_usage(attributes)
+    reasons = strings_of(attributes, "gen_ai.response.finish_reasons")
+    reasons = reasons or strings_of(attributes, "gen_ai.response.finish_reason")
+    call.truncated = span.dropped_attributes > 0
+    call.input = _read_input(call, attributes)
+    call.output = _read_output(call, attributes, reasons)
+    if call.input is None and call.output is None:
+        _read_message_events(call, span, reasons)
+    if span.failed:
+        call.error = error_of(span.status_message or exception_message(span), text_of(attributes, "error.type"))
+    return call
+
+
+def _with_details(span: Span) -> Attributes:
+    """Join what details events (log records, or span events as Strands writes them) say with the span's attributes."""
+    merged: dict[str, Any] = {}
+    for event in span.events:
+        if event.get("name") == DETAILS_EVENT:
+            for key, value in (event.get("attributes") or {}).items():
+                merged.setdefault(key, value)
+    for record in span.logs:
+        if record.event_name == DETAILS_EVENT:
+            for key, value in record.attributes.items():
+                merged.setdefault(key, value)
+    return {**merged, **span.attributes} if merged else span.attributes
+
+
+def read_api(span: Span, attributes: Attributes) -> str | None:
+    """Return which API was called, where the recording tells."""
+    kind = text_of(attributes, "openai.api.type", "gen_ai.openai.api.type")
+    if kind is not None:
+        return {"responses": "responses", "chat_completions": "chat.completions"}.get(kind, kind)
+    identifier = text_of(attributes, "gen_ai.response.id") or ""
+    if identifier.startswith("resp_") or span.name == "openai.response":
+        return "responses"
+    provider = (text_of(attributes, "gen_ai.provider.name", "gen_ai.system") or "").lower()
+    if identifier.startswith("msg_") or provider == "anthropic":
+        return "messages"
+    if identifier.startswith("chatcmpl-") or provider == "openai":
+        return "chat.completions"
+    return None
+
+
+def read_params(attributes: Attributes) -> dict[str, Any]:
+    """Return the sampling parameters."""
+    params: dict[str, Any] = {}
+    for name in NUMBER_PARAMS:
+        number = number_of(attributes, f"gen_ai.request.{name}")
+        if number is not None:
+            params[name] = number
+    for name in INTEGER_PARAMS:
+        integer = integer_of(attributes, f"gen_ai.request.{name}")
+        if integer is not None:
+            params[name] = integer
+    choices = integer_of(attributes, "gen_ai.request.choice.count")
+    if choices is not None and choices != 1:
+        params["n"] = choices
+    stop = strings_of(attributes, "gen_ai.request.stop_sequences")
+    if stop:
+        params["stop"] = stop
+    for name, source in (
+        ("tool_choice", "gen_ai.request.tool_choice"),
+        ("response_format", "gen_ai.request.response_format"),
+        ("response_format", "gen_ai.openai.request.response_format"),
+        ("response_format", "gen_ai.request.structured_output_schema"),
+    ):
+        if attributes.get(source) is not None:
+            params.setdefault(name, decode(attributes[source]))
+    return params
+
+
+def read_usage(attributes: Attributes) -> dict[str, int | None] | None:
+    """Return token counts, under whichever of their names."""
+    usage = "gen_ai.usage."
+    return usage_of(
+        input_tokens=integer_of(attributes, usage + "input_tokens", usage + "prompt_tokens"),
+        output_tokens=integer_of(attributes, usage + "output_tokens", usage + "completion_tokens"),
+        cached_input_tokens=integer_of(
+            attributes, usage + "cache_read.input_tokens", usage + "cache_read_input_tokens"
+        ),
+        reasoning_tokens=integer_of(attributes, usage + "reasoning.output_tokens", usage + "reasoning_tokens"),
+    )
+
+
+def _array(call: LlmCall, attributes: Attributes, name: str) -> list[Any] | None:
+    value = attributes.get(name)
+    items = as_list(value)
+    if items is None and isinstance(value, str) and value.lstrip().startswith("["):
+        call.truncated = True
+        return salvage_array(value) or None
+    return items
+
+
+def _read_input(call: LlmCall, attributes: Attributes) -> list[Message] | None:
+    items = _array(call, attributes, "gen_ai.input.messages")
+    messages = canonical_input(items) if items is not None else None
+    instructions = _array(call, attributes, "gen_ai.system_instructions")
+    if instructions:
+        system = canonical_input([{"role": "system", "parts": instructions}])
+        messages = system + (messages or [])
+    return messages
+
+
+def _read_output(call: LlmCall, attributes: Attributes, reasons: list[str]) -> list[Message] | None:
+    items = _array(call, attributes, "gen_ai.output.messages")
+    if items is None:
+        return None
+    answers = canonical_output(items, reasons if len(reasons) >= len(items) else ())
+    if call.api == "responses":
+        answers = join_answers(answers)
+    if len(reasons) == 1 and len(answers) == 1:
+        answers[0]["finish_reason"] = reasons[0]
+    return answers or None
+
+
+def _read_message_events(call: LlmCall, span: Span, reasons: list[str]) -> None:
+    records = [record for record in span.logs if record.event_name in MESSAGE_EVENTS]
+    if not records:
+        records = [
+            LogRecord(event["name"], int(event.get("time_ns") or 0), event.get("attributes") or {}, {})
+            for event in span.events
+            if event.get("name") in MESSAGE_EVENTS
+        ]
+    records.sort(key=_event_order)
+    messages: list[Message] = []
+    choices: list[tuple[int, Message]] = []
+    for record in records:
+        body = decode(record.body)
+        body = body if isinstance(body, dict) else {}
+        if record.event_name == "gen_ai.choice":
+            choices.append(_choice(body, len(choices), reasons))
+        else:
+            messages.append(_message_event(record.event_name, body, messages))
+    call.input = messages or None
+    call.output = [message for _, message in sorted(choices, key=lambda choice: choice[0])] or None
+
+
+def _event_order(record: LogRecord) -> tuple[int, int]:
+    index = record.attributes.get("CHAT_MESSAGE_INDEX")
+    is_choice = record.event_name == "gen_ai.choice"
+    return (int(is_choice), int(index) if isinstance(index, int) else 0)
+
+
+def _message_event(name: str, body: dict[str, Any], earlier: list[Message]) -> Message:
+    if name == "gen_ai.tool.message":
+        identifier = first(body, "id", "tool_call_id") or _unanswered(earlier)
+        return tool_result(identifier, body.get("content"))
+    role = {"gen_ai.system.message": "system", "gen_ai.user.message": "user"}.get(name, "assistant")
+    item = {"role": role, "content": body.get("content"), "tool_calls": body.get("tool_calls")}
+    messages = canonical_input([item])
+    return messages[0] if messages else {"role": role, "text": None}
+
+
+def _unanswered(messages: list[Message]) -> str | None:
+    """Return the first tool call of the last asking message that has no result yet."""
+    answered = {message.get("tool_call_id") for message in messages if message["role"] == "tool"}
+    for message in reversed(messages):
+        if message.get("tool_calls"):
+            return next((call["id"] for call in message["tool_calls"] if call["id"] not in answered), None)
+    return None
+
+
+def _choice(body: dict[str, Any], position: int, reasons: list[str]) -> tuple[int, Message]:
+    index = body.get("index")
+    index = index if isinstance(index, int) else position
+    inner = decode(body.get("message"))
+    inner = inner if isinstance(inner, dict) else {"content": inner}
+    calls = inner.get("tool_calls") or body.get("tool_calls") or []
+    item = {"role": "assistant", "content": inner.get("content"), "tool_calls": calls}
+    reason = body.get("finish_reason") or (reasons[index] if index < len(reasons) else None)
+    return index, canonical_output([item], [reason])[0]
+
+
+def exception_message(span: Span) -> str | None:
+    """Return the message of the span's exception event."""
+    for event in span.events:
+        if event.get("name") == "exception":
+            return text_of(event.get("attributes") or {}, "exception.message")
+    return None
+
+
+def read_tool(span: Span, dialect: str) -> ToolCall:
+    """Read a tool execution."""
+    attributes = span.attributes
+    value = decode(attributes.get("gen_ai.tool.call.result"))
+    message = span.status_message or exception_message(span) or text_of(attributes, "error.type")
+    return ToolCall(
+        span,
+        dialect,
+        name=text_of(attributes, "gen_ai.tool.name") or span.name.removeprefix("execute_tool "),
+        tool_call_id=text_of(attributes, "gen_ai.tool.call.id"),
+        arguments=_tool_arguments(attributes.get("gen_ai.tool.call.arguments")),
+        result=None if span.failed else _tool_result(attributes.get("gen_ai.tool.call.result"), value),
+        error=(message or "error") if span.failed else None,
+        description=text_of(attributes, "gen_ai.tool.description"),
+    )
+
+
+def _tool_arguments(value: Any) -> Any:  # noqa: ANN401
+    arguments = call_arguments(value)
+    if (
+        isinstance(arguments, dict) and "input_str" in arguments
+    ):  # Traceloop over LangChain: a Python literal inside JSON
+        return call_arguments(arguments["input_str"])
+    return arguments
+
+
+def _tool_result(recorded: Any, value: Any) -> str | None:  # noqa: ANN401
+    output = value.get("output") if isinstance(value, dict) else None
+    if isinstance(output, dict) and isinstance(output.get("kwargs"), dict):  # a serialised LangChain ToolMessage
+        return result_text(output["kwargs"].get("content"))
+    return result_text(recorded)
+
+
+__all__ = [
+    "DIALECT",
+    "answer",
+    "read",
+    "read_call",
+    "read_params",
+    "read_tool",
+    "read_usage",
+    "recognises",
+    "tool_call",
+]

@@ -1,0 +1,391 @@
+"""Whatever shape a message was recorded in, the canonical one comes out. Text itself is never decoded."""
+
+import ast
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from etl.dialects.spans import Message
+
+REDACTED = "__REDACTED__"
+"""OpenInference writes this for a value it was told to hide; it stands for a value that is not recorded."""
+
+ROLES = {
+    "developer": "system",
+    "function": "tool",
+    "model": "assistant",
+    "ai": "assistant",
+    "human": "user",
+    "tool_call": "assistant",
+    "tool-call": "assistant",
+    "tool-response": "user",
+}
+TEXT_BLOCKS = {"text", "input_text", "output_text", "refusal_text"}
+REASONING_BLOCKS = {"reasoning", "thinking", "redacted_thinking", "summary_text", "reasoning_text"}
+CALL_BLOCKS = {"tool_call", "tool_use", "function_call", "tool-call", "server_tool_call"}
+RESULT_BLOCKS = {
+    "tool_call_response",
+    "tool_result",
+    "function_call_output",
+    "tool-result",
+    "server_tool_call_response",
+}
+
+
+def decode(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    r"""Decode a string that holds a JSON object or array, or a Python literal of one, until it is none any more.
+
+    >>> decode('"{\\"a\\": 1}"'), decode("{'a': 'b'}"), decode("plain")
+    ({'a': 1}, {'a': 'b'}, 'plain')
+    """
+    while isinstance(value, str):
+        stripped = value.strip()
+        if not stripped or stripped[0] not in '{["':
+            return value
+        try:
+            inner = orjson.loads(stripped)
+        except orjson.JSONDecodeError:
+            inner = _python_literal(stripped)
+        if inner is None or (isinstance(inner, str) and inner == value):
+            return value
+        if isinstance(inner, str) and inner.strip()[:1] not in {"{", "["}:
+            return value
+        value = inner
+    return value
+
+
+def _python_literal(text: str) -> Any:  # noqa: ANN401
+    if text[0] not in "{[":
+        return None
+    try:
+        literal = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return literal if isinstance(literal, dict | list) else None
+
+
+def as_list(value: Any) -> list[Any] | None:  # noqa: ANN401
+    """Return a recorded array, decoded if it came as JSON text; None when it is none."""
+    value = decode(value)
+    return value if isinstance(value, list) else None
+
+
+def salvage_array(text: str) -> list[Any]:
+    """Return the complete leading elements of a JSON array whose end was cut off.
+
+    >>> salvage_array('[{"role":"user"},{"role":"assis')
+    [{'role': 'user'}]
+    """
+    depth, in_string, escaped, last = 0, False, False, 0
+    for position, character in enumerate(text):
+        if in_string:
+            if escaped:
+                escaped = False
+            elif character == "\\":
+                escaped = True
+            elif character == '"':
+                in_string = False
+        elif character == '"':
+            in_string = True
+        elif character in "[{":
+            depth += 1
+        elif character in "]}":
+            depth -= 1
+            if depth == 1:
+                last = position + 1
+    if not last:
+        return []
+    try:
+        elements = orjson.loads(text[:last] + "]")
+    except orjson.JSONDecodeError:
+        return []
+    return elements if isinstance(elements, list) else []
+
+
+def role_of(value: Any) -> str:  # noqa: ANN401
+    """Return the canonical role: system, user, assistant or tool.
+
+    >>> role_of("developer"), role_of("user")
+    ('system', 'user')
+    """
+    role = str(getattr(value, "value", value) or "").lower()
+    return ROLES.get(role, role)
+
+
+def visible(text: Any) -> str | None:  # noqa: ANN401
+    """Return recorded text, or None when it was hidden or is no text."""
+    return text if isinstance(text, str) and text != REDACTED else None
+
+
+def tool_call(identifier: Any, name: Any, arguments: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return a canonical tool call; arguments become JSON where they are an object, else stay the text they were."""
+    return {
+        "id": visible(identifier) or None,
+        "name": visible(name) or None,
+        "arguments": call_arguments(arguments),
+    }
+
+
+def call_arguments(value: Any) -> Any:  # noqa: ANN401
+    """Return arguments as an object where they are one; None and an empty text mean that nothing was recorded."""
+    if value is None or value in ("", REDACTED):
+        return None
+    decoded = decode(value)
+    return decoded if isinstance(decoded, dict | list) else value
+
+
+def definition(value: Any) -> dict[str, Any] | None:  # noqa: ANN401
+    """Return a tool definition as name, description and parameters, from any provider's shape."""
+    value = decode(value)
+    if not isinstance(value, dict):
+        return None
+    inner = value.get("function")
+    tool = inner if isinstance(inner, dict) else value
+    name = tool.get("name")
+    if not isinstance(name, str):
+        return None
+    parameters = next(
+        (tool[key] for key in ("parameters", "input_schema", "inputSchema", "parameters_json_schema") if tool.get(key)),
+        None,
+    )
+    return {"name": name, "description": tool.get("description") or None, "parameters": decode(parameters)}
+
+
+def definitions(value: Any) -> list[dict[str, Any]] | None:  # noqa: ANN401
+    """Return a list of tool definitions; None when there is nothing to read."""
+    items = as_list(value)
+    if items is None:
+        return None
+    found = []
+    for item in items:
+        item = decode(item)
+        nested = item.get("function_declarations") if isinstance(item, dict) else None
+        found += [definition(entry) for entry in (nested if isinstance(nested, list) else [item])]
+    return [tool for tool in found if tool is not None] or None
+
+
+class _Draft:
+    """A message in the making: its blocks sorted by what they are."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self.refusal: str | None = None
+        self.calls: list[dict[str, Any]] = []
+        self.results: list[tuple[Any, Any]] = []
+        self.media: list[str] = []
+
+    def add(self, block: Any) -> None:  # noqa: ANN401
+        """Take in one block of content."""
+        if isinstance(block, str):
+            self.text.append(block)
+            return
+        if not isinstance(block, dict):
+            return
+        kind = block.get("type")
+        if kind in CALL_BLOCKS:
+            self.add_call(block)
+        elif kind in RESULT_BLOCKS:
+            identifier = first(block, "id", "tool_use_id", "call_id", "toolCallId", "tool_call_id")
+            self.results.append((identifier, first(block, "response", "result", "content", "output")))
+        elif kind in REASONING_BLOCKS:
+            self._add_reasoning(block)
+        elif kind == "refusal":
+            self.refusal = visible(first(block, "refusal", "content"))
+        elif kind in TEXT_BLOCKS or (kind is None and ("text" in block or "content" in block)):
+            text = visible(first(block, "text", "content"))
+            if text is not None:
+                self.text.append(text)
+        elif kind is not None:
+            self.media.append(str(kind))
+
+    def add_call(self, block: dict[str, Any]) -> None:
+        """Take in one tool call, in any provider's shape."""
+        inner = block.get("function")
+        call = inner if isinstance(inner, dict) else block
+        self.calls.append(
+            tool_call(
+                first(block, "call_id", "id", "toolCallId", "tool_call_id"),
+                first(call, "name", "toolName", "tool_name"),
+                first(call, "arguments", "input", "args", "parameters"),
+            )
+        )
+
+    def _add_reasoning(self, block: dict[str, Any]) -> None:
+        content = first(block, "content", "thinking", "text", "summary")
+        for piece in content if isinstance(content, list) else [content]:
+            text = piece.get("text") if isinstance(piece, dict) else piece
+            if isinstance(text, str) and text:
+                self.reasoning.append(text)
+
+    def joined_text(self) -> str | None:
+        """Return the text, None when no block had any."""
+        return "\n".join(self.text) if self.text else None
+
+
+def first(mapping: dict[str, Any], *keys: str) -> Any:  # noqa: ANN401
+    """Return the value of the first key that is there and not null."""
+    for key in keys:
+        value = mapping.get(key)
+        if value is not None:
+            return value
+    return None
+
+
+def result_text(value: Any) -> str | None:  # noqa: ANN401
+    """Return a tool's result as text: a string as it is, text blocks joined, anything else as JSON."""
+    if value is None or value == REDACTED:
+        return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(block, dict) and "text" in block for block in value):
+        return "\n".join(str(block["text"]) for block in value)
+    return orjson.dumps(value).decode()
+
+
+def _draft(item: dict[str, Any]) -> _Draft:
+    draft = _Draft()
+    content = item["parts"] if "parts" in item else item.get("content")
+    if isinstance(content, str):
+        text = visible(content)
+        if text is not None:
+            draft.text.append(text)
+    elif isinstance(content, list):
+        for block in content:
+            draft.add(block)
+    elif isinstance(content, dict):
+        draft.add(content)
+    for call in item.get("tool_calls") or ():
+        if isinstance(call, dict):
+            draft.add_call(call)
+    legacy = item.get("function_call")
+    if isinstance(legacy, dict) and not draft.calls:
+        draft.add_call(legacy)
+    refusal = item.get("refusal")
+    if isinstance(refusal, str):
+        draft.refusal = visible(refusal)
+    reasoning = first(item, "reasoning_content", "reasoning")
+    if isinstance(reasoning, str) and reasoning:
+        draft.reasoning.append(reasoning)
+    return draft
+
+
+def canonical_input(items: Iterable[Any]) -> list[Message]:
+    """Read a request's messages, whoever's shape they are in; one recorded item may hold several tool results.
+
+    >>> canonical_input([{"role": "user", "parts": [{"type": "text", "content": "hi"}]}])
+    [{'role': 'user', 'text': 'hi'}]
+    """
+    messages: list[Message] = []
+    for item in items:
+        if not isinstance(item, dict):
+            continue
+        kind = item.get("type")
+        if kind == "function_call":
+            _append_call(messages, item)
+        elif kind == "function_call_output":
+            messages.append(tool_result(item.get("call_id"), item.get("output")))
+        elif kind == "reasoning":
+            continue  # the provider's own bookkeeping: it is not part of what a chat template shows
+        elif "role" in item or "content" in item or "parts" in item:
+            messages += _canonical(item)
+    return messages
+
+
+def tool_result(identifier: Any, value: Any) -> Message:  # noqa: ANN401
+    """Return a canonical tool message."""
+    return {"role": "tool", "text": result_text(value), "tool_call_id": visible(identifier) or None}
+
+
+def _append_call(messages: list[Message], item: dict[str, Any]) -> None:
+    call = tool_call(first(item, "call_id", "id"), item.get("name"), item.get("arguments"))
+    last = messages[-1] if messages else None
+    if last is not None and last["role"] == "assistant":
+        last.setdefault("tool_calls", []).append(call)
+    else:
+        messages.append({"role": "assistant", "text": None, "tool_calls": [call]})
+
+
+def _canonical(item: dict[str, Any]) -> list[Message]:
+    role = role_of(item.get("role"))
+    draft = _draft(item)
+    if role == "tool" and not draft.results:
+        identifier = first(item, "tool_call_id", "call_id", "id")
+        content = item.get("content")
+        text = draft.joined_text() if draft.text or isinstance(content, str) else result_text(content)
+        return [{"role": "tool", "text": text, "tool_call_id": visible(identifier) or None}]
+    messages = [tool_result(identifier, value) for identifier, value in draft.results]
+    if draft.results and not draft.text and not draft.calls and not draft.media:
+        return messages
+    text = draft.joined_text()
+    message: Message = {"role": role, "text": text if text is not None else draft.refusal}
+    if draft.calls:
+        message["tool_calls"] = draft.calls
+    if draft.media:
+        message["media"] = draft.media
+    return [*messages, message]
+
+
+def canonical_output(items: Iterable[Any], finish_reasons: Iterable[str | None] = ()) -> list[Message]:
+    """Read an answer, one message a choice; reasons given apart win over those inside.
+
+    >>> canonical_output([{"role": "assistant", "content": "hi", "finish_reason": "stop"}])[0]["finish_reason"]
+    'stop'
+    """
+    reasons = list(finish_reasons)
+    answers: list[Message] = []
+    for number, item in enumerate(entry for entry in items if isinstance(entry, dict)):
+        draft = _draft(item)
+        reason = reasons[number] if number < len(reasons) and reasons[number] else item.get("finish_reason")
+        answers.append(answer(draft.joined_text(), draft.calls, draft.refusal, reason, "\n".join(draft.reasoning)))
+    return answers
+
+
+def answer(
+    text: str | None,
+    calls: list[dict[str, Any]],
+    refusal: str | None = None,
+    finish_reason: Any = None,  # noqa: ANN401 - whatever was recorded
+    reasoning: str | None = None,
+) -> Message:
+    """Return a canonical answer."""
+    message: Message = {
+        "role": "assistant",
+        "text": text,
+        "tool_calls": calls,
+        "refusal": refusal,
+        "finish_reason": finish_reason if isinstance(finish_reason, str) and finish_reason else None,
+    }
+    if reasoning:
+        message["reasoning"] = reasoning
+    return message
+
+
+def responses_output(items: Iterable[Any], finish_reason: str | None) -> Message:
+    """Join the output items of one Responses API call into the one answer they are."""
+    draft = _Draft()
+    for item in items:
+        if not isinstance(item, dict):
+            continue
+        if item.get("type") == "message" or "role" in item:
+            inner = _draft(item)
+            draft.text += inner.text
+            draft.calls += inner.calls
+            draft.reasoning += inner.reasoning
+            draft.refusal = inner.refusal or draft.refusal
+        else:
+            draft.add(item)
+    return answer(draft.joined_text(), draft.calls, draft.refusal, finish_reason, "\n".join(draft.reasoning))
+
+
+def join_answers(answers: list[Message]) -> list[Message]:
+    """Join consecutive output messages of one Responses call: its items are one answer, not several choices."""
+    if len(answers) <= 1:
+        return answers
+    texts = [message["text"] for message in answers if message["text"]]
+    reasoning = "\n".join(message["reasoning"] for message in answers if message.get("reasoning"))
+    refusal = next((message["refusal"] for message in answers if message["refusal"]), None)
+    reason = next((message["finish_reason"] for message in reversed(answers) if message["finish_reason"]), None)
+    calls = [call for message in answers for call in message["tool_calls"]]
+    return [answer("\n".join(texts) if texts else None, calls, refusal, reason, reasoning)]

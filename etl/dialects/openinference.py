@@ -1,0 +1,241 @@
+"""OpenInference: `openinference.span.kind`, messages as indexed attributes, the client's own JSON in input and output.
+
+https://github.com/Arize-ai/openinference/tree/main/spec
+"""
+
+from typing import Any
+
+from etl.dialects import client_dump
+from etl.dialects.messages import (
+    answer,
+    call_arguments,
+    canonical_input,
+    canonical_output,
+    decode,
+    definition,
+    definitions,
+    join_answers,
+    result_text,
+    visible,
+)
+from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Message, Reading, Span, ToolCall
+from etl.dialects.values import Attributes, error_of, integer_of, numbered, text_of, usage_of
+
+DIALECT = "openinference"
+KIND = "openinference.span.kind"
+
+
+def recognises(span: Span) -> bool:
+    """Tell whether the span speaks this dialect."""
+    return KIND in span.attributes
+
+
+def read(span: Span) -> Reading | None:
+    """Read a model call, a tool execution or an agent; None for chains, retrievers and the like."""
+    attributes = span.attributes
+    kind = str(attributes[KIND]).upper()
+    if kind == "LLM":
+        return None if span.name.endswith("._prepare_chat_with_tools") else _read_call(span)
+    if "tool.name" in attributes or (kind == "TOOL" and not _is_handoff(span)):
+        return _read_tool(span)
+    if kind == "AGENT":
+        name = text_of(attributes, "agent.name", "graph.node.id")
+        return AgentSpan(span, DIALECT, name, text_of(attributes, "session.id"))
+    if kind == "EVALUATOR":
+        return Evaluation(span, DIALECT)
+    return None
+
+
+def _is_handoff(span: Span) -> bool:
+    return span.scope.endswith(".openai_agents") and span.name.startswith("handoff to ")
+
+
+def _read_call(span: Span) -> LlmCall:
+    attributes = span.attributes
+    invocation = decode(attributes.get("llm.invocation_parameters"))
+    request = client_dump.read_request(attributes.get("input.value"))
+    response = client_dump.read_response(attributes.get("output.value"))
+    indexed_input = _indexed_input(attributes)
+    indexed_output = _indexed_output(attributes)
+    call = LlmCall(span, DIALECT)
+    call.provider = text_of(attributes, "llm.provider", "llm.system")
+    call.conversation_id = text_of(attributes, "session.id")
+    call.tools = _tools(attributes)
+    call.truncated = span.dropped_attributes > 0
+    call.usage = usage_of(
+        input_tokens=integer_of(attributes, "llm.token_count.prompt"),
+        output_tokens=integer_of(attributes, "llm.token_count.completion"),
+        cached_input_tokens=integer_of(attributes, "llm.token_count.prompt_details.cache_read"),
+        reasoning_tokens=integer_of(attributes, "llm.token_count.completion_details.reasoning"),
+    )
+    call.model_returned = text_of(attributes, "llm.response.model_name")
+    call.model_requested = text_of(attributes, "llm.request.model_name")
+    model = text_of(attributes, "llm.model_name")
+    if isinstance(invocation, dict):
+        if invocation.get("object") != "response":  # openai-agents records the whole answer here, not the request
+            call.params = client_dump.sampling_params(invocation)
+            call.model_requested = call.model_requested or text_of(invocation, "model", "model_name")
+            if invocation.get("stream") is True:
+                call.streamed = True
+        if call.tools is None:
+            call.tools = definitions(invocation.get("tools"))
+    _add_request(call, request, indexed_input)
+    _add_response(call, response, indexed_output, text_of(attributes, "llm.finish_reason"))
+    if call.model_returned is None and model is not None:
+        if call.output is not None and (response is not None or call.model_requested not in {None, model}):
+            call.model_returned = model
+        elif call.model_requested is None:
+            call.model_requested = model
+    if span.failed:
+        call.error = _error(span)
+        if call.output is not None and not any(has_content(message) for message in call.output):
+            call.output = None
+    return call
+
+
+def _add_request(call: LlmCall, request: client_dump.Request | None, indexed: list[Message] | None) -> None:
+    if request is not None:
+        call.api = request.api
+        call.model_requested = request.model or call.model_requested
+        call.tools = request.tools or call.tools
+        call.params = {**call.params, **request.params}
+        call.streamed = request.streamed if request.streamed is not None else call.streamed
+    recorded = request.input if request is not None else None
+    if recorded is not None and (indexed is None or len(recorded) >= len(indexed)):
+        call.input = recorded
+    else:
+        call.input = indexed
+
+
+def _add_response(
+    call: LlmCall, response: client_dump.Response | None, indexed: list[Message] | None, finish_reason: str | None
+) -> None:
+    if response is None or response.output is None:
+        call.output = indexed
+        if call.output and call.api == "responses":
+            call.output = join_answers(call.output)
+        if call.output and finish_reason is not None and call.output[0]["finish_reason"] is None:
+            call.output[0]["finish_reason"] = finish_reason
+        return
+    call.api = response.api or call.api
+    call.output = response.output
+    call.model_returned = call.model_returned or response.model
+    call.response_id = response.response_id
+    call.usage = response.usage or call.usage
+    if response.instructions and call.input is not None and not any(m["role"] == "system" for m in call.input):
+        call.input = [{"role": "system", "text": response.instructions}, *call.input]
+
+
+def has_content(message: Message) -> bool:
+    """Tell whether an answer says anything."""
+    return any(message.get(key) not in (None, "", []) for key in ("text", "tool_calls", "refusal", "reasoning"))
+
+
+def _message(fields: dict[str, Any]) -> dict[str, Any]:
+    """Rebuild one message, in the wire's shape, from its attributes below `message.`."""
+    role = fields.get("message.role")
+    content: Any = fields.get("message.content")
+    blocks: list[dict[str, Any]] = []
+    for block in numbered(fields, "message.contents").values():
+        kind = block.get("message_content.type")
+        if kind == "tool_use":
+            continue  # repeats the message's tool_calls
+        text = block.get("message_content.text")
+        blocks.append({"type": kind, "text": text} if text is not None else {"type": _media(kind)})
+    if blocks and (content is None or any(block["type"] not in {"text", None} for block in blocks)):
+        content = blocks
+    calls = [
+        {
+            "id": call.get("tool_call.id"),
+            "name": call.get("tool_call.function.name"),
+            "arguments": call.get("tool_call.function.arguments"),
+        }
+        for call in numbered(fields, "message.tool_calls").values()
+    ]
+    item: dict[str, Any] = {"role": role, "content": content}
+    if calls:
+        item["tool_calls"] = calls
+    if fields.get("message.tool_call_id") is not None:
+        item["tool_call_id"] = fields["message.tool_call_id"]
+    return item
+
+
+def _media(kind: Any) -> Any:  # noqa: ANN401
+    return "image_url" if kind == "image" else kind
+
+
+def _indexed_input(attributes: Attributes) -> list[Message] | None:
+    items: list[Any] = []
+    for fields in numbered(attributes, "llm.input_messages").values():
+        functions = numbered(fields, "message.function") or {
+            int(key.rsplit(".", 1)[1]): {"": value}
+            for key, value in fields.items()
+            if key.startswith("function.") and key.rsplit(".", 1)[1].isdigit()
+        }
+        if functions:
+            items += [_autogen_result(entry[""]) for entry in functions.values() if "" in entry]
+        else:
+            items.append(_message(fields))
+    return canonical_input(items) if items else None
+
+
+def _autogen_result(value: Any) -> dict[str, Any]:  # noqa: ANN401
+    """AutoGen's tool results: {"name", "content", "call_id", "is_error"} as JSON."""
+    result = decode(value)
+    result = result if isinstance(result, dict) else {"content": value}
+    return {"role": "tool", "content": result.get("content"), "tool_call_id": result.get("call_id")}
+
+
+def _indexed_output(attributes: Attributes) -> list[Message] | None:
+    items = [_message(fields) for fields in numbered(attributes, "llm.output_messages").values()]
+    return canonical_output(items) if items else None
+
+
+def _tools(attributes: Attributes) -> list[dict[str, Any]] | None:
+    found = [definition(fields.get("tool.json_schema")) for fields in numbered(attributes, "llm.tools").values()]
+    return [tool for tool in found if tool is not None] or None
+
+
+def _error(span: Span) -> dict[str, Any]:
+    message, kind = span.status_message, None
+    for event in span.events:
+        if event.get("name") == "exception":
+            fields = event.get("attributes") or {}
+            kind = text_of(fields, "exception.type") or kind
+            message = message or text_of(fields, "exception.message")
+    return error_of(message, kind)
+
+
+def _read_tool(span: Span) -> ToolCall:
+    attributes = span.attributes
+    parameters = decode(attributes.get("tool.parameters"))
+    arguments = call_arguments(attributes.get("input.value"))
+    is_schema = isinstance(parameters, dict) and ("properties" in parameters or parameters.get("type") == "object")
+    if isinstance(parameters, dict) and not is_schema:  # AutoGen and Agno put the arguments there
+        arguments = parameters
+    output = visible(attributes.get("output.value"))
+    return ToolCall(
+        span,
+        DIALECT,
+        name=text_of(attributes, "tool.name") or span.name,
+        tool_call_id=text_of(attributes, "tool_call.id"),
+        arguments=arguments,
+        result=None if span.failed else _tool_output(output, attributes),
+        error=(_error(span)["message"] or "error") if span.failed else None,
+        description=text_of(attributes, "tool.description"),
+        parameters=parameters if is_schema else None,
+    )
+
+
+def _tool_output(output: str | None, attributes: Attributes) -> str | None:
+    if output is None or attributes.get("output.mime_type") != "application/json":
+        return output
+    value = decode(output)
+    if client_dump.is_langchain(value):
+        return result_text(value["kwargs"].get("content"))
+    if isinstance(value, dict) and value.get("type") == "tool" and "content" in value:
+        return result_text(value["content"])
+    return output
+
+
+__all__ = ["DIALECT", "answer", "has_content", "read", "recognises"]

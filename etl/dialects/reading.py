@@ -1,0 +1,50 @@
+"""Decides which dialect a span speaks and has it read: per span, never per trace, since one trace mixes several."""
+
+from types import ModuleType
+
+from etl.dialects import agentlightning, agentops, gateway, genai, openinference, traceloop
+from etl.dialects.spans import AgentSpan, Reading, Span
+from etl.dialects.values import text_of
+from otel_exporter.schema import AGENT_NAME
+
+ORDER: tuple[ModuleType, ...] = (gateway, openinference, agentops, traceloop, genai)
+"""The first that recognises a span reads it; where a scope name is ambiguous, the one with an attribute of its own goes
+first (docs/dialects.md)."""
+
+MARKERS = (
+    "gen_ai.",
+    "openinference.",
+    "llm.",
+    "traceloop.",
+    "agentops.",
+    "agentlightning.",
+    "langfuse.",
+    "mlflow.",
+    "langsmith.",
+    "ai.operationId",
+    "gcp.vertex.agent",
+    "haystack.",
+    "spanloop.",
+)
+"""A span whose attributes hold none of these is an ordinary one: kept for the tree, never parsed."""
+
+TRAFFIC = ("prompt", "completion", "messages", "llm", "model")
+"""Attribute names of a span that nobody reads, but that looks like model traffic, hold several of these."""
+
+
+def read(span: Span) -> Reading | None:
+    """Read one span; None for an ordinary one."""
+    if agentlightning.is_annotation(span):
+        return None
+    for dialect in ORDER:
+        if dialect.recognises(span):
+            reading: Reading | None = dialect.read(span)
+            return reading
+    name = text_of(span.attributes, AGENT_NAME)
+    return AgentSpan(span, "generic", name) if name is not None else None
+
+
+def looks_like_traffic(span: Span) -> bool:
+    """Tell whether an unread span deserves a second look: a dialect nobody knows yet is seen the first night."""
+    names = " ".join(span.attributes)
+    return sum(word in names for word in TRAFFIC) >= 2 and not any(dialect.recognises(span) for dialect in ORDER)

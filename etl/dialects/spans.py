@@ -1,0 +1,117 @@
+"""A span or log record with its JSON parsed, as dialects read it, and what they make of it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Message = dict[str, Any]
+"""One canonical message; its shape is in `etl.schema`."""
+
+
+@dataclass(slots=True)
+class LogRecord:
+    """A log record that belongs to a span."""
+
+    event_name: str
+    time_ns: int
+    body: Any
+    attributes: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Span:
+    """One span, as a dialect sees it: alone, with its own log records, without the tree around it."""
+
+    index: int
+    """Row of the span in the frame of its run."""
+
+    project: str
+    trace_id: str
+    span_id: str
+    parent_span_id: str | None
+    name: str
+    start_ns: int
+    end_ns: int
+    status_code: str | None
+    status_message: str | None
+    scope: str
+    scope_version: str | None
+    attributes: dict[str, Any]
+    events: list[dict[str, Any]] = field(default_factory=list)
+    logs: list[LogRecord] = field(default_factory=list)
+    dropped_attributes: int = 0
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether the span ended with status ERROR."""
+        return self.status_code == "error"
+
+
+@dataclass(slots=True)
+class LlmCall:
+    """One model call. None means that the recording does not say."""
+
+    span: Span
+    dialect: str
+    api: str | None = None
+    agent: str | None = None
+    provider: str | None = None
+    model_requested: str | None = None
+    model_returned: str | None = None
+    streamed: bool | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    tools: list[dict[str, Any]] | None = None
+    input: list[Message] | None = None
+    output: list[Message] | None = None
+    usage: dict[str, int | None] | None = None
+    response_id: str | None = None
+    conversation_id: str | None = None
+    error: dict[str, Any] | None = None
+    prompt_token_ids: list[int] | None = None
+    response_token_ids: list[int] | None = None
+    behavior_logprobs: list[float] | None = None
+    logprobs_mode: str | None = None
+    policy_version: str | None = None
+    tokenizer_digest: str | None = None
+    chat_template_digest: str | None = None
+    truncated: bool = False
+    """The SDK cut attribute values or dropped attributes, so the content may not be whole."""
+    merged: list[Span] = field(default_factory=list)
+    """Other spans of the same call, folded into this one."""
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """One execution of a tool. None means that the recording does not say."""
+
+    span: Span
+    dialect: str
+    name: str | None = None
+    tool_call_id: str | None = None
+    arguments: Any = None
+    result: str | None = None
+    error: str | None = None
+    description: str | None = None
+    parameters: Any = None
+    """JSON schema of the arguments, where the span tells it."""
+
+
+@dataclass(slots=True)
+class AgentSpan:
+    """A span below which an agent, a role with a name, is at work."""
+
+    span: Span
+    dialect: str
+    name: str | None = None
+    conversation_id: str | None = None
+    tools: list[dict[str, Any]] | None = None
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """A span that is itself a judgement (a judge's or grader's), so model calls below it are not the agent's."""
+
+    span: Span
+    dialect: str
+
+
+Reading = LlmCall | ToolCall | AgentSpan | Evaluation

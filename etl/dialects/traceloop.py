@@ -1,0 +1,148 @@
+"""Traceloop's OpenLLMetry: today's parts in attributes, and the indexed `gen_ai.prompt.N` of before.
+
+https://github.com/traceloop/openllmetry
+"""
+
+from typing import Any
+
+from etl.dialects import genai
+from etl.dialects.messages import call_arguments, canonical_input, canonical_output, decode, definition, result_text
+from etl.dialects.spans import AgentSpan, LlmCall, Message, Reading, Span, ToolCall
+from etl.dialects.values import Attributes, error_of, numbered, text_of
+
+DIALECT = "traceloop"
+KIND = "traceloop.span.kind"
+CALL_TYPES = {"chat", "completion"}
+EMPTY_JSON_TEXT = '""'
+"""How LangChain's empty content comes out of the indexed form."""
+
+
+def recognises(span: Span) -> bool:
+    """Tell whether the span speaks this dialect, or only its indexed form."""
+    attributes = span.attributes
+    if KIND in attributes or "llm.request.type" in attributes:
+        return True
+    scope = span.scope
+    ours = scope.startswith("opentelemetry.instrumentation.") and (span.scope_version or "").startswith("0.")
+    return (ours and (genai.OPERATION in attributes)) or is_indexed(attributes)
+
+
+def is_indexed(attributes: Attributes) -> bool:
+    """Tell whether messages are spread over numbered attributes."""
+    return any(key.startswith(("gen_ai.prompt.", "gen_ai.completion.")) for key in attributes)
+
+
+def read(span: Span) -> Reading | None:
+    """Read a model call, a tool execution or an agent."""
+    attributes = span.attributes
+    kind = attributes.get(KIND)
+    operation = attributes.get(genai.OPERATION)
+    if kind == "tool":
+        return _read_tool(span)
+    if kind == "agent" or (kind is None and operation in genai.AGENT_OPERATIONS):
+        name = text_of(attributes, "gen_ai.agent.name", "traceloop.entity.name")
+        return AgentSpan(span, DIALECT, name, _conversation(attributes))
+    if operation == "execute_tool":
+        return _read_tool(span)
+    if kind in {"workflow", "task"}:
+        return None
+    if operation in genai.CALL_OPERATIONS or attributes.get("llm.request.type") in CALL_TYPES or is_indexed(attributes):
+        return _read_call(span)
+    return None
+
+
+def _conversation(attributes: Attributes) -> str | None:
+    prefix = "traceloop.association.properties."
+    return text_of(
+        attributes, "gen_ai.conversation.id", prefix + "session_id", prefix + "thread_id", prefix + "conversation_id"
+    )
+
+
+def _read_call(span: Span) -> LlmCall:
+    attributes = span.attributes
+    call = genai.read_call(span, DIALECT)
+    call.conversation_id = _conversation(attributes)
+    if (call.provider or "").lower() == "langchain":  # the framework, not the provider
+        call.provider = None
+        if call.api is None:
+            call.api = "chat.completions" if (call.response_id or "").startswith("chatcmpl-") else None
+    if call.input is None:
+        call.input = indexed_input(attributes)
+    if call.output is None:
+        call.output = indexed_output(attributes)
+    if call.tools is None:
+        call.tools = indexed_tools(attributes)
+    if span.failed and call.error is None:
+        call.error = error_of(span.status_message)
+    return call
+
+
+def _items(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    for fields in numbered(attributes, prefix).values():
+        content = fields.get("content")
+        if content == EMPTY_JSON_TEXT:
+            content = ""
+        if isinstance(content, str) and content.startswith('[{"type"'):
+            blocks = decode(content)
+            content = blocks if isinstance(blocks, list) else content
+        calls = [
+            {"id": call.get("id"), "name": call.get("name"), "arguments": call.get("arguments")}
+            for call in numbered(fields, "tool_calls").values()
+        ]
+        item: dict[str, Any] = {"role": fields.get("role"), "content": content, "tool_calls": calls}
+        if "tool_call_id" in fields:
+            item["tool_call_id"] = fields["tool_call_id"]
+        if "function_call.name" in fields:
+            item["function_call"] = {
+                "name": fields["function_call.name"],
+                "arguments": fields.get("function_call.arguments"),
+            }
+        for key in ("finish_reason", "refusal"):
+            if key in fields:
+                item[key] = fields[key]
+        items.append(item)
+    return items
+
+
+def indexed_input(attributes: Attributes) -> list[Message] | None:
+    """Read `gen_ai.prompt.N.*`."""
+    items = _items(attributes, "gen_ai.prompt")
+    for item in items:
+        if item["tool_calls"] and item["content"] == "":
+            item["content"] = None
+    return canonical_input(items) if items else None
+
+
+def indexed_output(attributes: Attributes) -> list[Message] | None:
+    """Read `gen_ai.completion.N.*`."""
+    items = _items(attributes, "gen_ai.completion")
+    for item in items:
+        if item["tool_calls"] and item["content"] == "":
+            item["content"] = None
+    return canonical_output(items) if items else None
+
+
+def indexed_tools(attributes: Attributes, prefix: str = "llm.request.functions") -> list[dict[str, Any]] | None:
+    """Read `llm.request.functions.N.*`."""
+    found = [definition(fields) for fields in numbered(attributes, prefix).values()]
+    return [tool for tool in found if tool is not None] or None
+
+
+def _read_tool(span: Span) -> ToolCall:
+    tool = genai.read_tool(span, DIALECT)
+    attributes = span.attributes
+    tool.name = text_of(attributes, "gen_ai.tool.name", "traceloop.entity.name") or tool.name
+    if tool.arguments is None:
+        entity = decode(attributes.get("traceloop.entity.input"))
+        if isinstance(entity, dict):
+            inputs = entity.get("inputs")
+            tool.arguments = inputs if isinstance(inputs, dict) else call_arguments(entity.get("input_str"))
+    if tool.result is None and tool.error is None:
+        entity = decode(attributes.get("traceloop.entity.output"))
+        output = entity.get("output") if isinstance(entity, dict) else None
+        if isinstance(output, dict) and isinstance(output.get("kwargs"), dict):
+            tool.result = result_text(output["kwargs"].get("content"))
+        elif output is not None:
+            tool.result = result_text(output)
+    return tool

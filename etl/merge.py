@@ -1,0 +1,233 @@
+"""One model call, once: spans of the same call, seen by framework, client and gateway, become one, field by field.
+
+Two spans are the same call
+1. if their response ids are equal (across traces only where one is the gateway's, since ids of stubs repeat);
+2. if one lies below the other, in time too, one of them has no response id, and their answers agree, or one has no
+   answer and it is the only call below the other;
+3. if one is the gateway's, no rule above joined it, question and answer are equal and its time lies within the other's:
+   many clients do not propagate their trace context.
+Never two with different response ids, and never siblings without one: identical parallel calls are real.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from typing import Any
+
+import orjson
+
+from etl.dialects import gateway
+from etl.dialects.spans import LlmCall, Message
+from etl.tree import Forest
+
+CLOCK_SKEW_NS = 2_000_000_000
+"""How far apart the clocks of agent and gateway may be."""
+
+IDENTITY = {"span", "dialect", "agent", "conversation_id", "params", "truncated", "merged", "error"}
+"""Fields that do not simply come from the most exact source."""
+
+
+def merge_calls(calls: list[LlmCall], forest: Forest) -> tuple[list[LlmCall], list[LlmCall]]:
+    """Return the calls, each once, ordered by row; and the wrappers, model-call spans around several other calls."""
+    calls = sorted(calls, key=lambda call: call.span.index)
+    groups = _Groups(len(calls))
+    _join_by_response_id(calls, groups)
+    wrappers = _join_nested(calls, forest, groups)
+    _join_gateway(calls, groups, wrappers)
+    members: dict[int, list[LlmCall]] = defaultdict(list)
+    for number, call in enumerate(calls):
+        if number not in wrappers:
+            members[groups.find(number)].append(call)
+    merged = [_fold(group, forest) for group in members.values()]
+    merged.sort(key=lambda call: call.span.index)
+    return merged, [calls[number] for number in sorted(wrappers)]
+
+
+class _Groups:
+    """Union-find over call numbers."""
+
+    def __init__(self, size: int) -> None:
+        self._parent = list(range(size))
+
+    def find(self, number: int) -> int:
+        """Return the representative of a group."""
+        while self._parent[number] != number:
+            self._parent[number] = self._parent[self._parent[number]]
+            number = self._parent[number]
+        return number
+
+    def join(self, one: int, other: int) -> None:
+        """Make two groups one."""
+        a, b = self.find(one), self.find(other)
+        self._parent[max(a, b)] = min(a, b)
+
+
+def _is_gateway(call: LlmCall) -> bool:
+    return call.dialect == gateway.DIALECT
+
+
+def _join_by_response_id(calls: list[LlmCall], groups: _Groups) -> None:
+    by_id: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, call in enumerate(calls):
+        if call.response_id is not None:
+            by_id[call.span.project, call.response_id].append(number)
+    for numbers in by_id.values():
+        for position, number in enumerate(numbers[1:], start=1):
+            call = calls[number]
+            for earlier in numbers[:position][-8:]:  # a call is seen by a handful of layers, never by hundreds
+                other = calls[earlier]
+                near = call.span.trace_id == other.span.trace_id or _is_gateway(call) or _is_gateway(other)
+                if near and _answers_agree(call, other, strict=False):
+                    groups.join(earlier, number)
+                    break
+
+
+def _join_nested(calls: list[LlmCall], forest: Forest, groups: _Groups) -> set[int]:
+    order = sorted(range(len(calls)), key=lambda number: forest.enter[calls[number].span.index])
+    below: dict[int, list[int]] = defaultdict(list)
+    open_calls: list[int] = []
+    for number in order:
+        row = calls[number].span.index
+        while open_calls and not forest.is_ancestor(calls[open_calls[-1]].span.index, row):
+            open_calls.pop()
+        if open_calls:
+            below[open_calls[-1]].append(number)
+        open_calls.append(number)
+    wrappers: set[int] = set()
+    for outer in sorted(below, key=lambda number: -forest.enter[calls[number].span.index]):
+        inner = below[outer]
+        same = [number for number in inner if groups.find(number) == groups.find(outer)]
+        if same:
+            continue
+        matching = [number for number in inner if _is_same_nested(calls[outer], calls[number], only=len(inner) == 1)]
+        if matching:
+            groups.join(outer, matching[-1])  # the last attempt is the one that answered
+        elif calls[outer].output is None and calls[outer].error is None:
+            wrappers.add(outer)
+    return wrappers
+
+
+def _is_same_nested(outer: LlmCall, inner: LlmCall, *, only: bool) -> bool:
+    if outer.response_id is not None and inner.response_id is not None:
+        return outer.response_id == inner.response_id
+    if (
+        inner.span.start_ns < outer.span.start_ns - CLOCK_SKEW_NS
+        or inner.span.end_ns > outer.span.end_ns + CLOCK_SKEW_NS
+    ):
+        return False
+    if outer.output is None or inner.output is None:
+        return only
+    return _answers_agree(outer, inner, strict=True) and _usage_agrees(outer, inner)
+
+
+def _usage_agrees(one: LlmCall, other: LlmCall) -> bool:
+    if one.usage is None or other.usage is None:
+        return True
+    return all(
+        one.usage[key] is None or other.usage[key] is None or one.usage[key] == other.usage[key]
+        for key in ("input_tokens", "output_tokens")
+    )
+
+
+def _join_gateway(calls: list[LlmCall], groups: _Groups, wrappers: set[int]) -> None:
+    sides: dict[int, set[bool]] = defaultdict(set)
+    for number, call in enumerate(calls):
+        sides[groups.find(number)].add(_is_gateway(call))
+    waiting: dict[tuple[str, bytes], list[int]] = defaultdict(list)
+    for number, call in enumerate(calls):
+        if sides[groups.find(number)] == {False} and number not in wrappers and call.output is not None:
+            waiting[call.span.project, _exchange(call)].append(number)
+    for number, call in enumerate(calls):
+        if sides[groups.find(number)] != {True} or call.output is None:
+            continue
+        candidates = waiting.get((call.span.project, _exchange(call)), [])
+        best = min(
+            (other for other in candidates if _lies_within(call, calls[other]) and _ids_agree(call, calls[other])),
+            key=lambda other: (abs(calls[other].span.start_ns - call.span.start_ns), other),
+            default=None,
+        )
+        if best is not None:
+            candidates.remove(best)
+            groups.join(best, number)
+
+
+def _lies_within(inner: LlmCall, outer: LlmCall) -> bool:
+    if inner.response_id and outer.response_id and inner.response_id != outer.response_id:
+        return False
+    return (
+        outer.span.start_ns - CLOCK_SKEW_NS <= inner.span.start_ns
+        and inner.span.end_ns <= outer.span.end_ns + CLOCK_SKEW_NS
+    )
+
+
+def _exchange(call: LlmCall) -> bytes:
+    """Return what was asked and answered, ids left out."""
+    return orjson.dumps([[message_signature(message) for message in call.input or ()], _answer_signature(call)])
+
+
+def message_signature(message: Message) -> list[Any]:
+    """Return what makes two recordings of one message alike: role, text and tool calls by name and arguments."""
+    return [
+        message["role"],
+        message.get("text") or None,
+        [[call["name"], call["arguments"]] for call in message.get("tool_calls") or ()],
+    ]
+
+
+def _answer_signature(call: LlmCall) -> list[Any]:
+    return [message_signature(message) for message in call.output or ()]
+
+
+def _answers_agree(one: LlmCall, other: LlmCall, *, strict: bool) -> bool:
+    if one.output is None or other.output is None:
+        return not strict
+    if strict or (one.output and other.output):
+        left, right = _answer_signature(one), _answer_signature(other)
+        return left == right or (not strict and ("" in (_said(one), _said(other)) or _said(one) == _said(other)))
+    return True
+
+
+def _said(call: LlmCall) -> str:
+    """Return the text of the first choice: layers may differ in how they record tool calls, never in what was said."""
+    return (call.output[0].get("text") or "") if call.output else ""
+
+
+def _ids_agree(one: LlmCall, other: LlmCall) -> bool:
+    left, right = _tool_call_ids(one), _tool_call_ids(other)
+    return not left or not right or left == right
+
+
+def _tool_call_ids(call: LlmCall) -> list[str]:
+    return [request["id"] for message in call.output or () for request in message["tool_calls"] if request["id"]]
+
+
+def _fold(group: list[LlmCall], forest: Forest) -> LlmCall:
+    if len(group) == 1:
+        return group[0]
+    primary = min(
+        group, key=lambda call: (_is_gateway(call), -_content(call), forest.enter[call.span.index], call.span.index)
+    )
+    rest = sorted((call for call in group if call is not primary), key=lambda call: (-_content(call), call.span.index))
+    by_exactness = sorted([primary, *rest], key=lambda call: not _is_gateway(call))
+    folded = replace(primary)
+    for name in (entry.name for entry in fields(LlmCall)):
+        if name not in IDENTITY:
+            setattr(folded, name, _first(getattr(call, name) for call in by_exactness))
+    folded.agent = _first(call.agent for call in [primary, *rest])
+    folded.conversation_id = _first(call.conversation_id for call in [primary, *rest])
+    folded.error = _first(call.error for call in [primary, *rest]) if folded.output is None else primary.error
+    folded.params = {key: value for call in reversed(by_exactness) for key, value in call.params.items()}
+    folded.truncated = all(call.truncated for call in group)
+    folded.merged = [span for call in rest for span in [call.span, *call.merged]] + primary.merged
+    return folded
+
+
+def _first(values: Iterable[Any]) -> Any:  # noqa: ANN401 - fields of any type
+    return next((value for value in values if value is not None), None)
+
+
+def _content(call: LlmCall) -> int:
+    """How much of the exchange a span holds."""
+    messages = [*(call.input or ()), *(call.output or ())]
+    known = sum(value is not None for message in messages for value in message.values())
+    return known + 2 * len(call.tools or ()) + 3 * (call.output is not None) + (call.response_id is not None)

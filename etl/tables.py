@@ -1,0 +1,66 @@
+"""Frames in exactly the published columns, in an order that depends on their content alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import polars as pl
+
+from etl.schema import TABLES, Columns
+
+TYPES: dict[str, pl.DataType] = {
+    "String": pl.String(),
+    "Boolean": pl.Boolean(),
+    "Int32": pl.Int32(),
+    "Int64": pl.Int64(),
+    "Float64": pl.Float64(),
+    "List(Int32)": pl.List(pl.Int32()),
+    "List(Float32)": pl.List(pl.Float32()),
+    "List(String)": pl.List(pl.String()),
+}
+"""Polars types by the names the contract spells them with."""
+
+ORDER: dict[str, tuple[str, ...]] = {
+    "llm_calls": ("project", "episode_id", "start_ns", "trace_id", "span_id"),
+    "tool_calls": ("project", "episode_id", "start_ns", "trace_id", "span_id", "tool_call_id"),
+    "rewards": ("project", "trace_id", "span_id", "time_ns", "name", "value", "source", "label", "explanation"),
+    "episodes": ("project", "episode_id"),
+    "transitions": ("project", "episode_id", "step"),
+    "rejected": ("project", "trace_id", "span_id", "stage", "reason"),
+}
+
+Row = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Dataset:
+    """The published tables, with what the report says about how they came to be."""
+
+    tables: dict[str, pl.DataFrame]
+    counts: dict[str, Any] = field(default_factory=dict)
+    pending: list[tuple[str, str]] = field(default_factory=list)
+    """(project, trace_id) of traces that are not complete yet, so nothing of them is in the tables."""
+
+
+def polars_schema(columns: Columns) -> dict[str, pl.DataType]:
+    """Return the Polars types of a published table."""
+    return {name: TYPES[kind] for name, kind in columns.items()}
+
+
+def frame(table: str, rows: Sequence[Row]) -> pl.DataFrame:
+    """Return rows as a frame of the table, sorted; what a row does not name is null."""
+    columns = TABLES[table]
+    data = {name: [row.get(name) for row in rows] for name in columns}
+    built = pl.DataFrame(data, schema=polars_schema(columns), strict=True)
+    return built.sort(*ORDER[table], nulls_last=True, maintain_order=True)
+
+
+def json_text(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    """Return a value as JSON text; None stays null, and numbers too large for JSON's integers become text."""
+    if value is None:
+        return None
+    try:
+        return orjson.dumps(value).decode()
+    except (TypeError, orjson.JSONEncodeError):
+        return orjson.dumps(value, default=str).decode()

@@ -1,0 +1,207 @@
+"""Makes the transitions of one episode from its calls: observation, action, next observation, rewards, evidence."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from etl.dialects.spans import LlmCall
+from etl.dialects.values import integer_of, number_of
+from etl.episodes import Episode
+from etl.lineage import next_calls
+from etl.merge import message_signature
+from etl.rewards.combine import combine
+from etl.schema import Evidence, Split
+from etl.settings import EtlConfig
+from etl.tables import json_text
+
+CUT_OFF = {"length", "max_tokens", "max_output_tokens", "incomplete"}
+"""Finish reasons that say the answer was cut at its token limit."""
+
+BUCKETS = 10_000
+"""Resolution of the hold-out share."""
+
+
+class NotATransition(StrEnum):
+    """Why a model call is no transition."""
+
+    FAILED = "call_failed"
+    """It ended in an error without an answer, so there is no action."""
+
+    NO_OBSERVATION = "no_observation"
+    """Neither its messages nor its prompt's token ids are recorded."""
+
+    NO_ACTION = "no_action"
+    """Neither its answer nor the answer's token ids are recorded."""
+
+    EVALUATOR = "evaluator"
+    """A judge or grader made it, not the agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the rewards' side knows of an episode's calls, by row."""
+
+    outcome: float | None
+    steps: dict[int, float]
+    tool_status: dict[int, float | None]
+
+
+def reject(call: LlmCall, *, is_evaluator: bool) -> NotATransition | None:
+    """Return why a call is no transition, or None when it is one."""
+    if is_evaluator:
+        return NotATransition.EVALUATOR
+    if not _says_anything(call.input) and call.prompt_token_ids is None:
+        return NotATransition.NO_OBSERVATION
+    if call.output is None and call.response_token_ids is None:
+        return NotATransition.FAILED if call.error is not None else NotATransition.NO_ACTION
+    if not call.output or (call.response_token_ids is None and not _says_anything(call.output)):
+        return NotATransition.NO_ACTION if not _is_empty_answer(call) else None
+    return None
+
+
+def _says_anything(messages: list[dict[str, Any]] | None) -> bool:
+    return any(
+        message.get(key) not in (None, [])
+        for message in messages or ()
+        for key in ("text", "tool_calls", "refusal", "media")
+    )
+
+
+def _is_empty_answer(call: LlmCall) -> bool:
+    """Tell whether the answer is recorded as the empty text, which is an action: the model chose to end."""
+    return bool(call.output) and any(message["text"] == "" for message in call.output or ())
+
+
+def build_transitions(
+    episode: Episode,
+    calls: list[LlmCall],
+    agent_rows: dict[int, int],
+    signals: Signals,
+    config: EtlConfig,
+    revision: int,
+) -> list[dict[str, Any]]:
+    """Return the rows of one episode; `calls` are its transitions in the order they began."""
+    following = next_calls(calls, agent_rows)
+    rows = [call.span.index for call in calls]
+    air = [signals.tool_status.get(row) for row in rows]
+    steps = [signals.steps.get(row) for row in rows]
+    combined = combine(signals.outcome, steps, air, outcome_gap=config.outcome_gap, discount=config.discount)
+    tasks = _tasks(episode, calls)
+    split = episode_split(episode, tasks.get(calls[0].agent), config) if calls else Split.TRAIN
+    last = len(calls) - 1
+    return [
+        {
+            "project": episode.key[0],
+            "episode_id": episode.key[1],
+            "trace_id": call.span.trace_id,
+            "span_id": call.span.span_id,
+            "agent": call.agent,
+            "step": step,
+            "task_id": tasks[call.agent],
+            "revision": revision,
+            "start_ns": call.span.start_ns,
+            "end_ns": call.span.end_ns,
+            "observation": json_text(call.input),
+            "tools": json_text(call.tools),
+            "action": json_text(call.output[0]) if call.output else None,
+            "finish_reason": call.output[0]["finish_reason"] if call.output else None,
+            **_next(call, following.get(row)),
+            "stop_reason": _stop_reason(call, episode) if row not in following else None,
+            **_tokens(call),
+            **_sampling(call),
+            "behavior_model": call.model_returned or call.model_requested,
+            "reward": combined.reward[step],
+            "reward_outcome": signals.outcome if step == last else None,
+            "reward_step": steps[step],
+            "reward_tool_status": air[step],
+            "air_scale": combined.air_scale,
+            "outcome": signals.outcome,
+            "return_": combined.return_[step],
+            "evidence": evidence(call, config).value,
+            "split": split.value,
+            "weight": 1.0,
+        }
+        for step, (row, call) in enumerate(zip(rows, calls, strict=True))
+    ]
+
+
+def _next(call: LlmCall, following: LlmCall | None) -> dict[str, Any]:
+    if following is None:
+        return {"next_observation": None, "next_span_id": None, "done": True}
+    del call
+    return {
+        "next_observation": json_text(following.input),
+        "next_span_id": following.span.span_id,
+        "done": False,
+    }
+
+
+def _stop_reason(call: LlmCall, episode: Episode) -> str:
+    if call.error is not None:
+        return "error"
+    if call.output and call.output[0]["finish_reason"] in CUT_OFF:
+        return "length"
+    return "end" if episode.is_complete else "incomplete"
+
+
+def _tokens(call: LlmCall) -> dict[str, Any]:
+    return {
+        "prompt_token_ids": call.prompt_token_ids,
+        "response_token_ids": call.response_token_ids,
+        "behavior_logprobs": call.behavior_logprobs,
+        "logprobs_mode": call.logprobs_mode,
+        "policy_version": call.policy_version,
+        "tokenizer_digest": call.tokenizer_digest,
+        "chat_template_digest": call.chat_template_digest,
+    }
+
+
+def _sampling(call: LlmCall) -> dict[str, Any]:
+    return {
+        "temperature": number_of(call.params, "temperature"),
+        "top_p": number_of(call.params, "top_p"),
+        "top_k": integer_of(call.params, "top_k"),
+        "min_p": number_of(call.params, "min_p"),
+        "params": json_text(call.params),
+    }
+
+
+def evidence(call: LlmCall, config: EtlConfig) -> Evidence:
+    """Say what is known of how the action was sampled."""
+    if call.prompt_token_ids is not None and call.response_token_ids is not None:
+        logprobs = call.behavior_logprobs
+        exact = logprobs is not None and len(logprobs) == len(call.response_token_ids)
+        return Evidence.EXACT if exact and "temperature" in call.params else Evidence.IDS
+    model = call.model_returned or call.model_requested or ""
+    is_own = call.policy_version is not None or any(model.startswith(own) for own in config.own_models)
+    return Evidence.TEXT if is_own else Evidence.FOREIGN
+
+
+def _tasks(episode: Episode, calls: list[LlmCall]) -> dict[str | None, str]:
+    """Return the task id of every role: the explicit one, else a hash of the role's first observation."""
+    tasks: dict[str | None, str] = {}
+    for call in calls:
+        if call.agent not in tasks:
+            tasks[call.agent] = episode.task_id or _observation_hash(call)
+    return tasks
+
+
+def _observation_hash(call: LlmCall) -> str:
+    if call.input:
+        seen: Any = [message_signature(message) for message in call.input]
+    else:
+        seen = call.prompt_token_ids
+    return sha256(orjson.dumps([call.agent, seen], default=str)).hexdigest()[:16]
+
+
+def episode_split(episode: Episode, task_id: str | None, config: EtlConfig) -> Split:
+    """Say on which side of the hold-out an episode is: as its spans say, else by hash of its task."""
+    if episode.split is not None:
+        return Split.HELDOUT if episode.split == Split.HELDOUT else Split.TRAIN
+    if task_id is None:
+        return Split.TRAIN
+    bucket = int.from_bytes(sha256(task_id.encode()).digest()[:8], "big") % BUCKETS
+    return Split.HELDOUT if bucket < config.holdout * BUCKETS else Split.TRAIN

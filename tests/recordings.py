@@ -1,0 +1,214 @@
+"""Reads recorded export requests, runs the ETL over them and compares field by field with what they must yield."""
+
+import json
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from etl.settings import EtlConfig
+from etl.tables import Dataset
+from etl.transform import transform
+from receiver.decode import SCHEMAS, decode
+from receiver.otlp import REQUESTS, Signal
+
+FIXTURES = Path(__file__).parent / "fixtures" / "otlp"
+RECEIVED_NS = 1_800_000_000_000_000_000
+"""When the recordings were received, as far as the tests are concerned."""
+
+FIELDS = (
+    "agent",
+    "api",
+    "model_requested",
+    "model_returned",
+    "streamed",
+    "params",
+    "tools",
+    "input",
+    "output",
+    "usage",
+    "response_id",
+    "error",
+)
+JSON_FIELDS = ("params", "tools", "input", "output", "usage", "error")
+TOOL_FIELDS = ("name", "arguments", "result", "error")
+
+
+@dataclass
+class Comparison:
+    """How one scenario came out."""
+
+    producer: str
+    scenario: str
+    expected: int = 0
+    recovered: int = 0
+    invented: int = 0
+    duplicates: int = 0
+    checked: Counter[str] = field(default_factory=Counter)
+    equal: Counter[str] = field(default_factory=Counter)
+    differences: list[tuple[str, Any, Any]] = field(default_factory=list)
+
+
+def scenarios(root: Path = FIXTURES) -> list[tuple[str, str]]:
+    """Return (producer, scenario) of every recording."""
+    suffix = ".expected.json"
+    return sorted((path.parent.name, path.name.removesuffix(suffix)) for path in root.glob(f"*/*{suffix}"))
+
+
+@cache
+def load(producer: str, scenario: str, root: Path = FIXTURES) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
+    """Return the spans, the log records and the expected content of a recording, as the receiver lands them."""
+    directory = root / producer
+    expected = json.loads((directory / f"{scenario}.expected.json").read_text())
+    batches: dict[Signal, list[pa.RecordBatch]] = {Signal.TRACES: [], Signal.LOGS: []}
+    pattern = re.compile(re.escape(scenario) + r"(\.\d+)?(\.logs)?\.pb$")
+    for seq, path in enumerate(sorted(p for p in directory.iterdir() if pattern.match(p.name)), start=1):
+        signal = Signal.LOGS if ".logs." in path.name else Signal.TRACES
+        message = REQUESTS[signal].FromString(path.read_bytes())
+        batches[signal].append(decode(signal, message, project="default", received_ns=RECEIVED_NS, seq=seq))
+    spans, logs = (
+        frame_of(pa.Table.from_batches(batches[signal], schema=SCHEMAS[table]))
+        for signal, table in ((Signal.TRACES, "spans"), (Signal.LOGS, "log_records"))
+    )
+    return spans, logs, expected
+
+
+def frame_of(table: pa.Table) -> pl.DataFrame:
+    """Return an Arrow table as a Polars frame."""
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def run(spans: pl.DataFrame, logs: pl.DataFrame) -> Dataset:
+    """Run the ETL over whole traces, complete or not."""
+    return transform(spans, logs, EtlConfig(complete_after=0))
+
+
+def compare(producer: str, scenario: str, root: Path = FIXTURES) -> Comparison:
+    """Run one recording and compare."""
+    spans, logs, expected = load(producer, scenario, root)
+    dataset = run(spans, logs)
+    actual = [_decoded(row) for row in dataset.tables["llm_calls"].sort("start_ns", "span_id").iter_rows(named=True)]
+    comparison = Comparison(producer, scenario)
+    unrecorded = {entry["path"] for entry in expected["unrecorded"]}
+    wanted = list(enumerate(expected["llm_calls"]))
+    pairs, left = _match(wanted, actual)
+    comparison.expected = sum(call["recorded"] == "yes" for _, call in wanted)
+    comparison.recovered = sum(expected["llm_calls"][index]["recorded"] == "yes" for index, _ in pairs)
+    truths = {call["response_id"] for _, call in wanted if call["response_id"]}
+    for call in left:
+        is_again = call["response_id"] in truths
+        comparison.duplicates += is_again
+        comparison.invented += not is_again
+    for index, call in pairs:
+        for name in FIELDS:
+            _compare(
+                comparison, f"llm_calls/{index}/{name}", name, expected["llm_calls"][index][name], call, unrecorded
+            )
+    _compare_tools(comparison, expected, dataset, unrecorded)
+    return comparison
+
+
+def _decoded(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, **{name: json.loads(row[name]) if row[name] is not None else None for name in JSON_FIELDS}}
+
+
+def _match(
+    wanted: list[tuple[int, dict[str, Any]]], actual: list[dict[str, Any]]
+) -> tuple[list[tuple[int, dict[str, Any]]], list[dict[str, Any]]]:
+    """Pair each expected call with the recovered one most like it; ids decide, then content, then order."""
+    scores = []
+    for index, call in wanted:
+        for number, candidate in enumerate(actual):
+            if call["response_id"] and candidate["response_id"] and call["response_id"] != candidate["response_id"]:
+                continue
+            score = 100 * bool(call["response_id"] and call["response_id"] == candidate["response_id"])
+            score += 10 * (_said(call["output"]) == _said(candidate["output"]))
+            score += 5 * (_said(call["input"]) == _said(candidate["input"]))
+            score += 3 * (call["recorded"] == "yes") + 2 * ((call["error"] is None) == (candidate["error"] is None))
+            scores.append((-score, abs(index - number), index, number))
+    pairs: dict[int, int] = {}
+    taken: set[int] = set()
+    for _, _, index, number in sorted(scores):
+        if index not in pairs and number not in taken:
+            pairs[index] = number
+            taken.add(number)
+    left = [call for number, call in enumerate(actual) if number not in taken]
+    return [(index, actual[number]) for index, number in sorted(pairs.items())], left
+
+
+def _said(messages: Any) -> Any:
+    return [message.get("text") if isinstance(message, dict) else message for message in messages or ()]
+
+
+def _compare(
+    comparison: Comparison, path: str, name: str, wanted: Any, call: dict[str, Any], unrecorded: set[str]
+) -> None:
+    if path in unrecorded:
+        return
+    got = call[name]
+    if name == "streamed":
+        got = bool(got)
+    if name == "error" and wanted is not None and got is not None:
+        got = {key: got.get(key) for key in wanted}
+    if name == "tools" and wanted == [] and got is None:
+        got = []
+    comparison.checked[name] += 1
+    problem = difference(wanted, got, path, unrecorded)
+    if problem is None:
+        comparison.equal[name] += 1
+    else:
+        comparison.differences.append(problem)
+
+
+def difference(wanted: Any, got: Any, path: str, unrecorded: set[str]) -> tuple[str, Any, Any] | None:
+    """Return the first place where two values differ, leaving out what the recording does not hold."""
+    if path in unrecorded:
+        return None
+    if isinstance(wanted, dict) and isinstance(got, dict):
+        for key, value in wanted.items():
+            if key == "params" or key in got or value not in (None, []):
+                problem = difference(value, got.get(key), f"{path}/{key}", unrecorded)
+                if problem is not None:
+                    return problem
+        extra = [key for key in got if key not in wanted and got[key] not in (None, [])]
+        return (f"{path}/{extra[0]}", None, got[extra[0]]) if extra else None
+    if isinstance(wanted, list) and isinstance(got, list):
+        if len(wanted) != len(got):
+            return path, wanted, got
+        for index, (left, right) in enumerate(zip(wanted, got, strict=True)):
+            problem = difference(left, right, f"{path}/{index}", unrecorded)
+            if problem is not None:
+                return problem
+        return None
+    return None if wanted == got and type(wanted is True) is type(got is True) else (path, wanted, got)
+
+
+def _compare_tools(comparison: Comparison, expected: dict[str, Any], dataset: Dataset, unrecorded: set[str]) -> None:
+    rows = [
+        {**row, "arguments": json.loads(row["arguments"]) if row["arguments"] else None}
+        for row in dataset.tables["tool_calls"].sort("start_ns", "span_id").iter_rows(named=True)
+    ]
+    by_name: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_name[row["name"]].append(row)
+    for index, wanted in enumerate(expected["tool_executions"]):
+        same = by_name[wanted["name"]]
+        comparison.checked["tool call"] += 1
+        if not same:
+            comparison.differences.append((f"tool_executions/{index}", wanted, None))
+            continue
+        best = min(same, key=lambda row: row["arguments"] != wanted["arguments"])
+        same.remove(best)
+        got = {name: best[name] for name in TOOL_FIELDS}
+        problem = difference(wanted, got, f"tool_executions/{index}", unrecorded)
+        if problem is None:
+            comparison.equal["tool call"] += 1
+        else:
+            comparison.differences.append(problem)
