@@ -6,7 +6,9 @@ A caller that sent a context it does not sample gets no span either, as OpenTele
 """
 
 import contextlib
+import logging
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -85,8 +87,22 @@ def make_provider(exporter: SpanExporter) -> TracerProvider:
     return provider
 
 
+def close_provider(provider: TracerProvider, exporter: SpanExporter, *, timeout_s: float) -> None:
+    """Send what is queued, but not for longer than this: an absent receiver must not keep the gateway from ending.
+
+    The SDK's own timeouts do not hold here (opentelemetry-python #4568), hence the thread.
+    """
+    closing = threading.Thread(target=provider.shutdown, daemon=True)
+    closing.start()
+    closing.join(timeout_s)
+    exporter.shutdown()  # interrupts an export that is waiting to try again
+    closing.join(1)
+
+
 def make_exporter(endpoint: str | None) -> SpanExporter:
     """Return the stock OTLP exporter; what is not given comes from the standard OTEL_EXPORTER_OTLP_* variables."""
+    # The exporter reports every attempt; an export that failed for good is worth a line.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
     protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
     if protocol == "http/protobuf":
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter

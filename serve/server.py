@@ -24,7 +24,7 @@ from foundation.narration import get_logger
 from otel_exporter.schema import GATEWAY_SCOPE
 from serve import control, registry, vllm
 from serve.engine import EmbeddedEngine, Engine, EngineFailed
-from serve.evidence import make_exporter, make_provider
+from serve.evidence import close_provider, make_exporter, make_provider
 from serve.gateway import Gateway
 from serve.sampling import sampling_defaults
 from serve.schema import Registry, ServerInfo, lock_path, read_registry, server_path
@@ -51,6 +51,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
 CONVENTIONAL_HOLDERS = {8000: "vLLM's and many other model servers' own port", 4000: "LiteLLM's port"}
 STOP_GRACE_S = 10.0
 """How long answers in flight may go on after SIGTERM."""
+
+FLUSH_TIMEOUT_S = 5.0
+"""How long the last spans may take to leave."""
 
 MAX_RESTARTS = 5
 """Starts in a row that may fail before the process gives up and leaves it to its own supervisor."""
@@ -301,7 +304,8 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    provider = make_provider(make_exporter(config.otlp_endpoint))
+    exporter = make_exporter(config.otlp_endpoint)
+    provider = make_provider(exporter)
     server = Server(config, live, provider, engine_arguments)
     token = secrets.token_urlsafe(32)
     actions: dict[str, control.Action] = {
@@ -344,4 +348,4 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
         keeping.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await keeping
-        await asyncio.to_thread(provider.shutdown)
+        await asyncio.to_thread(close_provider, provider, exporter, timeout_s=FLUSH_TIMEOUT_S)

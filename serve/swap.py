@@ -83,15 +83,15 @@ def check_compatible(checkpoint: Path, serving: Path) -> None:
 
 
 def check_gate(checkpoint: Path, manifest: Manifest) -> None:
-    """Check that the evaluation did not refuse a checkpoint; one that was never evaluated passes."""
+    """Check that the evaluation accepted a checkpoint; one that was never evaluated passes."""
     gate = manifest.gate
     if gate is None:
         return
-    if gate.get("weights_digest") not in (None, manifest.weights_digest):
+    if gate.get("weights_digest") != manifest.weights_digest:
         raise CheckpointRefused(f"the gate report in {checkpoint} is about other weights")
-    if gate.get("verdict") == "refused" or gate.get("passed") is False:
+    if gate.get("accepted") is not True:
         raise CheckpointRefused(
-            f"the evaluation refused {checkpoint.name}: {gate.get('reason') or 'no reason given'}",
+            f"the evaluation did not accept {checkpoint.name}: {gate.get('reason') or 'no reason given'}",
             hint="Serve it all the same with --force.",
         )
 

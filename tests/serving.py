@@ -1,0 +1,190 @@
+"""What the tests of serving share: tiny checkpoints, an OTLP receiver that remembers, an engine of cardboard."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+from aiohttp import web
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from foundation.files import write_json
+from tests.fakes import tiny_model
+from train.schema import Manifest, Probe, tokenizer_digests, weights_digest
+
+PROMPTS = ([264, 10, 20, 30, 260], [40, 50, 60, 70, 80, 90], [5, 6, 7])
+
+
+def fresh_logprobs(model: Path, prompt: list[int], response: list[int]) -> list[float]:
+    """Recompute log-probabilities with plain Transformers in float32, by the shortest way there is."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    net = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        logprobs = net(torch.tensor([prompt + response])).logits[0].log_softmax(-1)
+    return [logprobs[len(prompt) - 1 + place, token].item() for place, token in enumerate(response)]
+
+
+def tiny_checkpoint(path: Path, *, seed: int, gate: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """Write a checkpoint of the tiny model, with a manifest and probes that are true of it."""
+    tiny_model(path, seed=seed)
+    response = list(range(100, 116))
+    digest = weights_digest(path)
+    tokenizer, template = tokenizer_digests(path)
+    manifest = Manifest(
+        checkpoint_id=f"{path.name}-{digest[:8]}",
+        parent=None,
+        weights_digest=digest,
+        tokenizer_digest=tokenizer or "",
+        chat_template_digest=template,
+        created_time="2026-01-01T00:00:00+00:00",
+        code_version="0",
+        window={},
+        settings={},
+        metrics={},
+        probes=[
+            Probe(prompt_token_ids=prompt, response_token_ids=response, logprobs=fresh_logprobs(path, prompt, response))
+            for prompt in PROMPTS
+        ],
+        gate=None if gate is None else {"weights_digest": digest, **gate},
+    )
+    write_json(path / "manifest.json", manifest.model_copy(update=changes).model_dump(mode="json"))
+    return path
+
+
+def value_of(any_value: Any) -> Any:
+    """Return an OTLP AnyValue as a Python value."""
+    kind = any_value.WhichOneof("value")
+    if kind == "array_value":
+        return [value_of(item) for item in any_value.array_value.values]
+    return getattr(any_value, kind)
+
+
+@dataclass
+class ReceivedSpan:
+    """A span as it came over the wire."""
+
+    scope: str
+    name: str
+    trace_id: str
+    parent_span_id: str
+    status_code: int
+    attributes: dict[str, Any]
+    resource: dict[str, Any]
+
+
+@dataclass
+class Collector:
+    """An OTLP/gRPC receiver that only remembers."""
+
+    spans: list[ReceivedSpan] = field(default_factory=list)
+    endpoint: str = ""
+
+    def take(self, request: ExportTraceServiceRequest) -> None:
+        for resource_spans in request.resource_spans:
+            resource = {item.key: value_of(item.value) for item in resource_spans.resource.attributes}
+            for scope_spans in resource_spans.scope_spans:
+                for span in scope_spans.spans:
+                    self.spans.append(
+                        ReceivedSpan(
+                            scope=scope_spans.scope.name,
+                            name=span.name,
+                            trace_id=span.trace_id.hex(),
+                            parent_span_id=span.parent_span_id.hex(),
+                            status_code=span.status.code,
+                            attributes={item.key: value_of(item.value) for item in span.attributes},
+                            resource=resource,
+                        )
+                    )
+
+    def by_response_id(self) -> dict[str, ReceivedSpan]:
+        return {span.attributes["gen_ai.response.id"]: span for span in self.spans}
+
+
+@contextlib.contextmanager
+def collector() -> Iterator[Collector]:
+    """Run a collector on a free port."""
+    received = Collector()
+
+    def export(request: ExportTraceServiceRequest, _: grpc.ServicerContext) -> ExportTraceServiceResponse:
+        received.take(request)
+        return ExportTraceServiceResponse()
+
+    handler = grpc.method_handlers_generic_handler(
+        "opentelemetry.proto.collector.trace.v1.TraceService",
+        {
+            "Export": grpc.unary_unary_rpc_method_handler(
+                export, ExportTraceServiceRequest.FromString, ExportTraceServiceResponse.SerializeToString
+            )
+        },
+    )
+    server = grpc.server(ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers((handler,))
+    received.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield received
+    finally:
+        server.stop(0).wait()
+
+
+class CardboardEngine:
+    """Says what it is told to say, over real HTTP, and remembers what it was asked. No model, no process."""
+
+    provider = "cardboard"
+    name = "base"
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.answer: dict[str, Any] = {}
+        self.events: list[bytes] = []
+        self.status = 200
+        self.hold = asyncio.Event()
+        """While clear, a stream stops after its first event."""
+
+        self.hold.set()
+        self.num_cancelled = 0
+        self.breaks_off = False
+        self.url = ""
+        self.session: aiohttp.ClientSession
+
+    async def _complete(self, http: web.Request) -> web.StreamResponse:
+        request = await http.json()
+        self.asked.append(request)
+        try:
+            if not request.get("stream"):
+                await self.hold.wait()
+                return web.json_response(self.answer, status=self.status)
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            await response.prepare(http)
+            for event in self.events:
+                await response.write(event)
+                await self.hold.wait()
+            if self.breaks_off:
+                assert http.transport is not None
+                http.transport.abort()
+        except asyncio.CancelledError:
+            self.num_cancelled += 1
+            raise
+        return response
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["CardboardEngine"]:
+        app = web.Application()
+        app.add_routes([web.post("/v1/chat/completions", self._complete), web.post("/v1/completions", self._complete)])
+        runner = web.AppRunner(app, handler_cancellation=True)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with aiohttp.ClientSession() as self.session:
+            yield self
+        await runner.cleanup()

@@ -1,0 +1,138 @@
+import json
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from otel_exporter import schema as names
+from serve.answers import Choice, Recording
+from serve.evidence import UNLIMITED, Call, Policy, attributes, end_span, input_message, make_provider, start_span
+
+POLICY = Policy("checkpoint-1", "t0", None)
+TOOL = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {"type": "object"}}}
+
+
+def recording(**choice: Any) -> Recording:
+    return Recording(id="chatcmpl-1", model="base", prompt_token_ids=[1, 2, 3], choices={0: Choice(**choice)})
+
+
+def call(recorded: Recording, *, is_chat: bool = True, error: str | None = None, **request: Any) -> Call:
+    asked = {"model": "base:live", "temperature": 1, "top_p": 1.0, "top_k": 0, "min_p": 0.0, **request}
+    return Call(is_chat, asked, POLICY, "vllm", recorded, error)
+
+
+def finished(one: Call, headers: dict[str, str]) -> ReadableSpan | None:
+    memory = InMemorySpanExporter()
+    provider = make_provider(memory)
+    end_span(start_span(provider.get_tracer("t"), headers, is_chat=True, model="base"), one, 2**62)
+    provider.shutdown()
+    spans = memory.get_finished_spans()
+    return spans[0] if spans else None
+
+
+def test_a_call_is_recorded_in_full() -> None:
+    """Conventional names for what they cover, ours for ids, log-probabilities and policy."""
+    recorded = recording(text="4", finish_reason="stop", token_ids=[7, 2], logprobs=[-0.5, -0.25])
+
+    found = attributes(
+        call(recorded, messages=[{"role": "user", "content": "2+2"}], tools=[TOOL], max_tokens=8, seed=3, stop="\n")
+    )
+
+    assert {name: value for name, value in found.items() if not name.endswith(("messages", "definitions"))} == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "vllm",
+        "gen_ai.request.model": "base:live",
+        "gen_ai.request.temperature": 1.0,
+        "gen_ai.request.top_p": 1.0,
+        "gen_ai.request.top_k": 0,
+        "spanloop.request.min_p": 0.0,
+        "gen_ai.request.max_tokens": 8,
+        "gen_ai.request.seed": 3,
+        "gen_ai.request.stop_sequences": ["\n"],
+        "gen_ai.response.id": "chatcmpl-1",
+        "gen_ai.response.model": "base",
+        "gen_ai.response.finish_reasons": ["stop"],
+        "gen_ai.usage.input_tokens": 3,
+        "gen_ai.usage.output_tokens": 2,
+        "spanloop.policy.version": "checkpoint-1",
+        "spanloop.tokenizer.digest": "t0",
+        "spanloop.prompt.token_ids": [1, 2, 3],
+        "spanloop.choice.0.token_ids": [7, 2],
+        "spanloop.choice.0.logprobs": [-0.5, -0.25],
+        "spanloop.logprobs.mode": "processed",
+    }
+    assert json.loads(str(found["gen_ai.tool.definitions"])) == [{"type": "function", **TOOL["function"]}]  # type: ignore[dict-item]
+    assert json.loads(str(found["gen_ai.output.messages"])) == [
+        {"role": "assistant", "parts": [{"type": "text", "content": "4"}], "finish_reason": "stop"}
+    ]
+
+
+def test_logprobs_that_do_not_fit_the_ids_are_left_out() -> None:
+    """One each or none: a shifted list would train on the wrong tokens."""
+    found = attributes(call(recording(token_ids=[7, 8, 9], logprobs=[-0.5, -0.25])))
+
+    assert names.CHOICE_TOKEN_IDS.format(index=0) in found
+    assert names.CHOICE_LOGPROBS.format(index=0) not in found
+    assert names.LOGPROBS_MODE not in found
+
+
+def test_tool_calls_and_results_become_parts() -> None:
+    """Arguments as an object where they are JSON, as text where a model wrote something else."""
+    said = input_message(
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{"}}]}
+    )
+    heard = input_message({"role": "tool", "tool_call_id": "c", "content": "4"})
+
+    assert said == {"role": "assistant", "parts": [{"type": "tool_call", "id": "c", "name": "f", "arguments": "{"}]}
+    assert heard == {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c", "response": "4"}]}
+
+
+def test_the_span_joins_the_callers_trace() -> None:
+    """The caller's span is its parent; without one the call has a trace of its own."""
+    joined = finished(call(recording()), {"Traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
+    alone = finished(call(recording()), {})
+
+    assert joined is not None
+    assert joined.parent is not None
+    assert f"{joined.context.trace_id:032x}" == "a" * 32
+    assert f"{joined.parent.span_id:016x}" == "b" * 16
+    assert alone is not None
+    assert alone.parent is None
+
+
+def test_a_caller_that_is_not_sampled_gets_no_span() -> None:
+    """Its own spans go nowhere; one of ours would be an orphan, and it asked for none."""
+    assert finished(call(recording()), {"traceparent": f"00-{'a' * 32}-{'b' * 16}-00"}) is None
+
+
+def test_a_failed_call_says_so() -> None:
+    """Status ERROR and error.type, with what was recorded until then."""
+    span = finished(call(recording(text="half"), error="503"), {})
+
+    assert span is not None
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes is not None
+    assert span.attributes["error.type"] == "503"
+    assert "half" in str(span.attributes["gen_ai.output.messages"])
+
+
+def test_long_token_lists_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits set for other spans by environment variables do not hold for evidence."""
+    monkeypatch.setenv("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "16")
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "4")
+    memory = InMemorySpanExporter()
+    provider = TracerProvider(span_limits=UNLIMITED)
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    ids = list(range(5000))
+
+    with provider.get_tracer("t").start_as_current_span("s") as span:
+        span.set_attributes({f"a{index}": index for index in range(200)} | {"ids": ids, "text": "x" * 1000})
+
+    found = memory.get_finished_spans()[0].attributes
+    assert found is not None
+    assert found["ids"] == tuple(ids)
+    assert len(str(found["text"])) == 1000
+    assert len(found) == 202

@@ -1,0 +1,316 @@
+"""The gateway over a real socket, in front of an engine of cardboard that says what it is told."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from otel_exporter.schema import CHOICE_LOGPROBS, CHOICE_TOKEN_IDS, POLICY_VERSION, PROMPT_TOKEN_IDS
+from serve.evidence import Policy
+from serve.gateway import VERSION_HEADER, Gateway, split_events
+from serve.sampling import NEUTRAL
+from tests.serving import CardboardEngine
+
+USER = [{"role": "user", "content": "hello"}]
+ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "model": "base",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "hi"},
+            "logprobs": {"content": [{"token": "hi", "logprob": -0.5, "bytes": [], "top_logprobs": []}]},
+            "finish_reason": "stop",
+            "token_ids": [7],
+        }
+    ],
+    "prompt_token_ids": [1, 2],
+}
+
+
+def event(token_id: int, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+    logprobs = {"content": [{"token": "x", "logprob": -0.5, "bytes": [], "top_logprobs": []}]}
+    choice = {"index": 0, "delta": delta, "token_ids": [token_id], "logprobs": logprobs, "finish_reason": finish_reason}
+    return b"data: " + json.dumps({"id": "chatcmpl-1", "choices": [choice]}).encode() + b"\n\n"
+
+
+STREAM = [event(7, {"content": "a"}), event(8, {}), event(9, {"content": "b"}, "stop"), b"data: [DONE]\n\n"]
+
+
+class Bench:
+    """A gateway, the engine behind it and the spans it leaves."""
+
+    def __init__(self, engine: CardboardEngine) -> None:
+        self.engine = engine
+        self.memory = InMemorySpanExporter()
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(self.memory))
+        self.gateway = Gateway("base", NEUTRAL, provider.get_tracer("t"))
+        self.gateway.engine = engine  # type: ignore[assignment]
+        self.gateway.admission.begin(Policy("v1", None, None))
+        self.url = ""
+        self.client: aiohttp.ClientSession
+
+    async def ask(self, path: str = "chat/completions", **request: Any) -> tuple[int, Any, aiohttp.ClientResponse]:
+        body = {"model": "base:live", "messages": USER, **request}
+        async with self.client.post(f"{self.url}/v1/{path}", json=body) as response:
+            content = await response.read()
+            is_json = response.content_type == "application/json"
+            return response.status, json.loads(content) if is_json else content, response
+
+    async def spans(self, count: int = 1) -> list[ReadableSpan]:
+        """Wait until the spans are there: they are made after the answer has left."""
+        while len(self.memory.get_finished_spans()) < count:
+            await asyncio.sleep(0.01)
+        return list(self.memory.get_finished_spans())
+
+
+@contextlib.asynccontextmanager
+async def bench() -> AsyncIterator[Bench]:
+    async with CardboardEngine().running() as engine:
+        engine.answer, engine.events = ANSWER, STREAM
+        one = Bench(engine)
+        runner = web.AppRunner(one.gateway.make_app(), handler_cancellation=True)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        one.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with aiohttp.ClientSession() as one.client:
+            yield one
+        await runner.cleanup()
+
+
+def run(scenario: Callable[[Bench], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with bench() as one:
+            await scenario(one)
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_the_client_gets_what_it_asked_for_and_the_span_the_rest() -> None:
+    """Ids and log-probabilities go to the span only; the answer names the policy that made it."""
+
+    async def scenario(one: Bench) -> None:
+        status, answer, response = await one.ask()
+
+        assert status == 200
+        choice = {"index": 0, "message": {"role": "assistant", "content": "hi"}, "logprobs": None}
+        assert answer == {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "model": "base",
+            "choices": [{**choice, "finish_reason": "stop"}],
+        }
+        assert response.headers[VERSION_HEADER] == "v1"
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes[PROMPT_TOKEN_IDS] == (1, 2)
+        assert span.attributes[CHOICE_TOKEN_IDS.format(index=0)] == (7,)
+        assert span.attributes[CHOICE_LOGPROBS.format(index=0)] == (-0.5,)
+        assert span.attributes[POLICY_VERSION] == "v1"
+
+    run(scenario)
+
+
+def test_the_engine_is_asked_for_evidence_and_given_every_sampling_parameter() -> None:
+    """What the client named stays; what it did not is named for it."""
+
+    async def scenario(one: Bench) -> None:
+        await one.ask(temperature=0.5, tools=[{"type": "function", "function": {"name": "f"}}], unknown_extra=1)
+
+        (asked,) = one.engine.asked
+        assert asked == {
+            "model": "base",
+            "messages": USER,
+            "temperature": 0.5,
+            "top_p": 1.0,
+            "top_k": 0,
+            "min_p": 0.0,
+            "tools": [{"type": "function", "function": {"name": "f"}}],
+            "unknown_extra": 1,
+            "logprobs": True,
+            "return_token_ids": True,
+        }
+
+    run(scenario)
+
+
+def test_what_the_client_did_ask_for_stays() -> None:
+    """Token ids and log-probabilities on request, as vLLM gives them."""
+
+    async def scenario(one: Bench) -> None:
+        _, answer, _ = await one.ask(logprobs=True, return_token_ids=True)
+
+        assert answer == ANSWER
+
+    run(scenario)
+
+
+def test_a_stream_is_forwarded_event_by_event() -> None:
+    """The first event reaches the client while the engine is still holding the second back."""
+
+    async def scenario(one: Bench) -> None:
+        one.engine.hold.clear()
+        body = {"model": "base", "messages": USER, "stream": True}
+        async with one.client.post(f"{one.url}/v1/chat/completions", json=body) as response:
+            first = await response.content.readuntil(b"\n\n")
+            assert b'"content":"a"' in first
+            assert b"token_ids" not in first
+            one.engine.hold.set()
+            rest = await response.read()
+
+        events = [line for line in rest.split(b"\n\n") if line]
+        assert len(events) == 2  # the empty delta is left out
+        assert events[-1] == b"data: [DONE]"
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes[CHOICE_TOKEN_IDS.format(index=0)] == (7, 8, 9)
+
+    run(scenario)
+
+
+def test_errors_of_the_engine_are_passed_on() -> None:
+    """Status and body as they came; the span says what happened."""
+
+    async def scenario(one: Bench) -> None:
+        one.engine.status = 400
+        one.engine.answer = {"error": {"message": "too long", "type": "BadRequestError", "code": 400}}
+
+        status, answer, _ = await one.ask()
+
+        assert (status, answer) == (400, one.engine.answer)
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes["error.type"] == "400"
+
+    run(scenario)
+
+
+def test_a_client_that_leaves_stops_the_engine() -> None:
+    """The engine's request is cancelled, not run to its end for nobody, whether streaming or not."""
+
+    async def scenario(one: Bench) -> None:
+        one.engine.hold.clear()
+        for stream in (True, False):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(one.ask(stream=stream), 0.3)
+        while one.engine.num_cancelled < 2:
+            await asyncio.sleep(0.01)
+        for span in await one.spans(2):
+            assert span.attributes is not None
+            assert span.attributes["error.type"] == "cancelled"
+        assert one.gateway.admission.num_in_flight == 0
+
+    run(scenario)
+
+
+def test_a_stream_the_engine_breaks_off_ends_with_an_error() -> None:
+    """The client is told; it does not mistake half an answer for a whole one."""
+
+    async def scenario(one: Bench) -> None:
+        one.engine.events, one.engine.breaks_off = STREAM[:1], True
+
+        _, content, _ = await one.ask(stream=True)
+
+        assert b'"error"' in content
+        assert b"[DONE]" not in content
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes["error.type"] == "engine_failed"
+
+    run(scenario)
+
+
+def test_while_no_engine_is_ready_calls_can_be_retried() -> None:
+    """503 with Retry-After; readiness says the same, liveness does not mind."""
+
+    async def scenario(one: Bench) -> None:
+        one.gateway.admission.suspend()
+
+        status, answer, response = await one.ask()
+
+        assert status == 503
+        assert "Retry-After" in response.headers
+        assert answer["error"]["type"] == "server_error"
+        async with one.client.get(f"{one.url}/readyz") as ready, one.client.get(f"{one.url}/healthz") as alive:
+            assert (ready.status, alive.status) == (503, 200)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        ({"model": "other"}, 404),
+        ({"model": ["base"]}, 404),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://10.0.0.1/"}}]}
+                ]
+            },
+            400,
+        ),
+        ({"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": "file:///etc/passwd"}]}]}, 400),
+    ],
+)
+def test_what_the_gateway_refuses_never_reaches_the_engine(request_: dict[str, Any], status: int) -> None:
+    """Unknown models and URLs somebody inside our network would have to fetch."""
+
+    async def scenario(one: Bench) -> None:
+        got, answer, _ = await one.ask(**request_)
+
+        assert got == status
+        assert answer["error"]["code"] == status
+        assert one.engine.asked == []
+
+    run(scenario)
+
+
+def test_a_body_that_is_no_json_is_refused() -> None:
+    """400 in OpenAI's shape."""
+
+    async def scenario(one: Bench) -> None:
+        async with one.client.post(f"{one.url}/v1/completions", data=b"{") as response:
+            assert response.status == 400
+            assert (await response.json())["error"]["type"] == "invalid_request_error"
+
+    run(scenario)
+
+
+def test_models_lists_the_alias_first() -> None:
+    """Agents are to use the alias; the bare name works too."""
+
+    async def scenario(one: Bench) -> None:
+        async with one.client.get(f"{one.url}/v1/models") as response:
+            assert [model["id"] for model in (await response.json())["data"]] == ["base:live", "base"]
+
+    run(scenario)
+
+
+@given(st.lists(st.integers(1, 40), max_size=40))
+def test_events_come_out_whole_however_the_bytes_are_cut(cuts: list[int]) -> None:
+    """Network packets do not respect events."""
+    whole = b"".join(STREAM)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        start = 0
+        for size in [*cuts, len(whole)]:
+            yield whole[start : start + size]
+            start += size
+
+    async def collect() -> list[bytes]:
+        return [each async for each in split_events(pieces())]
+
+    assert asyncio.run(collect()) == STREAM
