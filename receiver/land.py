@@ -161,9 +161,13 @@ class Store:
                 f"select project, trace_id, span_id from {database_name(day)}.spans" for day in self._days
             )
             rows = cursor.execute(
+                # By trace first: joining all rows on one column and few on three costs less than half.
                 f"""
+                with near as materialized (
+                    select * from ({files}) as stored where trace_id in (select trace_id from arrived)
+                )
                 select distinct project || ' ' || trace_id || ' ' || span_id
-                from ({files}) as stored
+                from near
                 semi join arrived using (project, trace_id, span_id)
                 """
             ).fetchall()

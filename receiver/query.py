@@ -121,18 +121,21 @@ def encode(table: pa.Table, form: Format) -> bytes:
 
 
 def flat(table: pa.Table) -> pa.Table:
-    """Turn columns CSV has no form for (lists, structs, maps) into JSON text."""
-    columns = []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if pa.types.is_nested(column.type):
-            texts = [
-                None if value is None else orjson.dumps(value, default=_spell).decode() for value in column.to_pylist()
-            ]
-            columns.append(pa.array(texts, pa.string()))
-        else:
-            columns.append(column)
-        del name
+    """Turn columns CSV has no form for into text: lists, structs and maps into JSON, bytes into hex."""
+    columns = [_as_text(column) if _has_no_csv_form(column.type) else column for column in table.columns]
     return pa.table(columns, names=table.column_names)
+
+
+def _has_no_csv_form(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.Array:
+    return pa.array([None if value is None else _text(value) for value in column.to_pylist()], pa.string())
+
+
+def _text(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else orjson.dumps(value, default=_spell).decode()
 
 
 def _spell(value: object) -> str:

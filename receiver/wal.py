@@ -79,8 +79,10 @@ class Recovery:
 
     records: list[Record] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    reached_seq: int = 0
+    """Largest number of a record that is there."""
     last_seq: int = 0
-    """Largest number any segment mentions."""
+    """Largest number any segment mentions, of records that failed too."""
 
 
 @dataclass
@@ -136,7 +138,7 @@ class WriteAheadLog:
             else:
                 self._disk.unlink(segment.path)
         self._next_seq = max(recovery.last_seq, landed_seq) + 1
-        self._acknowledged = self._next_seq - 1
+        self._acknowledged = max(recovery.reached_seq, landed_seq)
         return recovery
 
     def _quarantine(self, path: Path) -> None:
@@ -282,17 +284,17 @@ def scan(directory: Path, disk: Disk, landed_seq: int) -> tuple[Recovery, list[_
         found.append((segment, records, holes, acknowledged_before))
     found.sort(key=lambda item: item[0].first_seq)
 
-    reached = 0
     suspects = list(unreadable)
     for segment, records, holes, acknowledged_before in found:
-        if suspects and acknowledged_before > max(reached, landed_seq):
-            recovery.losses.append(Loss(suspects[-1], max(reached, landed_seq) + 1, acknowledged_before))
+        if suspects and acknowledged_before > max(recovery.reached_seq, landed_seq):
+            first_lost = max(recovery.reached_seq, landed_seq) + 1
+            recovery.losses.append(Loss(suspects[-1], first_lost, acknowledged_before))
         for first, last in holes:
             if last > landed_seq:
                 recovery.losses.append(Loss(segment.path, max(first, landed_seq + 1), last))
         recovery.records += [record for record in records if record.seq > landed_seq]
-        reached = max(reached, segment.last_seq)
-        recovery.last_seq = max(recovery.last_seq, reached, acknowledged_before)
+        recovery.reached_seq = max([recovery.reached_seq, *(record.seq for record in records)])
+        recovery.last_seq = max(recovery.last_seq, segment.last_seq, segment.first_seq - 1, acknowledged_before)
         suspects = unreadable or [segment.path]
     return recovery, segments
 

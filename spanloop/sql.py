@@ -66,10 +66,10 @@ def _print_table(rows: pa.Table) -> None:
 
 
 def _flat(rows: pa.Table) -> pa.Table:
-    """Turn columns CSV has no form for (lists, structs, maps) into JSON text."""
+    """Turn columns CSV has no form for into text: lists, structs and maps into JSON, bytes into hex."""
     columns = [
         pa.array([None if value is None else _spell(value) for value in column.to_pylist()], pa.string())
-        if pa.types.is_nested(column.type)
+        if pa.types.is_nested(column.type) or pa.types.is_binary(column.type)
         else column
         for column in rows.columns
     ]

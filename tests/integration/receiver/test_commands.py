@@ -1,0 +1,191 @@
+"""The commands, as a user meets them: running, reading with and without a receiver, and what stands in the way."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from receiver.schema import connect
+from tests.integration.receiver.processes import running, spanloop, start
+from tests.unit.receiver.export_requests import logs, span, traces
+
+pytestmark = pytest.mark.integration
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "otlp"
+
+
+def test_import_and_sql_need_no_receiver(tmp_path: Path) -> None:
+    """Recorded files go in, a table comes out, and a second import changes nothing."""
+    data = str(tmp_path / "data")
+    files = [str(path) for path in sorted(FIXTURES.glob("openinference-openai*/*.pb"))]
+
+    counts = []
+    for _ in range(2):
+        result = spanloop("receiver", "import", "--data", data, "--json", *files)
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)["status"] == "done"
+        shown = spanloop("sql", "--data", data, "--format", "json", "select count(*) as n from spans")
+        counts.append(json.loads(shown.stdout)[0]["n"])
+
+    assert counts[0] == counts[1] > 0
+    as_csv = spanloop("sql", "--data", data, "--format", "csv", "select 1 as a, [1] as b")
+    assert as_csv.stdout == '"a","b"\n1,"[1]"\n'
+    as_table = spanloop("sql", "--data", data, "select 'two words' as said")
+    assert "two words" in as_table.stdout
+    status = json.loads(spanloop("receiver", "status", "--data", data, "--json").stdout)
+    assert (status["running"], status["spans"]) == (False, counts[0])
+
+
+def test_json_lines_are_imported(tmp_path: Path) -> None:
+    """One OTLP/JSON request a line, as the Collector's file exporter writes them."""
+
+    def line(number: int) -> str:
+        spans = [{"traceId": "ab" * 16, "spanId": f"{number:016x}", "name": "x"}]
+        return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]})
+
+    path = tmp_path / "export.jsonl"
+    path.write_text("\n".join(line(number) for number in (1, 2, 3)) + "\n")
+
+    result = spanloop("receiver", "import", "--data", str(tmp_path / "data"), "--json", str(path))
+
+    assert json.loads(result.stdout)["spans"] == 3
+
+
+def test_a_file_that_is_no_request_is_named(tmp_path: Path) -> None:
+    """The message names the file and what was expected; nothing is stored by halves."""
+    bad = tmp_path / "bad.pb"
+    bad.write_bytes(b"\xff\xff\xff")
+
+    result = spanloop("receiver", "import", "--data", str(tmp_path / "data"), str(bad))
+
+    assert result.returncode == 1
+    assert "bad.pb holds no OTLP export request" in result.stderr
+    missing = spanloop("receiver", "import", "--data", str(tmp_path / "data"), str(tmp_path / "none.pb"))
+    assert missing.returncode == 2
+    assert "none.pb cannot be read" in missing.stderr
+
+
+def test_an_empty_directory_reads_as_empty_tables(tmp_path: Path) -> None:
+    """Asking before anything came is no error."""
+    result = spanloop("sql", "--data", str(tmp_path / "data"), "--format", "json", "select count(*) as n from spans")
+
+    assert json.loads(result.stdout) == [{"n": 0}]
+
+
+def test_views_of_the_dataset_follow_its_files(tmp_path: Path) -> None:
+    """The ETL's Parquet is queryable by name beside the spans, with a receiver and without."""
+    data = tmp_path / "data"
+    directory = data / "dataset" / "episodes"
+    directory.mkdir(parents=True)
+    pyarrow.parquet.write_table(pa.table({"episode_id": ["e1"], "outcome": [0.5]}), directory / "part-0.parquet")
+    sql = "select episode_id, outcome from episodes"
+
+    reader = connect(data)
+    assert reader.query(sql).to_pylist() == [{"episode_id": "e1", "outcome": 0.5}]
+    reader.close()
+    with running(data) as receiver:
+        assert receiver.sql(sql) == [{"episode_id": "e1", "outcome": 0.5}]
+
+
+def test_local_readers_are_unbounded_and_others_are_not(tmp_path: Path) -> None:
+    """The token in receiver.json, readable by its owner alone, lifts the bounds; what may be asked stays the same."""
+    data = tmp_path / "data"
+    with running(data, "--sql-max-rows", "100") as receiver:
+        assert stat.S_IMODE((data / "receiver.json").stat().st_mode) == 0o600
+        reader = connect(data)
+        assert reader.query("select i from range(300000) t(i)").num_rows == 300_000
+        assert sum(batch.num_rows for batch in reader.stream("select i from range(300000) t(i)")) == 300_000
+        assert reader.query("select ? as x", ["bound"]).to_pylist() == [{"x": "bound"}]
+        with pytest.raises(Exception, match="cannot be read from"):
+            reader.query("select * from read_text('/etc/passwd')")
+        for statement, status in (("select i from range(300) t(i)", 422), ("drop view spans", 400), ("select", 400)):
+            answer = receiver.post("/v1/sql", json.dumps({"sql": statement}).encode())
+            assert answer[0] == status, answer
+        assert receiver.post("/v1/sql", b"select 1")[0] == 400
+        as_arrow = receiver.post("/v1/sql", b'{"sql": "select ? as x", "parameters": [7]}')[2]
+        assert pa.ipc.open_stream(as_arrow).read_all().to_pylist() == [{"x": 7}]
+        as_csv = receiver.post("/v1/sql?format=csv", b'{"sql": "select 7 as x"}')[2]
+        assert as_csv == b'"x"\n7\n'
+
+
+def test_a_reader_after_a_crash_misses_nothing(tmp_path: Path) -> None:
+    """What was acknowledged and not landed is recovered before reading; the stale announcement fools nobody."""
+    receiver = start(tmp_path / "data", "--land-every-s", "30")
+    receiver.export(traces(span(1), span(2)).SerializeToString())
+    receiver.kill()
+    assert (tmp_path / "data" / "receiver.json").exists()
+
+    result = spanloop("sql", "--data", str(tmp_path / "data"), "--format", "json", "select count(*) as n from spans")
+
+    assert json.loads(result.stdout) == [{"n": 2}]
+
+
+def test_sigterm_lands_what_was_taken_and_ends_in_time(tmp_path: Path) -> None:
+    """The next start has nothing to replay, and the announcement is gone."""
+    data = tmp_path / "data"
+    receiver = start(data, "--land-every-s", "30")
+    receiver.export(traces(span(1)).SerializeToString())
+    began = time.monotonic()
+    receiver.process.send_signal(signal.SIGTERM)
+
+    assert receiver.process.wait(timeout=20) == 0
+    assert time.monotonic() - began < 10
+    assert not (data / "receiver.json").exists()
+    with running(data) as again:
+        assert "replayed_requests=0" in again.log.read_text()
+        assert again.sql("select count(*) as n from spans") == [{"n": 1}]
+
+
+def test_a_held_directory_names_its_holder(tmp_path: Path) -> None:
+    """Two receivers cannot share DATA: exit 75, with the pid of the first."""
+    with running(tmp_path / "data") as receiver:
+        result = spanloop(
+            "receiver", "run", "--data", str(tmp_path / "data"), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"
+        )
+
+    assert result.returncode == 75
+    assert f"pid {receiver.process.pid}" in result.stderr
+
+
+@pytest.mark.parametrize("flag", ["--grpc", "--http"])
+def test_a_busy_port_says_who_usually_holds_it_and_which_flag_to_change(tmp_path: Path, flag: str) -> None:
+    """Exit 75, and the way out. Port 4317 may be anybody's on this machine, so a second listener on it is fine too."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            other.bind(("127.0.0.1", 4317))
+            other.listen()
+        except OSError:
+            assert os.name == "posix"
+        addresses = {"--grpc": "127.0.0.1:0", "--http": "127.0.0.1:0", flag: "127.0.0.1:4317"}
+        arguments = [part for pair in addresses.items() for part in pair]
+        result = spanloop("receiver", "run", "--data", str(tmp_path / "data"), *arguments)
+
+    assert result.returncode == 75
+    assert "An OpenTelemetry Collector conventionally holds this port" in result.stderr
+    assert flag in result.stderr
+
+
+@pytest.mark.parametrize(("address", "said"), [("0.0.0.0:4317", "other machines"), ("4317", "HOST:PORT")])
+def test_an_address_beyond_this_machine_is_refused(tmp_path: Path, address: str, said: str) -> None:
+    """Exit 2: nobody without a key may write spans or read prompts."""
+    result = spanloop("receiver", "run", "--data", str(tmp_path / "data"), "--grpc", address)
+
+    assert result.returncode == 2
+    assert said in result.stderr
+
+
+def test_import_finds_out_what_a_protobuf_file_holds(tmp_path: Path) -> None:
+    """A name without `.logs` is tried as traces first, and as logs when that makes no sense."""
+    (tmp_path / "unnamed.pb").write_bytes(logs("a", "b").SerializeToString())
+
+    result = spanloop("receiver", "import", "--data", str(tmp_path / "data"), "--json", str(tmp_path / "unnamed.pb"))
+
+    assert json.loads(result.stdout)["log_records"] == 2

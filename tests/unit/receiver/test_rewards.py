@@ -1,0 +1,58 @@
+"""Rewards over HTTP become the log records evaluators send."""
+
+import json
+
+import pytest
+
+from foundation.errors import SettingsError
+from receiver import rewards
+from receiver.decode import decode
+from receiver.otlp import Signal, read_protobuf
+
+TRACE_ID = "0123456789abcdef0123456789abcdef"
+
+
+def test_a_reward_is_an_evaluation_event() -> None:
+    """Ids, name, score, label and explanation arrive where the conventions put them."""
+    body = {"trace_id": TRACE_ID.upper(), "span_id": "00000000000000ab", "name": "outcome", "value": 0.5, "label": "ok"}
+    request = read_protobuf(Signal.LOGS, rewards.as_request(rewards.read(json.dumps(body).encode()), time_ns=1_000))
+
+    row = decode(Signal.LOGS, request.message, project="default", received_ns=2_000, seq=1).to_pylist()[0]
+
+    assert (row["trace_id"], row["span_id"], row["time_ns"]) == (TRACE_ID, "00000000000000ab", 1_000)
+    assert row["event_name"] == "gen_ai.evaluation.result"
+    assert json.loads(row["attributes"]) == {
+        "gen_ai.evaluation.name": "outcome",
+        "gen_ai.evaluation.score.value": 0.5,
+        "gen_ai.evaluation.score.label": "ok",
+    }
+
+
+def test_a_label_alone_gives_no_score() -> None:
+    """A missing value stays missing; it is never 0."""
+    reward = rewards.read(json.dumps({"trace_id": TRACE_ID, "name": "tone", "label": "rude"}).encode())
+    request = read_protobuf(Signal.LOGS, rewards.as_request(reward))
+
+    row = decode(Signal.LOGS, request.message, project="default", received_ns=2_000, seq=1).to_pylist()[0]
+
+    assert "gen_ai.evaluation.score.value" not in json.loads(row["attributes"])
+    assert row["span_id"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"trace_id": "xyz"}, "trace_id"),
+        ({"trace_id": "0" * 32}, "trace_id"),
+        ({"span_id": "12"}, "span_id"),
+        ({"name": ""}, "name"),
+        ({"value": "NaN"}, "value"),
+        ({"value": None}, "neither value nor label"),
+        ({"valeu": 1}, "valeu"),
+    ],
+)
+def test_what_is_wrong_with_a_reward_is_named(change: dict[str, object], named: str) -> None:
+    """The message names the field and quotes no value."""
+    body = {"trace_id": TRACE_ID, "name": "outcome", "value": 1.0, **change}
+    with pytest.raises(SettingsError, match=named):
+        rewards.read(json.dumps(body).encode())
