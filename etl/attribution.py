@@ -33,6 +33,9 @@ class Rule(StrEnum):
     EPISODE = "same_episode"
     """The latest call that had ended, in the same episode."""
 
+    MESSAGE = "tool_message"
+    """There is no span: a later request holds the result under the id this call asked with."""
+
 
 class Causes:
     """The calls of a run, indexed for the question which of them caused a tool call."""

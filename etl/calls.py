@@ -81,7 +81,8 @@ def _sort_in(readings: Readings, span: Span) -> None:
     found = reading.read(span)
     match found:
         case LlmCall():
-            readings.calls.append(found)
+            if not _never_sent(found):
+                readings.calls.append(found)
         case ToolCall():
             readings.tools.append(found)
         case AgentSpan():
@@ -91,6 +92,11 @@ def _sort_in(readings: Readings, span: Span) -> None:
         case None:
             if not agentlightning.is_annotation(span) and reading.looks_like_traffic(span):
                 readings.unread[span.scope or "(no scope)"] += 1
+
+
+def _never_sent(call: LlmCall) -> bool:
+    """Tell whether the client itself refused its arguments: the instrumentation made a span, but no model was called."""
+    return call.error is not None and call.error["type"] == "TypeError" and call.response_id is None
 
 
 def _parse(values: tuple[Any, ...], records: dict[tuple[str, str, str], list[LogRecord]]) -> Span:

@@ -1,11 +1,12 @@
 """One model call, once: spans of the same call, seen by framework, client and gateway, become one, field by field.
 
 Two spans are the same call
-1. if their response ids are equal (across traces only where one is the gateway's, since ids of stubs repeat);
+1. if their response ids are equal (across traces only where one is the gateway's or has no content, since ids of stubs repeat);
 2. if one lies below the other, in time too, one of them has no response id, and their answers agree, or one has no
    answer and it is the only call below the other;
-3. if one is the gateway's, no rule above joined it, question and answer are equal and its time lies within the other's:
-   many clients do not propagate their trace context.
+3. if they come from two layers that no rule above joined, the gateway and a client (many clients do not propagate
+   their trace context), or two instrumentations in one trace (a stream may lose its context), question and answer are
+   equal, and one lies within the other in time.
 Never two with different response ids, and never siblings without one: identical parallel calls are real.
 """
 
@@ -33,7 +34,8 @@ def merge_calls(calls: list[LlmCall], forest: Forest) -> tuple[list[LlmCall], li
     groups = _Groups(len(calls))
     _join_by_response_id(calls, groups)
     wrappers = _join_nested(calls, forest, groups)
-    _join_gateway(calls, groups, wrappers)
+    _join_layers(calls, groups, wrappers)
+    _join_failed(calls, forest, groups)
     members: dict[int, list[LlmCall]] = defaultdict(list)
     for number, call in enumerate(calls):
         if number not in wrappers:
@@ -62,6 +64,11 @@ class _Groups:
         self._parent[max(a, b)] = min(a, b)
 
 
+def _is_bare(call: LlmCall) -> bool:
+    """Tell whether a span names a call without its content, as clients' own spans do (Anthropic's, beside any other)."""
+    return call.input is None and call.output is None
+
+
 def _is_gateway(call: LlmCall) -> bool:
     return call.dialect == gateway.DIALECT
 
@@ -76,7 +83,9 @@ def _join_by_response_id(calls: list[LlmCall], groups: _Groups) -> None:
             call = calls[number]
             for earlier in numbers[:position][-8:]:  # a call is seen by a handful of layers, never by hundreds
                 other = calls[earlier]
-                near = call.span.trace_id == other.span.trace_id or _is_gateway(call) or _is_gateway(other)
+                near = call.span.trace_id == other.span.trace_id or any(
+                    _is_gateway(one) or _is_bare(one) for one in (call, other)
+                )
                 if near and _answers_agree(call, other, strict=False):
                     groups.join(earlier, number)
                     break
@@ -129,35 +138,70 @@ def _usage_agrees(one: LlmCall, other: LlmCall) -> bool:
     )
 
 
-def _join_gateway(calls: list[LlmCall], groups: _Groups, wrappers: set[int]) -> None:
-    sides: dict[int, set[bool]] = defaultdict(set)
+def _join_layers(calls: list[LlmCall], groups: _Groups, wrappers: set[int]) -> None:
+    """Pair calls of two layers one to one, by question and answer and the nearest start."""
+    layers: dict[int, set[str]] = defaultdict(set)
     for number, call in enumerate(calls):
-        sides[groups.find(number)].add(_is_gateway(call))
+        layers[groups.find(number)].add(call.span.scope)
     waiting: dict[tuple[str, bytes], list[int]] = defaultdict(list)
-    for number, call in enumerate(calls):
-        if sides[groups.find(number)] == {False} and number not in wrappers and call.output is not None:
-            waiting[call.span.project, _exchange(call)].append(number)
-    for number, call in enumerate(calls):
-        if sides[groups.find(number)] != {True} or call.output is None:
-            continue
-        candidates = waiting.get((call.span.project, _exchange(call)), [])
+    open_numbers = [number for number, call in enumerate(calls) if number not in wrappers and call.output is not None]
+    for number in open_numbers:
+        waiting[calls[number].span.project, _exchange(calls[number])].append(number)
+    for number in open_numbers:
+        call = calls[number]
+        candidates = waiting[call.span.project, _exchange(call)]
         best = min(
-            (other for other in candidates if _lies_within(call, calls[other]) and _ids_agree(call, calls[other])),
+            (
+                other
+                for other in candidates
+                if call.span.scope not in layers[groups.find(other)]
+                and layers[groups.find(number)].isdisjoint(layers[groups.find(other)])
+                and _lies_within(call, calls[other])
+                and _ids_agree(call, calls[other])
+            ),
             key=lambda other: (abs(calls[other].span.start_ns - call.span.start_ns), other),
             default=None,
         )
         if best is not None:
-            candidates.remove(best)
+            joined = layers[groups.find(number)] | layers[groups.find(best)]
             groups.join(best, number)
+            layers[groups.find(number)] = joined
 
 
 def _lies_within(inner: LlmCall, outer: LlmCall) -> bool:
     if inner.response_id and outer.response_id and inner.response_id != outer.response_id:
         return False
-    return (
-        outer.span.start_ns - CLOCK_SKEW_NS <= inner.span.start_ns
-        and inner.span.end_ns <= outer.span.end_ns + CLOCK_SKEW_NS
-    )
+    if _is_gateway(outer):
+        return False
+    if not _is_gateway(inner) and inner.span.trace_id != outer.span.trace_id:
+        return False
+    skew = CLOCK_SKEW_NS if _is_gateway(inner) else 0
+    return outer.span.start_ns - skew <= inner.span.start_ns and inner.span.end_ns <= outer.span.end_ns + skew
+
+
+def _join_failed(calls: list[LlmCall], forest: Forest, groups: _Groups) -> None:
+    """Join a client's own bare span of a failed call, which has no response id, to the instrumentation's beside it."""
+    failed: dict[int, list[int]] = defaultdict(list)
+    for number, call in enumerate(calls):
+        if call.error is not None and call.response_id is None:
+            failed[forest.parent[call.span.index]].append(number)
+    for siblings in failed.values():
+        for number in siblings:
+            bare = calls[number]
+            if not _is_bare(bare):
+                continue
+            for other in siblings:
+                if (
+                    not _is_bare(calls[other])
+                    and bare.span.scope != calls[other].span.scope
+                    and _overlap(bare, calls[other])
+                ):
+                    groups.join(other, number)
+                    break
+
+
+def _overlap(one: LlmCall, other: LlmCall) -> bool:
+    return one.span.start_ns <= other.span.end_ns and other.span.start_ns <= one.span.end_ns
 
 
 def _exchange(call: LlmCall) -> bytes:

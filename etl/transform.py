@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from etl.agents import Surroundings, name_agents
+from etl.alignment import align_item_ids
 from etl.attribution import Causes, Rule
 from etl.calls import Readings, read_all
 from etl.dialects.spans import LlmCall, ToolCall
@@ -19,6 +20,8 @@ from etl.settings import EtlConfig
 from etl.tables import Dataset, Row, frame, json_text
 from etl.transitions import Signals, build_transitions, episode_split, reject
 from etl.tree import NO_PARENT, Forest, build_forest
+from etl.untraced_tools import DIALECT as UNTRACED
+from etl.untraced_tools import find_untraced
 
 NEEDED = ("project", "trace_id", "span_id", "start_ns", "end_ns")
 """A span without one of these cannot be placed."""
@@ -36,6 +39,7 @@ def transform(spans: pl.DataFrame, logs: pl.DataFrame, config: EtlConfig, *, now
     readings = read_all(spans.with_row_index("row"), logs)
     rewards = given.collect(readings, logs)
     calls, wrappers = merge_calls(readings.calls, forest)
+    align_item_ids(calls)
     agent_rows = name_agents(calls, readings, forest)
     idle_before_us = None if now_us is None or not config.complete_after else now_us - int(config.complete_after * 1e6)
     episodes, episode_of = group_episodes(spans, forest, readings, calls, idle_before_us=idle_before_us)
@@ -116,7 +120,9 @@ def _attribute(
     for tool in tools:
         call, rule = index.find(tool, named.nearest(tool.span.index))
         found.append((tool, call, rule))
-    return found
+    in_order = sorted(calls, key=lambda call: (call.span.start_ns, call.span.span_id))
+    untraced = find_untraced(in_order, tools, episode_of)
+    return found + [(tool, call, Rule.MESSAGE) for tool, call in untraced]
 
 
 def _unique_tools(tools: list[ToolCall], forest: Forest) -> list[ToolCall]:
@@ -220,16 +226,16 @@ class _Builder:
     ) -> None:
         """Add the tool calls."""
         for tool, call, rule in causes:
-            span = tool.span
+            span, is_traced = tool.span, tool.dialect != UNTRACED
             self.rows["tool_calls"].append(
                 {
                     "project": span.project,
                     "trace_id": span.trace_id,
-                    "span_id": span.span_id,
-                    "parent_span_id": span.parent_span_id,
+                    "span_id": span.span_id if is_traced else None,
+                    "parent_span_id": span.parent_span_id if is_traced else span.span_id,
                     "episode_id": episodes[episode_of[span.index]].key[1],
-                    "start_ns": span.start_ns,
-                    "end_ns": span.end_ns,
+                    "start_ns": span.start_ns if is_traced else span.end_ns,
+                    "end_ns": span.end_ns if is_traced else None,
                     "dialect": tool.dialect,
                     "agent": call.agent if call is not None else None,
                     "name": tool.name,

@@ -145,6 +145,15 @@ def langchain_message(value: dict[str, Any]) -> Message:
 def read_response(value: Any) -> Response | None:  # noqa: ANN401
     """Read a response object of chat completions, of the Responses API, of Anthropic's API, or of LangChain."""
     value = decode(value)
+    if (
+        isinstance(value, list)
+        and len(value) == 1
+        and isinstance(value[0], dict)
+        and value[0].get("object") == "response"
+    ):
+        return _converted_stream(value[0])
+    if isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value):
+        return Response("chat.completions", output=canonical_output(value))  # openai-agents: the choices' messages
     if not isinstance(value, dict):
         return None
     response = Response(
@@ -168,6 +177,21 @@ def read_response(value: Any) -> Response | None:  # noqa: ANN401
     else:
         return None
     return response
+
+
+def _converted_stream(value: dict[str, Any]) -> Response | None:
+    """Read a stream of chat completions that openai-agents turned into a response of the other API, ids made up."""
+    items = value.get("output")
+    if not isinstance(items, list):
+        return None
+    origins = [item.get("provider_data") for item in items if isinstance(item, dict)]
+    identifiers = [text_of(origin, "response_id") for origin in origins if isinstance(origin, dict)]
+    return Response(
+        "chat.completions",
+        response_id=next((identifier for identifier in identifiers if identifier), None),
+        output=[responses_output(items, None)],
+        usage=read_usage(value.get("usage")),
+    )
 
 
 def _langchain_result(value: dict[str, Any]) -> Response | None:

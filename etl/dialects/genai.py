@@ -16,7 +16,7 @@ from etl.dialects.messages import (
     first,
     join_answers,
     result_text,
-    salvage_array,
+    salvage_messages,
     tool_call,
     tool_result,
 )
@@ -31,6 +31,7 @@ from etl.dialects.values import (
     text_of,
     usage_of,
 )
+from etl.dialects.wording import restore_wording
 
 DIALECT = "genai"
 OPERATION = "gen_ai.operation.name"
@@ -101,7 +102,10 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     if call.input is None and call.output is None:
         _read_message_events(call, span, reasons)
     if span.failed:
-        call.error = error_of(span.status_message or exception_message(span), text_of(attributes, "error.type"))
+        call.error = error_of(_error_text(span), text_of(attributes, "error.type"))
+        if call.output is None and call.response_id is None:
+            call.model_returned = None  # Traceloop repeats the requested model
+    restore_wording(call)
     return call
 
 
@@ -181,14 +185,14 @@ def _array(call: LlmCall, attributes: Attributes, name: str) -> list[Any] | None
     items = as_list(value)
     if items is None and isinstance(value, str) and value.lstrip().startswith("["):
         call.truncated = True
-        return salvage_array(value) or None
+        return salvage_messages(value) or None
     return items
 
 
 def _read_input(call: LlmCall, attributes: Attributes) -> list[Message] | None:
     items = _array(call, attributes, "gen_ai.input.messages")
     messages = canonical_input(items) if items is not None else None
-    instructions = _array(call, attributes, "gen_ai.system_instructions")
+    instructions = as_list(attributes.get("gen_ai.system_instructions"))
     if instructions:
         system = canonical_input([{"role": "system", "parts": instructions}])
         messages = system + (messages or [])
@@ -263,6 +267,12 @@ def _choice(body: dict[str, Any], position: int, reasons: list[str]) -> tuple[in
     item = {"role": "assistant", "content": inner.get("content"), "tool_calls": calls}
     reason = body.get("finish_reason") or (reasons[index] if index < len(reasons) else None)
     return index, canonical_output([item], [reason])[0]
+
+
+def _error_text(span: Span) -> str | None:
+    """Return the fuller of status message and exception message."""
+    texts = [text for text in (span.status_message, exception_message(span)) if text]
+    return max(texts, key=lambda text: ("{" in text, len(text)), default=None)
 
 
 def exception_message(span: Span) -> str | None:

@@ -1,6 +1,7 @@
 """Whatever shape a message was recorded in, the canonical one comes out. Text itself is never decoded."""
 
 import ast
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -77,7 +78,18 @@ def salvage_array(text: str) -> list[Any]:
     >>> salvage_array('[{"role":"user"},{"role":"assis')
     [{'role': 'user'}]
     """
-    depth, in_string, escaped, last = 0, False, False, 0
+    end = _end_of_last_element(text)
+    if not end:
+        return []
+    try:
+        elements = orjson.loads(text[:end] + "]")
+    except orjson.JSONDecodeError:
+        return []
+    return elements if isinstance(elements, list) else []
+
+
+def _end_of_last_element(text: str) -> int:
+    depth, in_string, escaped, end = 0, False, False, 0
     for position, character in enumerate(text):
         if in_string:
             if escaped:
@@ -93,14 +105,21 @@ def salvage_array(text: str) -> list[Any]:
         elif character in "]}":
             depth -= 1
             if depth == 1:
-                last = position + 1
-    if not last:
-        return []
-    try:
-        elements = orjson.loads(text[:last] + "]")
-    except orjson.JSONDecodeError:
-        return []
-    return elements if isinstance(elements, list) else []
+                end = position + 1
+    return end
+
+
+CUT_ROLE = re.compile(r'^[\s,]*\{\s*"role"\s*:\s*"(\w+)"')
+
+
+def salvage_messages(text: str) -> list[Any]:
+    """Return the complete messages of a cut array, and an empty one for the message in which the cut lies.
+
+    >>> salvage_messages('[{"role":"user","parts":[]},{"role":"assistant","parts":[{"type":"te')
+    [{'role': 'user', 'parts': []}, {'role': 'assistant'}]
+    """
+    cut = CUT_ROLE.match(text[_end_of_last_element(text) or 1 :])
+    return [*salvage_array(text), *([{"role": cut.group(1)}] if cut else [])]
 
 
 def role_of(value: Any) -> str:  # noqa: ANN401
@@ -165,6 +184,13 @@ def definitions(value: Any) -> list[dict[str, Any]] | None:  # noqa: ANN401
     return [tool for tool in found if tool is not None] or None
 
 
+def _is_image(block: dict[str, Any]) -> bool:
+    """Images come as image_url (OpenAI), image (Anthropic), input_image (Responses), or by modality (GenAI parts)."""
+    kind = block.get("type")
+    mime_type = first(block, "mime_type", "media_type") or ""
+    return kind in {"image", "image_url", "input_image"} or block.get("modality") == "image" or "image/" in mime_type
+
+
 class _Draft:
     """A message in the making: its blocks sorted by what they are."""
 
@@ -198,7 +224,7 @@ class _Draft:
             if text is not None:
                 self.text.append(text)
         elif kind is not None:
-            self.media.append(str(kind))
+            self.media.append("image_url" if _is_image(block) else str(kind))
 
     def add_call(self, block: dict[str, Any]) -> None:
         """Take in one tool call, in any provider's shape."""
@@ -214,6 +240,8 @@ class _Draft:
 
     def _add_reasoning(self, block: dict[str, Any]) -> None:
         content = first(block, "content", "thinking", "text", "summary")
+        if isinstance(content, str) and content.startswith('[{"text"'):  # Traceloop keeps the summary's JSON
+            content = decode(content)
         for piece in content if isinstance(content, list) else [content]:
             text = piece.get("text") if isinstance(piece, dict) else piece
             if isinstance(text, str) and text:
@@ -352,7 +380,7 @@ def answer(
     """Return a canonical answer."""
     message: Message = {
         "role": "assistant",
-        "text": text,
+        "text": None if text == "" and calls else text,
         "tool_calls": calls,
         "refusal": refusal,
         "finish_reason": finish_reason if isinstance(finish_reason, str) and finish_reason else None,
@@ -389,3 +417,18 @@ def join_answers(answers: list[Message]) -> list[Message]:
     reason = next((message["finish_reason"] for message in reversed(answers) if message["finish_reason"]), None)
     calls = [call for message in answers for call in message["tool_calls"]]
     return [answer("\n".join(texts) if texts else None, calls, refusal, reason, reasoning)]
+
+
+def join_turns(messages: list[Message]) -> list[Message]:
+    """Join consecutive assistant messages of a Responses request: its items are pieces of one turn."""
+    joined: list[Message] = []
+    for message in messages:
+        last = joined[-1] if joined else None
+        if last is None or last["role"] != "assistant" or message["role"] != "assistant":
+            joined.append(message)
+            continue
+        texts = [text for text in (last.get("text"), message.get("text")) if text]
+        calls = [*last.get("tool_calls", ()), *message.get("tool_calls", ())]
+        merged: Message = {"role": "assistant", "text": "\n".join(texts) if texts else None}
+        joined[-1] = {**merged, "tool_calls": calls} if calls else merged
+    return joined

@@ -20,9 +20,26 @@ from etl.dialects.messages import (
 )
 from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, error_of, integer_of, numbered, text_of, usage_of
+from etl.dialects.wording import restore_wording
 
 DIALECT = "openinference"
 KIND = "openinference.span.kind"
+
+
+API_BY_NAME = {
+    "ChatCompletion": "chat.completions",
+    "generation": "chat.completions",
+    "Response": "responses",
+    "response": "responses",
+    "messages.create": "messages",
+    "messages.stream": "messages",
+}
+"""Span names of the client libraries that tell which API was called."""
+
+
+def _names_requested_model(span: Span) -> bool:
+    """Tell whether `llm.model_name` is the requested model: openai-agents (chat) and Agno set it before the answer."""
+    return span.name == "generation" if span.scope.endswith(".openai_agents") else span.scope.endswith(".agno")
 
 
 def recognises(span: Span) -> bool:
@@ -39,11 +56,23 @@ def read(span: Span) -> Reading | None:
     if "tool.name" in attributes or (kind == "TOOL" and not _is_handoff(span)):
         return _read_tool(span)
     if kind == "AGENT":
-        name = text_of(attributes, "agent.name", "graph.node.id")
+        name = text_of(attributes, "agent.name", "graph.node.id") or _agent_by_span_name(span)
         return AgentSpan(span, DIALECT, name, text_of(attributes, "session.id"))
     if kind == "EVALUATOR":
         return Evaluation(span, DIALECT)
     return None
+
+
+def _langchain_agent(attributes: Attributes) -> str | None:
+    metadata = decode(attributes.get("metadata"))
+    return text_of(metadata, "lc_agent_name") if isinstance(metadata, dict) else None
+
+
+def _agent_by_span_name(span: Span) -> str | None:
+    """Most libraries call the span after the agent; openai-agents has nameless workflow spans of this kind."""
+    if span.scope.endswith(".openai_agents"):
+        return None
+    return span.name.removesuffix(".run").removesuffix("._execute_core").removesuffix(".kickoff") or None
 
 
 def _is_handoff(span: Span) -> bool:
@@ -60,6 +89,7 @@ def _read_call(span: Span) -> LlmCall:
     call = LlmCall(span, DIALECT)
     call.provider = text_of(attributes, "llm.provider", "llm.system")
     call.conversation_id = text_of(attributes, "session.id")
+    call.agent = _langchain_agent(attributes)
     call.tools = _tools(attributes)
     call.truncated = span.dropped_attributes > 0
     call.usage = usage_of(
@@ -72,7 +102,9 @@ def _read_call(span: Span) -> LlmCall:
     call.model_requested = text_of(attributes, "llm.request.model_name")
     model = text_of(attributes, "llm.model_name")
     if isinstance(invocation, dict):
-        if invocation.get("object") != "response":  # openai-agents records the whole answer here, not the request
+        if not str(invocation.get("id", "")).startswith(
+            "resp_"
+        ):  # openai-agents puts the whole answer here, no request
             call.params = client_dump.sampling_params(invocation)
             call.model_requested = call.model_requested or text_of(invocation, "model", "model_name")
             if invocation.get("stream") is True:
@@ -82,12 +114,20 @@ def _read_call(span: Span) -> LlmCall:
     _add_request(call, request, indexed_input)
     _add_response(call, response, indexed_output, text_of(attributes, "llm.finish_reason"))
     if call.model_returned is None and model is not None:
-        if call.output is not None and (response is not None or call.model_requested not in {None, model}):
+        if call.output is not None and model != call.model_requested and not _names_requested_model(span):
             call.model_returned = model
         elif call.model_requested is None:
             call.model_requested = model
+    if call.api is None:
+        call.api = API_BY_NAME.get(span.name)
+    if call.usage is not None and not call.usage["input_tokens"] and not call.usage["output_tokens"]:
+        call.usage = None  # AutoGen's zeros of a stream without usage
+    restore_wording(call)
     if span.failed:
         call.error = _error(span)
+        if call.response_id is None and call.model_returned is not None:
+            call.model_requested = call.model_requested or call.model_returned
+            call.model_returned = None
         if call.output is not None and not any(has_content(message) for message in call.output):
             call.output = None
     return call
@@ -101,10 +141,17 @@ def _add_request(call: LlmCall, request: client_dump.Request | None, indexed: li
         call.params = {**call.params, **request.params}
         call.streamed = request.streamed if request.streamed is not None else call.streamed
     recorded = request.input if request is not None else None
-    if recorded is not None and (indexed is None or len(recorded) >= len(indexed)):
+    if recorded and indexed and indexed[0]["role"] == "system" and recorded[0]["role"] != "system":
+        recorded = [indexed[0], *recorded]  # openai-agents: the instructions are no part of the input
+    if recorded is not None and (indexed is None or len(recorded) <= len(indexed) or _is_cut(call)):
         call.input = recorded
     else:
         call.input = indexed
+
+
+def _is_cut(call: LlmCall) -> bool:
+    """Tell whether the SDK dropped attributes, the oldest first, so that indexed messages are missing."""
+    return call.truncated
 
 
 def _add_response(

@@ -9,10 +9,15 @@ from etl.dialects import genai
 from etl.dialects.messages import call_arguments, canonical_input, canonical_output, decode, definition, result_text
 from etl.dialects.spans import AgentSpan, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, error_of, numbered, text_of
+from etl.dialects.wording import restore_wording
 
 DIALECT = "traceloop"
 KIND = "traceloop.span.kind"
 CALL_TYPES = {"chat", "completion"}
+AGENTS_SCOPE = "opentelemetry.instrumentation.openai_agents"
+AGENTS_DEFAULTS = (("temperature", 1.0), ("top_p", 1.0))
+"""Over openai-agents the response's echo of the defaults is recorded as if it had been asked for."""
+
 EMPTY_JSON_TEXT = '""'
 """How LangChain's empty content comes out of the indexed form."""
 
@@ -45,6 +50,8 @@ def read(span: Span) -> Reading | None:
     if operation == "execute_tool":
         return _read_tool(span)
     if kind in {"workflow", "task"}:
+        if kind == "workflow" and span.scope.endswith(".langchain"):
+            return AgentSpan(span, DIALECT, text_of(attributes, "traceloop.workflow.name"), _conversation(attributes))
         return None
     if operation in genai.CALL_OPERATIONS or attributes.get("llm.request.type") in CALL_TYPES or is_indexed(attributes):
         return _read_call(span)
@@ -62,6 +69,9 @@ def _read_call(span: Span) -> LlmCall:
     attributes = span.attributes
     call = genai.read_call(span, DIALECT)
     call.conversation_id = _conversation(attributes)
+    call.agent = call.agent or text_of(attributes, "traceloop.association.properties.lc_agent_name")
+    if span.scope == AGENTS_SCOPE:
+        call.params = {name: value for name, value in call.params.items() if (name, value) not in AGENTS_DEFAULTS}
     if (call.provider or "").lower() == "langchain":  # the framework, not the provider
         call.provider = None
         if call.api is None:
@@ -70,6 +80,7 @@ def _read_call(span: Span) -> LlmCall:
         call.input = indexed_input(attributes)
     if call.output is None:
         call.output = indexed_output(attributes)
+        restore_wording(call)
     if call.tools is None:
         call.tools = indexed_tools(attributes)
     if span.failed and call.error is None:

@@ -10,6 +10,9 @@ Attributes = Mapping[str, Any]
 
 HTTP_STATUS = re.compile(r"\b(?:Error code|status(?: code)?|HTTP)[: ]+(\d{3})\b", re.IGNORECASE)
 
+STATUS_PREFIX = re.compile(r"^(?:[\w.]*(?:Error|Exception): )?Error code: \d{3} - ")
+"""What OpenAI's and Anthropic's clients put before the server's own words."""
+
 
 def text_of(attributes: Attributes, *names: str) -> str | None:
     """Return the first of these attributes that holds a non-empty string."""
@@ -110,8 +113,12 @@ def error_of(message: str | None, kind: str | None = None) -> dict[str, Any]:
         brace = message.find("{")
         body = decode(message[brace:].strip()) if brace >= 0 else None
         if isinstance(body, dict):
-            inner = body.get("error")
-            inner = inner if isinstance(inner, dict) else body
-            code = inner.get("code") if isinstance(inner.get("code"), str) else None
+            error = body.get("error")
+            if isinstance(error, str):  # openai-agents: {'error': "Error code: 500 - …"}
+                return error_of(error, kind)
+            inner = error if isinstance(error, dict) else body
+            code = next((inner[key] for key in ("code", "type") if isinstance(inner.get(key), str)), None)
             message = inner["message"] if isinstance(inner.get("message"), str) else message
+        else:
+            message = STATUS_PREFIX.sub("", message)
     return {"http_status": status, "code": code, "message": message or None, "type": kind}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from etl.dialects.spans import LlmCall, ToolCall
+from etl.untraced_tools import DIALECT as UNTRACED
 
 
 def tool_status(causes: Iterable[tuple[ToolCall, LlmCall | None]], penalty: float) -> dict[int, float | None]:
@@ -12,7 +13,7 @@ def tool_status(causes: Iterable[tuple[ToolCall, LlmCall | None]], penalty: floa
     """
     rewards: dict[int, float | None] = {}
     for tool, call in causes:
-        if call is not None:
+        if call is not None and tool.dialect != UNTRACED:  # a message does not tell whether the tool failed
             row = call.span.index
             rewards[row] = (rewards.get(row) or 0.0) + (penalty if tool.error is not None else 0.0)
     return rewards

@@ -1,0 +1,60 @@
+"""Tool calls that left no span: a bare client's loop shows them only as tool messages in the next request.
+
+What ran, with which arguments and what came back is all there; whether it failed and how long it took is not.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from etl.dialects.spans import LlmCall, ToolCall
+
+DIALECT = "messages"
+
+
+def find_untraced(
+    calls: list[LlmCall], tools: Iterable[ToolCall], episode_of: list[int]
+) -> list[tuple[ToolCall, LlmCall]]:
+    """Return the executions only messages tell of, each with the call that asked for it; `calls` in order of start."""
+    traced_ids: set[tuple[int, str]] = set()
+    traced_requests: dict[tuple[int, bytes], int] = defaultdict(int)
+    for tool in tools:
+        episode = episode_of[tool.span.index]
+        if tool.tool_call_id:
+            traced_ids.add((episode, tool.tool_call_id))
+        else:
+            traced_requests[episode, _key(tool.name, tool.arguments)] += 1
+            traced_requests[episode, _key(tool.name, None)] += tool.arguments is None
+    asked: dict[tuple[int, str], tuple[LlmCall, dict[str, Any]]] = {}
+    found: list[tuple[ToolCall, LlmCall]] = []
+    for call in calls:
+        episode = episode_of[call.span.index]
+        for message in call.input or ():
+            identifier = message.get("tool_call_id")
+            source = asked.pop((episode, identifier), None) if identifier else None
+            if source is None or (episode, identifier) in traced_ids:
+                continue
+            cause, request = source
+            if _take(traced_requests, episode, request):
+                continue
+            tool = ToolCall(cause.span, DIALECT, request["name"], identifier, request["arguments"], message["text"])
+            found.append((tool, cause))
+        for answer in call.output or ():
+            for request in answer["tool_calls"]:
+                if request["id"]:
+                    asked.setdefault((episode, request["id"]), (call, request))
+    return found
+
+
+def _take(traced: dict[tuple[int, bytes], int], episode: int, request: dict[str, Any]) -> bool:
+    for key in (_key(request["name"], request["arguments"]), _key(request["name"], None)):
+        if traced[episode, key] > 0:
+            traced[episode, key] -= 1
+            return True
+    return False
+
+
+def _key(name: str | None, arguments: Any) -> bytes:  # noqa: ANN401 - any JSON value
+    return orjson.dumps([name, arguments], option=orjson.OPT_SORT_KEYS, default=str)
