@@ -15,7 +15,7 @@ ITEM_ID = "fc_"
 
 
 def align_item_ids(calls: list[LlmCall]) -> None:
-    """Replace item ids by call ids, in place, where a later or earlier message of the same trace tells the call's id."""
+    """Replace item ids by call ids, in place, where another message of the same trace tells the call's id."""
     by_trace: dict[tuple[str, str], list[LlmCall]] = defaultdict(list)
     for call in calls:
         by_trace[call.span.project, call.span.trace_id].append(call)

@@ -95,7 +95,7 @@ def _sort_in(readings: Readings, span: Span) -> None:
 
 
 def _never_sent(call: LlmCall) -> bool:
-    """Tell whether the client itself refused its arguments: the instrumentation made a span, but no model was called."""
+    """Tell whether the client itself refused its arguments: there is a span, but no model was called."""
     return call.error is not None and call.error["type"] == "TypeError" and call.response_id is None
 
 

@@ -1,7 +1,8 @@
 """One model call, once: spans of the same call, seen by framework, client and gateway, become one, field by field.
 
 Two spans are the same call
-1. if their response ids are equal (across traces only where one is the gateway's or has no content, since ids of stubs repeat);
+1. if their response ids are equal (across traces only where one is the gateway's or has no content: ids of stubs
+   repeat);
 2. if one lies below the other, in time too, one of them has no response id, and their answers agree, or one has no
    answer and it is the only call below the other;
 3. if they come from two layers that no rule above joined, the gateway and a client (many clients do not propagate
@@ -65,7 +66,7 @@ class _Groups:
 
 
 def _is_bare(call: LlmCall) -> bool:
-    """Tell whether a span names a call without its content, as clients' own spans do (Anthropic's, beside any other)."""
+    """Tell whether a span names a call without its content, as a client's own spans do (Anthropic's)."""
     return call.input is None and call.output is None
 
 

@@ -1,4 +1,4 @@
-"""Finish reasons and parameter names in the provider's own words, where an instrumentation put its own in their place."""
+"""Puts finish reasons, turns and parameter names back into the provider's words where an instrumentation chose its own."""
 
 from typing import Any
 
