@@ -1,4 +1,4 @@
-"""The committed policy: its tokenizer means the same to everybody, its template keeps prefixes, it solves a good third."""
+"""The committed policy: a tokenizer alike for everybody, a template that keeps prefixes, a third of problems solved."""
 
 from pathlib import Path
 
