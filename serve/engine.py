@@ -124,6 +124,11 @@ class Engine(ABC):
         """Tell whether the process is there."""
         return self._process is not None and self._process.poll() is None
 
+    async def ended(self) -> None:
+        """Wait until the process has ended, for whatever reason."""
+        if self._process is not None:
+            await asyncio.to_thread(self._process.wait)
+
     def exit_status(self) -> int | None:
         """Return how the process ended."""
         return None if self._process is None else self._process.poll()

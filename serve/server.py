@@ -136,9 +136,15 @@ class Server:
     """One gateway, its engine and the changes made to them."""
 
     def __init__(
-        self, config: ServeConfig, live: Registry, provider: TracerProvider, engine_arguments: tuple[str, ...]
+        self,
+        config: ServeConfig,
+        live: Registry,
+        url: str,
+        provider: TracerProvider,
+        engine_arguments: tuple[str, ...],
     ) -> None:
         self.config = config
+        self.url = url
         self.engine_kind = choose_engine(config)
         self.engine_arguments = engine_arguments
         self.gateway = Gateway(live.base, sampling_defaults(Path(live.live)), provider.get_tracer(GATEWAY_SCOPE))
@@ -164,7 +170,7 @@ class Server:
         self.gateway.admission.begin(describe_policy(engine.model))
         log.info(
             "ready",
-            url=f"http://{self.config.listen}/v1",
+            url=f"{self.url}/v1",
             model=self.gateway.model_names[0],
             engine=engine.provider,
             version=live.live_version,
@@ -192,8 +198,7 @@ class Server:
         failures = 0
         try:
             while True:
-                while engine.is_running():
-                    await asyncio.sleep(0.2)
+                await engine.ended()
                 self.gateway.admission.suspend()
                 log.warning("the engine ended; starting it again", status=engine.exit_status(), log=str(engine.log))
                 await engine.stop()
@@ -306,7 +311,9 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     exporter = make_exporter(config.otlp_endpoint)
     provider = make_provider(exporter)
-    server = Server(config, live, provider, engine_arguments)
+    host, port = listener.getsockname()[:2]  # the port may have been ours to choose
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    server = Server(config, live, url, provider, engine_arguments)
     token = secrets.token_urlsafe(32)
     actions: dict[str, control.Action] = {
         "promote": server.promote,
@@ -324,11 +331,10 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
         await web.SockSite(front, listener).start()
         control_site = web.TCPSite(back, "127.0.0.1", 0)
         await control_site.start()
-        port = back.addresses[0][1]
         info = ServerInfo(
             pid=getpid(),
-            url=f"http://{config.listen}",
-            control_url=f"http://127.0.0.1:{port}",
+            url=url,
+            control_url=f"http://127.0.0.1:{back.addresses[0][1]}",
             control_token=token,
             engine=server.engine_kind.provider,
             base=live.base,

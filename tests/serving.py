@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -34,14 +35,13 @@ def fresh_logprobs(model: Path, prompt: list[int], response: list[int]) -> list[
     return [logprobs[len(prompt) - 1 + place, token].item() for place, token in enumerate(response)]
 
 
-def tiny_checkpoint(path: Path, *, seed: int, gate: dict[str, Any] | None = None, **changes: Any) -> Path:
-    """Write a checkpoint of the tiny model, with a manifest and probes that are true of it."""
-    tiny_model(path, seed=seed)
+def with_manifest(model: Path, *, gate: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """Make a model directory a checkpoint: a manifest, and probes that are true of its weights."""
     response = list(range(100, 116))
-    digest = weights_digest(path)
-    tokenizer, template = tokenizer_digests(path)
+    digest = weights_digest(model)
+    tokenizer, template = tokenizer_digests(model)
     manifest = Manifest(
-        checkpoint_id=f"{path.name}-{digest[:8]}",
+        checkpoint_id=f"{model.name}-{digest[:8]}",
         parent=None,
         weights_digest=digest,
         tokenizer_digest=tokenizer or "",
@@ -52,13 +52,35 @@ def tiny_checkpoint(path: Path, *, seed: int, gate: dict[str, Any] | None = None
         settings={},
         metrics={},
         probes=[
-            Probe(prompt_token_ids=prompt, response_token_ids=response, logprobs=fresh_logprobs(path, prompt, response))
+            Probe(
+                prompt_token_ids=prompt, response_token_ids=response, logprobs=fresh_logprobs(model, prompt, response)
+            )
             for prompt in PROMPTS
         ],
         gate=None if gate is None else {"weights_digest": digest, **gate},
     )
-    write_json(path / "manifest.json", manifest.model_copy(update=changes).model_dump(mode="json"))
-    return path
+    write_json(model / "manifest.json", manifest.model_copy(update=changes).model_dump(mode="json"))
+    return model
+
+
+def tiny_checkpoint(path: Path, *, seed: int, **manifest: Any) -> Path:
+    """Write a checkpoint of the tiny model."""
+    return with_manifest(tiny_model(path, seed=seed), **manifest)
+
+
+def altered_checkpoint(model: Path, path: Path, *, seed: int) -> Path:
+    """Write a checkpoint of the same shape as a model, with every weight moved by half its layer's spread."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(model, path)
+    generator = torch.Generator().manual_seed(seed)
+    tensors = load_file(path / "model.safetensors")
+    for name, tensor in tensors.items():
+        noise = torch.randn(tensor.shape, generator=generator) * tensor.float().std(correction=0) / 2
+        tensors[name] = (tensor.float() + noise).to(tensor.dtype)
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    return with_manifest(path)
 
 
 def value_of(any_value: Any) -> Any:

@@ -1,0 +1,297 @@
+"""`spanloop serve` as it runs for real, with the embedded engine: processes, sockets, OTLP."""
+
+import json
+import os
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from foundation.errors import ExitStatus
+from otel_exporter import schema as names
+from serve.registry import read_audit
+from serve.schema import read_registry, read_server, server_path
+from tests.fakes import tiny_model
+from tests.served import Served, serving, spanloop
+from tests.serving import collector, tiny_checkpoint
+from train.schema import model_version, read_manifest
+
+pytestmark = pytest.mark.integration
+
+USER = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    root = tmp_path_factory.mktemp("embedded")
+    model = tiny_model(root / "base", seed=0)
+    with (
+        collector() as received,
+        serving(root / "data", "--model", str(model), "--engine", "embedded", collector=received) as one,
+    ):
+        yield one
+
+
+def recompute(model: Path, span: dict[str, Any], index: int = 0) -> list[float]:
+    """Log-probabilities of a recorded answer under a model in float32, at the temperature the span names."""
+    prompt = span[names.PROMPT_TOKEN_IDS]
+    response = span[names.CHOICE_TOKEN_IDS.format(index=index)]
+    net = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        logits = net(torch.tensor([prompt + response])).logits[0] / span["gen_ai.request.temperature"]
+    logprobs = logits.log_softmax(-1)
+    return [logprobs[len(prompt) - 1 + place, token].item() for place, token in enumerate(response)]
+
+
+def test_recorded_logprobs_are_those_of_the_model(served: Served) -> None:
+    """Thirty-two calls at once, each with its own temperature: a fresh computation agrees within 1e-3."""
+    answers: list[dict[str, Any]] = []
+
+    def ask(place: int) -> None:
+        messages = [{"role": "user", "content": "x" * place}]
+        answers.append(served.ask(messages=messages, temperature=0.5 + place / 16, max_tokens=4 + place)[0])
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    registry = read_registry(served.data)
+    assert registry is not None
+    assert len(answers) == 32
+    for answer in answers:
+        span = served.span_of(answer["id"])
+        recorded = span[names.CHOICE_LOGPROBS.format(index=0)]
+        assert recorded == pytest.approx(recompute(Path(registry.live), span), abs=1e-3)
+        assert len(recorded) == answer["usage"]["completion_tokens"] == span["gen_ai.usage.output_tokens"]
+        assert "token_ids" not in answer["choices"][0]
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+def test_a_stream_says_and_records_what_a_whole_answer_does(served: Served, path: str) -> None:
+    """Same seed, same text, same ids and log-probabilities, two choices."""
+    request = {"seed": 5, "n": 2, "max_tokens": 12, **({"messages": USER} if "chat" in path else {"prompt": "hello"})}
+
+    whole, _ = served.ask(path, **request)
+    chunks = served.stream(path, **request)
+
+    spans = [served.span_of(whole["id"]), served.span_of(chunks[0]["id"])]
+    for index in range(2):
+        pieces = [choice for chunk in chunks for choice in chunk["choices"] if choice["index"] == index]
+        if "chat" in path:
+            streamed = "".join(piece["delta"].get("content") or "" for piece in pieces)
+            assert streamed == whole["choices"][index]["message"]["content"]
+        else:
+            assert "".join(piece["text"] for piece in pieces) == whole["choices"][index]["text"]
+        ids, logprobs = names.CHOICE_TOKEN_IDS.format(index=index), names.CHOICE_LOGPROBS.format(index=index)
+        assert spans[0][ids] == spans[1][ids]
+        assert spans[0][logprobs] == pytest.approx(spans[1][logprobs], abs=1e-5)
+    assert spans[0][names.PROMPT_TOKEN_IDS] == spans[1][names.PROMPT_TOKEN_IDS]
+    assert spans[0][names.CHOICE_TOKEN_IDS.format(index=0)] != spans[0][names.CHOICE_TOKEN_IDS.format(index=1)]
+
+
+class Load:
+    """Clients that ask without pause, and keep what they got."""
+
+    def __init__(self, served: Served, num_clients: int = 6) -> None:
+        self.answers: list[tuple[str, str]] = []
+        self.failures: list[BaseException] = []
+        self._served = served
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(place,)) for place in range(num_clients)]
+
+    def _run(self, place: int) -> None:
+        while not self._stop.is_set():
+            try:
+                answer, headers = self._served.ask(messages=USER, max_tokens=1 + place * 4)
+                self.answers.append((answer["id"], headers["x-spanloop-policy-version"]))
+            except Exception as failure:  # noqa: BLE001 - whatever it was, the test must see it
+                self.failures.append(failure)
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_models_change_under_load_without_anyone_noticing(served: Served, tmp_path: Path) -> None:
+    """No call fails; every answer names the weights that made it, proved by recomputing its log-probabilities."""
+    registry = read_registry(served.data)
+    assert registry is not None
+    checkpoints = [tiny_checkpoint(tmp_path / f"night-{seed}", seed=seed) for seed in (11, 12, 13)]
+    models = {model_version(path): path for path in [Path(registry.live), *checkpoints]}
+    data = ["--data", str(served.data)]
+
+    with Load(served) as load:
+        for checkpoint in checkpoints:
+            time.sleep(0.3)
+            result = spanloop("serve", "promote", *data, str(checkpoint), "--json")
+            assert result.returncode == 0, result.stderr
+            report = json.loads(result.stdout)
+            assert report["live_version"] == read_manifest(checkpoint).checkpoint_id
+            assert report["probe_mean_difference"] < 1e-4
+        for _ in checkpoints:
+            assert spanloop("serve", "rollback", *data).returncode == 0
+
+    assert load.failures == []
+    assert {version for _, version in load.answers} == set(models)
+    by_version: dict[str, list[dict[str, Any]]] = {}
+    for response_id, version in load.answers:
+        span = served.span_of(response_id)
+        assert span[names.POLICY_VERSION] == version
+        by_version.setdefault(version, []).append(span)
+    for version, spans in by_version.items():
+        for span in spans[:: max(1, len(spans) // 10)]:
+            recorded = span[names.CHOICE_LOGPROBS.format(index=0)]
+            assert recorded == pytest.approx(recompute(models[version], span), abs=1e-3)
+    assert read_registry(served.data) == registry.model_copy(
+        update={"changed_time": read_audit(served.data)[-1]["time"]}
+    )
+
+
+def test_a_bad_checkpoint_is_refused_and_service_goes_on(served: Served, tmp_path: Path) -> None:
+    """Exit status 3, the registry as it was, the same answers as before."""
+    before = read_registry(served.data)
+    request = {"messages": USER, "temperature": 0, "max_tokens": 8}
+    said = served.ask(**request)[0]["choices"]
+    damaged = tiny_checkpoint(tmp_path / "damaged", seed=21, weights_digest="0" * 64)
+    lying = tiny_checkpoint(tmp_path / "lying", seed=22)
+    probes = read_manifest(tiny_checkpoint(tmp_path / "other", seed=23)).probes
+    manifest = read_manifest(lying).model_copy(update={"probes": probes})
+    (lying / "manifest.json").write_text(manifest.model_dump_json())
+    refused = tiny_checkpoint(tmp_path / "refused", seed=24, gate={"accepted": False, "reason": "worse"})
+
+    results = [
+        spanloop("serve", "promote", "--data", str(served.data), str(each)) for each in (damaged, lying, refused)
+    ]
+
+    assert [result.returncode for result in results] == [ExitStatus.REFUSED] * 3
+    for result, words in zip(
+        results, ("not those of its manifest", "log-probabilities were off", "worse"), strict=True
+    ):
+        assert words in result.stderr
+    assert read_registry(served.data) == before
+    assert served.ask(**request)[0]["choices"] == said
+
+
+def test_force_overrules_the_evaluation_only(served: Served, tmp_path: Path) -> None:
+    """What was refused as worse can be served on purpose."""
+    refused = tiny_checkpoint(tmp_path / "refused", seed=31, gate={"accepted": False, "reason": "worse"})
+
+    forced = spanloop("serve", "promote", "--data", str(served.data), "--force", str(refused))
+
+    assert forced.returncode == 0, forced.stderr
+    assert served.ask(messages=USER)[1]["x-spanloop-policy-version"] == model_version(refused)
+    assert spanloop("serve", "rollback", "--data", str(served.data)).returncode == 0
+
+
+def test_the_engine_refuses_what_it_would_have_to_ignore(served: Served) -> None:
+    """400 with the parameter's name, passed on by the gateway."""
+    with pytest.raises(Exception, match="400"):
+        served.ask(messages=USER, response_format={"type": "json_object"})
+
+
+def test_only_one_gateway_serves_a_directory(served: Served) -> None:
+    """The second says who holds it, and ends with the status that means busy."""
+    second = spanloop("serve", "run", "--data", str(served.data), "--listen", "127.0.0.1:0")
+
+    assert second.returncode == ExitStatus.BUSY
+    assert str(served.process.pid) in second.stderr
+
+
+def test_strangers_change_nothing(served: Served) -> None:
+    """The control endpoint wants the token of this start, and the file that has it is the owner's alone."""
+    server = read_server(served.data)
+    assert server is not None
+    request = urllib.request.Request(f"{server.control_url}/rollback", b"{}", {"Authorization": "Bearer guess"})
+
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(request)
+
+    assert server_path(served.data).stat().st_mode & 0o777 == 0o600
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes a process started, directly or not."""
+    children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [below for child in children for below in descendants(child)]
+
+
+def is_gone(pid: int) -> bool:
+    """Tell whether a process has ended (a zombie has)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def wait_until(condition: Any, what: str, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def test_life_and_death(tmp_path: Path) -> None:
+    """An engine that is killed comes back; a gateway that is killed takes its engine along; the next start is clean."""
+    model = tiny_model(tmp_path / "base")
+    data = tmp_path / "data"
+    with serving(data, "--model", str(model), "--engine", "embedded") as one:
+        (engine,) = descendants(one.process.pid)
+        os.kill(engine, signal.SIGKILL)
+        wait_until(lambda: is_gone(engine), "the engine ends")
+        # Meanwhile clients see an error they may retry, and none other.
+        wait_until(lambda: answers_or_503(one), "the gateway answers again")
+
+        (engine,) = descendants(one.process.pid)
+        one.process.kill()
+        wait_until(lambda: is_gone(engine), "the engine ends with the gateway")
+        status = json.loads(spanloop("serve", "status", "--data", str(data), "--json").stdout)
+        assert status["is_running"] is False
+        assert status["base"] == "base"
+
+    with serving(data, "--engine", "embedded") as one:
+        (engine,) = descendants(one.process.pid)
+    assert one.process.returncode == 0, one.log.read_text()
+    assert is_gone(engine)
+    assert not server_path(data).exists()
+
+
+def answers_or_503(served: Served) -> bool:
+    try:
+        return bool(served.ask(messages=USER, max_tokens=2)[0]["choices"])
+    except urllib.error.HTTPError as error:
+        if error.code != 503:
+            raise
+        return False
+
+
+def test_without_a_gateway_only_the_registry_changes(tmp_path: Path) -> None:
+    """Promote, status and rollback work on their own, and a dry run on nothing at all."""
+    from serve.registry import initialise
+
+    data, night = tmp_path / "data", tiny_checkpoint(tmp_path / "night", seed=1)
+    initialise(data, tiny_model(tmp_path / "base"), "base")
+    before = read_registry(data)
+
+    assert spanloop("serve", "promote", "--data", str(data), str(night), "--dry-run").returncode == 0
+    assert read_registry(data) == before
+    assert spanloop("serve", "promote", "--data", str(data), str(night)).returncode == 0
+    status = json.loads(spanloop("serve", "status", "--data", str(data), "--json").stdout)
+    assert (status["live"], status["is_running"]) == (str(night), False)
+    assert spanloop("serve", "rollback", "--data", str(data)).returncode == 0
+    assert spanloop("serve", "rollback", "--data", str(data)).returncode == ExitStatus.SETTINGS
