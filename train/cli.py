@@ -4,9 +4,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from foundation.errors import ExitStatus, GateRefused
 from foundation.narration import get_logger
 from foundation.report import RunReport
-from train.settings import TrainConfig
+from train.settings import EvaluateConfig, TrainConfig
 
 app = App(name="train", help="Transitions in, checkpoint out.")
 
@@ -57,3 +58,37 @@ def run(
         log.info("checkpoint written", path=str(checkpoint))
     if as_json:
         report.print()
+
+
+@app.command
+def evaluate(*, config: Annotated[EvaluateConfig, Parameter(name="*")], as_json: Json = False) -> None:
+    """Judge a checkpoint on the held-out calls, and write the verdict into its manifest.
+
+    Exit status 3 when the checkpoint is refused, or when nothing can be said and --accept-inconclusive was not given.
+
+    Example: spanloop train evaluate --data /var/lib/spanloop --checkpoint /var/lib/spanloop/checkpoints/20260101T…
+
+    Parameters
+    ----------
+    as_json
+        Print the report on stdout.
+    """
+    from train.checkpoint import update_gate
+    from train.evaluate import evaluate as judge_checkpoint
+
+    report = RunReport("train evaluate", config.model_dump(mode="json"))
+    with report.phase("evaluate"):
+        manifest, gate = judge_checkpoint(config)
+    update_gate(config.checkpoint, manifest, gate)
+    report.update(checkpoint=str(config.checkpoint), gate=gate)
+    log.info("evaluated", verdict=gate["verdict"], reason=gate["reason"])
+    if as_json:
+        report.print(ExitStatus.DONE if gate["passed"] else ExitStatus.REFUSED)
+    if not gate["passed"]:
+        raise GateRefused(
+            f"{config.checkpoint.name}: {gate['verdict']}: {gate['reason']}",
+            hint="The live model stays. More held-out episodes narrow the interval; --accept-inconclusive lets a "
+            "checkpoint pass that is not shown to be worse."
+            if gate["verdict"] == "inconclusive"
+            else "The live model stays. Training with a smaller --kl-budget or learning rate stays closer to it.",
+        )

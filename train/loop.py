@@ -15,7 +15,7 @@ from torch import Tensor
 from foundation.errors import GateRefused
 from foundation.narration import track
 from train.lineage import Sequence
-from train.losses import LOSSES, LossSettings, Sampled, behavior_penalty, kl_estimate, weigh
+from train.losses import LOSSES, LossSettings, Sampled, behavior_kl, weigh
 from train.pack import MicroBatch, collate, plan_batches
 from train.plan import Plan
 from train.settings import TrainConfig
@@ -171,7 +171,7 @@ def token_losses(sampled: Sampled, config: TrainConfig) -> tuple[Tensor, Tensor]
     result = LOSSES[config.loss](sampled, settings)
     if not config.behavior_kl:
         return result.loss, result.is_clipped
-    return result.loss + config.behavior_kl * behavior_penalty(sampled), result.is_clipped
+    return result.loss + config.behavior_kl * behavior_kl(sampled), result.is_clipped
 
 
 SUMMED = ("num_tokens", "loss", "ratio_mean", "clip_fraction", "kl", "log_ratio_abs", "entropy", "advantage_abs")
@@ -186,7 +186,7 @@ def _summed(sampled: Sampled, loss: Tensor, is_clipped: Tensor, entropies: Tenso
         loss,
         log_ratio.exp(),
         is_clipped,
-        kl_estimate(sampled),
+        behavior_kl(sampled),
         log_ratio.abs(),
         entropies,
         sampled.advantages.abs(),

@@ -111,19 +111,14 @@ def cispo(sampled: Sampled, settings: LossSettings) -> TokenLoss:
     return TokenLoss(-weight * sampled.advantages * sampled.policy_logprobs, weight != ratio)
 
 
-def behavior_penalty(sampled: Sampled) -> Float[Tensor, " token"]:
-    """Return half the squared log-ratio: the k2 estimate of the KL divergence to the behavior policy.
+def behavior_kl(sampled: Sampled) -> Float[Tensor, " token"]:
+    """Return half the squared log-ratio: the k2 estimate of the divergence from the behavior policy, in nats a token.
 
-    Its gradient is that of the divergence itself (http://joschu.net/blog/kl-approx.html, and see the discussion of k3
-    as a loss in arXiv:2506.09477).
+    Never negative, and its gradient is that of the divergence itself (http://joschu.net/blog/kl-approx.html). The other
+    usual estimate, r - 1 - log r, is no measure of a policy in training: one token of probability 1e-5 that led to a
+    reward and became likely counts as a hundred thousand nats.
     """
     return 0.5 * sampled.log_ratio() ** 2
-
-
-def kl_estimate(sampled: Sampled) -> Float[Tensor, " token"]:
-    """Return r - 1 - log r: the k3 estimate of KL(mu || pi), never negative, from tokens that mu sampled."""
-    log_ratio = sampled.log_ratio()
-    return log_ratio.exp() - 1 - log_ratio
 
 
 def weigh(tokens: Float[Tensor, " token"], *, denominator: float) -> Float[Tensor, ""]:

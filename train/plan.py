@@ -134,7 +134,7 @@ def credit_calls(logged: Logged, config: TrainConfig) -> NDArray[np.float64]:
         return advantages
     calls = [call for call, counts in zip(logged.calls, counted, strict=True) if counts]
     slots: dict[tuple[str, int], int] = {}
-    advantages[counted] = call_advantages(
+    credited = call_advantages(
         outcomes[rewarded],
         np.unique(task, return_inverse=True)[1],
         np.array([call.intermediate for call in calls]),
@@ -147,6 +147,7 @@ def credit_calls(logged: Logged, config: TrainConfig) -> NDArray[np.float64]:
         divide_by_std=config.scale == "group_std",
         intermediate_weight=config.air,
     )
+    advantages[counted] = np.where(credited < 0, config.negative * credited, credited)
     return advantages
 
 

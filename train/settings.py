@@ -50,6 +50,10 @@ class TrainConfig(Settings):
     """Weight, in episodes, of the mean over other tasks in a task's baseline. With 0 an episode whose task was
     attempted once teaches nothing; logs without repeated tasks want about 4."""
 
+    negative: float = Field(default=1.0, ge=0, le=1)
+    """Weight of negative advantages. Below 1 the run leans on what worked, which is right when few logged episodes are
+    read several times: pushing away from a failure says nothing of where to go instead (arXiv:2506.20520)."""
+
     air: float = Field(default=1.0, ge=0)
     """Weight of the automatic intermediate rewards beside the outcome; 0 ignores them."""
 
