@@ -94,7 +94,7 @@ def bind(listen: str) -> socket.socket:
         usual = CONVENTIONAL_HOLDERS.get(port)
         raise Busy(
             f"port {port} is in use" + (f" ({usual})" if usual else ""),
-            hint=f"Stop its holder (`ss -ltnp sport = :{port}` names it), or choose another port with --listen.",
+            hint=f"Stop its holder (`ss -ltnp 'sport = :{port}'` names it), or choose another port with --listen.",
         ) from error
 
 
