@@ -25,7 +25,7 @@ from etl.tree import Forest
 CLOCK_SKEW_NS = 2_000_000_000
 """How far apart the clocks of agent and gateway may be."""
 
-IDENTITY = {"span", "dialect", "agent", "conversation_id", "params", "truncated", "merged", "error"}
+IDENTITY = {"span", "dialect", "agent", "conversation_id", "params", "truncated", "merged", "error", "usage"}
 """Fields that do not simply come from the most exact source."""
 
 
@@ -261,10 +261,17 @@ def _fold(group: list[LlmCall], forest: Forest) -> LlmCall:
     folded.agent = _first(call.agent for call in [primary, *rest])
     folded.conversation_id = _first(call.conversation_id for call in [primary, *rest])
     folded.error = _first(call.error for call in [primary, *rest]) if folded.output is None else primary.error
+    folded.usage = _fold_usage(call.usage for call in by_exactness)
     folded.params = {key: value for call in reversed(by_exactness) for key, value in call.params.items()}
     folded.truncated = all(call.truncated for call in group)
     folded.merged = [span for call in rest for span in [call.span, *call.merged]] + primary.merged
     return folded
+
+
+def _fold_usage(usages: Iterable[dict[str, int | None] | None]) -> dict[str, int | None] | None:
+    """Take each count from the first layer that has it."""
+    known = [usage for usage in usages if usage is not None]
+    return {key: _first(usage[key] for usage in known) for key in known[0]} if known else None
 
 
 def _first(values: Iterable[Any]) -> Any:  # noqa: ANN401 - fields of any type

@@ -224,3 +224,56 @@ def _compare_tools(comparison: Comparison, expected: dict[str, Any], dataset: Da
             comparison.equal["tool call"] += 1
         else:
             comparison.differences.append(problem)
+
+
+# --- the coverage table of docs/dialects.md
+
+PAGE = Path(__file__).parents[1] / "docs" / "dialects.md"
+BEGIN = "<!-- coverage: written by `python -m tests.recordings` -->"
+END = "<!-- end of coverage -->"
+COLUMNS = (*FIELDS, "tool call")
+
+
+@cache
+def coverage(root: Path = FIXTURES) -> dict[str, Comparison]:
+    """Return the comparison of all scenarios, added up by producer."""
+    totals: dict[str, Comparison] = {}
+    for producer, scenario in scenarios(root):
+        one = compare(producer, scenario, root)
+        total = totals.setdefault(producer, Comparison(producer, "*"))
+        total.expected += one.expected
+        total.recovered += one.recovered
+        total.invented += one.invented
+        total.duplicates += one.duplicates
+        total.checked += one.checked
+        total.equal += one.equal
+        total.differences += one.differences
+    return totals
+
+
+def coverage_table(totals: dict[str, Comparison]) -> str:
+    """Return the matrix of producers and fields as Markdown: equal of checked, or one number where all are equal."""
+    lines = [
+        "| producer | calls | twice | invented | " + " | ".join(COLUMNS) + " |",
+        "|---" * (len(COLUMNS) + 4) + "|",
+    ]
+    for producer, total in sorted(totals.items()):
+        cells = [_share(total.equal[name], total.checked[name]) if total.checked[name] else "·" for name in COLUMNS]
+        calls = _share(total.recovered, total.expected)
+        lines.append(f"| {producer} | {calls} | {total.duplicates} | {total.invented} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _share(equal: int, checked: int) -> str:
+    return str(checked) if equal == checked else f"**{equal}/{checked}**"
+
+
+def page_with_table(page: str) -> str:
+    """Return the page with its table written anew."""
+    head, rest = page.split(BEGIN)
+    _, tail = rest.split(END)
+    return f"{head}{BEGIN}\n\n{coverage_table(coverage())}\n\n{END}{tail}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page_with_table(PAGE.read_text()))

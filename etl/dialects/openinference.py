@@ -102,9 +102,9 @@ def _read_call(span: Span) -> LlmCall:
     call.model_requested = text_of(attributes, "llm.request.model_name")
     model = text_of(attributes, "llm.model_name")
     if isinstance(invocation, dict):
-        if not str(invocation.get("id", "")).startswith(
-            "resp_"
-        ):  # openai-agents puts the whole answer here, no request
+        if str(invocation.get("id", "")).startswith("resp_"):
+            _read_echo(call, invocation)
+        else:
             call.params = client_dump.sampling_params(invocation)
             call.model_requested = call.model_requested or text_of(invocation, "model", "model_name")
             if invocation.get("stream") is True:
@@ -114,7 +114,8 @@ def _read_call(span: Span) -> LlmCall:
     _add_request(call, request, indexed_input)
     _add_response(call, response, indexed_output, text_of(attributes, "llm.finish_reason"))
     if call.model_returned is None and model is not None:
-        if call.output is not None and model != call.model_requested and not _names_requested_model(span):
+        is_answered = call.output is not None or call.usage is not None
+        if is_answered and model != call.model_requested and not _names_requested_model(span):
             call.model_returned = model
         elif call.model_requested is None:
             call.model_requested = model
@@ -131,6 +132,20 @@ def _read_call(span: Span) -> LlmCall:
         if call.output is not None and not any(has_content(message) for message in call.output):
             call.output = None
     return call
+
+
+def _read_echo(call: LlmCall, echo: dict[str, Any]) -> None:
+    """Read what openai-agents puts in place of the parameters: the whole answer, which repeats the request's limits.
+
+    Sampling parameters in it are the provider's defaults as much as what was asked for; a limit is there only if asked
+    for. The content is left alone: it is there even where capturing content was switched off.
+    """
+    call.api = "responses"
+    call.response_id = text_of(echo, "id")
+    call.model_returned = call.model_returned or text_of(echo, "model")
+    limit = integer_of(echo, "max_output_tokens")
+    if limit is not None:
+        call.params["max_output_tokens"] = limit
 
 
 def _add_request(call: LlmCall, request: client_dump.Request | None, indexed: list[Message] | None) -> None:
@@ -166,8 +181,8 @@ def _add_response(
         return
     call.api = response.api or call.api
     call.output = response.output
-    call.model_returned = call.model_returned or response.model
-    call.response_id = response.response_id
+    call.model_returned = response.model or call.model_returned
+    call.response_id = response.response_id or call.response_id
     call.usage = response.usage or call.usage
     if response.instructions and call.input is not None and not any(m["role"] == "system" for m in call.input):
         call.input = [{"role": "system", "text": response.instructions}, *call.input]

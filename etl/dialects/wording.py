@@ -1,4 +1,4 @@
-"""Puts finish reasons, turns and parameter names back into the provider's words where an instrumentation chose its own."""
+"""Puts finish reasons, turns and parameters back into the provider's words where an instrumentation chose its own."""
 
 from typing import Any
 
