@@ -1,5 +1,6 @@
 """The one way in for every transport: bytes to a stored request, or a refusal each transport can spell."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -15,7 +16,7 @@ class Intake:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self.counts = pipeline.counts
+        self._counting = threading.Lock()
 
     def take(
         self,
@@ -46,16 +47,25 @@ class Intake:
         try:
             request = read(signal, body)
         except otlp.Undecodable:
-            self.counts["undecodable"] += 1
+            self._count(undecodable=1)
             raise
         kind = "spans" if signal is Signal.TRACES else "log_records"
-        self.counts[f"rejected_{kind}"] += request.num_rejected
-        self.counts["repaired_fields"] += request.num_repaired
+        self._count(**{f"rejected_{kind}": request.num_rejected, "repaired_fields": request.num_repaired})
         if request.num_items == request.num_rejected:
             return request, None
         future = self._pipeline.submit(request, project)
-        self.counts[f"accepted_{kind}"] += request.num_items - request.num_rejected
+        future.add_done_callback(
+            lambda done: (
+                self._count(**{f"accepted_{kind}": request.num_items - request.num_rejected})
+                if done.exception() is None
+                else None
+            )
+        )
         return request, future
+
+    def _count(self, **increments: int) -> None:
+        with self._counting:
+            self._pipeline.counts.update(increments)
 
 
 def finish(future: "Future[int]") -> int:

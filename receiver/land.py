@@ -23,6 +23,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from foundation.errors import SpanloopError
 from foundation.narration import get_logger
 from receiver.days import attach, database_name, day_files, day_of, day_path, is_sealed, landed_seq, open_database
 from receiver.decode import SCHEMAS
@@ -358,9 +359,13 @@ class Store:
         with contextlib.suppress(duckdb.Error):
             self._connection.execute(f"select 1 from {database_name(day)}.landed")
             return
-        with self._lock, contextlib.suppress(duckdb.Error, Exception):
-            self._connection.execute(f"detach {database_name(day)}")
-            attach(self._connection, day_path(self.data, day), day, read_only=False)
+        with self._lock:
+            with contextlib.suppress(duckdb.Error):
+                self._connection.execute(f"detach {database_name(day)}")
+            with contextlib.suppress(
+                duckdb.Error, SpanloopError
+            ):  # the disk may still refuse; the next landing asks again
+                attach(self._connection, day_path(self.data, day), day, read_only=False)
 
     # --- reading
 
