@@ -1,7 +1,7 @@
 """`spanloop etl`: spans in, transitions out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -61,3 +61,31 @@ def inspect(trace_id: str, *, data: Path = DEFAULT_DATA, project: str | None = N
     from etl.inspect import show_trace
 
     show_trace(data, trace_id, project=project, width=width)
+
+
+@app.command
+def export(
+    *,
+    what: Literal["llm_calls", "tool_calls", "rewards", "episodes", "transitions", "rejected"] = "transitions",
+    data: Path = DEFAULT_DATA,
+    form: Annotated[Literal["jsonl", "parquet"], Parameter(name="--format")] = "jsonl",
+    to: Path | None = None,
+) -> None:
+    """Write a published table as JSON lines, messages and tools as JSON, or as one Parquet file.
+
+    Example: spanloop etl export --data /var/lib/spanloop --what llm_calls --format jsonl
+
+    Parameters
+    ----------
+    what
+        The table.
+    data
+        Directory that holds everything.
+    form
+        How to write it.
+    to
+        File to write. Default: stdout.
+    """
+    from etl.export import export as write
+
+    log.info("exported", table=what, rows=write(data, what, form, to))

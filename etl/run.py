@@ -1,7 +1,9 @@
 """One run: find what is new, read its traces whole, transform, publish, report."""
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -72,11 +74,22 @@ def _read_and_transform(
     traces = published.with_their_episodes(touched)
     while True:
         spans, logs = read_traces(reader, traces)
-        dataset = transform(spans, logs, config, now_us=now_us)
+        with _no_cycle_collection():
+            dataset = transform(spans, logs, config, now_us=now_us)
         joined = published.with_their_episodes(traces | published.related(dataset))
         if joined == traces:
             return traces, spans, logs, dataset
         traces = joined
+
+
+@contextmanager
+def _no_cycle_collection() -> Iterator[None]:
+    """Keep Python from searching millions of fresh messages for cycles they do not have: a third of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class _Published:

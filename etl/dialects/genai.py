@@ -6,7 +6,6 @@ https://github.com/open-telemetry/semantic-conventions-genai
 from typing import Any
 
 from etl.dialects.messages import (
-    answer,
     as_list,
     call_arguments,
     canonical_input,
@@ -14,10 +13,10 @@ from etl.dialects.messages import (
     decode,
     definitions,
     first,
+    has_content,
     join_answers,
     result_text,
     salvage_messages,
-    tool_call,
     tool_result,
 )
 from etl.dialects.spans import AgentSpan, LlmCall, LogRecord, Message, Reading, Span, ToolCall
@@ -103,6 +102,8 @@ def read_call(span: Span, dialect: str) -> LlmCall:
         _read_message_events(call, span, reasons)
     if span.failed:
         call.error = error_of(_error_text(span), text_of(attributes, "error.type"))
+        if call.output is not None and not any(has_content(message) for message in call.output):
+            call.output = None
         if call.output is None and call.response_id is None:
             call.model_returned = None  # Traceloop repeats the requested model
     restore_wording(call)
@@ -314,16 +315,3 @@ def _tool_result(recorded: Any, value: Any) -> str | None:  # noqa: ANN401
     if isinstance(output, dict) and isinstance(output.get("kwargs"), dict):  # a serialised LangChain ToolMessage
         return result_text(output["kwargs"].get("content"))
     return result_text(recorded)
-
-
-__all__ = [
-    "DIALECT",
-    "answer",
-    "read",
-    "read_call",
-    "read_params",
-    "read_tool",
-    "read_usage",
-    "recognises",
-    "tool_call",
-]

@@ -390,6 +390,11 @@ def answer(
     return message
 
 
+def has_content(message: Message) -> bool:
+    """Tell whether an answer says anything."""
+    return any(message.get(key) not in (None, "", []) for key in ("text", "tool_calls", "refusal", "reasoning"))
+
+
 def responses_output(items: Iterable[Any], finish_reason: str | None) -> Message:
     """Join the output items of one Responses API call into the one answer they are."""
     draft = _Draft()

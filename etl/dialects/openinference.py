@@ -7,13 +7,13 @@ from typing import Any
 
 from etl.dialects import client_dump
 from etl.dialects.messages import (
-    answer,
     call_arguments,
     canonical_input,
     canonical_output,
     decode,
     definition,
     definitions,
+    has_content,
     join_answers,
     result_text,
     visible,
@@ -188,11 +188,6 @@ def _add_response(
         call.input = [{"role": "system", "text": response.instructions}, *call.input]
 
 
-def has_content(message: Message) -> bool:
-    """Tell whether an answer says anything."""
-    return any(message.get(key) not in (None, "", []) for key in ("text", "tool_calls", "refusal", "reasoning"))
-
-
 def _message(fields: dict[str, Any]) -> dict[str, Any]:
     """Rebuild one message, in the wire's shape, from its attributes below `message.`."""
     role = fields.get("message.role")
@@ -298,6 +293,3 @@ def _tool_output(output: str | None, attributes: Attributes) -> str | None:
     if isinstance(value, dict) and value.get("type") == "tool" and "content" in value:
         return result_text(value["content"])
     return output
-
-
-__all__ = ["DIALECT", "answer", "has_content", "read", "recognises"]

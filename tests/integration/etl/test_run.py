@@ -142,3 +142,25 @@ def test_inspect_of_an_unknown_trace_says_how_to_find_one(tmp_path: Path) -> Non
 
     assert result.returncode == 2
     assert "no trace begins with ffff" in result.stderr
+
+
+def test_export_writes_messages_as_json(tmp_path: Path) -> None:
+    """One line a call, in the canonical shape."""
+    import_files(tmp_path, [FIRST])
+    etl_run(tmp_path)
+
+    result = spanloop("etl", "export", "--data", str(tmp_path), "--what", "llm_calls")
+
+    assert result.returncode == 0, result.stderr
+    calls = [json.loads(line) for line in result.stdout.splitlines()]
+    expected = json.loads(FIRST.with_suffix("").with_suffix(".expected.json").read_text())
+    assert [call["output"] for call in calls] == [call["output"] for call in expected["llm_calls"]]
+    assert [call["tools"] for call in calls] == [call["tools"] for call in expected["llm_calls"]]
+
+
+def test_export_as_parquet_needs_a_file(tmp_path: Path) -> None:
+    """Binary data does not go to a terminal."""
+    result = spanloop("etl", "export", "--data", str(tmp_path), "--format", "parquet")
+
+    assert result.returncode == 2
+    assert "--to" in result.stderr

@@ -74,7 +74,7 @@ def test_a_call_without_content_is_rejected_with_its_reason() -> None:
 
     assert dataset.tables["transitions"].height == 0
     assert dataset.tables["llm_calls"].height == 2
-    assert sorted(dataset.tables["rejected"]["reason"].to_list()) == ["no_action", "no_observation"]
+    assert sorted(dataset.tables["rejected"]["reason"].to_list()) == ["call_failed", "no_observation"]
 
 
 def test_calls_of_a_judge_are_not_the_agents() -> None:
