@@ -76,7 +76,7 @@ def promote(
         if result is None:
             with exclusive(lock_path(config.data), purpose="spanloop serve promote"):
                 before = registry.require(config.data)
-                result = change_report(before, registry.promote(config.data, checkpoint))
+                result = change_report(before, registry.promote(config.data, checkpoint)) | {"engine": None}
         report.update(**result)
         log.info("live", version=result["live_version"], before=result["previous_version"])
     if json:
@@ -115,7 +115,7 @@ def rollback(
         if result is None:
             with exclusive(lock_path(config.data), purpose="spanloop serve rollback"):
                 before = registry.require(config.data)
-                result = change_report(before, registry.rollback(config.data))
+                result = change_report(before, registry.rollback(config.data)) | {"engine": None}
         report.update(**result)
         log.info("live", version=result["live_version"], before=result["previous_version"])
     if json:

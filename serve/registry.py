@@ -24,23 +24,32 @@ class NothingBefore(SettingsError):
 
 def initialise(data: Path, model: Path, base: str) -> Registry:
     """Make a model live where nothing was."""
-    return _change(data, None, _entry(base, model, ()), "initialise")
+    return _change(data, None, _entry(base, model, model_version(model), ()), "initialise")
 
 
-def promote(data: Path, checkpoint: Path) -> Registry:
-    """Make a checkpoint live and remember the one before it. Promoting the live one changes nothing."""
+def promote(data: Path, checkpoint: Path, version: str | None = None) -> Registry:
+    """Make a checkpoint live and remember the one before it. Promoting the live one changes nothing.
+
+    `version` is the checkpoint's `model_version`, for callers that know it already: finding it may mean hashing.
+    """
     current = require(data)
-    if Path(current.live) == checkpoint.resolve() and current.live_version == model_version(checkpoint):
+    version = version or model_version(checkpoint)
+    if Path(current.live) == checkpoint.resolve() and current.live_version == version:
         return current
     previous = (*current.previous, current.live)[-KEPT_PREVIOUS:]
-    return _change(data, current, _entry(current.base, checkpoint, previous), "promote")
+    return _change(data, current, _entry(current.base, checkpoint, version, previous), "promote")
 
 
-def rollback(data: Path) -> Registry:
-    """Make the checkpoint live that was live before. Doing it twice goes back two."""
+def rollback(data: Path, target: Path | None = None, version: str | None = None) -> Registry:
+    """Make the checkpoint live that was live before. Doing it twice goes back two.
+
+    Target and version are for callers that looked them up before; a target that is no longer the one before is a bug.
+    """
     current = require(data)
-    target = rollback_target(current)
-    return _change(data, current, _entry(current.base, target, current.previous[:-1]), "rollback")
+    found = rollback_target(current)
+    assert target is None or target == found, "the registry changed under its lock's holder"
+    version = version or model_version(found)
+    return _change(data, current, _entry(current.base, found, version, current.previous[:-1]), "rollback")
 
 
 def rollback_target(registry: Registry) -> Path:
@@ -70,13 +79,13 @@ def read_audit(data: Path) -> list[dict[str, str | None]]:
     return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
 
 
-def _entry(base: str, model: Path, previous: tuple[str, ...]) -> Registry:
+def _entry(base: str, model: Path, version: str, previous: tuple[str, ...]) -> Registry:
     if not (model / "config.json").exists():
         raise SpanloopError(f"{model} is not a model directory: it has no config.json")
     return Registry(
         base=base,
         live=str(model.resolve()),
-        live_version=model_version(model),
+        live_version=version,
         previous=previous,
         changed_time=datetime.now(UTC).isoformat(),
     )

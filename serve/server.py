@@ -147,6 +147,7 @@ class Server:
         self.url = url
         self.engine_kind = choose_engine(config)
         self.engine_arguments = engine_arguments
+        self._change_lock = asyncio.Lock()
         self.gateway = Gateway(live.base, sampling_defaults(Path(live.live)), provider.get_tracer(GATEWAY_SCOPE))
 
     @property
@@ -219,14 +220,17 @@ class Server:
     async def promote(self, request: dict[str, Any]) -> dict[str, Any]:
         """Make a checkpoint live."""
         checkpoint = Path(request["checkpoint"])
-        check_promotable(checkpoint, force=bool(request.get("force")))
-        return await self._change(checkpoint, "promote")
+        async with self._change_lock:
+            # Hashing gigabytes takes seconds: on a thread, so that calls go on meanwhile.
+            await asyncio.to_thread(check_promotable, checkpoint, force=bool(request.get("force")))
+            return await self._change(checkpoint, "promote")
 
     async def rollback(self, _: dict[str, Any]) -> dict[str, Any]:
         """Return to the checkpoint that was live before."""
-        target = registry.rollback_target(registry.require(self.data))
-        check_integrity(target, require_manifest=False)
-        return await self._change(target, "rollback")
+        async with self._change_lock:
+            target = registry.rollback_target(registry.require(self.data))
+            await asyncio.to_thread(check_integrity, target, require_manifest=False)
+            return await self._change(target, "rollback")
 
     async def status(self, _: dict[str, Any]) -> dict[str, Any]:
         """Say what is being served."""
@@ -241,22 +245,22 @@ class Server:
 
     async def _change(self, target: Path, action: Literal["promote", "rollback"]) -> dict[str, Any]:
         admission = self.gateway.admission
+        before = registry.require(self.data)
+        serving = Path(before.live)
+        await asyncio.to_thread(check_compatible, target, serving)
+        policy = await asyncio.to_thread(describe_policy, target)
+        probes = await asyncio.to_thread(find_probes, self.data, target)
+        if not probes:
+            raise CheckpointRefused(f"{target} has no probes to tell its weights by", hint="Restart the gateway on it.")
+        change = registry.promote if action == "promote" else registry.rollback
         async with admission.changing(drain_timeout_s=self.config.drain_timeout_s):
-            before = registry.require(self.data)
             engine = self.gateway.engine
             if engine is None or admission.policy is None:
                 raise Busy("the engine is starting", hint="Try again when `spanloop serve status` says it is ready.")
-            serving = Path(before.live)
-            check_compatible(target, serving)
-            probes = find_probes(self.data, target)
-            if not probes:
-                raise CheckpointRefused(
-                    f"{target} has no probes to tell its weights by", hint="Restart the gateway on it."
-                )
             began = time.monotonic()
             difference = await self._swap(engine, target, probes, serving)
-            after = registry.promote(self.data, target) if action == "promote" else registry.rollback(self.data)
-            admission.begin(describe_policy(target))
+            after = await asyncio.to_thread(change, self.data, target, policy.version)
+            admission.begin(policy)
             paused_s = time.monotonic() - began
         log.info(action, version=after.live_version, before=before.live_version, paused_s=round(paused_s, 3))
         return change_report(before, after) | {
@@ -264,6 +268,8 @@ class Server:
             "probe_mean_difference": difference.mean,
             "probe_max_difference": difference.max,
             "probe_num_tokens": difference.num_tokens,
+            "probe_shift": difference.shift,
+            "engine": engine.provider,
         }
 
     async def _swap(self, engine: Engine, target: Path, probes: Sequence[Probe], serving: Path) -> Difference:

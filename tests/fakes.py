@@ -67,7 +67,7 @@ def tiny_model(path: Path, *, seed: int = 0, hidden_size: int = 32, scale: float
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        head_dim=16,
+        head_dim=32,  # the smallest vLLM's CPU attention takes
         max_position_embeddings=512,
         tie_word_embeddings=True,
         initializer_range=scale,

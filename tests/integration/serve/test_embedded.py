@@ -173,7 +173,7 @@ def test_a_bad_checkpoint_is_refused_and_service_goes_on(served: Served, tmp_pat
     probes = read_manifest(tiny_checkpoint(tmp_path / "other", seed=23)).probes
     manifest = read_manifest(lying).model_copy(update={"probes": probes})
     (lying / "manifest.json").write_text(manifest.model_dump_json())
-    refused = tiny_checkpoint(tmp_path / "refused", seed=24, gate={"accepted": False, "reason": "worse"})
+    refused = tiny_checkpoint(tmp_path / "refused", seed=24, gate={"passed": False, "reason": "worse"})
 
     results = [
         spanloop("serve", "promote", "--data", str(served.data), str(each)) for each in (damaged, lying, refused)
@@ -190,7 +190,7 @@ def test_a_bad_checkpoint_is_refused_and_service_goes_on(served: Served, tmp_pat
 
 def test_force_overrules_the_evaluation_only(served: Served, tmp_path: Path) -> None:
     """What was refused as worse can be served on purpose."""
-    refused = tiny_checkpoint(tmp_path / "refused", seed=31, gate={"accepted": False, "reason": "worse"})
+    refused = tiny_checkpoint(tmp_path / "refused", seed=31, gate={"passed": False, "reason": "worse"})
 
     forced = spanloop("serve", "promote", "--data", str(served.data), "--force", str(refused))
 

@@ -103,9 +103,9 @@ def test_what_the_evaluation_refused_is_refused(tmp_path: Path) -> None:
     """And so is a report about other weights; one that was never evaluated passes."""
     for name, gate, accepted in (
         ("never", None, True),
-        ("passed", {"verdict": "passed", "accepted": True}, True),
-        ("refused", {"verdict": "refused", "accepted": False, "reason": "worse"}, False),
-        ("other", {"verdict": "passed", "accepted": True, "weights_digest": "0"}, False),
+        ("passed", {"verdict": "passed", "passed": True}, True),
+        ("refused", {"verdict": "refused", "passed": False, "reason": "worse"}, False),
+        ("other", {"verdict": "passed", "passed": True, "weights_digest": "0"}, False),
     ):
         checkpoint = tiny_checkpoint(tmp_path / name, seed=1, gate=gate)
         if accepted:
@@ -122,6 +122,15 @@ def test_what_is_not_a_number_is_never_close() -> None:
     assert not is_within(Difference(math.nan, math.nan, 9), "bfloat16")
 
 
+def test_a_part_left_behind_by_a_small_step_is_not_rounding() -> None:
+    """Within the absolute limit, but most of what the new weights were to change is missing."""
+    for dtype, shift in (("float32", 5e-4), ("bfloat16", 0.015)):
+        assert is_within(Difference(shift / 4, shift, 9, shift=shift), dtype)
+        assert not is_within(Difference(shift * 0.8, shift, 9, shift=shift), dtype)
+    # Of a change smaller than rounding nothing can be said.
+    assert is_within(Difference(0.001, 0.05, 9, shift=0.001), "bfloat16")
+
+
 class ForgetfulEngine:
     """Loads what it is told, and may go on answering with the weights from before: a number stands for them."""
 
@@ -135,7 +144,7 @@ class ForgetfulEngine:
         return "float32"
 
     async def score(self, prompt: list[int], response: list[int]) -> list[float]:  # noqa: ARG002 - the engine's signature
-        return [-1.0 if self.is_stale else -2.0 for _ in response]
+        return [-1.0 if self.is_stale or self.loaded[-1:] != ["new"] else -2.0 for _ in response]
 
 
 PROBE = Probe(prompt_token_ids=[1], response_token_ids=[2, 3], logprobs=[-2.0, -2.0])
@@ -147,7 +156,7 @@ def test_a_swap_is_proved() -> None:
 
     difference = asyncio.run(swap(engine, Path("new"), [PROBE], serving=Path("old")))  # type: ignore[arg-type]
 
-    assert difference == Difference(0.0, 0.0, 2)
+    assert difference == Difference(0.0, 0.0, 2, shift=1.0)
     assert engine.loaded == ["new"]
     assert engine.model == Path("new")
 
