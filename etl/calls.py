@@ -59,6 +59,7 @@ def read_all(spans: pl.DataFrame, logs: pl.DataFrame) -> Readings:
             | pl.col("attributes").str.contains_any(list(reading.MARKERS))
             | pl.col("scope_name").is_in(["litellm", "openai", "anthropic"])
             | pl.col("events").str.contains(EVALUATION_EVENT, literal=True)
+            | pl.col("scope_name").str.starts_with("agentops")
             | pl.col("name").str.starts_with("agentlightning.")
         )
         .select(PARSED)

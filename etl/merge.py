@@ -258,6 +258,9 @@ def _fold(group: list[LlmCall], forest: Forest) -> LlmCall:
     for name in (entry.name for entry in fields(LlmCall)):
         if name not in IDENTITY:
             setattr(folded, name, _first(getattr(call, name) for call in by_exactness))
+    for name in ("input", "output"):  # the fuller recording; equally full ones in order of exactness
+        folded_messages = max((getattr(call, name) for call in by_exactness), key=_facts)
+        setattr(folded, name, folded_messages)
     folded.agent = _first(call.agent for call in [primary, *rest])
     folded.conversation_id = _first(call.conversation_id for call in [primary, *rest])
     folded.error = _first(call.error for call in [primary, *rest]) if folded.output is None else primary.error
@@ -278,8 +281,16 @@ def _first(values: Iterable[Any]) -> Any:  # noqa: ANN401 - fields of any type
     return next((value for value in values if value is not None), None)
 
 
+def _facts(value: Any) -> int:  # noqa: ANN401 - any JSON value
+    """Count what a recording says: every value that is there, tool calls down to their ids."""
+    if isinstance(value, dict):
+        return sum(_facts(item) for item in value.values())
+    if isinstance(value, list):
+        return sum(_facts(item) for item in value)
+    return int(value is not None)
+
+
 def _content(call: LlmCall) -> int:
     """How much of the exchange a span holds."""
     messages = [*(call.input or ()), *(call.output or ())]
-    known = sum(value is not None for message in messages for value in message.values())
-    return known + 2 * len(call.tools or ()) + 3 * (call.output is not None) + (call.response_id is not None)
+    return _facts(messages) + 2 * len(call.tools or ()) + 3 * (call.output is not None) + (call.response_id is not None)

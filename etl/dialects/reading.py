@@ -2,12 +2,20 @@
 
 from types import ModuleType
 
-from etl.dialects import agentlightning, agentops, gateway, genai, openinference, traceloop
+from etl.dialects import agentlightning, agentops, gateway, genai, litellm, mlflow, openinference, traceloop
 from etl.dialects.spans import AgentSpan, Reading, Span
 from etl.dialects.values import text_of
 from otel_exporter.schema import AGENT_NAME
 
-ORDER: tuple[ModuleType, ...] = (gateway, openinference, agentops, traceloop, genai)
+ORDER: tuple[ModuleType, ...] = (
+    gateway,
+    openinference,
+    mlflow,
+    agentops,
+    litellm,
+    traceloop,
+    genai,
+)
 """The first that recognises a span reads it; where a scope name is ambiguous, the one with an attribute of its own goes
 first (docs/dialects.md)."""
 

@@ -37,6 +37,11 @@ def is_indexed(attributes: Attributes) -> bool:
     return any(key.startswith(("gen_ai.prompt.", "gen_ai.completion.")) for key in attributes)
 
 
+def is_embedding(attributes: Attributes) -> bool:
+    """Tell whether an embedding was asked for: a model, but no policy that acts."""
+    return "embedding" in str(attributes.get("llm.request.type")) or attributes.get(genai.OPERATION) == "embeddings"
+
+
 def read(span: Span) -> Reading | None:
     """Read a model call, a tool execution or an agent."""
     attributes = span.attributes
@@ -53,8 +58,10 @@ def read(span: Span) -> Reading | None:
         if kind == "workflow" and span.scope.endswith(".langchain"):
             return AgentSpan(span, DIALECT, text_of(attributes, "traceloop.workflow.name"), _conversation(attributes))
         return None
+    if is_embedding(attributes):
+        return None
     if operation in genai.CALL_OPERATIONS or attributes.get("llm.request.type") in CALL_TYPES or is_indexed(attributes):
-        return _read_call(span)
+        return read_call(span, DIALECT)
     return None
 
 
@@ -65,9 +72,10 @@ def _conversation(attributes: Attributes) -> str | None:
     )
 
 
-def _read_call(span: Span) -> LlmCall:
+def read_call(span: Span, dialect: str) -> LlmCall:
+    """Read a model call, its messages in parts or indexed."""
     attributes = span.attributes
-    call = genai.read_call(span, DIALECT)
+    call = genai.read_call(span, dialect)
     call.conversation_id = _conversation(attributes)
     call.agent = call.agent or text_of(attributes, "traceloop.association.properties.lc_agent_name")
     if span.scope == AGENTS_SCOPE:

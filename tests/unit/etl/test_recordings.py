@@ -7,13 +7,10 @@ from tests.recordings import PAGE, compare, coverage, page_with_table, scenarios
 WITHOUT_CALLS = {"embeddings"}
 """Scenarios whose only calls are not model calls in the sense of a policy."""
 
-UNREAD = {"litellm", "mlflow"}
-"""Producers that are not read yet, or not wholly; docs/dialects.md shows how far."""
-
-READ = [(producer, scenario) for producer, scenario in scenarios() if producer not in UNREAD]
+RECORDINGS = scenarios()
 
 
-@pytest.mark.parametrize(("producer", "scenario"), READ, ids=["-".join(pair) for pair in READ])
+@pytest.mark.parametrize(("producer", "scenario"), RECORDINGS, ids=["-".join(pair) for pair in RECORDINGS])
 def test_every_recorded_call_is_recovered_once(producer: str, scenario: str) -> None:
     """No call is lost, none comes twice, none is made up."""
     comparison = compare(producer, scenario)
@@ -29,7 +26,7 @@ def test_the_coverage_page_is_current() -> None:
     assert page_with_table(page) == page, "run `python -m tests.recordings`"
 
 
-@pytest.mark.parametrize("producer", sorted(set(coverage()) - UNREAD))
+@pytest.mark.parametrize("producer", sorted(coverage()))
 def test_response_ids_are_exact(producer: str) -> None:
     """What duplicates are found by is never wrong, only absent."""
     total = coverage()[producer]

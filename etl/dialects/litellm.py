@@ -1,0 +1,74 @@
+"""LiteLLM's `otel` callback: two spans a call, the request in parts and, below it, the client's own in Python's repr.
+
+The parts leave out the answer's tool calls; the raw span has them, with their ids. Both are read as the same call and
+merged by response id.
+
+https://docs.litellm.ai/docs/observability/opentelemetry_integration
+"""
+
+import re
+from typing import Any
+
+from etl.dialects import client_dump, traceloop
+from etl.dialects.messages import decode
+from etl.dialects.spans import LlmCall, Span
+from etl.dialects.values import error_of, integer_of, text_of
+from etl.dialects.wording import restore_wording
+
+DIALECT = "litellm"
+SCOPE = "litellm"
+RAW = re.compile(r"llm\.([^.]+)\.(messages|input|choices|output|id|usage|content)$")
+"""Attributes of the raw span, `llm.<provider>.<field>`."""
+
+
+def recognises(span: Span) -> bool:
+    """Tell whether the span speaks this dialect."""
+    return span.scope == SCOPE
+
+
+def read(span: Span) -> LlmCall | None:
+    """Read a model call, from either of its spans; None for the proxy's own spans."""
+    attributes = span.attributes
+    provider = next((match.group(1) for name in attributes if (match := RAW.match(name))), None)
+    if provider is not None:
+        return _read_raw(span, f"llm.{provider}.")
+    if "gen_ai.request.model" not in attributes or traceloop.is_embedding(attributes):
+        return None
+    call = traceloop.read_call(span, DIALECT)
+    if call.output is not None and any(not message["tool_calls"] for message in call.output):
+        requested = traceloop.indexed_output(
+            {key: value for key, value in attributes.items() if "function_call" in key}
+        )
+        if len(call.output) == 1 and requested and not call.output[0]["tool_calls"]:
+            call.output[0]["tool_calls"] = [request for message in requested for request in message["tool_calls"]]
+    if call.api == "responses":
+        call.response_id = None  # in LiteLLM's own encoding; the raw span has the provider's
+    if span.failed:
+        call.response_id = None  # LiteLLM's own call id stands there
+        call.error = error_of(
+            text_of(attributes, "error.message") or span.status_message, text_of(attributes, "error.type")
+        )
+        status = integer_of(attributes, "error.code")
+        call.error["http_status"] = call.error["http_status"] or status
+    return call
+
+
+def _read_raw(span: Span, prefix: str) -> LlmCall | None:
+    fields: dict[str, Any] = {
+        name.removeprefix(prefix): decode(value) for name, value in span.attributes.items() if name.startswith(prefix)
+    }
+    if fields.get("object") == "list":
+        return None  # embeddings
+    call = LlmCall(span, DIALECT, provider=prefix.split(".")[1])
+    request = client_dump.read_request({"model": None, **fields})
+    if request is not None:
+        call.api, call.input, call.params, call.tools = request.api, request.input, request.params, request.tools
+    response = client_dump.read_response({"object": "response", **fields} if "output" in fields else fields)
+    if response is not None:
+        call.api = response.api or call.api
+        call.output, call.response_id, call.model_returned = response.output, response.response_id, response.model
+        call.usage = response.usage
+    if span.failed:
+        call.error = error_of(span.status_message)
+    restore_wording(call)
+    return call
