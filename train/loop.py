@@ -3,6 +3,7 @@
 import contextlib
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,7 @@ def learn(learner: Learner, write: Callable[[dict[str, Any]], None]) -> Trained:
     advantages = torch.from_numpy(plan.advantages.astype(np.float32)).to(learner.accelerator.device)
     num_updates, mismatch, last = 0, 0.0, dict[str, float]()
     schedule = order_updates(len(episodes), config)
+    recent: deque[tuple[float, int]] = deque(maxlen=len(schedule) // config.epochs)
     for epoch, chosen in track(schedule, total=len(schedule), label="train"):
         began = time.monotonic()
         sequences = [plan.sequences[index] for episode in chosen for index in episodes[episode]]
@@ -102,9 +104,10 @@ def learn(learner: Learner, write: Callable[[dict[str, Any]], None]) -> Trained:
         if num_updates == 0:
             mismatch = metrics["log_ratio_abs"]
             _refuse_mismatch(mismatch, config)
-        if metrics["kl_call"] > config.kl_budget:
+        recent.append((metrics["kl_call"] * metrics["num_calls"], int(metrics["num_calls"])))
+        if (moved := sum(kl for kl, _ in recent) / sum(calls for _, calls in recent)) > config.kl_budget:
             learner.optimizer.zero_grad()
-            return Trained(num_updates, f"KL budget: {metrics['kl_call']:.3f} nats a call", mismatch, last)
+            return Trained(num_updates, f"KL budget: {moved:.3f} nats a call over the last epoch", mismatch, last)
         norm = learner.accelerator.clip_grad_norm_(learner.tokens.parameters(), config.max_grad_norm)
         learner.optimizer.step()
         learner.optimizer.zero_grad()

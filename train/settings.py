@@ -80,8 +80,9 @@ class TrainConfig(Settings):
     """Weight of the squared log-ratio to the behavior policy, half of it, added to the loss of every trained token."""
 
     kl_budget: float = Field(default=0.35, gt=0)
-    """Stop before the update at which the policy has moved this far from the one that acted: nats a call. Twice this is
-    about the log of the factor by which off-policy evaluation loses effective samples."""
+    """Stop before the update at which the policy has moved this far from the one that acted: nats a call, mean over the
+    calls of the last epoch. Twice this is about the log of the factor by which off-policy evaluation loses effective
+    samples."""
 
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradient norm above which gradients are scaled down."""

@@ -1,0 +1,145 @@
+"""Reading transitions: what is trained, what is context only, and why."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etl.schema import Split
+from tests.logged import frame, publish, transition
+from train.data import Logged, SetAside, read_calls, read_transitions
+
+
+def read(*rows: dict[str, object], **settings: object) -> Logged:
+    """Read rows with room for ten ids and ten positions."""
+    return read_calls(frame(rows), vocabulary_size=10, max_length=10, **settings)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, None),
+        ({"outcome": 0.0}, None),
+        ({"outcome": None}, SetAside.NO_OUTCOME),
+        ({"outcome": float("nan")}, SetAside.NO_OUTCOME),
+        ({"evidence": "B"}, SetAside.NOT_EXACT),
+        ({"evidence": None}, SetAside.NOT_EXACT),
+        ({"temperature": 0.0}, SetAside.GREEDY),
+        ({"temperature": 0.5}, None),
+        ({"temperature": 0.5, "logprobs_mode": "raw"}, SetAside.RAW_LOGPROBS),
+        ({"logprobs_mode": "raw"}, None),
+        ({"top_p": 0.9}, SetAside.TRUNCATED_SAMPLING),
+        ({"top_k": 20}, SetAside.TRUNCATED_SAMPLING),
+        ({"top_k": -1}, None),
+        ({"min_p": 0.05}, SetAside.TRUNCATED_SAMPLING),
+        ({"behavior_logprobs": [-1.0]}, SetAside.MALFORMED),
+        ({"behavior_logprobs": None}, SetAside.MALFORMED),
+        ({"behavior_logprobs": [-1.0, float("-inf")]}, SetAside.MALFORMED),
+        ({"behavior_logprobs": [-1.0, None]}, SetAside.MALFORMED),
+        ({"response_token_ids": [], "behavior_logprobs": []}, SetAside.MALFORMED),
+        ({"prompt_token_ids": []}, SetAside.MALFORMED),
+        ({"prompt_token_ids": [10]}, SetAside.MALFORMED),
+        ({"prompt_token_ids": [-1]}, SetAside.MALFORMED),
+        ({"prompt_token_ids": [1] * 9}, SetAside.TOO_LONG),
+    ],
+)
+def test_a_call_that_cannot_be_trained_says_why(fields: dict[str, object], reason: SetAside | None) -> None:
+    """Every row becomes a call; the odd ones carry their reason."""
+    assert [call.set_aside for call in read(transition(**fields)).calls] == [reason]
+
+
+def test_a_missing_outcome_stays_missing() -> None:
+    """Null is not 0."""
+    logged = read(transition(outcome=None))
+
+    assert np.isnan(logged.episodes[0].outcome)
+
+
+def test_only_the_named_agents_are_trained() -> None:
+    """The others stay in the episode, with their turns."""
+    rows = [transition(step=step, agent=agent) for step, agent in enumerate(["planner", "coder-1", "planner", None])]
+
+    logged = read(*rows, agents=("plan*",))
+
+    assert [call.set_aside for call in logged.calls] == [None, SetAside.OTHER_AGENT, None, SetAside.OTHER_AGENT]
+    assert [call.turn for call in logged.calls] == [0, 0, 1, 0]
+
+
+def test_calls_of_other_policies_are_context() -> None:
+    """A version that was not recorded passes: it is judged by its log-probabilities later."""
+    rows = [transition(step=step, policy_version=name) for step, name in enumerate(["mine", "theirs", None])]
+
+    logged = read(*rows, policies=frozenset(["mine"]))
+
+    assert [call.set_aside for call in logged.calls] == [None, SetAside.OTHER_POLICY, None]
+
+
+def test_intermediate_rewards_are_added_up_and_the_outcome_is_not_among_them() -> None:
+    """A signal that did not fire adds nothing."""
+    logged = read(
+        transition(step=0, reward_tool_status=-0.1, reward=-0.1), transition(step=1, reward_outcome=1.0, reward=1.0)
+    )
+
+    assert [call.intermediate for call in logged.calls] == [-0.1, 0.0]
+
+
+def test_attempts_at_a_task_share_it_and_an_episode_without_one_stands_alone() -> None:
+    """No task id is no task in common."""
+    logged = read(*(transition(episode_id=name, task_id=task) for name, task in [("a", "t"), ("b", "t"), ("c", None)]))
+
+    tasks = [episode.task for episode in logged.episodes]
+    assert tasks[0] == tasks[1] != tasks[2]
+
+
+def test_the_same_task_in_two_projects_is_two_tasks() -> None:
+    """Tenants are not compared."""
+    logged = read(*(transition(project=project) for project in ("a", "b")))
+
+    assert len({episode.task for episode in logged.episodes}) == 2
+
+
+def test_ids_and_logprobs_arrive_as_they_were_written(tmp_path: Path) -> None:
+    """Through Parquet and back, in order of episode and step; a null list is empty and set aside."""
+    rows = [
+        transition(episode_id="b", prompt_token_ids=None),
+        transition(episode_id="a", step=1, response_token_ids=[7], behavior_logprobs=[-0.5]),
+        transition(episode_id="a", step=0),
+    ]
+
+    logged = read_calls(read_transitions(publish(tmp_path, rows), Split.TRAIN), vocabulary_size=10, max_length=10)
+
+    assert [call.response_ids.tolist() for call in logged.calls] == [[4, 5], [7], [4, 5]]
+    assert [call.behavior_logprobs.tolist() for call in logged.calls] == [[-1, -1], [-0.5], [-1, -1]]
+    assert [len(call.prompt_ids) for call in logged.calls] == [3, 3, 0]
+
+
+def test_heldout_rows_are_never_read_for_training(tmp_path: Path) -> None:
+    """The split decides."""
+    publish(tmp_path, [transition(episode_id="a"), transition(episode_id="b", split="heldout")])
+
+    assert read_transitions(tmp_path, Split.TRAIN)["episode_id"].to_list() == ["a"]
+
+
+def test_since_drops_episodes_that_began_before_it(tmp_path: Path) -> None:
+    """A whole episode is in or out: the late call of an early one is out too."""
+    day = 86_400 * 1_000_000_000
+    publish(
+        tmp_path,
+        [
+            transition(episode_id="early", start_ns=day - 1),
+            transition(episode_id="early", step=1, start_ns=day + 1),
+            transition(episode_id="late", start_ns=day),
+        ],
+    )
+
+    rows = read_transitions(tmp_path, Split.TRAIN, since=datetime(1970, 1, 2, tzinfo=UTC))
+
+    assert rows["episode_id"].to_list() == ["late"]
+
+
+def test_a_dataset_that_was_never_published_is_empty(tmp_path: Path) -> None:
+    """No file, no error."""
+    logged = read_calls(read_transitions(tmp_path, Split.TRAIN), vocabulary_size=10, max_length=10)
+
+    assert (logged.episodes, logged.calls) == ([], [])

@@ -1,0 +1,198 @@
+"""The loop: a gradient no batching can change, a ratio of 1 at home, and a policy that learns what is rewarded."""
+
+from collections.abc import Sequence as Many
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from foundation.errors import GateRefused
+from tests.logged import bandit, publish
+from tests.unit.train.calls import call
+from train.data import Call, Episode, Logged
+from train.lineage import Sequence, build_sequences
+from train.loop import Learner, accumulate, learn, order_updates
+from train.plan import Plan, make_plan, read_limits
+from train.policy import SampledTokens, load_policy
+from train.settings import TrainConfig
+
+CONVERSATION = [
+    call([1, 2, 3], [4, 5], behavior_logprobs=[-4.0, -6.0], temperature=0.7),
+    call([1, 2, 3, 4, 5, 6], [7], turn=1, behavior_logprobs=[-5.0]),
+    call([1, 2, 3, 4, 5, 6, 7, 8, 9], [10, 11, 12], turn=2, behavior_logprobs=[-5.0, -5.5, -4.5], temperature=1.4),
+    call([20, 21], [22], episode=1, behavior_logprobs=[-5.0]),
+    call([30] * 9, [31, 32], episode=2, behavior_logprobs=[-6.0, -3.0]),
+]
+TOLERANCE = 1e-6
+"""The model runs in float64, but for its normalisation layers, which transformers computes in float32."""
+
+ADVANTAGES = np.array([1.0, -0.5, 2.0, -1.0, 0.25])
+
+
+def learner(
+    model: Path, calls: Many[Call], advantages: np.ndarray, *, dtype: torch.dtype = torch.float64, **settings: object
+) -> Learner:
+    """Return a learner over calls whose advantages are given."""
+    policy = load_policy(model, dtype=dtype)
+    config = TrainConfig(model=model, **settings)
+    episodes = [Episode(str(index), "task", 1.0) for index in range(1 + max(each.episode for each in calls))]
+    plan = Plan(Logged(episodes, list(calls)), build_sequences(calls), advantages, facts={})
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3)
+    return Learner(Accelerator(cpu=True), SampledTokens(policy), optimizer, plan, config)
+
+
+def gradient(which: Learner, sequences: list[Sequence] | None = None) -> tuple[float, torch.Tensor]:
+    """Return loss and flat gradient of one update over the sequences."""
+    metrics = accumulate(
+        which, sequences or which.plan.sequences, torch.from_numpy(which.plan.advantages), denominator=9.0
+    )
+    return metrics["loss"], torch.cat([weight.grad.flatten() for weight in which.tokens.parameters()])
+
+
+@pytest.mark.parametrize("loss", ["ppo", "cispo"])
+def test_micro_batches_change_neither_loss_nor_gradient(model: Path, loss: str) -> None:
+    """One sequence at a time, or all of them padded to the longest."""
+    results = [
+        gradient(learner(model, CONVERSATION, ADVANTAGES, loss=loss, behavior_kl=0.1, tokens_per_batch=budget))
+        for budget in (1, 20, 8192)
+    ]
+
+    for value, flat in results[1:]:
+        assert value == pytest.approx(results[0][0], abs=TOLERANCE)
+        assert torch.allclose(flat, results[0][1], atol=TOLERANCE)
+
+
+def test_the_order_of_sequences_changes_neither_loss_nor_gradient(model: Path) -> None:
+    """Reversed, with another company in every micro-batch."""
+    forward = learner(model, CONVERSATION, ADVANTAGES, tokens_per_batch=24)
+    backward = learner(model, CONVERSATION, ADVANTAGES, tokens_per_batch=24)
+
+    one, other = gradient(forward), gradient(backward, backward.plan.sequences[::-1])
+
+    assert one[0] == pytest.approx(other[0], abs=TOLERANCE)
+    assert torch.allclose(one[1], other[1], atol=TOLERANCE)
+
+
+def test_a_merged_conversation_has_the_gradient_of_its_separate_calls(model: Path) -> None:
+    """Three calls in one sequence, or each with its whole prompt in a forward pass of its own."""
+    merged = learner(model, CONVERSATION, ADVANTAGES)
+    apart = learner(model, CONVERSATION, ADVANTAGES)
+    alone = [
+        Sequence(only.ids, np.where(only.call == 0, index, only.call), only.behavior_logprobs, only.start)
+        for index, each in enumerate(CONVERSATION)
+        for only in build_sequences([each])
+    ]
+
+    one, other = gradient(merged), gradient(apart, alone)
+
+    assert len(merged.plan.sequences) == 3
+    assert len(alone) == 5
+    assert one[0] == pytest.approx(other[0], abs=TOLERANCE)
+    assert torch.allclose(one[1], other[1], atol=TOLERANCE)
+
+
+def test_tokens_of_the_context_have_no_gradient_of_their_own(model: Path) -> None:
+    """With every advantage 0 nothing moves, however wrong the model finds the prompts."""
+    loss, flat = gradient(learner(model, CONVERSATION, np.zeros(5)))
+
+    assert loss == 0
+    assert not flat.any()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.5])
+def test_the_ratio_of_an_unchanged_policy_is_one_at_any_temperature(
+    model: Path, tmp_path: Path, temperature: float
+) -> None:
+    """Recorded and own log-probabilities agree when both are of the distribution that was sampled."""
+    data = publish(tmp_path, bandit(model, num_tasks=16, attempts=4, rewarded=130, temperature=temperature))
+    config = TrainConfig(data=data, model=model)
+    plan = make_plan(config, **limits(model))
+    it = Learner(
+        Accelerator(cpu=True), SampledTokens(load_policy(model)), torch.optim.AdamW([torch.zeros(1)]), plan, config
+    )
+
+    metrics = accumulate(it, plan.sequences, torch.from_numpy(plan.advantages), denominator=1.0)
+
+    assert metrics["ratio_mean"] == pytest.approx(1, abs=1e-4)
+    assert metrics["log_ratio_abs"] < 1e-4
+    assert metrics["clip_fraction"] == 0
+
+
+def limits(model: Path) -> dict[str, int]:
+    """Return the limits of a model as `make_plan` takes them."""
+    vocabulary_size, max_length = read_limits(model)
+    return {"vocabulary_size": vocabulary_size, "max_length": max_length}
+
+
+def train(model: Path, data: Path, **settings: object) -> tuple[Learner, list[dict[str, object]], object]:
+    """Run the loop over a published dataset."""
+    config = TrainConfig(data=data, model=model, **settings)
+    plan = make_plan(config, **limits(model))
+    policy = load_policy(model)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=config.learning_rate)
+    it = Learner(Accelerator(cpu=True), SampledTokens(policy), optimizer, plan, config)
+    lines: list[dict[str, object]] = []
+    return it, lines, learn(it, lines.append)
+
+
+def chance_of_reward(tokens: torch.nn.Module, rewarded: int) -> float:
+    """Return the probability of a rewarded answer to prompts nobody trained on."""
+    prompts = torch.randint(0, 64, (200, 6), generator=torch.Generator().manual_seed(99))
+    with torch.no_grad():
+        logits = tokens.policy(input_ids=prompts).logits[:, -1]
+    return float(logits.softmax(-1)[:, :rewarded].sum(-1).mean())
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("loss", ["ppo", "cispo"])
+def test_rewarded_answers_become_likelier_on_new_prompts(model: Path, tmp_path: Path, loss: str, seed: int) -> None:
+    """A thousand logged answers, a sixth of them rewarded: at least a third more after it."""
+    before = chance_of_reward(SampledTokens(load_policy(model)), 40)
+    data = publish(tmp_path, bandit(model, num_tasks=64, attempts=16, rewarded=40, seed=seed))
+
+    it, _, _ = train(model, data, loss=loss, seed=seed, learning_rate=3e-3, epochs=4, kl_budget=1.0)
+
+    assert chance_of_reward(it.tokens, 40) > before * 4 / 3
+
+
+def test_the_run_ends_when_the_policy_has_moved_as_far_as_it_may(model: Path, tmp_path: Path) -> None:
+    """The update that would go on from too far away is not made."""
+    data = publish(tmp_path, bandit(model, num_tasks=32, attempts=4, rewarded=130))
+
+    _, lines, trained = train(model, data, learning_rate=3e-3, epochs=50, kl_budget=0.1)
+
+    assert trained.stopped.startswith("KL budget")
+    assert trained.num_updates == len(lines) < 50
+
+
+def test_calls_of_another_model_are_refused(model: Path, tmp_path: Path) -> None:
+    """Recorded log-probabilities that are not the model's own point to the wrong weights."""
+    rows = bandit(model, num_tasks=16, attempts=4, rewarded=130)
+    data = publish(tmp_path, [row | {"behavior_logprobs": [row["behavior_logprobs"][0] - 1]} for row in rows])
+
+    with pytest.raises(GateRefused, match=r"did not sample these calls: .* by 1\.000 nats"):
+        train(model, data, learning_rate=1e-3)
+
+
+def test_the_same_run_twice_ends_in_the_same_weights(model: Path, tmp_path: Path) -> None:
+    """Bit for bit, on one machine."""
+    data = publish(tmp_path, bandit(model, num_tasks=16, attempts=4, rewarded=130))
+
+    runs = [train(model, data, learning_rate=1e-3, epochs=2)[0].tokens for _ in range(2)]
+
+    assert all(torch.equal(one, other) for one, other in zip(*(run.parameters() for run in runs), strict=True))
+
+
+def test_every_epoch_visits_every_episode_once() -> None:
+    """In an order of its own, in even shares."""
+    config = TrainConfig(model=Path(), epochs=3, episodes_per_update=10)
+
+    updates = order_updates(25, config)
+
+    assert [epoch for epoch, _ in updates] == [0, 0, 1, 1, 2, 2]
+    assert {len(episodes) for _, episodes in updates} == {12, 13}
+    epochs = [[index for number, episodes in updates if number == epoch for index in episodes] for epoch in range(3)]
+    assert all(sorted(order) == list(range(25)) for order in epochs)
+    assert epochs[0] != epochs[1]

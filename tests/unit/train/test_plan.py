@@ -1,0 +1,130 @@
+"""The plan: which policies count, what is too little, and that it says what is lacking."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from foundation.errors import GateRefused, SettingsError
+from tests.logged import frame, publish, transition
+from train.plan import Plan, choose_policies, make_plan, read_limits, trainable_policies
+from train.schema import MANIFEST, Manifest
+from train.settings import TrainConfig
+
+
+def plan(data: Path, **settings: object) -> Plan:
+    """Plan a run over a dataset with room for everything."""
+    return make_plan(TrainConfig(data=data, model=data, **settings), vocabulary_size=100, max_length=100)
+
+
+def attempts(num_tasks: int, outcomes: list[float | None], **fields: object) -> list[dict[str, object]]:
+    """Return single-call episodes: every task attempted once for each outcome."""
+    return [
+        transition(episode_id=f"{task}-{attempt}", task_id=str(task), outcome=outcome, **fields)
+        for task in range(num_tasks)
+        for attempt, outcome in enumerate(outcomes)
+    ]
+
+
+def test_a_plan_counts_what_it_will_train(tmp_path: Path) -> None:
+    """Worked by hand: 20 tasks, a success, a failure and an unrewarded attempt each."""
+    facts = plan(publish(tmp_path, attempts(20, [1.0, 0.0, None]))).facts
+
+    assert facts["num_episodes"] == 60
+    assert facts["num_rewarded"] == facts["num_trained_calls"] == facts["num_trained_episodes"] == 40
+    assert facts["num_varied_tasks"] == facts["num_repeated_tasks"] == 20
+    assert facts["num_trained_tokens"] == 80
+    assert facts["set_aside"] == {"no_outcome": 20}
+    assert facts["evidence"] == {"A": 60}
+    assert facts["mean_outcome"] == 0.5
+
+
+def test_negative_advantages_weigh_as_little_as_the_settings_say(tmp_path: Path) -> None:
+    """Success +1, failure -1 against the other attempt of its task, and half of that."""
+    advantages = plan(publish(tmp_path, attempts(20, [1.0, 0.0])), negative=0.5, shrinkage=0).advantages
+
+    assert advantages.tolist() == [1.0, -0.5] * 20
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "said"),
+    [
+        ([], {}, "etl run"),
+        (attempts(5, [1.0, 0.0]), {}, "trainable episodes    10 of at least 32"),
+        (attempts(40, [None]), {}, "40, 0 with an outcome"),
+        (attempts(40, [1.0, 1.0]), {}, "informative episodes  0 of at least 16"),
+        (attempts(40, [1.0, 0.0], evidence="C"), {}, "rows by evidence      C 80; only A is trained"),
+        (attempts(40, [1.0, 0.0], evidence="C"), {}, "through the gateway"),
+        (attempts(40, [1.0]), {"shrinkage": 0}, "--shrinkage 4"),
+        (attempts(40, [1.0, 0.0]), {"agents": "nobody"}, "other_agent 80"),
+    ],
+)
+def test_too_little_is_refused_with_what_is_lacking(
+    tmp_path: Path, rows: list[dict[str, object]], settings: dict[str, object], said: str
+) -> None:
+    """The message counts what there is, and the hint says the way out."""
+    if rows:
+        publish(tmp_path, rows)
+
+    with pytest.raises(GateRefused) as refused:
+        plan(tmp_path, **settings)
+
+    assert said in str(refused.value)
+
+
+def checkpoint(out: Path, name: str, parent: str | None) -> Path:
+    """Write a directory that is a checkpoint as far as its manifest goes."""
+    manifest = Manifest(
+        checkpoint_id=name,
+        parent=parent,
+        weights_digest="",
+        tokenizer_digest="",
+        chat_template_digest=None,
+        created_time="",
+        code_version="",
+        window={},
+        settings={},
+        metrics={},
+        probes=[],
+    )
+    (out / name).mkdir()
+    (out / name / MANIFEST).write_text(json.dumps(manifest.model_dump(mode="json")))
+    return out / name
+
+
+def test_the_lag_counts_checkpoints_back_along_the_parents(tmp_path: Path) -> None:
+    """As far as the directories are there, and one name further."""
+    checkpoint(tmp_path, "first", "base-12345678")
+    checkpoint(tmp_path, "second", "first")
+    third = checkpoint(tmp_path, "third", "second")
+
+    assert [trainable_policies(third, lag) for lag in (0, 1, 9)] == [
+        ["third"],
+        ["third", "second"],
+        ["third", "second", "first", "base-12345678"],
+    ]
+
+
+def test_a_checkpoint_trains_on_its_own_calls_only(tmp_path: Path) -> None:
+    """Also when no row names it: then there is nothing to train."""
+    path = checkpoint(tmp_path, "mine", None)
+
+    assert choose_policies(frame([transition(policy_version="theirs")]), path, 0) == {"mine"}
+
+
+def test_a_model_served_under_any_name_trains_on_all_calls(tmp_path: Path) -> None:
+    """Nobody knows what a model without a manifest was called; its log-probabilities tell."""
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+
+    assert choose_policies(frame([transition(policy_version="whatever")]), tmp_path, 0) is None
+
+
+def test_a_directory_that_is_no_model_is_a_wrong_setting(tmp_path: Path) -> None:
+    """Exit status 2, not 1: running again cannot help."""
+    with pytest.raises(SettingsError, match=r"no config\.json"):
+        read_limits(tmp_path)
+
+
+def test_names_of_agents_come_separated_by_commas() -> None:
+    """`--agents a,b` and `--agents a --agents b` say the same."""
+    assert TrainConfig(model=Path(), agents=("a, b",)) == TrainConfig(model=Path(), agents=("a", "b"))
