@@ -27,6 +27,10 @@ from otel_exporter.schema import (
 )
 
 
+AGENTLIGHTNING = "agentlightning"
+"""Source of rewards on annotation spans, which are linked to what they judge rather than placed on it."""
+
+
 class Reason(StrEnum):
     """Why a reward was used or not."""
 
@@ -197,7 +201,7 @@ def _locate(
         elif reward.value - reward.value != 0:
             reward.reason = Reason.NOT_FINITE
             reward.value = None
-        elif reward.episode is None:
+        elif reward.episode is None or (reward.source == AGENTLIGHTNING and reward.response_id and call is None):
             reward.reason = Reason.NO_SPAN
 
 
