@@ -42,6 +42,9 @@ class SetAside(StrEnum):
     RAW_LOGPROBS = "raw_logprobs"
     """Log-probabilities from before the temperature, which was not 1."""
 
+    MASKED = "masked"
+    """A grammar, bias or penalty cut the distribution beyond what the sampling parameters say."""
+
     MALFORMED = "malformed"
     """Ids and log-probabilities of unequal length, none at all, ids outside the vocabulary, or not finite."""
 
@@ -230,6 +233,8 @@ def _set_aside(agents: list[str], policies: frozenset[str] | None, *, vocabulary
         .then(pl.lit(SetAside.TRUNCATED_SAMPLING.value))
         .when((pl.col("logprobs_mode") == "raw") & (temperature != 1))
         .then(pl.lit(SetAside.RAW_LOGPROBS.value))
+        .when(pl.col("logprobs_mode") == "masked")
+        .then(pl.lit(SetAside.MASKED.value))
         .when(~(ids_fit & logprobs_fit).fill_null(False))
         .then(pl.lit(SetAside.MALFORMED.value))
         .when(prompt.list.len() + response.list.len() > max_length)

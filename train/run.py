@@ -36,6 +36,7 @@ def train(config: TrainConfig, plan: Plan, report: RunReport) -> Path | None:
     dtype = config.dtype or ("float32" if device_is_cpu else "bfloat16")
     accelerator = Accelerator(cpu=device_is_cpu, mixed_precision="bf16" if dtype == "bfloat16" else "no")
     set_seed(config.seed)
+    report.update(num_processes=accelerator.num_processes, device=accelerator.device.type, dtype=dtype)
     with report.phase("load"):
         policy = load_policy(config.model)
         policy.to(accelerator.device)
