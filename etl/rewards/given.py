@@ -26,7 +26,6 @@ from otel_exporter.schema import (
     EVALUATION_SCORE,
 )
 
-
 AGENTLIGHTNING = "agentlightning"
 """Source of rewards on annotation spans, which are linked to what they judge rather than placed on it."""
 
@@ -118,7 +117,7 @@ def _annotations(row: int, readings: Readings) -> list[Reward]:
             value,
             None,
             None,
-            "agentlightning",
+            AGENTLIGHTNING,
             span.end_ns,
             linked,
             row,
