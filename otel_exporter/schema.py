@@ -46,7 +46,15 @@ CHOICE_LOGPROBS = "spanloop.choice.{index}.logprobs"
 """double[]: natural log-probability of each sampled id under the behavior policy; same length as its token ids."""
 
 LOGPROBS_MODE = "spanloop.logprobs.mode"
-"""`processed`: after temperature and truncation, the distribution that was sampled from. `raw`: before both."""
+"""`processed`: after temperature and truncation, the distribution that was sampled from. `raw`: before both.
+`masked`: processed, but a grammar, a bias or a penalty cut the distribution beyond what the parameters say."""
+
+CHOICE_TEXT_MATCHES = "spanloop.choice.{index}.text_matches"
+"""bool: whether the sampled ids, decoded, are the text of the answer. Where they are not, log-probabilities are left
+out: the ids are no evidence of what the agent saw."""
+
+CANARY_ARM = "spanloop.canary.arm"
+"""`live` or `canary`, while a canary is being tried."""
 
 POLICY_VERSION = "spanloop.policy.version"
 """Id of the checkpoint (and adapter) that sampled the answer."""

@@ -43,6 +43,26 @@ def ask_for_evidence(request: Json, *, is_chat: bool) -> Json:
     return asked
 
 
+def without_strict(request: Json) -> Json:
+    """Return the request with no tool marked `strict`, so that sampling stays the model's own.
+
+    >>> without_strict({"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]})
+    {'tools': [{'type': 'function', 'function': {'name': 'f'}}]}
+    """
+    tools = request.get("tools")
+    if not isinstance(tools, list) or not any(_is_strict(tool) for tool in tools):
+        return request
+    return {**request, "tools": [_loose(tool) if _is_strict(tool) else tool for tool in tools]}
+
+
+def _is_strict(tool: object) -> bool:
+    return isinstance(tool, dict) and isinstance(tool.get("function"), dict) and "strict" in tool["function"]
+
+
+def _loose(tool: Json) -> Json:
+    return {**tool, "function": {name: value for name, value in tool["function"].items() if name != "strict"}}
+
+
 @dataclass
 class Choice:
     """One choice as recorded."""

@@ -9,15 +9,15 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -25,6 +25,7 @@ from opentelemetry.util.types import AttributeValue
 
 from otel_exporter import schema as names
 from serve.answers import Choice, Recording
+from serve.decoding import Decoder
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:4317"
 
@@ -51,6 +52,17 @@ class Policy:
     version: str
     tokenizer_digest: str | None
     chat_template_digest: str | None
+    decoder: Decoder | None = field(default=None, compare=False, repr=False)
+    """Checks ids against text; null for a model whose tokenizer cannot be read."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, as far as the request says."""
+
+    episode: str | None = None
+    agent: str | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,65 @@ class Call:
     error: str | None = None
     """Why the client got no whole answer: an HTTP status or the name of what happened."""
 
+    caller: Caller = Caller()
+    arm: str | None = None
+    """`live` or `canary`, while a canary is being tried."""
+
+
+class CountingExporter(SpanExporter):
+    """Counts what becomes of spans on their way to the receiver.
+
+    The SDK's processor drops what its queue has no room for without saying how many; `has_room` is asked first, so that
+    its queue never overflows and every drop is ours, and counted.
+    """
+
+    def __init__(self, exporter: SpanExporter, *, max_waiting: int = 0) -> None:
+        self._exporter = exporter
+        self._max_waiting = max_waiting or MAX_QUEUED_SPANS
+        self.num_ended = 0
+        self.num_dropped = 0
+        """Spans there was no room for: the receiver is away, or slower than the calls."""
+
+        self.num_taken = 0
+        self.num_exported = 0
+        self.num_failed = 0
+        """Spans the receiver refused, or did not take before the exporter gave up."""
+
+    def has_room(self) -> bool:
+        """Make room for one more span, or count it as dropped."""
+        if self.num_ended - self.num_taken >= self._max_waiting:
+            self.num_dropped += 1
+            return False
+        self.num_ended += 1
+        return True
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Hand a batch on; called by the processor's one thread."""
+        self.num_taken += len(spans)
+        result = self._exporter.export(spans)
+        if result is SpanExportResult.SUCCESS:
+            self.num_exported += len(spans)
+        else:
+            self.num_failed += len(spans)
+        return result
+
+    def shutdown(self) -> None:
+        """Give up an export that is waiting to try again, and take no more."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Wait for the exporter's own buffer, where it has one."""
+        return self._exporter.force_flush(timeout_millis)
+
+    def counts(self) -> dict[str, int]:
+        """Return the counters by name."""
+        return {
+            "num_spans_exported": self.num_exported,
+            "num_spans_dropped": self.num_dropped,
+            "num_spans_failed": self.num_failed,
+            "num_spans_waiting": self.num_ended - self.num_exported - self.num_failed,
+        }
+
 
 def make_provider(exporter: SpanExporter) -> TracerProvider:
     """Return a tracer provider of the gateway's own, beside whatever the process has."""
@@ -79,7 +150,7 @@ def make_provider(exporter: SpanExporter) -> TracerProvider:
     provider.add_span_processor(
         BatchSpanProcessor(
             exporter,
-            max_queue_size=MAX_QUEUED_SPANS,
+            max_queue_size=MAX_QUEUED_SPANS,  # never reached: `CountingExporter` keeps it from filling
             max_export_batch_size=EXPORT_BATCH,
             schedule_delay_millis=EXPORT_DELAY_MS,
         )
@@ -126,9 +197,11 @@ def start_span(tracer: Tracer, headers: Mapping[str, str], *, is_chat: bool, mod
     return tracer.start_span(f"{operation} {model}", context=caller_context(headers), kind=SpanKind.CLIENT)
 
 
-def end_span(span: Span, call: Call, end_ns: int) -> None:
-    """Put everything that is known on the span and end it."""
+def end_span(span: Span, call: Call, end_ns: int, exporter: CountingExporter | None = None) -> None:
+    """Put everything that is known on the span and end it; one there is no room for is forgotten before any work."""
     if span.is_recording():
+        if exporter is not None and not exporter.has_room():
+            return
         span.set_attributes(attributes(call))
         error = call.error or call.recording.error
         if error is not None:
@@ -151,8 +224,12 @@ def attributes(call: Call) -> dict[str, AttributeValue]:
         names.POLICY_VERSION: call.policy.version,
         names.TOKENIZER_DIGEST: call.policy.tokenizer_digest,
         names.CHAT_TEMPLATE_DIGEST: call.policy.chat_template_digest,
+        names.EPISODE_ID: call.caller.episode,
+        names.AGENT_NAME: call.caller.agent,
+        names.TASK_ID: call.caller.task,
+        names.CANARY_ARM: call.arm,
         **_content(call, choices),
-        **_tokens(recording),
+        **_tokens(call),
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -187,19 +264,57 @@ def _float(value: Any) -> float | None:  # noqa: ANN401 - a JSON value
     return float(value) if isinstance(value, int | float) else None
 
 
-def _tokens(recording: Recording) -> dict[str, AttributeValue | None]:
-    """Return ids and log-probabilities; log-probabilities only where there is exactly one for each id."""
+def is_masked(request: Mapping[str, Any]) -> bool:
+    """Tell whether a request has the engine cut the distribution beyond temperature, top_p, top_k and min_p.
+
+    >>> is_masked({"response_format": {"type": "json_object"}}), is_masked({"tool_choice": "auto", "tools": [{}]})
+    (True, False)
+    >>> is_masked({"tools": [{"function": {"name": "f", "strict": True}}]})
+    True
+    """
+    choice = request.get("tool_choice")
+    tools = request.get("tools") or ()
+    return (
+        (request.get("response_format") or {}).get("type", "text") != "text"
+        or choice not in (None, "auto", "none")
+        or (choice != "none" and any((tool.get("function") or {}).get("strict") for tool in tools))
+        or any(request.get(name) for name in MASKING)
+        or request.get("repetition_penalty") not in (None, 1, 1.0)
+    )
+
+
+MASKING = (
+    "structured_outputs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "logit_bias",
+    "allowed_token_ids",
+    "bad_words",
+    "min_tokens",
+    "frequency_penalty",
+    "presence_penalty",
+)
+"""Parameters that move or cut probabilities in ways the recorded ids do not tell; a zero or empty one does nothing."""
+
+
+def _tokens(call: Call) -> dict[str, AttributeValue | None]:
+    """Return ids and log-probabilities; the latter only where there is one for each id and the ids say the text."""
+    recording, decoder = call.recording, call.policy.decoder
     choices = recording.choices
     found: dict[str, AttributeValue | None] = {names.PROMPT_TOKEN_IDS: recording.prompt_token_ids}
     has_logprobs = False
     for index, choice in choices.items():
         if choice.token_ids:
             found[names.CHOICE_TOKEN_IDS.format(index=index)] = choice.token_ids
-            if len(choice.logprobs) == len(choice.token_ids):
+            matches = None if decoder is None else decoder.matches(choice)
+            found[names.CHOICE_TEXT_MATCHES.format(index=index)] = matches
+            if len(choice.logprobs) == len(choice.token_ids) and matches is not False:
                 found[names.CHOICE_LOGPROBS.format(index=index)] = choice.logprobs
                 has_logprobs = True
     if has_logprobs:
-        found[names.LOGPROBS_MODE] = "processed"
+        found[names.LOGPROBS_MODE] = "masked" if is_masked(call.request) else "processed"
     if recording.prompt_token_ids is not None:
         found["gen_ai.usage.input_tokens"] = len(recording.prompt_token_ids)
         found["gen_ai.usage.output_tokens"] = sum(len(choice.token_ids) for choice in choices.values())

@@ -16,14 +16,19 @@ from opentelemetry.trace import Tracer
 
 from foundation.narration import get_logger
 from serve.admission import Admission, NotServing
-from serve.answers import Recording, Wants, ask_for_evidence, client_wants, strip
+from serve.answers import Recording, Wants, ask_for_evidence, client_wants, strip, without_strict
 from serve.engine import Engine
-from serve.evidence import Call, Policy, end_span, start_span
+from serve.evidence import Call, Caller, CountingExporter, Policy, end_span, start_span
 from serve.sampling import with_defaults
 
 log = get_logger("serve")
 
 VERSION_HEADER = "x-spanloop-policy-version"
+CALLER_HEADERS = {"episode": "x-spanloop-episode", "agent": "x-spanloop-agent", "task": "x-spanloop-task"}
+MAX_CALLER_LENGTH = 256
+BASES = ("", "/episode/{episode}", "/agent/{agent}", "/episode/{episode}/agent/{agent}")
+"""What may stand before `/v1` in a base URL: for clients that can be told nothing but a URL."""
+
 MAX_BODY_BYTES = 64 << 20
 LIVE = ":live"
 
@@ -42,8 +47,18 @@ class BadRequest(ValueError):
 class Gateway:
     """One engine, one policy at a time, any number of calls."""
 
-    def __init__(self, base: str, defaults: Mapping[str, float | int], tracer: Tracer) -> None:
+    def __init__(
+        self,
+        base: str,
+        defaults: Mapping[str, float | int],
+        tracer: Tracer,
+        *,
+        exporter: CountingExporter | None = None,
+        strict_tools: bool = False,
+    ) -> None:
         self.base = base
+        self.strict_tools = strict_tools
+        self.exporter = exporter
         self.defaults = defaults
         """Sampling parameters of a request that names none."""
 
@@ -64,15 +79,18 @@ class Gateway:
     def make_app(self) -> web.Application:
         """Return the HTTP application."""
         app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors_as_openai])
-        app.add_routes(
-            [
-                web.post("/v1/chat/completions", self._handler(is_chat=True)),
-                web.post("/v1/completions", self._handler(is_chat=False)),
-                web.get("/v1/models", self._list_models),
-                web.get("/healthz", self._is_alive),
-                web.get("/readyz", self._is_ready),
-            ]
-        )
+        chat, text = self._handler(is_chat=True), self._handler(is_chat=False)
+        for base in BASES:
+            app.add_routes(
+                [
+                    web.post(f"{base}/v1/chat/completions", chat),
+                    web.post(f"{base}/v1/completions", text),
+                    web.post(f"{base}/v1/responses", self._respond),
+                    web.post(f"{base}/v1/embeddings", self._embed),
+                    web.get(f"{base}/v1/models", self._list_models),
+                ]
+            )
+        app.add_routes([web.get("/healthz", self._is_alive), web.get("/readyz", self._is_ready)])
         return app
 
     # --- small questions
@@ -104,18 +122,19 @@ class Gateway:
 
     def _handler(self, *, is_chat: bool) -> Handler:
         async def handle(http: web.Request) -> web.StreamResponse:
+            caller = read_caller(http)
             request = await read_request(http, self.model_names)
             async with self.admission.admitted() as policy:
-                return await self._answer(http, request, policy, is_chat=is_chat)
+                return await self._answer(http, request, policy, caller, is_chat=is_chat)
 
         return handle
 
     async def _answer(
-        self, http: web.Request, request: dict[str, Any], policy: Policy, *, is_chat: bool
+        self, http: web.Request, request: dict[str, Any], policy: Policy, caller: Caller, *, is_chat: bool
     ) -> web.StreamResponse:
         engine = self.engine
         assert engine is not None, "calls are admitted only while there is an engine"
-        asked = with_defaults(request, self.defaults)
+        asked = with_defaults(request if self.strict_tools else without_strict(request), self.defaults)
         recording = Recording()
         span = start_span(self.tracer, http.headers, is_chat=is_chat, model=request["model"])
         error: str | None = "cancelled"  # unless something else happens first
@@ -131,8 +150,8 @@ class Gateway:
             else:
                 self.num_failed += 1
             # On the loop's next turn: by then the last bytes of the answer are on their way.
-            call = Call(is_chat, asked, policy, engine.provider, recording, error)
-            asyncio.get_running_loop().call_soon(end_span, span, call, time.time_ns())
+            call = Call(is_chat, asked, policy, engine.provider, recording, error, caller)
+            asyncio.get_running_loop().call_soon(end_span, span, call, time.time_ns(), self.exporter)
         return response
 
     async def _forward(
@@ -164,6 +183,44 @@ class Gateway:
                 recording.read(answer)
                 return _json(strip(answer, wants), headers=headers), None
             return await _forward_stream(http, upstream, recording, wants, headers), None
+
+    # --- what is passed through as it is
+
+    async def _respond(self, http: web.Request) -> web.StreamResponse:
+        """Pass on a call of the responses API, where the engine has it; its answers carry no token ids to record."""
+        return await self._pass_through(http, "/v1/responses")
+
+    async def _embed(self, http: web.Request) -> web.StreamResponse:
+        return await self._pass_through(http, "/v1/embeddings")
+
+    async def _pass_through(self, http: web.Request, path: str) -> web.StreamResponse:
+        request = await read_request(http, self.model_names)
+        async with self.admission.admitted() as policy:
+            engine = self.engine
+            assert engine is not None, "calls are admitted only while there is an engine"
+            body = orjson.dumps({**request, "model": engine.name})
+            headers = {"Content-Type": "application/json"}
+            async with engine.session.post(f"{engine.url}{path}", data=body, headers=headers) as upstream:
+                kind = upstream.headers.get("Content-Type", "application/json")
+                response = web.StreamResponse(
+                    status=upstream.status, headers={VERSION_HEADER: policy.version, "Content-Type": kind}
+                )
+                await response.prepare(http)
+                async for piece in upstream.content.iter_any():
+                    await response.write(piece)
+                await response.write_eof()
+                return response
+
+
+def read_caller(http: web.Request) -> Caller:
+    """Read who asks from the base URL, else from the headers."""
+    found: dict[str, str | None] = {}
+    for name, header in CALLER_HEADERS.items():
+        value = http.match_info.get(name) or http.headers.get(header)
+        if value is not None and not (0 < len(value) <= MAX_CALLER_LENGTH and value.isprintable()):
+            raise BadRequest(f"the {name} must be 1 to {MAX_CALLER_LENGTH} printable characters")
+        found[name] = value
+    return Caller(**found)
 
 
 async def _forward_stream(

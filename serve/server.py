@@ -24,7 +24,7 @@ from foundation.narration import get_logger
 from otel_exporter.schema import GATEWAY_SCOPE
 from serve import control, registry, vllm
 from serve.engine import EmbeddedEngine, Engine, EngineFailed
-from serve.evidence import close_provider, make_exporter, make_provider
+from serve.evidence import CountingExporter, close_provider, make_exporter, make_provider
 from serve.gateway import Gateway
 from serve.sampling import sampling_defaults
 from serve.schema import Registry, ServerInfo, lock_path, read_registry, server_path
@@ -129,6 +129,8 @@ def choose_engine(config: ServeConfig) -> type[Engine]:
         choice = "vllm" if vllm.is_installed() else "embedded"
     if choice == "vllm" and not vllm.is_installed():
         raise SettingsError("vLLM is not installed", hint="make setup-vllm, or --engine embedded")
+    if choice == "embedded" and config.strict_tools:
+        raise SettingsError("the embedded engine cannot hold answers to a schema", hint="Leave --strict-tools out.")
     return vllm.VllmEngine if choice == "vllm" else EmbeddedEngine
 
 
@@ -141,6 +143,7 @@ class Server:
         live: Registry,
         url: str,
         provider: TracerProvider,
+        exporter: CountingExporter,
         engine_arguments: tuple[str, ...],
     ) -> None:
         self.config = config
@@ -148,7 +151,14 @@ class Server:
         self.engine_kind = choose_engine(config)
         self.engine_arguments = engine_arguments
         self._change_lock = asyncio.Lock()
-        self.gateway = Gateway(live.base, sampling_defaults(Path(live.live)), provider.get_tracer(GATEWAY_SCOPE))
+        self.exporter = exporter
+        self.gateway = Gateway(
+            live.base,
+            sampling_defaults(Path(live.live)),
+            provider.get_tracer(GATEWAY_SCOPE),
+            exporter=exporter,
+            strict_tools=config.strict_tools,
+        )
 
     @property
     def data(self) -> Path:
@@ -241,6 +251,7 @@ class Server:
             "num_in_flight": self.gateway.admission.num_in_flight,
             "num_answered": self.gateway.num_answered,
             "num_failed": self.gateway.num_failed,
+            **self.exporter.counts(),
         }
 
     async def _change(self, target: Path, action: Literal["promote", "rollback"]) -> dict[str, Any]:
@@ -315,11 +326,11 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    exporter = make_exporter(config.otlp_endpoint)
+    exporter = CountingExporter(make_exporter(config.otlp_endpoint))
     provider = make_provider(exporter)
     host, port = listener.getsockname()[:2]  # the port may have been ours to choose
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    server = Server(config, live, url, provider, engine_arguments)
+    server = Server(config, live, url, provider, exporter, engine_arguments)
     token = secrets.token_urlsafe(32)
     actions: dict[str, control.Action] = {
         "promote": server.promote,

@@ -29,6 +29,10 @@ class ServeConfig(Settings):
     otlp_endpoint: str | None = None
     """Where the gateway's own spans go. Default: OTEL_EXPORTER_OTLP_ENDPOINT, else http://127.0.0.1:4317 (gRPC)."""
 
+    strict_tools: bool = False
+    """Hold answers to the schemas of tools marked `strict`, as vLLM can: it then cuts the distribution while sampling,
+    and the call cannot be trained on. Agent frameworks mark every tool so by default, hence off."""
+
     start_timeout_s: float = Field(default=600, gt=0)
     """How long the engine may take to start. A large model on a slow disk takes minutes."""
 

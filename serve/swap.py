@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from foundation.errors import GateRefused
 from foundation.files import write_atomically
 from foundation.settings import Settings
+from serve.decoding import read_decoder
 from serve.engine import Engine
 from serve.evidence import Policy
 from train.schema import MANIFEST, Manifest, Probe, model_version, read_manifest, tokenizer_digests, weights_digest
@@ -122,7 +123,7 @@ def _read_config(model: Path) -> dict[str, Any]:
 def describe_policy(model: Path) -> Policy:
     """Return what spans record of the model in a directory."""
     tokenizer, template = tokenizer_digests(model)
-    return Policy(model_version(model), tokenizer, template)
+    return Policy(model_version(model), tokenizer, template, read_decoder(model, tokenizer))
 
 
 # --- after

@@ -202,7 +202,8 @@ class CardboardEngine:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["CardboardEngine"]:
         app = web.Application()
-        app.add_routes([web.post("/v1/chat/completions", self._complete), web.post("/v1/completions", self._complete)])
+        paths = ("chat/completions", "completions", "embeddings", "responses")
+        app.add_routes([web.post(f"/v1/{path}", self._complete) for path in paths])
         runner = web.AppRunner(app, handler_cancellation=True)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -169,6 +169,7 @@ def test_tool_calls_come_as_tool_calls(served: Served) -> None:
     first, second = served.span_of(whole["id"]), served.span_of(chunks[0]["id"])
     assert first[names.CHOICE_TOKEN_IDS.format(index=0)] == second[names.CHOICE_TOKEN_IDS.format(index=0)]
     for span in (first, second):
+        assert span[names.CHOICE_TEXT_MATCHES.format(index=0)] is True
         (message,) = json.loads(span["gen_ai.output.messages"])
         (part,) = [part for part in message["parts"] if part["type"] == "tool_call"]
         assert (part["name"], part["arguments"]) == ("calculator", {"expression": "7-3"})

@@ -1,15 +1,28 @@
 import json
+import threading
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
 from otel_exporter import schema as names
 from serve.answers import Choice, Recording
-from serve.evidence import UNLIMITED, Call, Policy, attributes, end_span, input_message, make_provider, start_span
+from serve.decoding import Decoder
+from serve.evidence import (
+    UNLIMITED,
+    Call,
+    Caller,
+    CountingExporter,
+    Policy,
+    attributes,
+    end_span,
+    input_message,
+    make_provider,
+    start_span,
+)
 
 POLICY = Policy("checkpoint-1", "t0", None)
 TOOL = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {"type": "object"}}}
@@ -136,3 +149,87 @@ def test_long_token_lists_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["ids"] == tuple(ids)
     assert len(str(found["text"])) == 1000
     assert len(found) == 202
+
+
+def test_who_asked_is_on_the_span() -> None:
+    """Under the names agents set themselves, so that the ETL needs to know one way only."""
+    one = Call(True, {}, POLICY, "vllm", recording(text="4"), caller=Caller(episode="e1", agent="planner", task="t"))
+
+    found = attributes(one)
+
+    assert [found[name] for name in (names.EPISODE_ID, names.AGENT_NAME, names.TASK_ID)] == ["e1", "planner", "t"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "mode"),
+    [
+        ({}, "processed"),
+        ({"tools": [TOOL], "tool_choice": "auto"}, "processed"),
+        ({"response_format": {"type": "text"}, "logit_bias": {}, "presence_penalty": 0.0}, "processed"),
+        ({"response_format": {"type": "json_schema"}}, "masked"),
+        ({"tools": [TOOL], "tool_choice": "required"}, "masked"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]}, "masked"),
+        ({"logit_bias": {"5": 1}}, "masked"),
+        ({"repetition_penalty": 1.1}, "masked"),
+    ],
+)
+def test_a_distribution_cut_by_more_than_its_parameters_is_marked(request_: dict[str, Any], mode: str) -> None:
+    """Its log-probabilities are true of what was sampled, and false of the policy on its own."""
+    found = attributes(call(recording(text="4", token_ids=[7], logprobs=[-0.5]), **request_))
+
+    assert found[names.LOGPROBS_MODE] == mode
+
+
+class Contradiction(Decoder):
+    """Says of every choice that its ids are not its text."""
+
+    def __init__(self) -> None:
+        pass
+
+    def matches(self, choice: Choice) -> bool | None:  # noqa: ARG002 - the signature
+        return False
+
+
+def test_ids_that_are_not_the_text_are_no_evidence() -> None:
+    """They stay for whoever looks into it, without log-probabilities, so that nothing trains on them."""
+    recorded = recording(text="4", token_ids=[7], logprobs=[-0.5])
+    policy = Policy("v", None, None, Contradiction())
+
+    found = attributes(Call(True, {}, policy, "vllm", recorded))
+
+    assert found[names.CHOICE_TEXT_MATCHES.format(index=0)] is False
+    assert found[names.CHOICE_TOKEN_IDS.format(index=0)] == [7]
+    assert names.CHOICE_LOGPROBS.format(index=0) not in found
+
+
+class Stuck(InMemorySpanExporter):
+    """Takes nothing until it is let go, and then refuses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def export(self, spans: Any) -> SpanExportResult:  # noqa: ARG002 - the signature
+        self.go.wait()
+        return SpanExportResult.FAILURE
+
+
+def test_spans_a_receiver_does_not_take_are_counted() -> None:
+    """Dropped for want of room, or failed when the receiver refused: none is lost without a number."""
+    stuck = Stuck()
+    exporter = CountingExporter(stuck, max_waiting=3)
+    provider = make_provider(exporter)
+    tracer = provider.get_tracer("t")
+
+    for _ in range(5):
+        end_span(start_span(tracer, {}, is_chat=True, model="base"), call(recording(text="4")), 2**62, exporter)
+    assert exporter.counts()["num_spans_dropped"] == 2
+    stuck.go.set()
+    provider.shutdown()
+
+    assert exporter.counts() == {
+        "num_spans_exported": 0,
+        "num_spans_dropped": 2,
+        "num_spans_failed": 3,
+        "num_spans_waiting": 0,
+    }

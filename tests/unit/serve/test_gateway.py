@@ -15,7 +15,15 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_exporter.schema import CHOICE_LOGPROBS, CHOICE_TOKEN_IDS, POLICY_VERSION, PROMPT_TOKEN_IDS
+from otel_exporter.schema import (
+    AGENT_NAME,
+    CHOICE_LOGPROBS,
+    CHOICE_TOKEN_IDS,
+    EPISODE_ID,
+    POLICY_VERSION,
+    PROMPT_TOKEN_IDS,
+    TASK_ID,
+)
 from serve.evidence import Policy
 from serve.gateway import VERSION_HEADER, Gateway, split_events
 from serve.sampling import NEUTRAL
@@ -64,7 +72,10 @@ class Bench:
 
     async def ask(self, path: str = "chat/completions", **request: Any) -> tuple[int, Any, aiohttp.ClientResponse]:
         body = {"model": "base:live", "messages": USER, **request}
-        async with self.client.post(f"{self.url}/v1/{path}", json=body) as response:
+        return await self.post(f"/v1/{path}", body)
+
+    async def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any, aiohttp.ClientResponse]:
+        async with self.client.post(f"{self.url}{path}", json=body, headers=headers) as response:
             content = await response.read()
             is_json = response.content_type == "application/json"
             return response.status, json.loads(content) if is_json else content, response
@@ -274,6 +285,75 @@ def test_what_the_gateway_refuses_never_reaches_the_engine(request_: dict[str, A
         assert got == status
         assert answer["error"]["code"] == status
         assert one.engine.asked == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "expected"),
+    [
+        ("/v1", {"x-spanloop-episode": "e1", "x-spanloop-agent": "planner", "x-spanloop-task": "t"}, "e1 planner t"),
+        ("/episode/e%2F1/agent/planner/v1", {}, "e/1 planner None"),
+        ("/episode/e1/v1", {"x-spanloop-agent": "a"}, "e1 a None"),
+        ("/agent/planner/v1", {}, "None planner None"),
+    ],
+)
+def test_a_base_url_or_headers_say_who_asks(path: str, headers: dict[str, str], expected: str) -> None:
+    """For agents without instrumentation: the span says what their own spans would have said."""
+
+    async def scenario(one: Bench) -> None:
+        status, _, _ = await one.post(f"{path}/chat/completions", {"model": "base", "messages": USER}, **headers)
+
+        assert status == 200
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        found = [span.attributes.get(name) for name in (EPISODE_ID, AGENT_NAME, TASK_ID)]
+        assert " ".join(map(str, found)) == expected
+
+    run(scenario)
+
+
+def test_a_name_that_could_not_be_one_is_refused() -> None:
+    """400, before the engine hears of it."""
+
+    async def scenario(one: Bench) -> None:
+        body = {"model": "base", "messages": USER}
+        status, _, _ = await one.post("/v1/chat/completions", body, **{"x-spanloop-episode": "e" * 257})
+
+        assert status == 400
+        assert one.engine.asked == []
+
+    run(scenario)
+
+
+def test_embeddings_and_responses_pass_through() -> None:
+    """Under the engine's own name of the model, and back as they came."""
+
+    async def scenario(one: Bench) -> None:
+        one.engine.answer = {"data": [{"embedding": [0.5]}]}
+        for path in ("embeddings", "responses"):
+            status, answer, response = await one.post(f"/v1/{path}", {"model": "base:live", "input": "a"})
+
+            assert (status, answer) == (200, one.engine.answer)
+            assert response.headers[VERSION_HEADER] == "v1"
+        assert one.engine.asked == [{"model": "base", "input": "a"}] * 2
+
+    run(scenario)
+
+
+def test_tools_are_not_forced_unless_asked_for() -> None:
+    """`strict` would have the engine cut the distribution; frameworks set it on every tool by default."""
+
+    async def scenario(one: Bench) -> None:
+        tools = [{"type": "function", "function": {"name": "f", "strict": True}}]
+        await one.ask(tools=tools)
+        one.gateway.strict_tools = True
+        await one.ask(tools=tools)
+
+        assert [asked["tools"][0]["function"] for asked in one.engine.asked] == [
+            {"name": "f"},
+            {"name": "f", "strict": True},
+        ]
 
     run(scenario)
 
