@@ -1,13 +1,17 @@
 """The console script: mounts every stage's commands and imports a stage only when one of its commands runs."""
 
+import os
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Env, Toml
+from pydantic import ValidationError
 
 from foundation import narration
 from foundation.errors import ExitStatus, SpanloopError
+from spanloop import unread
 
 app = App(
     name="spanloop",
@@ -52,9 +56,12 @@ def launch(
 def main() -> None:
     """Run the command line and end the process with the status a scheduler can act on."""
     try:
+        if settings_file := unread.find_settings_file(Path.cwd()):
+            unread.check_file(settings_file, app)
+        unread.check_environment(os.environ, app)
         app.meta(exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        sys.stderr.write(f"spanloop: {error}\n")
+        sys.stderr.write(f"spanloop: {_explain(error)}\n")
         sys.exit(ExitStatus.SETTINGS)
     except SpanloopError as error:
         sys.stderr.write(f"spanloop: {error}\n")
@@ -63,3 +70,13 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(ExitStatus.DONE)
+
+
+def _explain(error: CycloptsError) -> str:
+    """Say which setting has which value and why it cannot be, where a settings model refused it."""
+    refusal = error.__cause__
+    if not isinstance(refusal, ValidationError):
+        return str(error)
+    return "\n".join(
+        f"{'.'.join(map(str, detail['loc']))} = {detail['input']!r}: {detail['msg']}" for detail in refusal.errors()
+    )
