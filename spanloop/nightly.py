@@ -1,16 +1,23 @@
 """One night: ETL, training, evaluation and promotion, each a process of its own, resumable after a crash at any step.
 
-A night is one window of the ETL. Its steps and what each of them made are kept in DATA/nightly/night.json, so a run
-that died goes on at the step it died in, and a run after a finished night starts the next one.
+A night is kept in DATA/nightly/night.json while it is under way: the model it began with, the steps that are done and
+what each of them made. A run that died goes on at the step it died in; a step that had finished its work but not yet
+said so is recognised by that work. DATA/nightly/last.json says which data the last finished night learned from: a run
+that finds nothing beyond it does nothing.
 """
 
+import hashlib
 import json
+import shutil
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from pydantic import Field
 
+from etl.schema import table_files
 from foundation.errors import ExitStatus, SettingsError, SpanloopError
 from foundation.files import exclusive, write_json
 from foundation.narration import get_logger
@@ -18,10 +25,14 @@ from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA, Settings
 from serve.schema import read_registry
 from spanloop.processes import StageFailed, run_stage
+from train.schema import MANIFEST, model_version, read_manifest
 
 log = get_logger("nightly")
 
 STEPS = ("etl", "train", "evaluate", "promote")
+
+ABANDONED_AFTER_S = 3600
+"""Age from which a half-written checkpoint is taken for what a killed training left: writing one takes seconds."""
 
 
 class NightlyConfig(Settings):
@@ -45,6 +56,9 @@ def nightly(
 ) -> None:
     """Turn what arrived since the last night into a better model: etl, train, evaluate, promote.
 
+    Exit status 0 also when nothing arrived; 3 when a gate refused, and the live model stays. After a crash, run it
+    again: it goes on where it was.
+
     Example: spanloop nightly --data /var/lib/spanloop --json
 
     Parameters
@@ -66,46 +80,70 @@ def nightly(
 
 def _rehearse(config: NightlyConfig) -> dict[str, Any]:
     etl = run_stage("etl", "run", "--data", str(config.data), "--dry-run")
-    train = run_stage("train", "run", *_train_arguments(config), "--dry-run")
+    train = run_stage("train", "run", *_train_arguments(config, config.model or _live_model(config.data)), "--dry-run")
     return {"etl": etl, "train": train, "checkpoint": None}
 
 
 def _run(config: NightlyConfig, report: RunReport) -> None:
-    night = Night(config.data / "nightly" / "night.json")
+    night = Night.resume(config)
     status = ExitStatus.FAILED
     try:
         for step in STEPS:
             if step in night.done:
                 log.info("already done", step=step)
                 continue
+            if step == "train" and night.has_nothing_new():
+                log.info("nothing new since the last night")
+                break
             with report.phase(step):
                 night.finish(step, _perform(step, config, night))
         status = ExitStatus.DONE
+        night.close(status)
     except StageFailed as error:
         status = error.exit_status
         if status is ExitStatus.REFUSED:
-            night.close()  # the stage has judged this night's data or model: running again would only repeat it
+            night.close(status)  # the stage has judged this night's data or model: running again would only repeat it
         raise
     finally:
         report.update(checkpoint=night.checkpoint, **night.done)
         report.write(config.data / "nightly" / "runs" / f"{report.run_id}.json", status)
-    log.info("night finished", checkpoint=night.checkpoint)
-    night.close()
+    if night.checkpoint is not None:
+        log.info("night finished", checkpoint=night.checkpoint)
 
 
 class Night:
-    """The steps of the night under way and what they made, kept on disk as they finish."""
+    """The night under way: what it began with, which steps are done, what they made."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self.done: dict[str, Any] = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            self.done = {}
-        except ValueError as error:
-            raise SpanloopError(
-                f"{path} is damaged: {error}", hint="Remove it; every step can be run again."
-            ) from error
+    def __init__(
+        self, data: Path, model: Path, began_time: str, *, dataset: str | None = None, done: dict[str, Any]
+    ) -> None:
+        self._data = data
+        self._dataset = dataset
+        """Digest of the transitions the night learns from, once the ETL is done."""
+
+        self.model = model
+        """Where training starts: settled when the night begins, whatever becomes live before it ends."""
+
+        self.began_time = began_time
+        self.done = done
+
+    @classmethod
+    def resume(cls, config: NightlyConfig) -> "Night":
+        """Return the night under way, or begin one."""
+        kept = _read(_night_path(config.data))
+        if kept is None:
+            model = config.model or _live_model(config.data)
+            night = cls(config.data, model, datetime.now(UTC).isoformat(), done={})
+            night._write()
+            return night
+        night = cls(config.data, Path(kept["model"]), kept["began_time"], dataset=kept["dataset"], done=kept["done"])
+        if night.checkpoint is not None and not (Path(night.checkpoint) / MANIFEST).exists():
+            log.warning("the checkpoint of the night under way is gone; training again", checkpoint=night.checkpoint)
+            night.done = {step: result for step, result in night.done.items() if step == "etl"}
+        if config.model is not None and "train" not in night.done:
+            night.model = config.model  # what was wrong may have been the model
+        log.info("going on with the night that began", time=night.began_time, done=list(night.done))
+        return night
 
     @property
     def checkpoint(self) -> str | None:
@@ -114,13 +152,66 @@ class Night:
         return None if train is None else str(train["checkpoint"])
 
     def finish(self, step: str, result: dict[str, Any]) -> None:
-        """Record that a step is done."""
+        """Record that a step is done; with the ETL, also which data the night learns from."""
         self.done[step] = result
-        write_json(self._path, self.done)
+        if step == "etl":
+            self._dataset = dataset_digest(self._data)
+        self._write()
 
-    def close(self) -> None:
-        """Forget the night, so that the next run starts a new one."""
-        self._path.unlink(missing_ok=True)
+    def has_nothing_new(self) -> bool:
+        """Tell whether the last finished night learned from the very data there is now."""
+        last = _read(_last_path(self._data))
+        return last is not None and last["dataset"] == self._dataset
+
+    def close(self, status: ExitStatus) -> None:
+        """Say what the night learned from, then forget it, so that the next run starts a new one."""
+        # In this order: dying between the two lines repeats a promotion that changes nothing, and closes the night.
+        if "train" in self.done or status is ExitStatus.REFUSED:
+            last = {
+                "dataset": self._dataset,
+                "status": status.name.lower(),
+                "checkpoint": self.checkpoint,
+                "ended_time": datetime.now(UTC).isoformat(),
+            }
+            write_json(_last_path(self._data), last)
+        _night_path(self._data).unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        kept = {
+            "model": str(self.model),
+            "began_time": self.began_time,
+            "dataset": self._dataset,
+            "done": self.done,
+        }
+        write_json(_night_path(self._data), kept)
+
+
+def dataset_digest(data: Path) -> str:
+    """Return the sha256 over the published transitions, names and content."""
+    digest = hashlib.sha256()
+    for path in table_files(data, "transitions"):
+        digest.update(path.relative_to(data).as_posix().encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _night_path(data: Path) -> Path:
+    return data / "nightly" / "night.json"
+
+
+def _last_path(data: Path) -> Path:
+    return data / "nightly" / "last.json"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise SpanloopError(f"{path} is damaged: {error}", hint="Remove it; every step can be run again.") from error
+    return content
 
 
 def _perform(step: str, config: NightlyConfig, night: Night) -> dict[str, Any]:
@@ -129,7 +220,7 @@ def _perform(step: str, config: NightlyConfig, night: Night) -> dict[str, Any]:
         case "etl":
             return run_stage("etl", "run", "--data", data)
         case "train":
-            return run_stage("train", "run", *_train_arguments(config))
+            return _train(config, night)
         case "evaluate":
             return run_stage("train", "evaluate", "--data", data, "--checkpoint", str(night.checkpoint))
         case "promote":
@@ -137,10 +228,47 @@ def _perform(step: str, config: NightlyConfig, night: Night) -> dict[str, Any]:
     raise AssertionError(step)
 
 
-def _train_arguments(config: NightlyConfig) -> list[str]:
-    model = config.model or _live_model(config.data)
-    out = config.out or config.data / "checkpoints"
-    return ["--data", str(config.data), "--model", str(model), "--out", str(out)]
+def _train(config: NightlyConfig, night: Night) -> dict[str, Any]:
+    out = _out(config)
+    sweep(out, now_s=time.time())
+    made = find_made(out, night)
+    if made is not None:
+        log.info("trained before it was interrupted", checkpoint=str(made))
+        return {"checkpoint": str(made), "was_recovered": True}
+    return run_stage("train", "run", *_train_arguments(config, night.model))
+
+
+def find_made(out: Path, night: Night) -> Path | None:
+    """Return the checkpoint this night's training had finished when the night was interrupted, if it had.
+
+    That is one made since the night began, from the model it began with. Should somebody have trained by hand
+    meanwhile, from the same model, either will do.
+    """
+    if not out.is_dir():
+        return None
+    for path in sorted(out.iterdir(), reverse=True):
+        if path.name.startswith(".") or not (path / MANIFEST).exists():
+            continue
+        manifest = read_manifest(path)
+        if manifest.created_time >= night.began_time and manifest.parent == model_version(night.model):
+            return path
+    return None
+
+
+def sweep(out: Path, *, now_s: float) -> None:
+    """Remove what trainings that were killed while writing left behind."""
+    for path in out.glob(".partial-*"):
+        if now_s - path.stat().st_mtime > ABANDONED_AFTER_S:
+            shutil.rmtree(path)
+            log.info("removed what a killed training left", path=str(path))
+
+
+def _out(config: NightlyConfig) -> Path:
+    return config.out or config.data / "checkpoints"
+
+
+def _train_arguments(config: NightlyConfig, model: Path) -> list[str]:
+    return ["--data", str(config.data), "--model", str(model), "--out", str(_out(config))]
 
 
 def _live_model(data: Path) -> Path:

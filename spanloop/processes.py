@@ -1,5 +1,6 @@
 """Stages as processes: a batch command that answers with its report, a server that runs while a block does."""
 
+import ctypes
 import json
 import os
 import signal
@@ -50,7 +51,8 @@ def run_program(
 ) -> dict[str, Any]:
     """Run a program that prints one JSON object on stdout, and return the object.
 
-    What it writes to stderr passes through to `narration` (default: our stderr) as it comes.
+    What it writes to stderr passes through to `narration` (default: our stderr) as it comes. It ends when we end,
+    however that is: left behind, it would work on under nobody's lock.
     """
     last_lines: deque[str] = deque(maxlen=6)
     with subprocess.Popen(
@@ -60,6 +62,7 @@ def run_program(
         text=True,
         cwd=cwd,
         env={**os.environ, **(environment or {})},
+        preexec_fn=_end_with_parent if sys.platform.startswith("linux") else None,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -71,6 +74,17 @@ def run_program(
         raise StageFailed(command, process.returncode, last_lines)
     answer: dict[str, Any] = json.loads(output)
     return answer
+
+
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform.startswith("linux") else None
+"""Looked up here: between fork and exec nothing may be imported."""
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+def _end_with_parent() -> None:
+    assert _PRCTL is not None
+    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _relay(source: TextIO, target: TextIO, last_lines: "deque[str]") -> None:
