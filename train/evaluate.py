@@ -18,6 +18,7 @@ from foundation.errors import SpanloopError
 from train.credit import center
 from train.data import Logged, read_calls, read_transitions
 from train.lineage import build_sequences
+from train.losses import Sampled, behavior_kl
 from train.pack import collate, plan_batches
 from train.plan import read_limits
 from train.policy import SampledTokens, load_policy
@@ -72,7 +73,7 @@ class Estimate:
     """Share of the largest weight in the sum of all."""
 
     kl_call: float
-    """Distance of the new policy from the one that acted, nats a call: half the squared log-ratio, summed."""
+    """Distance of the new policy from the one that acted, nats a call."""
 
 
 def estimate(
@@ -211,10 +212,12 @@ def _score(logged: Logged, config: EvaluateConfig) -> tuple[Floats, Floats]:
     temperature = np.array([call.temperature for call in logged.calls])
     log_ratio, kl = np.zeros(len(logged.calls)), np.zeros(len(logged.calls))
     for members in plan_batches([len(sequence.ids) for sequence in sequences], config.tokens_per_batch):
-        batch = collate([sequences[member] for member in members], temperature, device=device)
+        batch = collate(
+            [sequences[member] for member in members], temperature, np.zeros(len(temperature)), device=device
+        )
         logprobs, _ = tokens(batch.input_ids, batch.attention_mask, batch.at, batch.targets, batch.temperature)
-        difference = (logprobs - batch.behavior_logprobs).double().cpu().numpy()
+        sampled = Sampled(logprobs, batch.behavior_logprobs, batch.advantages)
         calls = batch.calls.cpu().numpy()
-        np.add.at(log_ratio, calls, difference)
-        np.add.at(kl, calls, 0.5 * difference**2)
+        np.add.at(log_ratio, calls, sampled.log_ratio().double().cpu().numpy())
+        np.add.at(kl, calls, behavior_kl(sampled).double().cpu().numpy())
     return log_ratio, kl

@@ -3,7 +3,6 @@
 import contextlib
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,37 +15,34 @@ from torch import Tensor
 from foundation.errors import GateRefused
 from foundation.narration import track
 from train.lineage import Sequence
-from train.losses import LOSSES, LossSettings, Sampled, behavior_kl, weigh
+from train.losses import BOUNDS, LOSSES, Bounds, Sampled, behavior_kl, weigh
 from train.pack import MicroBatch, collate, plan_batches
 from train.plan import Plan
 from train.settings import TrainConfig
 
+YARDSTICK = 128
+"""Sequences on which the distance to the policy that acted is measured: enough for a mean, few for every epoch."""
+
 REFERENCE_WIDTH = 128
-REFERENCE_RATE = 3e-4
-"""Measured on the demo's policy; the exponent 1.5 then meets the 1e-6 to 2e-6 that trainers use for 7 B models."""
+REFERENCE_RATE = 2e-4
+"""Measured on the demo's policy; the exponent 1.5 then meets the 1e-6 that trainers use for 7 B models."""
 
 
 def default_learning_rate(hidden_size: int) -> float:
     """Return the learning rate for a model's width.
 
     >>> f"{default_learning_rate(128):.1e}", f"{default_learning_rate(4096):.1e}"
-    ('3.0e-04', '1.7e-06')
+    ('2.0e-04', '1.1e-06')
     """
     return float(REFERENCE_RATE * (REFERENCE_WIDTH / hidden_size) ** 1.5)
 
 
-def order_updates(num_episodes: int, config: TrainConfig) -> list[tuple[int, list[int]]]:
-    """Return for each update its epoch and its episodes, in an order of its own each epoch.
-
-    The episodes of an epoch are dealt evenly, so no update is left with a handful.
-    """
-    per_epoch = max(1, round(num_episodes / config.episodes_per_update))
-    updates = []
-    for epoch in range(config.epochs):
-        order = list(range(num_episodes))
-        random.Random(f"{config.seed}/{epoch}").shuffle(order)  # noqa: S311 - an order, not a secret
-        updates += [(epoch, share.tolist()) for share in np.array_split(order, per_epoch)]
-    return updates
+def deal_episodes(num_episodes: int, episodes_per_update: int, *, seed: str) -> list[list[int]]:
+    """Deal the episodes of one epoch to its updates, in a random order and evenly: no update is left with a handful."""
+    order = list(range(num_episodes))
+    random.Random(seed).shuffle(order)  # noqa: S311 - an order, not a secret
+    shares = np.array_split(order, max(1, round(num_episodes / episodes_per_update)))
+    return [share.tolist() for share in shares]
 
 
 @dataclass(frozen=True)
@@ -80,60 +76,100 @@ class Learner:
 def learn(learner: Learner, write: Callable[[dict[str, Any]], None]) -> Trained:
     """Make the updates, give `write` the metrics of each, and say how it ended.
 
-    Metrics are measured on the update's own episodes before its step. An update in which no call has an advantage is
-    passed over.
+    After every epoch the distance to the policy that acted is measured on a fixed sample of the night's calls, those
+    without an advantage among them. Beyond the budget the epoch is taken back and the run ends, so what comes out is
+    always within it. An update in which no call has an advantage is passed over.
     """
     config, plan = learner.config, learner.plan
     episodes = plan.episode_sequences()
-    num_tokens = sum(sequence.num_trained for sequence in plan.sequences)
-    tokens_per_episode = num_tokens / max(1, len(episodes))
-    advantages = torch.from_numpy(plan.advantages.astype(np.float32)).to(learner.accelerator.device)
-    num_updates, mismatch, last = 0, 0.0, dict[str, float]()
-    schedule = order_updates(len(episodes), config)
-    recent: deque[tuple[float, int]] = deque(maxlen=len(schedule) // config.epochs)
-    for epoch, chosen in track(schedule, total=len(schedule), label="train"):
-        began = time.monotonic()
-        sequences = [plan.sequences[index] for episode in chosen for index in episodes[episode]]
-        sequences = [sequence for sequence in sequences if teaches(sequence, plan, config)]
-        if not sequences:
-            continue
-        # A constant of the night, times the episodes of this update: an episode weighs the same in whatever company it
-        # is, and every token weighs the same (the Dr. GRPO argument, arXiv:2503.20783 §3.1).
-        denominator = tokens_per_episode * len(chosen)
-        metrics = accumulate(learner, sequences, advantages, denominator=denominator)
-        if num_updates == 0:
-            mismatch = metrics["log_ratio_abs"]
-            _refuse_mismatch(mismatch, config)
-        recent.append((metrics["kl_call"] * metrics["num_calls"], int(metrics["num_calls"])))
-        if (moved := sum(kl for kl, _ in recent) / sum(calls for _, calls in recent)) > config.kl_budget:
-            learner.optimizer.zero_grad()
-            return Trained(num_updates, f"KL budget: {moved:.3f} nats a call over the last epoch", mismatch, last)
-        norm = learner.accelerator.clip_grad_norm_(learner.tokens.parameters(), config.max_grad_norm)
-        learner.optimizer.step()
-        learner.optimizer.zero_grad()
-        num_updates += 1
-        last = metrics | {
-            "reward": float(np.mean([plan.outcome_of(plan.sequences[episodes[episode][0]]) for episode in chosen])),
-            "num_episodes": len(chosen),
-            "grad_norm": float(norm),
-            "learning_rate": learner.optimizer.param_groups[0]["lr"],
-        }
-        write({"update": num_updates, "epoch": epoch, **last, "duration_s": round(time.monotonic() - began, 3)})
+    tokens_per_episode = sum(sequence.num_trained for sequence in plan.sequences) / max(1, len(episodes))
+    yardstick = choose_yardstick(plan.sequences)
+    mismatch = measure_distance(learner, yardstick).log_ratio_abs
+    _refuse_mismatch(mismatch, config)
+    num_updates, last = 0, dict[str, float]()
+    for epoch in track(range(config.epochs), total=config.epochs, label="train"):
+        kept = [weight.detach().to("cpu", copy=True) for weight in learner.tokens.parameters()]
+        lines = []
+        for chosen in deal_episodes(len(episodes), config.episodes_per_update, seed=f"{config.seed}/{epoch}"):
+            sequences = [plan.sequences[index] for episode in chosen for index in episodes[episode]]
+            # A constant of the night, times the episodes of this update: an episode weighs the same in whatever company
+            # it is, and every token weighs the same (the Dr. GRPO argument, arXiv:2503.20783 §3.1).
+            metrics = _update(learner, sequences, denominator=tokens_per_episode * len(chosen))
+            if metrics is not None:
+                outcome = float(np.mean([plan.outcome_of(plan.sequences[episodes[index][0]]) for index in chosen]))
+                lines.append(metrics | {"reward": outcome, "num_episodes": len(chosen)})
+        distance = measure_distance(learner, yardstick).kl_call
+        if distance > config.kl_budget:
+            _restore(learner, kept)
+            return Trained(num_updates, f"KL budget: epoch {epoch} led {distance:.3f} nats a call away", mismatch, last)
+        for line in lines:
+            num_updates += 1
+            last = line | {"kl_call": distance}
+            write({"update": num_updates, "epoch": epoch, **last})
     return Trained(num_updates, None, mismatch, last)
 
 
-def teaches(sequence: Sequence, plan: Plan, config: TrainConfig) -> bool:
+def _update(learner: Learner, sequences: list[Sequence], *, denominator: float) -> dict[str, float] | None:
+    """Make one optimiser step and return its metrics, measured before it; None when there was nothing to learn."""
+    began = time.monotonic()
+    teaching = [sequence for sequence in sequences if teaches(sequence, learner)]
+    if not teaching:
+        return None
+    metrics = accumulate(learner, teaching, denominator=denominator)
+    norm = learner.accelerator.clip_grad_norm_(learner.tokens.parameters(), learner.config.max_grad_norm)
+    learner.optimizer.step()
+    learner.optimizer.zero_grad()
+    return metrics | {
+        "grad_norm": float(norm),
+        "learning_rate": learner.optimizer.param_groups[0]["lr"],
+        "duration_s": round(time.monotonic() - began, 3),
+    }
+
+
+@torch.no_grad()
+def _restore(learner: Learner, kept: list[Tensor]) -> None:
+    for weight, before in zip(learner.tokens.parameters(), kept, strict=True):
+        weight.copy_(before)
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far the policy is from the one that acted."""
+
+    kl_call: float
+    """Nats a call."""
+
+    log_ratio_abs: float
+    """Mean absolute log-ratio, nats a token."""
+
+
+def choose_yardstick(sequences: list[Sequence]) -> list[Sequence]:
+    """Return a sample of sequences, evenly spread over the log."""
+    step = max(1, len(sequences) // YARDSTICK)
+    return sequences[::step][:YARDSTICK]
+
+
+@torch.no_grad()
+def measure_distance(learner: Learner, sequences: list[Sequence]) -> Distance:
+    """Measure how far the policy has moved from the one that acted, on the calls of the sequences."""
+    sums = torch.zeros(3, dtype=torch.float64, device=learner.accelerator.device)
+    for batch, counts in _share(sequences, learner):
+        sampled, _ = _sampled(learner, batch)
+        terms = (behavior_kl(sampled), sampled.log_ratio().abs(), torch.ones_like(sampled.advantages))
+        sums += torch.stack([term.double().sum() for term in terms]) * counts
+    kl, log_ratio_abs, num_tokens = learner.accelerator.reduce(sums, "sum").tolist()
+    return Distance(kl / sum(len(sequence.calls) for sequence in sequences), log_ratio_abs / num_tokens)
+
+
+def teaches(sequence: Sequence, learner: Learner) -> bool:
     """Tell whether any token of a sequence can have a gradient."""
-    return config.behavior_kl > 0 or bool(plan.advantages[sequence.calls].any())
+    return learner.config.behavior_kl > 0 or bool(learner.plan.advantages[sequence.calls].any())
 
 
-def accumulate(
-    learner: Learner, sequences: list[Sequence], advantages: Tensor, *, denominator: float
-) -> dict[str, float]:
+def accumulate(learner: Learner, sequences: list[Sequence], *, denominator: float) -> dict[str, float]:
     """Add up the gradient of one update over micro-batches and processes, and return its metrics.
 
-    `advantages` are of each call. The gradient is that of the sum of token losses over `denominator`, however the
-    sequences are split.
+    The gradient is that of the sum of token losses over `denominator`, however the sequences are split.
     """
     accelerator = learner.accelerator
     sums = torch.zeros(len(SUMMED), dtype=torch.float64, device=accelerator.device)
@@ -142,36 +178,44 @@ def accumulate(
     for index, (batch, counts) in enumerate(shares):
         is_last = index == len(shares) - 1
         with contextlib.nullcontext() if is_last else accelerator.no_sync(learner.tokens):
-            with accelerator.autocast():
-                policy_logprobs, entropies = learner.tokens(
-                    batch.input_ids, batch.attention_mask, batch.at, batch.targets, batch.temperature
-                )
-            sampled = Sampled(policy_logprobs, batch.behavior_logprobs, advantages[batch.calls])
+            sampled, entropies = _sampled(learner, batch)
             loss, is_clipped = token_losses(sampled, learner.config)
             # Data parallelism averages gradients over processes; the denominator is that of all of them together.
             share = weigh(loss, denominator=denominator) * accelerator.num_processes
-            accelerator.backward(share if counts else share * 0.0)
+            accelerator.backward(share * counts)
         if counts:
             sums += _summed(sampled, loss, is_clipped, entropies)
             ratio_max = torch.maximum(ratio_max, sampled.log_ratio().detach().exp().max())
     totals = dict(zip(SUMMED, accelerator.reduce(sums, "sum").tolist(), strict=True))
     num_tokens = totals.pop("num_tokens")
-    num_calls = len(np.unique(np.concatenate([sequence.calls for sequence in sequences])))
     return {
         "loss": totals.pop("loss") / denominator,
-        "kl_call": totals["kl"] / num_calls,
         **{name: value / num_tokens for name, value in totals.items()},
         "ratio_max": float(accelerator.gather(ratio_max).max()),
         "num_tokens": num_tokens,
-        "num_calls": num_calls,
+        "num_calls": sum(len(sequence.calls) for sequence in sequences),
         "num_forward_tokens": sum(len(sequence.ids) for sequence in sequences),
     }
 
 
+def _sampled(learner: Learner, batch: MicroBatch) -> tuple[Sampled, Tensor]:
+    """Run the model over a micro-batch; return its sampled tokens and their entropies."""
+    with learner.accelerator.autocast():
+        policy_logprobs, entropies = learner.tokens(
+            batch.input_ids, batch.attention_mask, batch.at, batch.targets, batch.temperature
+        )
+    return Sampled(policy_logprobs, batch.behavior_logprobs, batch.advantages), entropies
+
+
 def token_losses(sampled: Sampled, config: TrainConfig) -> tuple[Tensor, Tensor]:
     """Return the loss of each token as the settings say, and whether a clip held it."""
-    settings = LossSettings(config.clip_low, config.clip_high, config.dual_clip)
-    result = LOSSES[config.loss](sampled, settings)
+    usual = BOUNDS[config.loss]
+    bounds = Bounds(
+        usual.clip_low if config.clip_low is None else config.clip_low,
+        usual.clip_high if config.clip_high is None else config.clip_high,
+        config.dual_clip,
+    )
+    result = LOSSES[config.loss](sampled, bounds)
     if not config.behavior_kl:
         return result.loss, result.is_clipped
     return result.loss + config.behavior_kl * behavior_kl(sampled), result.is_clipped
@@ -202,12 +246,12 @@ def _share(sequences: list[Sequence], learner: Learner) -> Iterator[tuple[MicroB
     accelerator = learner.accelerator
     batches = plan_batches([len(sequence.ids) for sequence in sequences], learner.config.tokens_per_batch)
     rank, world = accelerator.process_index, accelerator.num_processes
-    temperature = learner.plan.temperature
+    temperature, advantages = learner.plan.temperature, learner.plan.advantages
     for turn in range(-(-len(batches) // world)):
         index = turn * world + rank
         chosen = batches[index] if index < len(batches) else batches[0]
         members = [sequences[member] for member in chosen]
-        yield collate(members, temperature, device=accelerator.device), index < len(batches)
+        yield collate(members, temperature, advantages, device=accelerator.device), index < len(batches)
 
 
 def _refuse_mismatch(mismatch: float, config: TrainConfig) -> None:

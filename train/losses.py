@@ -7,6 +7,7 @@ nor packing nor the number of processes can change a gradient.
 The ratio r = pi / mu is always to the policy that sampled the token, as recorded, at the temperature it was sampled at.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,11 +38,11 @@ class Sampled:
 
 
 @dataclass(frozen=True)
-class LossSettings:
-    """What the losses can be told."""
+class Bounds:
+    """How far from 1 a ratio counts."""
 
-    clip_low: float = 0.2
-    clip_high: float = 0.28
+    clip_low: float
+    clip_high: float
     dual_clip: float = 3.0
 
 
@@ -53,72 +54,78 @@ class TokenLoss:
     is_clipped: Bool[Tensor, " token"]
 
 
-Loss = Callable[[Sampled, LossSettings], TokenLoss]
+Loss = Callable[[Sampled, Bounds], TokenLoss]
 
 LOSSES: dict[str, Loss] = {}
 """Every loss by its name in the settings."""
 
+BOUNDS: dict[str, Bounds] = {}
+"""The bounds each loss was published with, or is usually run with."""
 
-def register(name: str) -> Callable[[Loss], Loss]:
-    """Enter a loss into `LOSSES`."""
+
+def register(name: str, *, clip_low: float, clip_high: float) -> Callable[[Loss], Loss]:
+    """Enter a loss into `LOSSES`, and the bounds that suit it into `BOUNDS`."""
 
     def enter(loss: Loss) -> Loss:
         LOSSES[name] = loss
+        BOUNDS[name] = Bounds(clip_low, clip_high)
         return loss
 
     return enter
 
 
-@register("reinforce")
-def reinforce(sampled: Sampled, _settings: LossSettings) -> TokenLoss:
+@register("reinforce", clip_low=1.0, clip_high=math.inf)
+def reinforce(sampled: Sampled, _bounds: Bounds) -> TokenLoss:
     """Return -A log pi: the plain policy gradient, right only while the policy is still the one that sampled."""
     return TokenLoss(
         -sampled.advantages * sampled.policy_logprobs, torch.zeros_like(sampled.advantages, dtype=torch.bool)
     )
 
 
-@register("grpo")
-def grpo(sampled: Sampled, settings: LossSettings) -> TokenLoss:
+@register("grpo", clip_low=0.2, clip_high=0.28)
+def grpo(sampled: Sampled, bounds: Bounds) -> TokenLoss:
     """Return -min(r A, clip(r, 1 - low, 1 + high) A): PPO's clipped surrogate (arXiv:1707.06347 eq. 7), as in GRPO."""
     ratio = sampled.log_ratio().exp()
     advantages = sampled.advantages
     free = ratio * advantages
-    clipped = ratio.clamp(1 - settings.clip_low, 1 + settings.clip_high) * advantages
+    clipped = ratio.clamp(1 - bounds.clip_low, 1 + bounds.clip_high) * advantages
     return TokenLoss(-torch.minimum(free, clipped), clipped < free)
 
 
-@register("ppo")
-def ppo(sampled: Sampled, settings: LossSettings) -> TokenLoss:
+@register("ppo", clip_low=0.2, clip_high=0.28)
+def ppo(sampled: Sampled, bounds: Bounds) -> TokenLoss:
     """Return the clipped surrogate with a second bound for bad actions, -dual_clip * A (arXiv:1912.09729 eq. 5).
 
     Without it a bad action whose ratio has grown large has an unbounded gradient.
     """
-    single = grpo(sampled, settings)
+    single = grpo(sampled, bounds)
     advantages = sampled.advantages
-    bound = -settings.dual_clip * advantages
+    bound = -bounds.dual_clip * advantages
     is_bounded = (advantages < 0) & (single.loss > bound)
     return TokenLoss(torch.where(is_bounded, bound, single.loss), single.is_clipped | is_bounded)
 
 
-@register("cispo")
-def cispo(sampled: Sampled, settings: LossSettings) -> TokenLoss:
+@register("cispo", clip_low=1.0, clip_high=1.0)
+def cispo(sampled: Sampled, bounds: Bounds) -> TokenLoss:
     """Return -sg(clip(r, 1 - low, 1 + high)) A log pi: every token keeps its gradient, only its weight is bounded.
 
-    CISPO, arXiv:2506.13585 eq. 4. `clip_low` = 1 leaves the lower side free, as the paper does.
+    CISPO, arXiv:2506.13585 eq. 4. `clip_low` = 1 leaves the lower side free, as the paper does; no weight above 2 keeps
+    single lucky tokens from carrying an update.
     """
     ratio = sampled.log_ratio().exp().detach()
-    weight = ratio.clamp(1 - settings.clip_low, 1 + settings.clip_high)
+    weight = ratio.clamp(1 - bounds.clip_low, 1 + bounds.clip_high)
     return TokenLoss(-weight * sampled.advantages * sampled.policy_logprobs, weight != ratio)
 
 
 def behavior_kl(sampled: Sampled) -> Float[Tensor, " token"]:
-    """Return half the squared log-ratio: the k2 estimate of the divergence from the behavior policy, in nats a token.
+    """Return the divergence of the policy from the one that acted, in nats a token: the smaller of k2 and k3.
 
-    Never negative, and its gradient is that of the divergence itself (http://joschu.net/blog/kl-approx.html). The other
-    usual estimate, r - 1 - log r, is no measure of a policy in training: one token of probability 1e-5 that led to a
-    reward and became likely counts as a hundred thousand nats.
+    With x = log r, k2 is x^2 / 2 and k3 is e^x - 1 - x (http://joschu.net/blog/kl-approx.html); to second order they
+    are the same. Each explodes on one side, and training goes to both: k3 where a token of probability 1e-5 led to a
+    reward and became likely, k2 where a bad token all but vanished. Their minimum is smooth and never negative.
     """
-    return 0.5 * sampled.log_ratio() ** 2
+    log_ratio = sampled.log_ratio()
+    return torch.where(log_ratio > 0, 0.5 * log_ratio**2, log_ratio.exp() - 1 - log_ratio)
 
 
 def weigh(tokens: Float[Tensor, " token"], *, denominator: float) -> Float[Tensor, ""]:

@@ -26,6 +26,7 @@ class MicroBatch:
     """Index of the call each trained token belongs to."""
 
     behavior_logprobs: Float[Tensor, " token"]
+    advantages: Float[Tensor, " token"]
     temperature: Float[Tensor, " token"]
 
 
@@ -48,8 +49,14 @@ def plan_batches(lengths: Many[int], tokens_per_batch: int) -> list[list[int]]:
     return batches
 
 
-def collate(sequences: Many[Sequence], temperature: NDArray[np.float64], *, device: torch.device) -> MicroBatch:
-    """Pad sequences to the longest among them; `temperature` is of each call.
+def collate(
+    sequences: Many[Sequence],
+    temperature: NDArray[np.float64],
+    advantages: NDArray[np.float64],
+    *,
+    device: torch.device,
+) -> MicroBatch:
+    """Pad sequences to the longest among them; `temperature` and `advantages` are of each call.
 
     A trained token at position 0 has nothing before it to be predicted from and is left out; no call has an empty
     prompt, so none is there.
@@ -75,5 +82,6 @@ def collate(sequences: Many[Sequence], temperature: NDArray[np.float64], *, devi
         targets=torch.from_numpy(ids.ravel()[trained]).to(device),
         calls=torch.from_numpy(token_calls).to(device),
         behavior_logprobs=torch.from_numpy(logprobs.ravel()[trained]).to(device),
+        advantages=torch.from_numpy(advantages[token_calls].astype(np.float32)).to(device),
         temperature=torch.from_numpy(temperature[token_calls].astype(np.float32)).to(device),
     )

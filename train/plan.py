@@ -203,7 +203,7 @@ def _refuse_too_little(plan: Plan, rows: pl.DataFrame, config: TrainConfig) -> N
     if enough:
         return
     needed = f"of at least {config.min_episodes} (min_episodes)"
-    wanted = f"of at least {config.min_informative} (min_informative), with an outcome unlike their task's others"
+    wanted = f"of at least {config.min_informative} (min_informative), those with an advantage"
     tasks = f"{facts['num_repeated_tasks']} attempted more than once, {facts['num_varied_tasks']} with varied outcomes"
     lines = [
         f"too little to learn from in {config.data}:",

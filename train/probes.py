@@ -36,7 +36,9 @@ def score(tokens: SampledTokens, calls: Many[Call], *, device: torch.device) -> 
     for call in calls:
         ids = np.concatenate([call.prompt_ids, call.response_ids])
         index = np.where(np.arange(len(ids)) < len(call.prompt_ids), -1, 0)
-        batch = collate([Sequence(ids, index, np.zeros(len(ids), np.float32), Start.FIRST)], np.ones(1), device=device)
+        batch = collate(
+            [Sequence(ids, index, np.zeros(len(ids), np.float32), Start.FIRST)], np.ones(1), np.zeros(1), device=device
+        )
         logprobs, _ = tokens(batch.input_ids, batch.attention_mask, batch.at, batch.targets, batch.temperature)
         scores.append(logprobs.double().cpu().numpy())
     return scores

@@ -36,8 +36,9 @@ class TrainConfig(Settings):
     """How many checkpoints back the policy that sampled a call may lie: 0 is the model being trained itself, 1 its
     parent too. Older calls are further off-policy and need the ratio's correction more."""
 
-    loss: LossName = "ppo"
-    """Loss on the sampled tokens."""
+    loss: LossName = "cispo"
+    """Loss on the sampled tokens. `cispo` bounds the weight of a token and keeps its gradient, so an epoch over old
+    calls still teaches; `ppo` and `grpo` silence a token once it has moved."""
 
     baseline: Baseline = "leave_one_out"
     """What an episode's outcome is compared with: the mean of the other episodes of its task, or of all of them."""
@@ -46,43 +47,44 @@ class TrainConfig(Settings):
     """Divide outcome advantages by the standard deviation of the task's outcomes (`group_std`), as GRPO does. It
     favours tasks that nearly always fail or succeed; intermediate rewards are never divided."""
 
-    shrinkage: float = Field(default=0.0, ge=0)
-    """Weight, in episodes, of the mean over other tasks in a task's baseline. With 0 an episode whose task was
-    attempted once teaches nothing; logs without repeated tasks want about 4."""
+    shrinkage: float = Field(default=4.0, ge=0)
+    """Weight, in episodes, of the mean over other tasks in a task's baseline: few attempts make a noisy mean. With 0 an
+    episode whose task was attempted once teaches nothing."""
 
-    negative: float = Field(default=1.0, ge=0, le=1)
-    """Weight of negative advantages. Below 1 the run leans on what worked, which is right when few logged episodes are
-    read several times: pushing away from a failure says nothing of where to go instead (arXiv:2506.20520)."""
+    negative: float = Field(default=0.0, ge=0, le=1)
+    """Weight of negative advantages. By default a run learns from what worked better than its baseline: pushing away
+    from a failure says nothing of where to go instead, and a night's few calls are read many times (arXiv:2506.20520;
+    measured in docs/training.md). 1 is the plain policy gradient, for large batches and one epoch."""
 
     air: float = Field(default=1.0, ge=0)
     """Weight of the automatic intermediate rewards beside the outcome; 0 ignores them."""
 
     learning_rate: float | None = Field(default=None, gt=0)
-    """Learning rate of AdamW. Default: by the model's width, 3e-4 x (128 / hidden size)^1.5, which gives 1e-5 for a
-    0.6 B and 2e-6 for an 8 B model."""
+    """Learning rate of AdamW. Default: by the model's width, 2e-4 x (128 / hidden size)^1.5, which gives 9e-6 for a
+    0.6 B and 1e-6 for an 8 B model."""
 
-    epochs: int = Field(default=4, ge=1)
-    """Passes over the episodes. Logged data costs nothing to read again; the KL budget ends the run in time."""
+    epochs: int = Field(default=16, ge=1)
+    """Passes over the episodes, at most: the KL budget ends the run when they have taught what they can."""
 
-    episodes_per_update: int = Field(default=128, ge=1)
+    episodes_per_update: int = Field(default=64, ge=1)
     """Episodes in one optimiser step."""
 
-    clip_low: float = Field(default=0.2, ge=0, le=1)
-    """How far below 1 the ratio to the behavior policy may push (`grpo`, `ppo`, `cispo`)."""
+    clip_low: float | None = Field(default=None, ge=0, le=1)
+    """How far below 1 the ratio to the behavior policy counts. Default: 0.2 for `grpo` and `ppo`, 1 for `cispo`."""
 
-    clip_high: float = Field(default=0.28, ge=0)
-    """How far above 1; a little higher than `clip_low` keeps rare good actions learnable (DAPO's clip-higher)."""
+    clip_high: float | None = Field(default=None, ge=0)
+    """How far above 1. Default: 0.28 for `grpo` and `ppo` (DAPO's clip-higher), 1 for `cispo`."""
 
     dual_clip: float = Field(default=3.0, gt=1)
     """Bound on the ratio of bad actions in `ppo`, where the plain clip has none."""
 
     behavior_kl: float = Field(default=0.0, ge=0)
-    """Weight of the squared log-ratio to the behavior policy, half of it, added to the loss of every trained token."""
+    """Weight of the divergence from the behavior policy in the loss of every trained token."""
 
-    kl_budget: float = Field(default=0.35, gt=0)
-    """Stop before the update at which the policy has moved this far from the one that acted: nats a call, mean over the
-    calls of the last epoch. Twice this is about the log of the factor by which off-policy evaluation loses effective
-    samples."""
+    kl_budget: float = Field(default=0.5, gt=0)
+    """Take back the epoch after which the policy is further than this from the one that acted, and stop: nats a call,
+    mean over a sample of the logged calls. The further away, the less the logged calls say of the new policy:
+    half a nat leaves about 0.4 of them effective."""
 
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradient norm above which gradients are scaled down."""
@@ -98,7 +100,7 @@ class TrainConfig(Settings):
     """Refuse to train on fewer episodes that have an outcome and exactly recorded calls."""
 
     min_informative: int = Field(default=16, ge=1)
-    """Refuse when fewer episodes differ from their baseline: the others teach nothing."""
+    """Refuse when fewer episodes have an advantage: the others teach nothing."""
 
     tokens_per_batch: int = Field(default=8192, ge=1)
     """Padded tokens in one forward pass; changes memory and speed, never the result."""

@@ -24,11 +24,12 @@ def test_a_trained_token_is_predicted_from_the_one_before_it() -> None:
     """Two sequences of unequal length, worked by hand."""
     sequences = build_sequences([call([1, 2], [3, 4], temperature=0.5), call([5], [6], episode=1)])
 
-    batch = collate(sequences, np.array([0.5, 1.0]), device=torch.device("cpu"))
+    batch = collate(sequences, np.array([0.5, 1.0]), np.array([2.0, -1.0]), device=torch.device("cpu"))
 
     assert batch.input_ids.tolist() == [[1, 2, 3, 4], [5, 6, 0, 0]]
     assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
     assert batch.at.tolist() == [1, 2, 4]
     assert batch.targets.tolist() == [3, 4, 6]
     assert batch.calls.tolist() == [0, 0, 1]
+    assert batch.advantages.tolist() == [2.0, 2.0, -1.0]
     assert batch.temperature.tolist() == [0.5, 0.5, 1.0]
