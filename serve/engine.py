@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -69,6 +69,16 @@ class Engine(ABC):
         Called only while no request is in flight. Raises `LoadRefused` when the weights from before are still there,
         `EngineFailed` when nobody can say which are.
         """
+
+    @property
+    def parts(self) -> "Sequence[Engine]":
+        """What has to prove itself after a change of weights: an engine of several processes proves each."""
+        return (self,)
+
+    @contextlib.contextmanager
+    def place(self, request: Mapping[str, Any]) -> Iterator[str]:  # noqa: ARG002 - one process takes every call
+        """Yield the URL a call is to go to, for as long as it runs."""
+        yield self.url
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -150,6 +160,10 @@ class Engine(ABC):
                 os.killpg(self._process.pid, signal.SIGKILL)  # what it left behind, or itself
             self._process.wait()
             self._process = None
+        self.release()
+
+    def release(self) -> None:
+        """Remove the directory of the socket."""
         shutil.rmtree(self._directory, ignore_errors=True)
 
     async def post(self, path: str, body: Any = None, **parameters: str) -> Any:  # noqa: ANN401 - JSON

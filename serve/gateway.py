@@ -26,6 +26,7 @@ log = get_logger("serve")
 VERSION_HEADER = "x-spanloop-policy-version"
 CALLER_HEADERS = {"episode": "x-spanloop-episode", "agent": "x-spanloop-agent", "task": "x-spanloop-task"}
 MAX_CALLER_LENGTH = 256
+JSON_HEADERS = {"Content-Type": "application/json"}
 BASES = ("", "/episode/{episode}", "/agent/{agent}", "/episode/{episode}/agent/{agent}")
 """What may stand before `/v1` in a base URL: for clients that can be told nothing but a URL."""
 
@@ -169,9 +170,20 @@ class Gateway:
         body = ask_for_evidence({**asked, "model": engine.name}, is_chat=is_chat)
         path = "/v1/chat/completions" if is_chat else "/v1/completions"
         headers = {VERSION_HEADER: policy.version}
-        async with engine.session.post(
-            f"{engine.url}{path}", data=orjson.dumps(body), headers={"Content-Type": "application/json"}
-        ) as upstream:
+        with engine.place(asked) as url:
+            return await self._exchange(http, engine, url + path, body, recording, wants, headers)
+
+    async def _exchange(
+        self,
+        http: web.Request,
+        engine: Engine,
+        url: str,
+        body: dict[str, Any],
+        recording: Recording,
+        wants: Wants,
+        headers: Mapping[str, str],
+    ) -> tuple[web.StreamResponse, str | None]:
+        async with engine.session.post(url, data=orjson.dumps(body), headers=JSON_HEADERS) as upstream:
             if upstream.status != 200:
                 content = await upstream.read()
                 whole = web.Response(
@@ -199,17 +211,22 @@ class Gateway:
             engine = self.engine
             assert engine is not None, "calls are admitted only while there is an engine"
             body = orjson.dumps({**request, "model": engine.name})
-            headers = {"Content-Type": "application/json"}
-            async with engine.session.post(f"{engine.url}{path}", data=body, headers=headers) as upstream:
-                kind = upstream.headers.get("Content-Type", "application/json")
-                response = web.StreamResponse(
-                    status=upstream.status, headers={VERSION_HEADER: policy.version, "Content-Type": kind}
-                )
-                await response.prepare(http)
-                async for piece in upstream.content.iter_any():
-                    await response.write(piece)
-                await response.write_eof()
-                return response
+            with engine.place(request) as url:
+                return await self._relay(http, engine, url + path, body, policy)
+
+    async def _relay(
+        self, http: web.Request, engine: Engine, url: str, body: bytes, policy: Policy
+    ) -> web.StreamResponse:
+        async with engine.session.post(url, data=body, headers=JSON_HEADERS) as upstream:
+            kind = upstream.headers.get("Content-Type", "application/json")
+            response = web.StreamResponse(
+                status=upstream.status, headers={VERSION_HEADER: policy.version, "Content-Type": kind}
+            )
+            await response.prepare(http)
+            async for piece in upstream.content.iter_any():
+                await response.write(piece)
+            await response.write_eof()
+            return response
 
 
 def read_caller(http: web.Request) -> Caller:

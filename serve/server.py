@@ -43,10 +43,12 @@ from serve.swap import (
     record_probes,
     swap,
 )
+from serve.upstream import UpstreamEngine
 from train.schema import Probe
 
 log = get_logger("serve")
 
+UPSTREAM = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
 CONVENTIONAL_HOLDERS = {8000: "vLLM's and many other model servers' own port", 4000: "LiteLLM's port"}
 STOP_GRACE_S = 10.0
@@ -124,6 +126,13 @@ def prepare_registry(config: ServeConfig) -> Registry:
 
 def choose_engine(config: ServeConfig) -> type[Engine]:
     """Return the kind of engine the settings ask for."""
+    if config.upstream:
+        if config.engine == "embedded":
+            raise SettingsError("--upstream and --engine embedded exclude each other")
+        for url in config.upstream:
+            if not UPSTREAM.fullmatch(url):
+                raise SettingsError(f"--upstream {url} is not http(s)://HOST[:PORT]")
+        return UpstreamEngine
     choice = config.engine
     if choice == "auto":
         choice = "vllm" if vllm.is_installed() else "embedded"
@@ -169,7 +178,7 @@ class Server:
         """Start an engine on the live checkpoint, prove that it answers as it should, and let calls in."""
         live = registry.require(self.data)
         log_path = self.data / "serve" / "engine.log"
-        engine = self.engine_kind(Path(live.live), live.base, log_path, self.engine_arguments)
+        engine = self._make_engine(live, log_path)
         began = time.monotonic()
         try:
             await engine.start(self.config.start_timeout_s)
@@ -189,12 +198,22 @@ class Server:
         )
         return engine
 
+    def _make_engine(self, live: Registry, log_path: Path) -> Engine:
+        model = Path(live.live)
+        if self.engine_kind is UpstreamEngine:
+            return UpstreamEngine(self.config.upstream, model, log_path, self._is_proved)
+        return self.engine_kind(model, live.base, log_path, self.engine_arguments)
+
+    async def _is_proved(self, engine: Engine, model: Path) -> bool:
+        probes = await asyncio.to_thread(find_probes, self.data, model)
+        return is_within(await compare(engine, probes), dtype="unknown")
+
     async def _prove(self, engine: Engine) -> None:
         """Check a fresh engine against what the trainer measured, or record what it says for want of that."""
         probes = find_probes(self.data, engine.model)
         if not probes:
-            await record_probes(self.data, engine.model, engine)
-            return
+            await record_probes(self.data, engine.model, engine.parts[0])
+            probes = find_probes(self.data, engine.model)
         difference = await compare(engine, probes)
         if not is_within(difference, dtype="unknown"):
             raise ProbeFailed(

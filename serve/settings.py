@@ -20,6 +20,10 @@ class ServeConfig(Settings):
     engine: Literal["auto", "vllm", "embedded"] = "auto"
     """What runs the model. `auto`: vLLM where it is installed, else the embedded engine on Transformers."""
 
+    upstream: tuple[str, ...] = ()
+    """URLs of vLLM that already runs elsewhere, each a replica with the live model; no engine is started then. Calls of
+    one conversation go to the same replica."""
+
     listen: str = "127.0.0.1:8000"
     """Address agents reach. Loopback only, as long as there are no keys to tell callers by."""
 

@@ -196,8 +196,14 @@ def measure(scores: Sequence[float], expected: Sequence[float], before: Sequence
 
 
 async def compare(engine: Engine, probes: Sequence[Probe]) -> Difference:
-    """Ask the engine for the log-probabilities of the probes and measure them."""
-    return measure(await score_all(engine, probes), expected_scores(probes))
+    """Ask every part of the engine for the log-probabilities of the probes; return the worst of them."""
+    expected = expected_scores(probes)
+    return _worst([measure(await score_all(part, probes), expected) for part in engine.parts])
+
+
+def _worst(differences: Sequence[Difference]) -> Difference:
+    """Return the largest difference; one that is not a number is larger than any."""
+    return max(differences, key=lambda each: math.inf if math.isnan(each.mean) else each.mean)
 
 
 def is_within(difference: Difference, dtype: str) -> bool:
@@ -219,9 +225,13 @@ async def swap(engine: Engine, checkpoint: Path, probes: Sequence[Probe], *, ser
 
     Called only while no request is in flight.
     """
-    before, expected = await score_all(engine, probes), expected_scores(probes)
+    expected = expected_scores(probes)
+    parts = engine.parts
+    before = [await score_all(part, probes) for part in parts]
     dtype = await engine.load(checkpoint)
-    difference = measure(await score_all(engine, probes), expected, before)
+    difference = _worst(
+        [measure(await score_all(part, probes), expected, earlier) for part, earlier in zip(parts, before, strict=True)]
+    )
     if not is_within(difference, dtype):
         await engine.load(serving)
         raise ProbeFailed(

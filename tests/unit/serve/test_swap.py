@@ -135,6 +135,7 @@ class ForgetfulEngine:
     """Loads what it is told, and may go on answering with the weights from before: a number stands for them."""
 
     def __init__(self, *, is_stale: bool) -> None:
+        self.parts = (self,)
         self.loaded: list[str] = []
         self.model = Path("old")
         self.is_stale = is_stale
