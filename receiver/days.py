@@ -57,6 +57,11 @@ def day_path(data: Path, day: date) -> Path:
     return spans_directory(data) / f"{day.isoformat()}.duckdb"
 
 
+def filter_path(data: Path, day: date) -> Path:
+    """Return the path of the identities of a day's spans, kept beside its file to save reading it at a start."""
+    return spans_directory(data) / f"{day.isoformat()}.ids"
+
+
 def database_name(day: date) -> str:
     """Return the name a day file is attached under."""
     return f"day_{day:%Y%m%d}"
@@ -82,6 +87,7 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path, day: date, *, read
         raise SpanloopError(f"{path} cannot be opened: {error}") from error
     if not read_only:
         create_tables(connection, name)
+        migrate(connection, name)
     _check_version(connection, name, path)
 
 
@@ -98,9 +104,48 @@ def create_tables(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     connection.execute(f"create table if not exists {name}.schema_version as select {SCHEMA_VERSION} as version")
 
 
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    2: (
+        "alter table {name}.spans add column if not exists resource_schema_url varchar",
+        "alter table {name}.spans add column if not exists resource_dropped_attributes_count uinteger default 0",
+        "alter table {name}.spans add column if not exists scope_schema_url varchar",
+        "alter table {name}.spans add column if not exists scope_dropped_attributes_count uinteger default 0",
+        "alter table {name}.log_records add column if not exists scope_attributes varchar",
+        "alter table {name}.log_records add column if not exists resource_schema_url varchar",
+        "alter table {name}.log_records add column if not exists resource_dropped_attributes_count uinteger default 0",
+        "alter table {name}.log_records add column if not exists scope_schema_url varchar",
+        "alter table {name}.log_records add column if not exists scope_dropped_attributes_count uinteger default 0",
+    ),
+}
+"""What brings a day file of the version before to each version. Statements may run twice: DuckDB alters one table a
+transaction, and the version is written last."""
+
+
+class OutOfDate(SpanloopError):
+    """A day file was written by an earlier release and has not been migrated yet."""
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Bring a day file to the present schema version, one numbered step after the other."""
+    version = _version(connection, name)
+    for number in range(version + 1, SCHEMA_VERSION + 1):
+        for statement in MIGRATIONS[number]:
+            connection.execute(statement.format(name=name))
+        connection.execute(f"update {name}.schema_version set version = {number}")
+
+
+def _version(connection: duckdb.DuckDBPyConnection, name: str) -> int:
+    return int(connection.execute(f"select max(version) from {name}.schema_version").fetchall()[0][0])
+
+
 def _check_version(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
-    version = connection.execute(f"select max(version) from {name}.schema_version").fetchall()[0][0]
-    if version != SCHEMA_VERSION:
+    version = _version(connection, name)
+    if version < SCHEMA_VERSION:
+        raise OutOfDate(
+            f"{path} has schema version {version}, not yet {SCHEMA_VERSION}",
+            hint="A receiver brings it up to date when it starts: spanloop receiver run --data DIR",
+        )
+    if version > SCHEMA_VERSION:
         raise SpanloopError(
             f"{path} has schema version {version}; this receiver writes {SCHEMA_VERSION}",
             hint="Use the release that wrote it, or keep the directory and start with another --data.",

@@ -2,6 +2,7 @@
 
 import base64
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -41,11 +42,26 @@ def decode(signal: Signal, message: Any, *, project: str, received_ns: int, seq:
         columns = _decode_log_records(message)
         num_rows = len(columns["span_id"])
         columns["record_index"] = list(range(num_rows))
-    columns["project"] = [project] * num_rows
-    columns["received_time"] = [received_ns // 1000] * num_rows
-    columns["received_seq"] = [seq] * num_rows
     schema = SCHEMAS[TABLE_OF[signal]]
-    return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+    decoded = {name: pa.array(values, schema.field(name).type) for name, values in columns.items() if name not in ADDED}
+    return complete(signal, decoded, num_rows, project=project, received_ns=received_ns, seq=seq)
+
+
+ADDED = frozenset({"project", "received_time", "received_seq"})
+"""Columns that say how a request was received, which its bytes do not."""
+
+
+def complete(
+    signal: Signal, columns: Mapping[str, pa.Array], num_rows: int, *, project: str, received_ns: int, seq: int
+) -> pa.RecordBatch:
+    """Add what the receiver knows to the decoded columns of a request."""
+    schema = SCHEMAS[TABLE_OF[signal]]
+    added = {
+        "project": pa.repeat(pa.scalar(project), num_rows),
+        "received_time": pa.repeat(pa.scalar(received_ns // 1000, schema.field("received_time").type), num_rows),
+        "received_seq": pa.repeat(pa.scalar(seq, pa.int64()), num_rows),
+    }
+    return pa.RecordBatch.from_arrays([added.get(name, columns.get(name)) for name in schema.names], schema=schema)
 
 
 def _decode_spans(message: Any) -> dict[str, list[Any]]:  # noqa: ANN401
@@ -124,6 +140,7 @@ def _decode_spans(message: Any) -> dict[str, list[Any]]:  # noqa: ANN401
             columns["scope_version"] += [scope.version or None] * num_rows
             scope_attributes = to_json(attributes_of(scope.attributes)) if scope.attributes else None
             columns["scope_attributes"] += [scope_attributes] * num_rows
+            _add_origin(columns, resource_spans, scope_spans, num_rows)
     columns["start_time"] = [ns // 1000 for ns in columns["start_ns"]]
     columns["end_time"] = [ns // 1000 for ns in columns["end_ns"]]
     return columns
@@ -136,6 +153,8 @@ def _decode_log_records(message: Any) -> dict[str, list[Any]]:  # noqa: ANN401
         resource_json, service_name = to_json(resource), _text(resource.get("service.name"))
         for scope_logs in resource_logs.scope_logs:
             scope = scope_logs.scope
+            scope_attributes = to_json(attributes_of(scope.attributes)) if scope.attributes else None
+            _add_origin(columns, resource_logs, scope_logs, len(scope_logs.log_records))
             for record in scope_logs.log_records:
                 attributes = attributes_of(record.attributes)
                 observed_ns = min(record.observed_time_unix_nano, MAX_NS)
@@ -155,8 +174,16 @@ def _decode_log_records(message: Any) -> dict[str, list[Any]]:  # noqa: ANN401
                 columns["resource"].append(resource_json)
                 columns["scope_name"].append(scope.name or None)
                 columns["scope_version"].append(scope.version or None)
+                columns["scope_attributes"].append(scope_attributes)
                 columns["dropped_attributes_count"].append(record.dropped_attributes_count)
     return columns
+
+
+def _add_origin(columns: dict[str, list[Any]], of_resource: Any, of_scope: Any, num_rows: int) -> None:  # noqa: ANN401
+    columns["resource_schema_url"] += [of_resource.schema_url or None] * num_rows
+    columns["resource_dropped_attributes_count"] += [of_resource.resource.dropped_attributes_count] * num_rows
+    columns["scope_schema_url"] += [of_scope.schema_url or None] * num_rows
+    columns["scope_dropped_attributes_count"] += [of_scope.scope.dropped_attributes_count] * num_rows
 
 
 def _id(raw: bytes) -> str | None:

@@ -20,12 +20,25 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from foundation.errors import SpanloopError
 from foundation.narration import get_logger
-from receiver.days import attach, database_name, day_files, day_of, day_path, is_sealed, landed_seq, open_database
+from receiver import identity
+from receiver.days import (
+    OutOfDate,
+    attach,
+    database_name,
+    day_files,
+    day_of,
+    day_path,
+    filter_path,
+    is_sealed,
+    landed_seq,
+    open_database,
+)
 from receiver.decode import SCHEMAS
 from receiver.schema import SPANS, TABLES
 from receiver.views import create_views
@@ -41,6 +54,7 @@ CONTENT = ", '|', ".join(
     for column in SPANS
     if column.name not in NOT_CONTENT
 )
+IDS = ["project", "trace_id", "span_id"]
 DIGEST = f"sha256(concat({CONTENT}))"
 """Digest of what a span says, whenever and however often it arrived. Lengths keep neighbouring columns apart."""
 
@@ -66,7 +80,8 @@ class Decoded:
 @dataclass(frozen=True)
 class _Hot:
     decoded: Decoded
-    keys: tuple[str, ...]
+    log_key: str
+    """Identity of a log request; empty for spans."""
 
 
 def body_digest(body: bytes) -> str:
@@ -87,14 +102,19 @@ class Store:
         self._days: dict[date, bool] = {}
         for day, path in day_files(data).items():
             sealed = is_sealed(day, today)
-            attach(self._connection, path, day, read_only=sealed and not path.with_suffix(".duckdb.wal").exists())
+            try:
+                attach(self._connection, path, day, read_only=sealed and not path.with_suffix(".duckdb.wal").exists())
+            except OutOfDate:
+                self._connection.execute(f"detach {database_name(day)}")
+                attach(self._connection, path, day, read_only=False)
             self._days[day] = sealed
         self.landed_seq = landed_seq(self._connection, list(self._days))
         self._reached_seq = self.landed_seq
         self._lock = threading.Lock()
         self._landing = threading.RLock()
         self._hot: list[_Hot] = []
-        self._hot_keys: set[str] = set()
+        self._hot_logs: set[str] = set()
+        self._filters = {day: self._load_filter(day) for day in self._days}
 
     @property
     def num_hot_rows(self) -> int:
@@ -117,23 +137,21 @@ class Store:
         """Make requests, in the order of receipt, visible to queries; what is stored already is dropped and counted."""
         if not requests:
             return
-        items = [_Hot(request, _keys(request)) for request in requests]
-        # In this order: what is neither hot now nor in a file afterwards cannot have landed in between.
+        items = [_Hot(request, _log_key(request)) for request in requests]
+        known_spans = self._requests_with_known_spans(requests)
         with self._lock:
-            known = self._hot_keys & {key for item in items for key in item.keys}
-        known |= self._known_in_files([request for request in requests if request.table == "spans"])
-        known |= self._known_log_requests([request for request in requests if request.table == "log_records"])
+            known_logs = self._hot_logs & {item.log_key for item in items}
+        known_logs |= self._known_log_requests([request for request in requests if request.table == "log_records"])
         fresh: list[_Hot] = []
         for index, item in enumerate(items):
             if item.decoded.table == "log_records":
-                if known.isdisjoint(item.keys):
+                if item.log_key not in known_logs:
                     fresh.append(item)
-                    known.update(item.keys)
+                    known_logs.add(item.log_key)
                 else:
                     self.counts["duplicate_log_records"] += item.decoded.batch.num_rows
-            elif len(set(item.keys)) == len(item.keys) and known.isdisjoint(item.keys):
+            elif index not in known_spans:
                 fresh.append(item)
-                known.update(item.keys)
             else:
                 # Rare: land all that came before, so that there is one place to compare with.
                 self._show(fresh, reached_seq=item.decoded.seq - 1)
@@ -142,37 +160,57 @@ class Store:
                 break
         self._show(fresh, reached_seq=requests[-1].seq)
 
+    def _requests_with_known_spans(self, requests: Sequence[Decoded]) -> set[int]:
+        """Return the positions of the requests that hold a span known already, be it from an earlier one of them."""
+        spans = [(index, request) for index, request in enumerate(requests) if request.table == "spans"]
+        hashed = [identity.hashes(request.batch) for _, request in spans]
+        if not hashed:
+            return set()
+        together = np.concatenate(hashed)
+        owner = np.repeat([index for index, _ in spans], [len(part) for part in hashed])
+        _, first = np.unique(together, return_index=True)
+        is_repeated = np.ones(len(together), np.bool_)
+        is_repeated[first] = False
+        is_suspect = np.zeros(len(together), np.bool_)
+        for known in self._filters.values():
+            is_suspect |= known.contains(together)
+        for (_, request), part in zip(spans, hashed, strict=True):
+            self._filter_of(request.day).add(part)
+        suspects = np.flatnonzero(is_suspect & ~is_repeated)
+        known_owners = {int(index) for index in owner[is_repeated]}
+        if len(suspects):
+            batches = pa.Table.from_batches([request.batch.select(IDS) for _, request in spans])
+            is_known = self._is_stored(batches.take(pa.array(suspects)))
+            known_owners |= {int(index) for index in owner[suspects[is_known]]}
+        return known_owners
+
+    def _filter_of(self, day: date) -> identity.IdentityFilter:
+        return self._filters.setdefault(day, identity.IdentityFilter())
+
     def _show(self, fresh: list[_Hot], *, reached_seq: int) -> None:
         with self._lock:
             for item in fresh:
                 self._hot.append(item)
-                self._hot_keys.update(item.keys)
+                self._hot_logs.add(item.log_key)
                 self.counts[f"stored_{item.decoded.table}"] += item.decoded.batch.num_rows
             self._reached_seq = reached_seq
 
-    def _known_in_files(self, requests: list[Decoded]) -> set[str]:
-        """Return the keys of those spans that are in a day file."""
-        if not requests or not self._days:
-            return set()
-        ids = ["project", "trace_id", "span_id"]
-        arrived = pa.Table.from_batches([request.batch for request in requests]).select(ids)
-        with self._cursor() as cursor:
-            cursor.register("arrived", arrived)
-            files = " union all ".join(
-                f"select project, trace_id, span_id from {database_name(day)}.spans" for day in self._days
-            )
+    def _is_stored(self, suspects: pa.Table) -> npt.NDArray[np.bool_]:
+        """Tell for each row of ids whether such a span is hot or in a day file."""
+        with self.snapshot() as cursor:
+            cursor.register("suspects", suspects.append_column("row", pa.array(range(suspects.num_rows))))
             rows = cursor.execute(
                 # By trace first: joining all rows on one column and few on three costs less than half.
                 f"""
                 with near as materialized (
-                    select * from ({files}) as stored where trace_id in (select trace_id from arrived)
+                    select {", ".join(IDS)} from spans where trace_id in (select trace_id from suspects)
                 )
-                select distinct project || ' ' || trace_id || ' ' || span_id
-                from near
-                semi join arrived using (project, trace_id, span_id)
+                select row from suspects semi join near using ({", ".join(IDS)})
                 """
             ).fetchall()
-        return {row[0] for row in rows}
+        is_stored = np.zeros(suspects.num_rows, np.bool_)
+        is_stored[[row for (row,) in rows]] = True
+        return is_stored
 
     def _known_log_requests(self, requests: list[Decoded]) -> set[str]:
         if not requests or not self._days:
@@ -194,9 +232,9 @@ class Store:
         logs = [item for item in items if item.decoded.table == "log_records"]
         known = self._known_log_requests([item.decoded for item in logs])
         for item in logs:
-            if known.isdisjoint(item.keys):
+            if item.log_key not in known:
                 settled.append(item)
-                known.update(item.keys)
+                known.add(item.log_key)
             else:
                 self.counts["duplicate_log_records"] += item.decoded.batch.num_rows
         spans = [item.decoded for item in items if item.decoded.table == "spans"]
@@ -234,7 +272,7 @@ class Store:
         last = requests[-1]
         batches = new.cast(SCHEMAS["spans"]).combine_chunks().to_batches()
         fresh = [Decoded(last.seq, last.received_ns, "spans", batch, project=last.project) for batch in batches]
-        return [_Hot(request, _keys(request)) for request in fresh]
+        return [_Hot(request, "") for request in fresh]
 
     def _settle_day(self, cursor: duckdb.DuckDBPyConnection, name: str, *, sealed: bool) -> None:
         ids = "project, trace_id, span_id"
@@ -330,7 +368,7 @@ class Store:
 
     def _forget(self, count: int) -> None:
         for item in self._hot[:count]:
-            self._hot_keys.difference_update(item.keys)
+            self._hot_logs.discard(item.log_key)
         del self._hot[:count]
 
     def _ensure_day(self, day: date) -> None:
@@ -393,17 +431,35 @@ class Store:
         finally:
             cursor.close()
 
+    def _load_filter(self, day: date) -> identity.IdentityFilter:
+        """Return the identities of a day file: as kept beside it, or where that is out of date, from its rows."""
+        path = filter_path(self.data, day)
+        table = f"{database_name(day)}.spans"
+        num_spans = self._num_spans(day)
+        kept = identity.IdentityFilter.load(path)
+        if kept is not None and kept[1] == num_spans:
+            return kept[0]
+        built = identity.IdentityFilter()
+        for batch in self._connection.sql(f"select {', '.join(IDS)} from {table}").to_arrow_reader(1 << 17):
+            built.add(identity.hashes(batch))
+        if self._days[day]:
+            with contextlib.suppress(OSError):  # it only saves time
+                built.save(path, num_rows=num_spans)
+        return built
+
+    def _num_spans(self, day: date) -> int:
+        with self._cursor() as cursor:
+            return int(cursor.execute(f"select count(*) from {database_name(day)}.spans").fetchall()[0][0])
+
     def close(self) -> None:
         """Close the files; DuckDB folds its own logs into them."""
         for day, sealed in self._days.items():
             if not sealed:
                 self._checkpoint(day)
+                with contextlib.suppress(OSError, duckdb.Error):
+                    self._filter_of(day).save(filter_path(self.data, day), num_rows=self._num_spans(day))
         self._connection.close()
 
 
-def _keys(request: Decoded) -> tuple[str, ...]:
-    """Return what identifies each span of a request, or a log request as a whole."""
-    if request.table == "log_records":
-        return (f"{request.project} {request.body_digest}",)
-    ids = (request.batch[column] for column in ("project", "trace_id", "span_id"))
-    return tuple(pc.binary_join_element_wise(*ids, " ").to_pylist())
+def _log_key(request: Decoded) -> str:
+    return f"{request.project} {request.body_digest}" if request.table == "log_records" else ""

@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from receiver.native import NativeSpans, decode_spans
 from receiver.repair import MAX_DEPTH, TOO_DEEP, Irreparable, repair
 
 MAX_NS = 2**63 - 1
@@ -45,7 +46,6 @@ class Request:
     signal: Signal
     body: bytes
     """The request as protobuf that the strict parser accepts."""
-    message: Any
     num_items: int
     """Spans or log records in it."""
     num_rejected: int
@@ -54,10 +54,20 @@ class Request:
     """Fields replaced because they could not be read."""
     problem: str
     """Why items were rejected or fields replaced; empty when neither happened."""
+    spans: NativeSpans | None = None
+    """The decoded spans, where the compiled decoder took the request."""
+
+    @property
+    def message(self) -> Any:  # noqa: ANN401 - generated classes
+        """The request as a protobuf message."""
+        return REQUESTS[self.signal].FromString(self.body)
 
 
 def read_protobuf(signal: Signal, body: bytes) -> Request:
     """Parse a protobuf request, mending fields the strict parser refuses. Raises `Undecodable`."""
+    if signal is Signal.TRACES and (spans := decode_spans(body)) is not None:
+        problem = _explain(spans.num_items, spans.num_rejected, looks_like_logs=spans.looks_like_logs)
+        return Request(signal, body, spans.num_items, spans.num_rejected, 0, problem, spans)
     kind = REQUESTS[signal]
     try:
         return _check(signal, body, kind.FromString(body), 0)
@@ -133,7 +143,7 @@ def _check(signal: Signal, body: bytes, message: Any, num_repaired: int) -> Requ
         for resource in message.resource_logs:
             for scope in resource.scope_logs:
                 num_items += len(scope.log_records)
-        return Request(signal, body, message, num_items, 0, num_repaired, problem)
+        return Request(signal, body, num_items, 0, num_repaired, problem)
     looks_like_logs = False
     for resource in message.resource_spans:
         for scope in resource.scope_spans:
@@ -142,14 +152,17 @@ def _check(signal: Signal, body: bytes, message: Any, num_repaired: int) -> Requ
                 if not is_usable(span):
                     num_rejected += 1
                     looks_like_logs |= not span.trace_id and span.name.startswith("\n")
-    if num_rejected:
-        problem = (
-            f"{num_rejected} of {num_items} spans rejected: a trace id has 16 bytes, a span id 8, neither all zero, "
-            "and times end in the year 2262"
-        )
-        if looks_like_logs:
-            problem += "; this looks like logs, which go to the logs endpoint"
-    return Request(signal, body, message, num_items, num_rejected, num_repaired, problem)
+    problem = _explain(num_items, num_rejected, looks_like_logs=looks_like_logs) or problem
+    return Request(signal, body, num_items, num_rejected, num_repaired, problem)
+
+
+def _explain(num_items: int, num_rejected: int, *, looks_like_logs: bool) -> str:
+    if not num_rejected:
+        return ""
+    return (
+        f"{num_rejected} of {num_items} spans rejected: a trace id has 16 bytes, a span id 8, neither all zero, "
+        "and times end in the year 2262"
+    ) + ("; this looks like logs, which go to the logs endpoint" if looks_like_logs else "")
 
 
 ZERO_TRACE_ID = bytes(16)

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -21,9 +22,10 @@ from foundation.narration import get_logger
 from receiver import otlp
 from receiver.commit import GroupCommit
 from receiver.days import day_of
-from receiver.decode import TABLE_OF, decode
+from receiver.decode import TABLE_OF, complete, decode
 from receiver.disk import Disk, OsDisk
 from receiver.land import Decoded, Store, body_digest
+from receiver.native import decode_spans
 from receiver.wal import Entry, Record, WriteAheadLog
 
 log = get_logger("receiver")
@@ -109,7 +111,7 @@ class Pipeline:
                 raise Overloaded("the backlog is full")
             self._pending_bytes += size
             self._last_received_ns = max(self._last_received_ns, time.time_ns())  # days never run backwards
-            entry = Entry(int(request.signal), project, request.body, self._last_received_ns)
+            entry = Entry(int(request.signal), project, request.body, self._last_received_ns, request.spans)
         try:
             future = self._commit.append(entry)
         except RuntimeError:
@@ -230,8 +232,14 @@ class Pipeline:
 def _decode(record: Record) -> Decoded:
     entry = record.entry
     signal = otlp.Signal(entry.kind)
-    message = otlp.REQUESTS[signal].FromString(entry.body)
-    batch = decode(signal, message, project=entry.project, received_ns=entry.received_ns, seq=record.seq)
+    spans = entry.spans
+    if spans is None and signal is otlp.Signal.TRACES:
+        spans = decode_spans(entry.body)
+    how: dict[str, Any] = {"project": entry.project, "received_ns": entry.received_ns, "seq": record.seq}
+    if spans is not None:
+        batch = complete(signal, spans.columns, spans.num_rows, **how)
+    else:
+        batch = decode(signal, otlp.REQUESTS[signal].FromString(entry.body), **how)
     digest = body_digest(entry.body) if signal is otlp.Signal.LOGS else ""
     return Decoded(record.seq, entry.received_ns, TABLE_OF[signal], batch, digest, entry.project)
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from foundation.errors import Busy, SettingsError, SpanloopError
 from receiver import query
-from receiver.days import attach, database_name, day_files, landed_seq, open_database
+from receiver.days import OutOfDate, attach, database_name, day_files, landed_seq, open_database
 from receiver.disk import OsDisk
 from receiver.pipeline import Pipeline, lock_path
 from receiver.schema import TABLES, Reader
@@ -98,11 +98,12 @@ def _is_clean(data: Path) -> bool:
     days = day_files(data)
     if any(path.with_suffix(".duckdb.wal").exists() for path in days.values()):
         return False
-    if not any((data / "wal").glob("*.seg")):
-        return True
     with contextlib.closing(open_database(data, memory_limit="1GB")) as connection:
-        for day, path in days.items():
-            attach(connection, path, day, read_only=True)
+        try:
+            for day, path in days.items():
+                attach(connection, path, day, read_only=True)
+        except OutOfDate:
+            return False
         recovery, _ = scan(data / "wal", OsDisk(), landed_seq(connection, list(days)))
     return not recovery.records
 

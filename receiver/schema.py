@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,10 @@ SPANS: tuple[Column, ...] = (
         "BIGINT",
         "number of the request in the order of receipt; grows over the life of DATA",
     ),
+    Column("resource_schema_url", "VARCHAR", "schema URL of the resource; null when empty"),
+    Column("resource_dropped_attributes_count", "UINTEGER", "attributes of the resource the SDK dropped"),
+    Column("scope_schema_url", "VARCHAR", "schema URL of the scope and its spans; null when empty"),
+    Column("scope_dropped_attributes_count", "UINTEGER", "attributes of the scope the SDK dropped"),
 )
 
 LOG_RECORDS: tuple[Column, ...] = (
@@ -100,6 +104,11 @@ LOG_RECORDS: tuple[Column, ...] = (
     Column("received_time", "TIMESTAMPTZ", "when the receiver took the request"),
     Column("received_seq", "BIGINT", "number of the request in the order of receipt"),
     Column("record_index", "INTEGER", "position in its request; (received_seq, record_index) is unique"),
+    Column("scope_attributes", "VARCHAR", "JSON object; null when there are none"),
+    Column("resource_schema_url", "VARCHAR", "schema URL of the resource; null when empty"),
+    Column("resource_dropped_attributes_count", "UINTEGER", "attributes of the resource the SDK dropped"),
+    Column("scope_schema_url", "VARCHAR", "schema URL of the scope and its records; null when empty"),
+    Column("scope_dropped_attributes_count", "UINTEGER", "attributes of the scope the SDK dropped"),
 )
 
 TABLES: dict[str, tuple[Column, ...]] = {"spans": SPANS, "log_records": LOG_RECORDS}

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from receiver.disk import ZEROS, Disk
+from receiver.native import NativeSpans
 
 SEGMENT_BYTES = 32 << 20
 KEEP_FREE = 4
@@ -49,6 +50,8 @@ class Entry:
     project: str
     body: bytes
     received_ns: int
+    spans: NativeSpans | None = field(default=None, compare=False)
+    """What was decoded of the body on its way in; not logged."""
 
     @property
     def size_bytes(self) -> int:
