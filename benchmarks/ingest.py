@@ -1,6 +1,12 @@
 """How many spans a second the receiver acknowledges, and how many it makes queryable and lands.
 
-    python benchmarks/ingest.py --mix small --spans 200000 --in-flight 4
+    python benchmarks/ingest.py --mix small --spans 600000 --in-flight 16
+
+With `--rotel PATH` the same load then goes to Rotel, a collector in Rust that here keeps nothing, and the ratio of the
+receiver's landed rate to its rate is reported. To have it, outside this project's environment:
+
+    python -m venv /tmp/rotel && /tmp/rotel/bin/pip install --pre rotel==0.0.1a15
+    python benchmarks/ingest.py --rotel /tmp/rotel/lib/python3.11/site-packages/rotel/rotel-agent
 
 The receiver, this generator and its queries are separate processes on one machine. Requests of 512 spans are built and
 serialised before the clock starts; only the ids are patched per send, so that every span is new.
@@ -10,6 +16,7 @@ import argparse
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +25,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -108,7 +116,19 @@ def main() -> None:
     parser.add_argument("--mix", choices=["small", "llm"], default="small")
     parser.add_argument("--spans", type=int, default=200_000)
     parser.add_argument("--in-flight", type=int, default=4)
+    parser.add_argument("--rotel", type=Path, help="rotel-agent to compare with")
     arguments = parser.parse_args()
+    measured = measure_receiver(arguments)
+    if arguments.rotel:
+        peer = measure_rotel(arguments)
+        measured |= peer
+        measured["landed_to_rotel"] = round(measured["landed_per_s"] / peer["rotel_acknowledged_per_s"], 2)
+        measured["queryable_to_rotel"] = round(measured["queryable_per_s"] / peer["rotel_acknowledged_per_s"], 2)
+    print(json.dumps(measured))
+
+
+def measure_receiver(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Start a receiver on a new directory, measure it and stop it."""
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory) / "data"
         command = [sys.executable, "-m", "spanloop", "receiver", "run", "--data", str(data)]
@@ -116,25 +136,53 @@ def main() -> None:
             try:
                 while not (data / "receiver.json").exists():
                     time.sleep(0.05)
-                print(json.dumps(measure(json.loads((data / "receiver.json").read_bytes()), arguments, data)))
+                return measure(json.loads((data / "receiver.json").read_bytes()), arguments, data)
             finally:
                 receiver.terminate()
 
 
-def measure(where: dict[str, str], arguments: argparse.Namespace, data: Path) -> dict[str, object]:
-    """Send everything, then wait until all of it is queryable and until all of it has landed."""
+def measure_rotel(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Send the same load to Rotel, which drops it once it is parsed."""
+    with socket.socket() as grpc_port, socket.socket() as http_port:
+        for port in (grpc_port, http_port):
+            port.bind(("127.0.0.1", 0))
+        address, http = (f"127.0.0.1:{port.getsockname()[1]}" for port in (grpc_port, http_port))
+    command = [arguments.rotel, "start", "--exporter", "blackhole", "--otlp-grpc-endpoint", address]
+    command += ["--otlp-http-endpoint", http, "--otlp-grpc-max-recv-msg-size-mib", "64"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as rotel:
+        try:
+            with grpc.insecure_channel(address) as channel:
+                grpc.channel_ready_future(channel).result(timeout=20)
+            cpu_before = cpu_seconds(rotel.pid)
+            senders, took_s = send(address, arguments)
+            num_spans = sum(len(sender.latencies) for sender in senders) * SPANS_A_REQUEST
+            return {
+                "rotel_acknowledged_per_s": round(num_spans / took_s),
+                "rotel_cpu_us_per_span": round((cpu_seconds(rotel.pid) - cpu_before) / num_spans * 1e6, 1),
+            }
+        finally:
+            rotel.terminate()
+
+
+def send(address: str, arguments: argparse.Namespace) -> tuple[list[Sender], float]:
+    """Send the whole load and return who sent it and how long it took."""
     body = template(arguments.mix)
-    num_requests = arguments.spans // SPANS_A_REQUEST
-    numbers, lock = iter(range(1, num_requests + 1)), threading.Lock()
-    senders = [Sender(where["grpc"], body, numbers, lock) for _ in range(arguments.in_flight)]
-    cpu_before = cpu_seconds(int(where["pid"]))
+    numbers, lock = iter(range(1, arguments.spans // SPANS_A_REQUEST + 1)), threading.Lock()
+    senders = [Sender(address, body, numbers, lock) for _ in range(arguments.in_flight)]
     began = time.perf_counter()
     for sender in senders:
         sender.start()
     for sender in senders:
         sender.join()
-    acknowledged_s = time.perf_counter() - began
-    num_spans = num_requests * SPANS_A_REQUEST
+    return senders, time.perf_counter() - began
+
+
+def measure(where: dict[str, str], arguments: argparse.Namespace, data: Path) -> dict[str, Any]:
+    """Send everything, then wait until all of it is queryable and until all of it has landed."""
+    num_spans = arguments.spans // SPANS_A_REQUEST * SPANS_A_REQUEST
+    cpu_before = cpu_seconds(int(where["pid"]))
+    began = time.perf_counter()
+    senders, acknowledged_s = send(where["grpc"], arguments)
     while count(where["http"]) < num_spans:
         time.sleep(0.05)
     queryable_s = time.perf_counter() - began
@@ -147,7 +195,7 @@ def measure(where: dict[str, str], arguments: argparse.Namespace, data: Path) ->
     return {
         "mix": arguments.mix,
         "spans": num_spans,
-        "bytes_per_span": len(body) // SPANS_A_REQUEST,
+        "bytes_per_span": len(template(arguments.mix)) // SPANS_A_REQUEST,
         "in_flight": arguments.in_flight,
         "acknowledged_per_s": round(num_spans / acknowledged_s),
         "queryable_per_s": round(num_spans / queryable_s),

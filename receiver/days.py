@@ -11,8 +11,9 @@ import duckdb
 from foundation.errors import Busy, SpanloopError
 from receiver.schema import SCHEMA_VERSION, TABLES, spans_directory
 
-ROW_GROUP_SIZE = 8192
-"""An insert of some seconds spans several row groups of this size, and those DuckDB writes straight to the file."""
+ROW_GROUP_SIZE = 2048
+"""DuckDB writes an insert of several row groups straight to the file, without its own log; hence small ones. Sealing
+rewrites the day with large ones."""
 
 
 def open_database(data: Path, *, memory_limit: str) -> duckdb.DuckDBPyConnection:

@@ -82,6 +82,12 @@ class _Hot:
     decoded: Decoded
     log_key: str
     """Identity of a log request; empty for spans."""
+    num_bytes: int
+
+    @classmethod
+    def of(cls, request: Decoded) -> "_Hot":
+        key = f"{request.project} {request.body_digest}" if request.table == "log_records" else ""
+        return cls(request, key, request.batch.nbytes)
 
 
 def body_digest(body: bytes) -> str:
@@ -114,17 +120,11 @@ class Store:
         self._landing = threading.RLock()
         self._hot: list[_Hot] = []
         self._hot_logs: set[str] = set()
-        self._filters = {day: self._load_filter(day) for day in self._days}
-
-    @property
-    def num_hot_rows(self) -> int:
+        self.num_hot_rows = 0
         """Rows waiting to land."""
-        return sum(item.decoded.batch.num_rows for item in self._hot)
-
-    @property
-    def num_hot_bytes(self) -> int:
+        self.num_hot_bytes = 0
         """Memory held by rows waiting to land."""
-        return sum(item.decoded.batch.nbytes for item in self._hot)
+        self._filters = {day: self._load_filter(day) for day in self._days}
 
     @property
     def has_unlanded(self) -> bool:
@@ -137,7 +137,7 @@ class Store:
         """Make requests, in the order of receipt, visible to queries; what is stored already is dropped and counted."""
         if not requests:
             return
-        items = [_Hot(request, _log_key(request)) for request in requests]
+        items = [_Hot.of(request) for request in requests]
         known_spans = self._requests_with_known_spans(requests)
         with self._lock:
             known_logs = self._hot_logs & {item.log_key for item in items}
@@ -192,6 +192,8 @@ class Store:
             for item in fresh:
                 self._hot.append(item)
                 self._hot_logs.add(item.log_key)
+                self.num_hot_rows += item.decoded.batch.num_rows
+                self.num_hot_bytes += item.num_bytes
                 self.counts[f"stored_{item.decoded.table}"] += item.decoded.batch.num_rows
             self._reached_seq = reached_seq
 
@@ -272,7 +274,7 @@ class Store:
         last = requests[-1]
         batches = new.cast(SCHEMAS["spans"]).combine_chunks().to_batches()
         fresh = [Decoded(last.seq, last.received_ns, "spans", batch, project=last.project) for batch in batches]
-        return [_Hot(request, "") for request in fresh]
+        return [_Hot.of(request) for request in fresh]
 
     def _settle_day(self, cursor: duckdb.DuckDBPyConnection, name: str, *, sealed: bool) -> None:
         ids = "project, trace_id, span_id"
@@ -369,6 +371,8 @@ class Store:
     def _forget(self, count: int) -> None:
         for item in self._hot[:count]:
             self._hot_logs.discard(item.log_key)
+            self.num_hot_rows -= item.decoded.batch.num_rows
+            self.num_hot_bytes -= item.num_bytes
         del self._hot[:count]
 
     def _ensure_day(self, day: date) -> None:
@@ -459,7 +463,3 @@ class Store:
                 with contextlib.suppress(OSError, duckdb.Error):
                     self._filter_of(day).save(filter_path(self.data, day), num_rows=self._num_spans(day))
         self._connection.close()
-
-
-def _log_key(request: Decoded) -> str:
-    return f"{request.project} {request.body_digest}" if request.table == "log_records" else ""

@@ -33,8 +33,11 @@ log = get_logger("receiver")
 DIGEST_BYTES = 8 << 20
 """Requests decoded before they are shown together; bounds how long a queryable span may wait for its neighbours."""
 
-LAND_ROWS = 32_768
-"""Rows that are landed at once, without waiting for the next tick: four row groups."""
+LAND_ROWS = 16_384
+"""Rows that are landed at once, without waiting for the next tick: eight row groups."""
+
+LAND_BYTES = 64 << 20
+"""The same for rows that are large."""
 
 HOLD_S = 2.0
 """How long a request is held back for a place in the backlog before it is refused."""
@@ -176,7 +179,12 @@ class Pipeline:
         while True:
             with self._changed:
                 self._changed.wait_for(
-                    lambda: self._is_closing or self.store.num_hot_rows >= LAND_ROWS, timeout=self._land_every_s
+                    lambda: (
+                        self._is_closing
+                        or self.store.num_hot_rows >= LAND_ROWS
+                        or self.store.num_hot_bytes >= LAND_BYTES
+                    ),
+                    timeout=self._land_every_s,
                 )
                 if self._is_closing:
                     return

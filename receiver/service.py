@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import ipaddress
 import os
 import secrets
@@ -32,8 +33,21 @@ def announcement_path(data: Path) -> Path:
     return data / "receiver.json"
 
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Numbers of mallopt(3) in glibc."""
+
+
+def _keep_large_blocks() -> None:
+    """Have malloc reuse blocks of a request's size instead of mapping and clearing fresh pages for each."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        library.mallopt(M_TRIM_THRESHOLD, 128 << 20)
+
+
 async def serve(config: ReceiverConfig) -> None:
     """Run until SIGTERM or SIGINT. Raises `Busy` when a port or DATA is taken."""
+    _keep_large_blocks()
     for address, flag in ((config.grpc, "--grpc"), (config.http, "--http")):
         _check_loopback(address, flag)
     stop = asyncio.Event()
