@@ -46,7 +46,7 @@ class SetAside(StrEnum):
     """A grammar, bias or penalty cut the distribution beyond what the sampling parameters say."""
 
     MALFORMED = "malformed"
-    """Ids and log-probabilities of unequal length, none at all, ids outside the vocabulary, or not finite."""
+    """Ids and log-probabilities of unequal length, none at all, ids outside the vocabulary, or no temperature."""
 
     TOO_LONG = "too_long"
     """More tokens than the model has positions."""
@@ -80,6 +80,8 @@ class Call:
     """Log-probability of each response id under the distribution it was sampled from; same length."""
 
     temperature: float
+    """1 where it was not recorded; such a call is set aside."""
+
     policy_version: str | None
 
 
@@ -206,7 +208,7 @@ def _set_aside(agents: list[str], policies: frozenset[str] | None, *, vocabulary
     prompt, response, logprobs = (
         pl.col(name) for name in ("prompt_token_ids", "response_token_ids", "behavior_logprobs")
     )
-    temperature = pl.col("temperature").fill_null(1.0)  # the default of the API agents speak
+    temperature = pl.col("temperature")
     is_foreign = pl.lit(False) if policies is None else ~pl.col("policy_version").is_in(sorted(policies))
     is_truncated = (
         (pl.col("top_p").fill_null(1.0) < 1) | (pl.col("top_k").fill_null(0) > 0) | (pl.col("min_p").fill_null(0.0) > 0)
@@ -235,7 +237,7 @@ def _set_aside(agents: list[str], policies: frozenset[str] | None, *, vocabulary
         .then(pl.lit(SetAside.RAW_LOGPROBS.value))
         .when(pl.col("logprobs_mode") == "masked")
         .then(pl.lit(SetAside.MASKED.value))
-        .when(~(ids_fit & logprobs_fit).fill_null(False))
+        .when(~(ids_fit & logprobs_fit & temperature.is_finite()).fill_null(False))
         .then(pl.lit(SetAside.MALFORMED.value))
         .when(prompt.list.len() + response.list.len() > max_length)
         .then(pl.lit(SetAside.TOO_LONG.value))

@@ -60,10 +60,10 @@ class TrainConfig(Settings):
     """Weight of the automatic intermediate rewards beside the outcome; 0 ignores them."""
 
     learning_rate: float | None = Field(default=None, gt=0)
-    """Learning rate of AdamW. Default: by the model's width, 2e-4 x (128 / hidden size)^1.5, which gives 9e-6 for a
-    0.6 B and 1e-6 for an 8 B model."""
+    """Learning rate of AdamW. Default: by the model's width, 3e-4 x (128 / hidden size)^1.5, which gives 1e-5 for a
+    0.6 B and 2e-6 for an 8 B model."""
 
-    epochs: int = Field(default=16, ge=1)
+    epochs: int = Field(default=10, ge=1)
     """Passes over the episodes, at most: the KL budget ends the run when they have taught what they can."""
 
     episodes_per_update: int = Field(default=64, ge=1)

@@ -27,6 +27,7 @@ def read(*rows: dict[str, object], **settings: object) -> Logged:
         ({"evidence": None}, SetAside.NOT_EXACT),
         ({"temperature": 0.0}, SetAside.GREEDY),
         ({"temperature": 0.5}, None),
+        ({"temperature": None}, SetAside.MALFORMED),
         ({"temperature": 0.5, "logprobs_mode": "raw"}, SetAside.RAW_LOGPROBS),
         ({"logprobs_mode": "raw"}, None),
         ({"top_p": 0.9}, SetAside.TRUNCATED_SAMPLING),
