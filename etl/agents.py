@@ -37,5 +37,17 @@ def name_agents(calls: list[LlmCall], readings: Readings, forest: Forest) -> dic
             continue
         agent: AgentSpan = readings.agents[row]
         call.agent = call.agent or agent.name
-        call.tools = call.tools or agent.tools
+        if call.tools is None and agent.tools is not None:
+            call.tools = agent.tools
+            if all(tool["parameters"] is None for tool in agent.tools):
+                call.pieced.add("tools")
+        _add_instructions(call, agent)
     return rows
+
+
+def _add_instructions(call: LlmCall, agent: AgentSpan) -> None:
+    """Put the instructions that only the agent's span has before the messages of its calls."""
+    if agent.system is None or agent.dialect != call.dialect or call.input is None:
+        return
+    if not any(message["role"] == "system" for message in call.input):
+        call.input = [{"role": "system", "text": agent.system}, *call.input]

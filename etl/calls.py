@@ -8,7 +8,7 @@ import orjson
 import polars as pl
 
 from etl.dialects import agentlightning, agentops, reading
-from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, LogRecord, Span, ToolCall
+from etl.dialects.spans import AgentSpan, AnswerFact, Evaluation, LlmCall, LogRecord, Span, ToolCall, ToolFact
 from otel_exporter.schema import EVALUATION_EVENT
 
 PARSED = (
@@ -41,6 +41,12 @@ class Readings:
     tools: list[ToolCall] = field(default_factory=list)
     agents: dict[int, AgentSpan] = field(default_factory=dict)
     evaluations: dict[int, Evaluation] = field(default_factory=dict)
+    facts: list[tuple[Span, ToolFact]] = field(default_factory=list)
+    """What messages between agents tell of tool calls."""
+
+    answers: list[tuple[Span, AnswerFact]] = field(default_factory=list)
+    """What spans around model calls tell of their answers."""
+
     unread: Counter[str] = field(default_factory=Counter)
     """Spans nobody read that look like model traffic, by scope name."""
 
@@ -57,10 +63,11 @@ def read_all(spans: pl.DataFrame, logs: pl.DataFrame) -> Readings:
         .filter(
             pl.col("has_logs").fill_null(value=False)
             | pl.col("attributes").str.contains_any(list(reading.MARKERS))
-            | pl.col("scope_name").is_in(["litellm", "openai", "anthropic"])
+            | pl.col("scope_name").is_in(list(reading.SCOPES))
             | pl.col("events").str.contains(EVALUATION_EVENT, literal=True)
             | pl.col("scope_name").str.starts_with("agentops")
             | pl.col("name").str.starts_with("agentlightning.")
+            | pl.col("name").str.starts_with("haystack.")
         )
         .select(PARSED)
     )
@@ -90,6 +97,14 @@ def _sort_in(readings: Readings, span: Span) -> None:
             readings.agents[span.index] = found
         case Evaluation():
             readings.evaluations[span.index] = found
+        case list():
+            for entry in found:
+                if isinstance(entry, ToolCall):
+                    readings.tools.append(entry)
+                elif isinstance(entry, ToolFact):
+                    readings.facts.append((span, entry))
+                else:
+                    readings.answers.append((span, entry))
         case None:
             if not agentlightning.is_annotation(span) and reading.looks_like_traffic(span):
                 readings.unread[span.scope or "(no scope)"] += 1

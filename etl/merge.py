@@ -25,7 +25,18 @@ from etl.tree import Forest
 CLOCK_SKEW_NS = 2_000_000_000
 """How far apart the clocks of agent and gateway may be."""
 
-IDENTITY = {"span", "dialect", "agent", "conversation_id", "params", "truncated", "merged", "error", "usage"}
+IDENTITY = {
+    "span",
+    "dialect",
+    "agent",
+    "conversation_id",
+    "params",
+    "truncated",
+    "merged",
+    "error",
+    "usage",
+    "finish_reasons",
+}
 """Fields that do not simply come from the most exact source."""
 
 
@@ -264,6 +275,7 @@ def _fold(group: list[LlmCall], forest: Forest) -> LlmCall:
     folded.agent = _first(call.agent for call in [primary, *rest])
     folded.conversation_id = _first(call.conversation_id for call in [primary, *rest])
     folded.error = _first(call.error for call in [primary, *rest]) if folded.output is None else primary.error
+    folded.finish_reasons = next((call.finish_reasons for call in by_exactness if call.finish_reasons), [])
     folded.usage = _fold_usage(call.usage for call in by_exactness)
     folded.params = {key: value for call in reversed(by_exactness) for key, value in call.params.items()}
     folded.truncated = all(call.truncated for call in group)

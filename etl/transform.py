@@ -10,6 +10,14 @@ from etl.agents import Surroundings, name_agents
 from etl.alignment import align_item_ids
 from etl.attribution import Causes, Rule
 from etl.calls import Readings, read_all
+from etl.completion import (
+    complete_answers,
+    complete_from_around,
+    complete_histories,
+    complete_models,
+    complete_offers,
+    complete_tools,
+)
 from etl.dialects.spans import LlmCall, ToolCall
 from etl.episodes import Episode, group_episodes
 from etl.merge import merge_calls
@@ -44,7 +52,14 @@ def transform(spans: pl.DataFrame, logs: pl.DataFrame, config: EtlConfig, *, now
     idle_before_us = None if now_us is None or not config.complete_after else now_us - int(config.complete_after * 1e6)
     episodes, episode_of = group_episodes(spans, forest, readings, calls, idle_before_us=idle_before_us)
     keep = [not episode.is_waiting for episode in episodes]
+    complete_tools(readings.tools, calls, readings.facts)
     causes = _attribute(readings, calls, episode_of, agent_rows, forest)
+    pairs = [(tool, call) for tool, call, _ in causes]
+    complete_from_around(calls, readings.answers)
+    complete_histories(calls)
+    complete_models(calls)
+    complete_answers(calls, pairs)
+    complete_offers(calls, pairs)
     rows = {
         (project, trace_id, span_id): row
         for row, (project, trace_id, span_id) in enumerate(spans.select("project", "trace_id", "span_id").iter_rows())

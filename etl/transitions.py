@@ -55,6 +55,8 @@ def reject(call: LlmCall, *, is_evaluator: bool) -> NotATransition | None:
         return NotATransition.EVALUATOR
     if not _says_anything(call.input) and call.prompt_token_ids is None:
         return NotATransition.NO_OBSERVATION
+    if "output" in call.pieced and call.response_token_ids is None:
+        return NotATransition.NO_ACTION
     if call.output is None and call.response_token_ids is None:
         return NotATransition.FAILED if call.error is not None else NotATransition.NO_ACTION
     if not call.output or (call.response_token_ids is None and not _says_anything(call.output)):
@@ -105,7 +107,7 @@ def build_transitions(
             "start_ns": call.span.start_ns,
             "end_ns": call.span.end_ns,
             "observation": json_text(call.input),
-            "tools": json_text(call.tools),
+            "tools": None if "tools" in call.pieced else json_text(call.tools),
             "action": json_text(call.output[0]) if call.output else None,
             "finish_reason": call.output[0]["finish_reason"] if call.output else None,
             **_next(call, following.get(row)),

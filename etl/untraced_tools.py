@@ -1,6 +1,7 @@
 """Tool calls that left no span: a bare client's loop shows them only as tool messages in the next request.
 
-What ran, with which arguments and what came back is all there; whether it failed and how long it took is not.
+What ran, with which arguments and what came back is all there, and whether it failed where the text begins as errors
+do; how long it took is not.
 """
 
 from collections import defaultdict
@@ -12,6 +13,8 @@ import orjson
 from etl.dialects.spans import LlmCall, ToolCall
 
 DIALECT = "messages"
+ERROR = "Error: "
+"""How a loop of the program's own commonly tells the model that a tool failed."""
 
 
 def find_untraced(
@@ -40,6 +43,8 @@ def find_untraced(
             if _take(traced_requests, episode, request):
                 continue
             tool = ToolCall(cause.span, DIALECT, request["name"], identifier, request["arguments"], message["text"])
+            if (tool.result or "").startswith(ERROR):
+                tool.error, tool.result = (tool.result or "").removeprefix(ERROR), None
             found.append((tool, cause))
         for answer in call.output or ():
             for request in answer["tool_calls"]:

@@ -1,5 +1,6 @@
 """Reads a client's own request or response, recorded whole as JSON: OpenAI's two APIs, Anthropic's and LangChain's."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from etl.dialects.messages import (
     role_of,
     tool_call,
 )
-from etl.dialects.spans import Message
+from etl.dialects.spans import AnswerFact, Message
 from etl.dialects.values import integer_of, text_of, usage_of
 
 PARAMS = (
@@ -212,6 +213,60 @@ def _langchain_result(value: dict[str, Any]) -> Response | None:
     if not answers:
         return None
     return Response("chat.completions", model, identifier, answers, usage)
+
+
+CUT_ID = re.compile(r'^\{"id":\s*"((?:chatcmpl-|resp_|msg_)[^"]+)"')
+CUT_MODEL = re.compile(r'"model":\s*"([^"]+)"')
+
+
+def salvage_response(text: Any) -> Response | None:  # noqa: ANN401 - any attribute value
+    """Return what the beginning of a response tells whose end was cut off: its id, and its model if it comes early.
+
+    >>> salvage_response('{"id":"chatcmpl-1","model":"m","choices":[{"mess').response_id
+    'chatcmpl-1'
+    """
+    found = CUT_ID.match(text) if isinstance(text, str) else None
+    if found is None:
+        return None
+    model = CUT_MODEL.search(text)
+    api = {"c": "chat.completions", "r": "responses", "m": "messages"}[found.group(1)[0]]
+    return Response(api, model.group(1) if model else None, found.group(1))
+
+
+def answer_facts(value: Any) -> list[AnswerFact]:  # noqa: ANN401 - any JSON value
+    """Return what the AI messages of a LangChain object tell of the answers they are; iterative, it may be deep."""
+    found: list[AnswerFact] = []
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list):
+            stack += item
+        elif is_langchain(item) and str((item.get("id") or [""])[-1]).startswith("AIMessage"):
+            found.append(_answer_fact(item))
+        elif isinstance(item, dict):
+            stack += item.values()
+    return found
+
+
+def _answer_fact(item: dict[str, Any]) -> AnswerFact:
+    kwargs = item["kwargs"]
+    metadata = kwargs.get("response_metadata") or {}
+    message = langchain_message(item)
+    identifier = text_of(metadata, "id")
+    return AnswerFact(
+        identifier if (identifier or "").startswith(("chatcmpl-", "resp_", "msg_")) else None,
+        answer_signature(message),
+        message.get("text"),
+        text_of(metadata, "finish_reason", "stop_reason"),
+        text_of(metadata, "model_name", "model"),
+        read_usage(metadata.get("token_usage") or kwargs.get("usage_metadata")),
+    )
+
+
+def answer_signature(message: Message) -> str:
+    """Return what an answer is known by within its trace: the ids of its tool calls, else its text."""
+    identifiers = [str(request["id"]) for request in message.get("tool_calls") or () if request["id"]]
+    return " ".join(identifiers) or message.get("text") or ""
 
 
 def read_usage(value: Any) -> dict[str, int | None] | None:  # noqa: ANN401

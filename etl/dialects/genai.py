@@ -3,6 +3,7 @@
 https://github.com/open-telemetry/semantic-conventions-genai
 """
 
+import ast
 from typing import Any
 
 from etl.dialects.messages import (
@@ -46,6 +47,8 @@ MESSAGE_EVENTS = {
 }
 PLACEHOLDER_AGENTS = {"OpenAI Agent"}
 """What openai-agents-v2 writes on every model call, whichever agent made it."""
+
+AGENTS_V2_SCOPE = "opentelemetry.instrumentation.openai_agents"
 
 NUMBER_PARAMS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 INTEGER_PARAMS = ("max_tokens", "seed", "top_k")
@@ -93,13 +96,13 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     call.params = read_params(attributes)
     call.tools = definitions(attributes.get("gen_ai.tool.definitions"))
     call.usage = read_usage(attributes)
-    reasons = strings_of(attributes, "gen_ai.response.finish_reasons")
-    reasons = reasons or strings_of(attributes, "gen_ai.response.finish_reason")
+    reasons = finish_reasons(attributes)
     call.truncated = span.dropped_attributes > 0
     call.input = _read_input(call, attributes)
     call.output = _read_output(call, attributes, reasons)
     if call.input is None and call.output is None:
         _read_message_events(call, span, reasons)
+    call.finish_reasons = reasons
     if span.failed:
         call.error = error_of(_error_text(span), text_of(attributes, "error.type"))
         if call.output is not None and not any(has_content(message) for message in call.output):
@@ -108,6 +111,12 @@ def read_call(span: Span, dialect: str) -> LlmCall:
             call.model_returned = None  # Traceloop repeats the requested model
     restore_wording(call)
     return call
+
+
+def finish_reasons(attributes: Attributes) -> list[str]:
+    """Return the finish reasons of all choices."""
+    reasons = strings_of(attributes, "gen_ai.response.finish_reasons")
+    return reasons or strings_of(attributes, "gen_ai.response.finish_reason")
 
 
 def _with_details(span: Span) -> Attributes:
@@ -204,12 +213,39 @@ def _read_output(call: LlmCall, attributes: Attributes, reasons: list[str]) -> l
     items = _array(call, attributes, "gen_ai.output.messages")
     if items is None:
         return None
+    if call.span.scope == AGENTS_V2_SCOPE:
+        items = [_with_calls(item) for item in items]
     answers = canonical_output(items, reasons if len(reasons) >= len(items) else ())
     if call.api == "responses":
         answers = join_answers(answers)
     if len(reasons) == 1 and len(answers) == 1:
         answers[0]["finish_reason"] = reasons[0]
     return answers or None
+
+
+def _with_calls(item: Any) -> Any:  # noqa: ANN401
+    """Turn the text that openai-agents-v2 writes for a tool call, Python's repr of an object, into the call."""
+    if not isinstance(item, dict) or not isinstance(item.get("parts"), list):
+        return item
+    return {**item, "parts": [_repr_call(part) or part for part in item["parts"]]}
+
+
+def _repr_call(part: Any) -> dict[str, Any] | None:  # noqa: ANN401
+    text = part.get("content") if isinstance(part, dict) else None
+    if not isinstance(text, str) or not text.startswith("ResponseFunctionToolCall("):
+        return None
+    try:
+        expression = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    keywords = expression.keywords if isinstance(expression, ast.Call) else []
+    fields = {entry.arg: entry.value.value for entry in keywords if isinstance(entry.value, ast.Constant)}
+    return {
+        "type": "tool_call",
+        "id": fields.get("call_id"),
+        "name": fields.get("name"),
+        "arguments": fields.get("arguments"),
+    }
 
 
 def _read_message_events(call: LlmCall, span: Span, reasons: list[str]) -> None:
@@ -220,22 +256,40 @@ def _read_message_events(call: LlmCall, span: Span, reasons: list[str]) -> None:
             for event in span.events
             if event.get("name") in MESSAGE_EVENTS
         ]
-    records.sort(key=_event_order)
+    if records:
+        read_messages(call, records, reasons)
+    else:
+        _read_content_events(call, span, reasons)
+
+
+def read_messages(call: LlmCall, records: list[LogRecord], reasons: list[str]) -> None:
+    """Read one event a message, whatever carried them."""
     messages: list[Message] = []
     choices: list[tuple[int, Message]] = []
-    for record in records:
+    for record in sorted(records, key=_event_order):
         body = decode(record.body)
         body = body if isinstance(body, dict) else {}
         if record.event_name == "gen_ai.choice":
             choices.append(_choice(body, len(choices), reasons))
-        else:
+        elif record.event_name in MESSAGE_EVENTS:
             messages.append(_message_event(record.event_name, body, messages))
     call.input = messages or None
     call.output = [message for _, message in sorted(choices, key=lambda choice: choice[0])] or None
 
 
+def _read_content_events(call: LlmCall, span: Span, reasons: list[str]) -> None:
+    """Read the conventions up to 1.27: prompt and completion, each one JSON attribute of a span event."""
+    for event in span.events:
+        fields = event.get("attributes") or {}
+        if event.get("name") == "gen_ai.content.prompt":
+            call.input = canonical_input(as_list(fields.get("gen_ai.prompt")) or ()) or None
+        elif event.get("name") == "gen_ai.content.completion":
+            call.output = canonical_output(as_list(fields.get("gen_ai.completion")) or (), reasons) or None
+
+
 def _event_order(record: LogRecord) -> tuple[int, int]:
-    index = record.attributes.get("CHAT_MESSAGE_INDEX")
+    body = record.body if isinstance(record.body, dict) else {}
+    index = first({**body, **record.attributes}, "CHAT_MESSAGE_INDEX", "gen_ai.message.index")
     is_choice = record.event_name == "gen_ai.choice"
     return (int(is_choice), int(index) if isinstance(index, int) else 0)
 
@@ -265,7 +319,7 @@ def _choice(body: dict[str, Any], position: int, reasons: list[str]) -> tuple[in
     inner = decode(body.get("message"))
     inner = inner if isinstance(inner, dict) else {"content": inner}
     calls = inner.get("tool_calls") or body.get("tool_calls") or []
-    item = {"role": "assistant", "content": inner.get("content"), "tool_calls": calls}
+    item = {"refusal": inner.get("refusal"), "role": "assistant", "content": inner.get("content"), "tool_calls": calls}
     reason = body.get("finish_reason") or (reasons[index] if index < len(reasons) else None)
     return index, canonical_output([item], [reason])[0]
 
@@ -289,10 +343,13 @@ def read_tool(span: Span, dialect: str) -> ToolCall:
     attributes = span.attributes
     value = decode(attributes.get("gen_ai.tool.call.result"))
     message = span.status_message or exception_message(span) or text_of(attributes, "error.type")
+    name = text_of(attributes, "gen_ai.tool.name") or span.name.removeprefix("execute_tool ")
+    if span.scope.startswith("semantic_kernel."):
+        name = name.split("-", 1)[-1]  # plugin-function
     return ToolCall(
         span,
         dialect,
-        name=text_of(attributes, "gen_ai.tool.name") or span.name.removeprefix("execute_tool "),
+        name=name,
         tool_call_id=text_of(attributes, "gen_ai.tool.call.id"),
         arguments=_tool_arguments(attributes.get("gen_ai.tool.call.arguments")),
         result=None if span.failed else _tool_result(attributes.get("gen_ai.tool.call.result"), value),

@@ -57,7 +57,7 @@ def _read_raw(span: Span, prefix: str) -> LlmCall | None:
     fields: dict[str, Any] = {
         name.removeprefix(prefix): decode(value) for name, value in span.attributes.items() if name.startswith(prefix)
     }
-    if fields.get("object") == "list":
+    if fields.get("object") == "list" or ("messages" not in fields and "output" not in fields and "id" not in fields):
         return None  # embeddings
     call = LlmCall(span, DIALECT, provider=prefix.split(".")[1])
     request = client_dump.read_request({"model": None, **fields})

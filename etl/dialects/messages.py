@@ -1,6 +1,7 @@
 """Whatever shape a message was recorded in, the canonical one comes out. Text itself is never decoded."""
 
 import ast
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -32,6 +33,19 @@ RESULT_BLOCKS = {
     "tool-result",
     "server_tool_call_response",
 }
+
+NAMED_BLOCKS = {
+    "toolUse": "call",
+    "function_call": "call",
+    "functionCall": "call",
+    "tool_call": "call",
+    "toolResult": "result",
+    "function_response": "result",
+    "functionResponse": "result",
+    "tool_call_result": "result",
+    "reasoningContent": "reasoning",
+}
+"""Blocks without a type, by the one key that says what they are."""
 
 
 def decode(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -187,8 +201,15 @@ def definitions(value: Any) -> list[dict[str, Any]] | None:  # noqa: ANN401
 def _is_image(block: dict[str, Any]) -> bool:
     """Images come as image_url (OpenAI), image (Anthropic), input_image (Responses), or by modality (GenAI parts)."""
     kind = block.get("type")
-    mime_type = first(block, "mime_type", "media_type") or ""
+    mime_type = first(block, "mime_type", "media_type", "mediaType", "mimeType") or ""
     return kind in {"image", "image_url", "input_image"} or block.get("modality") == "image" or "image/" in mime_type
+
+
+def _unpacked(value: Any) -> Any:  # noqa: ANN401
+    """Return what is in the AI SDK's box around a tool's output: {"type": "text", "value": "84"}."""
+    if isinstance(value, dict) and set(value) <= {"type", "value", "providerOptions"} and "value" in value:
+        return value["value"]
+    return value
 
 
 class _Draft:
@@ -210,15 +231,22 @@ class _Draft:
         if not isinstance(block, dict):
             return
         kind = block.get("type")
-        if kind in CALL_BLOCKS:
+        named = (
+            None if kind is not None else next((key for key in NAMED_BLOCKS if isinstance(block.get(key), dict)), None)
+        )
+        if named is not None:
+            self._add_named(named, block[named])
+        elif kind in CALL_BLOCKS:
             self.add_call(block)
         elif kind in RESULT_BLOCKS:
             identifier = first(block, "id", "tool_use_id", "call_id", "toolCallId", "tool_call_id")
-            self.results.append((identifier, first(block, "response", "result", "content", "output")))
+            self.results.append((identifier, _unpacked(first(block, "response", "result", "content", "output"))))
         elif kind in REASONING_BLOCKS:
             self._add_reasoning(block)
         elif kind == "refusal":
             self.refusal = visible(first(block, "refusal", "content"))
+        elif kind is None and block.get("thought") is True:  # Gemini's thoughts
+            self._add_reasoning(block)
         elif kind in TEXT_BLOCKS or (kind is None and ("text" in block or "content" in block)):
             text = visible(first(block, "text", "content"))
             if text is not None:
@@ -226,13 +254,29 @@ class _Draft:
         elif kind is not None:
             self.media.append("image_url" if _is_image(block) else str(kind))
 
+    def _add_named(self, name: str, block: dict[str, Any]) -> None:
+        """Take in a block whose key says what it is: Bedrock's, Gemini's and Haystack's have no type."""
+        kind = NAMED_BLOCKS[name]
+        if kind == "call":
+            self.add_call(block)
+        elif kind == "reasoning":
+            inner = block.get("reasoningText")
+            self._add_reasoning(inner if isinstance(inner, dict) else block)
+        elif name == "tool_call_result":
+            self.results.append(((block.get("origin") or {}).get("id"), block.get("result")))
+        else:
+            value = first(block, "content", "response")
+            if isinstance(value, dict):  # Gemini's results are objects; on the wire to others they are JSON text
+                value = json.dumps(value, ensure_ascii=False)
+            self.results.append((first(block, "toolUseId", "id", "name"), value))
+
     def add_call(self, block: dict[str, Any]) -> None:
         """Take in one tool call, in any provider's shape."""
         inner = block.get("function")
         call = inner if isinstance(inner, dict) else block
         self.calls.append(
             tool_call(
-                first(block, "call_id", "id", "toolCallId", "tool_call_id"),
+                first(block, "call_id", "id", "toolCallId", "tool_call_id", "toolUseId"),
                 first(call, "name", "toolName", "tool_name"),
                 first(call, "arguments", "input", "args", "parameters"),
             )

@@ -61,6 +61,7 @@ def _read_call(span: Span) -> LlmCall:
     request = client_dump.read_request(_value(attributes, "mlflow.spanInputs"))
     chunks = _chunks(span)
     response = client_dump.read_response(_assemble(chunks) if chunks else _value(attributes, "mlflow.spanOutputs"))
+    response = response or client_dump.salvage_response(_value(attributes, "mlflow.spanOutputs"))
     call.model_requested = _text(attributes, "model")
     call.tools = definitions(attributes.get("tools")) or definitions(attributes.get("mlflow.chat.tools"))
     call.usage = client_dump.read_usage(_value(attributes, "mlflow.chat.tokenUsage"))

@@ -20,7 +20,7 @@ from etl.dialects.messages import (
 )
 from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, error_of, integer_of, numbered, text_of, usage_of
-from etl.dialects.wording import restore_wording
+from etl.dialects.wording import api_of_client, plain_model, restore_wording
 
 DIALECT = "openinference"
 KIND = "openinference.span.kind"
@@ -35,6 +35,10 @@ API_BY_NAME = {
     "messages.stream": "messages",
 }
 """Span names of the client libraries that tell which API was called."""
+
+
+ROUTED_SCOPES = (".dspy", ".smolagents", ".crewai")
+"""Libraries whose calls go through LiteLLM, so that models are named with their provider."""
 
 
 def _names_requested_model(span: Span) -> bool:
@@ -83,7 +87,8 @@ def _read_call(span: Span) -> LlmCall:
     attributes = span.attributes
     invocation = decode(attributes.get("llm.invocation_parameters"))
     request = client_dump.read_request(attributes.get("input.value"))
-    response = client_dump.read_response(attributes.get("output.value"))
+    recorded = attributes.get("output.value")
+    response = client_dump.read_response(recorded) or client_dump.salvage_response(recorded)
     indexed_input = _indexed_input(attributes)
     indexed_output = _indexed_output(attributes)
     call = LlmCall(span, DIALECT)
@@ -113,6 +118,8 @@ def _read_call(span: Span) -> LlmCall:
             call.tools = definitions(invocation.get("tools"))
     _add_request(call, request, indexed_input)
     _add_response(call, response, indexed_output, text_of(attributes, "llm.finish_reason"))
+    if span.scope.endswith(".autogen_agentchat"):
+        _add_autogen(call, decode(recorded))
     if call.model_returned is None and model is not None:
         is_answered = call.output is not None or call.usage is not None
         if is_answered and model != call.model_requested and not _names_requested_model(span):
@@ -120,11 +127,15 @@ def _read_call(span: Span) -> LlmCall:
         elif call.model_requested is None:
             call.model_requested = model
     if call.api is None:
-        call.api = API_BY_NAME.get(span.name)
+        call.api = API_BY_NAME.get(span.name) or api_of_client(span.name)
     if call.usage is not None and not call.usage["input_tokens"] and not call.usage["output_tokens"]:
         call.usage = None  # AutoGen's zeros of a stream without usage
+    if span.scope.endswith(ROUTED_SCOPES):
+        call.model_requested, call.model_returned = plain_model(call.model_requested), plain_model(call.model_returned)
+    reason = text_of(attributes, "llm.finish_reason")
+    call.finish_reasons = [reason] if reason is not None else []
     restore_wording(call)
-    if span.failed:
+    if span.failed and "response.incomplete" not in (span.status_message or ""):
         call.error = _error(span)
         if call.response_id is None and call.model_returned is not None:
             call.model_requested = call.model_requested or call.model_returned
@@ -132,6 +143,15 @@ def _read_call(span: Span) -> LlmCall:
         if call.output is not None and not any(has_content(message) for message in call.output):
             call.output = None
     return call
+
+
+def _add_autogen(call: LlmCall, result: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Add what AutoGen's own result says: why it ended, and the text beside tool calls, which it calls a thought."""
+    if not isinstance(result, dict) or not call.output:
+        return
+    reason = text_of(result, "finish_reason")
+    call.output[0]["finish_reason"] = call.output[0]["finish_reason"] or (None if reason == "unknown" else reason)
+    call.output[0]["text"] = call.output[0]["text"] or text_of(result, "thought")
 
 
 def _read_echo(call: LlmCall, echo: dict[str, Any]) -> None:
@@ -155,7 +175,7 @@ def _add_request(call: LlmCall, request: client_dump.Request | None, indexed: li
         call.tools = request.tools or call.tools
         call.params = {**call.params, **request.params}
         call.streamed = request.streamed if request.streamed is not None else call.streamed
-    recorded = request.input if request is not None else None
+    recorded = (request.input or None) if request is not None else None
     if recorded and indexed and indexed[0]["role"] == "system" and recorded[0]["role"] != "system":
         recorded = [indexed[0], *recorded]  # openai-agents: the instructions are no part of the input
     if recorded is not None and (indexed is None or len(recorded) <= len(indexed) or _is_cut(call)):
@@ -174,6 +194,9 @@ def _add_response(
 ) -> None:
     if response is None or response.output is None:
         call.output = indexed
+        if response is not None:
+            call.response_id, call.api = response.response_id, response.api
+            call.model_returned = response.model or call.model_returned
         if call.output and call.api == "responses":
             call.output = join_answers(call.output)
         if call.output and finish_reason is not None and call.output[0]["finish_reason"] is None:
@@ -209,7 +232,7 @@ def _message(fields: dict[str, Any]) -> dict[str, Any]:
         }
         for call in numbered(fields, "message.tool_calls").values()
     ]
-    item: dict[str, Any] = {"role": role, "content": content}
+    item: dict[str, Any] = {"role": role, "content": fields.get("thought") if content is None else content}
     if calls:
         item["tool_calls"] = calls
     if fields.get("message.tool_call_id") is not None:

@@ -2,17 +2,47 @@
 
 from types import ModuleType
 
-from etl.dialects import agentlightning, agentops, gateway, genai, litellm, mlflow, openinference, traceloop
-from etl.dialects.spans import AgentSpan, Reading, Span
+from etl.dialects import (
+    adk,
+    agentlightning,
+    agentops,
+    anthropic_client,
+    autogen,
+    gateway,
+    genai,
+    haystack,
+    langfuse,
+    langsmith,
+    litellm,
+    mlflow,
+    openinference,
+    pydantic_ai,
+    strands,
+    traceloop,
+    vercel,
+)
+from etl.dialects.spans import AgentSpan, AnswerFact, Reading, Span, ToolCall, ToolFact
 from etl.dialects.values import text_of
 from otel_exporter.schema import AGENT_NAME
+
+Found = Reading | list[ToolCall] | list[ToolFact] | list[AnswerFact]
+"""What a span is, or what it tells of others."""
 
 ORDER: tuple[ModuleType, ...] = (
     gateway,
     openinference,
+    langfuse,
     mlflow,
+    langsmith,
+    vercel,
     agentops,
     litellm,
+    adk,
+    strands,
+    pydantic_ai,
+    autogen,
+    anthropic_client,
+    haystack,
     traceloop,
     genai,
 )
@@ -40,13 +70,17 @@ TRAFFIC = ("prompt", "completion", "messages", "llm", "model")
 """Attribute names of a span that nobody reads, but that looks like model traffic, hold several of these."""
 
 
-def read(span: Span) -> Reading | None:
+SCOPES = ("litellm", "openai", "anthropic", autogen.RUNTIME, adk.SCOPE, strands.SCOPE, pydantic_ai.SCOPE)
+"""Scopes of spans that are parsed whatever their attributes are called."""
+
+
+def read(span: Span) -> Found | None:
     """Read one span; None for an ordinary one."""
     if agentlightning.is_annotation(span):
         return None
     for dialect in ORDER:
         if dialect.recognises(span):
-            reading: Reading | None = dialect.read(span)
+            reading: Found | None = dialect.read(span)
             return reading
     name = text_of(span.attributes, AGENT_NAME)
     return AgentSpan(span, "generic", name) if name is not None else None

@@ -78,6 +78,12 @@ class LlmCall:
     merged: list[Span] = field(default_factory=list)
     """Other spans of the same call, folded into this one."""
 
+    finish_reasons: list[str] = field(default_factory=list)
+    """Why each choice ended, where the answer itself is not recorded."""
+
+    pieced: set[str] = field(default_factory=set)
+    """Fields put together from what neighbouring spans show: facts, but not the whole; nothing is trained on them."""
+
 
 @dataclass(slots=True)
 class ToolCall:
@@ -104,6 +110,33 @@ class AgentSpan:
     name: str | None = None
     conversation_id: str | None = None
     tools: list[dict[str, Any]] | None = None
+    system: str | None = None
+    """The agent's instructions, where its own span is the only one to have them."""
+
+
+@dataclass(slots=True)
+class ToolFact:
+    """What a message tells of one tool call: what was asked for, or what came back."""
+
+    tool_call_id: str
+    name: str | None = None
+    arguments: Any = None
+    result: str | None = None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class AnswerFact:
+    """What a span around a model call tells of its answer, where that is more than the call's own span has."""
+
+    response_id: str | None
+    signature: str
+    """The ids of the tool calls asked for, else the text: what an answer without id is known by."""
+
+    text: str | None = None
+    finish_reason: str | None = None
+    model: str | None = None
+    usage: dict[str, int | None] | None = None
 
 
 @dataclass(slots=True)

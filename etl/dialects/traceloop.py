@@ -5,11 +5,11 @@ https://github.com/traceloop/openllmetry
 
 from typing import Any
 
-from etl.dialects import genai
+from etl.dialects import client_dump, genai
 from etl.dialects.messages import call_arguments, canonical_input, canonical_output, decode, definition, result_text
-from etl.dialects.spans import AgentSpan, LlmCall, Message, Reading, Span, ToolCall
+from etl.dialects.spans import AgentSpan, AnswerFact, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, error_of, numbered, text_of
-from etl.dialects.wording import restore_wording
+from etl.dialects.wording import api_of_client, restore_wording
 
 DIALECT = "traceloop"
 KIND = "traceloop.span.kind"
@@ -42,7 +42,7 @@ def is_embedding(attributes: Attributes) -> bool:
     return "embedding" in str(attributes.get("llm.request.type")) or attributes.get(genai.OPERATION) == "embeddings"
 
 
-def read(span: Span) -> Reading | None:
+def read(span: Span) -> Reading | list[AnswerFact] | None:
     """Read a model call, a tool execution or an agent."""
     attributes = span.attributes
     kind = attributes.get(KIND)
@@ -57,7 +57,8 @@ def read(span: Span) -> Reading | None:
     if kind in {"workflow", "task"}:
         if kind == "workflow" and span.scope.endswith(".langchain"):
             return AgentSpan(span, DIALECT, text_of(attributes, "traceloop.workflow.name"), _conversation(attributes))
-        return None
+        output = attributes.get("traceloop.entity.output") if kind == "task" else None
+        return client_dump.answer_facts(decode(output)) if "AIMessage" in str(output) else None
     if is_embedding(attributes):
         return None
     if operation in genai.CALL_OPERATIONS or attributes.get("llm.request.type") in CALL_TYPES or is_indexed(attributes):
@@ -83,7 +84,8 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     if (call.provider or "").lower() == "langchain":  # the framework, not the provider
         call.provider = None
         if call.api is None:
-            call.api = "chat.completions" if (call.response_id or "").startswith("chatcmpl-") else None
+            is_chat = (call.response_id or "").startswith("chatcmpl-")
+            call.api = "chat.completions" if is_chat else api_of_client(span.name)
     if call.input is None:
         call.input = indexed_input(attributes)
     if call.output is None:

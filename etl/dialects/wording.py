@@ -1,12 +1,18 @@
 """Puts finish reasons, turns and parameters back into the provider's words where an instrumentation chose its own."""
 
+import re
 from typing import Any
 
 from etl.dialects.messages import join_turns
 from etl.dialects.spans import LlmCall
 
 REASONS: dict[str, dict[str, str]] = {
-    "chat.completions": {"tool_call": "tool_calls", "function_calls": "tool_calls", "tool-calls": "tool_calls"},
+    "chat.completions": {
+        "tool_call": "tool_calls",
+        "function_calls": "tool_calls",
+        "tool-calls": "tool_calls",
+        "content-filter": "content_filter",
+    },
     "responses": {
         "tool_call": "completed",
         "tool_calls": "completed",
@@ -16,6 +22,24 @@ REASONS: dict[str, dict[str, str]] = {
     "messages": {"tool_call": "tool_use", "tool_calls": "tool_use", "stop": "end_turn", "length": "max_tokens"},
 }
 """By API: what the official packages, Traceloop and AutoGen write, and what the provider had said."""
+
+ROUTES = {
+    "openai",
+    "azure",
+    "anthropic",
+    "gemini",
+    "vertex_ai",
+    "bedrock",
+    "hosted_vllm",
+    "ollama",
+    "ollama_chat",
+    "mistral",
+    "groq",
+}
+"""LiteLLM's names of providers: what stands before the slash of a model name that is routed through it."""
+
+COMPLETION_LIMIT_SCOPES = ("instrumentation.langchain", "genai.langchain", "agent_framework")
+"""Instrumentations of frameworks that send the limit as `max_completion_tokens` and record it as `max_tokens`."""
 
 ENUM_PREFIX = "FinishReason."
 """Semantic Kernel writes the enum's member, `FinishReason.TOOL_CALLS`."""
@@ -38,9 +62,52 @@ def restore_wording(call: LlmCall) -> None:
     """Put a call's finish reasons, turns and parameter names back into the provider's words, in place."""
     for message in call.output or ():
         message["finish_reason"] = provider_reason(message["finish_reason"], call.api)
+    call.finish_reasons = [provider_reason(reason, call.api) for reason in call.finish_reasons]
+    is_renamed = call.api == "chat.completions" and call.span.scope.endswith(COMPLETION_LIMIT_SCOPES)
+    if is_renamed and "max_tokens" in call.params:
+        call.params.setdefault("max_completion_tokens", call.params.pop("max_tokens"))
     if call.api != "responses":
         return
     if call.input is not None:
         call.input = join_turns(call.input)
     if "max_tokens" in call.params:
         call.params.setdefault("max_output_tokens", call.params.pop("max_tokens"))
+
+
+def plain_model(model: str | None) -> str | None:
+    """Return a model's name as the provider knows it, for writers that route through LiteLLM.
+
+    >>> plain_model("openai/gpt-4o-mini"), plain_model("meta-llama/Llama-3.1-8B")
+    ('gpt-4o-mini', 'meta-llama/Llama-3.1-8B')
+    """
+    route, _, name = (model or "").partition("/")
+    return name if name and route in ROUTES else model
+
+
+CLIENTS = {
+    "ChatOpenAI": "chat.completions",
+    "AzureChatOpenAI": "chat.completions",
+    "OpenAIChat.": "chat.completions",
+    "OpenAIChatCompletionClient": "chat.completions",
+    "ChatAnthropic": "messages",
+}
+"""Beginnings of the names that frameworks give spans of their clients, each of which speaks one API."""
+
+
+def api_of_client(span_name: str) -> str | None:
+    """Return the API of the client a span is named after.
+
+    >>> api_of_client("OpenAIChatCompletionClient.create"), api_of_client("chat")
+    ('chat.completions', None)
+    """
+    return next((api for name, api in CLIENTS.items() if span_name.startswith(name)), None)
+
+
+OPENAI_MODEL = re.compile(r"(gpt-|chatgpt-|o\d)")
+
+
+def api_of_model(model: str | None) -> str | None:
+    """Return the API a model is known to be served by, where the recording does not say which was called."""
+    if OPENAI_MODEL.match(model or ""):
+        return "chat.completions"
+    return "messages" if (model or "").startswith("claude-") else None

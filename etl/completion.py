@@ -1,0 +1,188 @@
+"""Fills in what a span leaves out and its neighbours tell; every field filled so is named in the call's `pieced`.
+
+A model call whose content was not recorded keeps its finish reason, and the tool calls its tool spans prove. Offered
+tools are known at least where they were called. A model asked for by its alias answers with its date. A tool span
+without arguments or result finds them in the messages under its id. What is put together so is fact, but not the
+whole: transitions are made of none of it (`etl.transitions`).
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+from etl.dialects.client_dump import answer_signature
+from etl.dialects.messages import answer
+from etl.dialects.spans import AnswerFact, LlmCall, Message, Span, ToolCall, ToolFact
+
+DATED = re.compile(r"(.+?)-(?:\d{4}-\d{2}-\d{2}|\d{8})$")
+RAISED = re.compile(r"""^[A-Za-z_][\w.]*\((['"])(.*)\1,?\)$""", re.DOTALL)
+"""An exception as Python's repr writes it."""
+
+FORGETFUL = {"genai", "traceloop"}
+"""Dialects that leave out the text of an earlier answer that also asked for tools."""
+
+NAMED = re.compile(r"^[\w.]*(?:Error|Exception): (.+)$", re.DOTALL)
+"""An exception as a traceback's last line writes it."""
+
+
+def alias_of(model: str | None) -> str | None:
+    """Return what a dated model is asked for by.
+
+    >>> alias_of("gpt-4o-mini-2024-07-18"), alias_of("gpt-4o-mini")
+    ('gpt-4o-mini', None)
+    """
+    match = DATED.match(model or "")
+    return match.group(1) if match else None
+
+
+def error_text(text: str) -> str:
+    """Return an error's own words, without the name of its class.
+
+    >>> error_text("OrderServiceError('no stock')"), error_text("app.OrderServiceError: no stock")
+    ('no stock', 'no stock')
+    """
+    match = RAISED.match(text)
+    if match:
+        return match.group(2)
+    match = NAMED.match(text)
+    return match.group(1) if match else text
+
+
+def complete_models(calls: Iterable[LlmCall]) -> None:
+    """Name the model that was asked for, in place, where only the dated one that answered is recorded."""
+    for call in calls:
+        alias = alias_of(call.model_returned) if call.model_requested is None else None
+        if alias is not None:
+            call.model_requested = alias
+            call.pieced.add("model_requested")
+
+
+def complete_from_around(calls: Iterable[LlmCall], facts: Iterable[tuple[Span, AnswerFact]]) -> None:
+    """Give calls what the spans around them tell of their answers, in place."""
+    known: dict[Hashable, AnswerFact] = {}
+    for span, told in facts:
+        for key in (told.response_id, told.signature):
+            if key:
+                known.setdefault((span.project, span.trace_id, key), told)
+    for call in calls if known else ():
+        signature = answer_signature(call.output[0]) if call.output else ""
+        found = (known.get((call.span.project, call.span.trace_id, key)) for key in (call.response_id, signature))
+        fact = next((candidate for candidate in found if candidate is not None), None)
+        if fact is None:
+            continue
+        if fact.model is not None and call.model_returned in (None, call.model_requested):
+            call.model_returned = fact.model
+        if call.output and call.output[0]["finish_reason"] is None:
+            call.output[0]["finish_reason"] = fact.finish_reason
+        if call.output and call.output[0]["text"] is None and fact.text:
+            call.output[0]["text"] = fact.text
+        if call.usage is None:
+            call.usage = fact.usage
+        elif fact.usage is not None:
+            call.usage = {key: fact.usage[key] if count is None else count for key, count in call.usage.items()}
+
+
+def complete_histories(calls: Iterable[LlmCall]) -> None:
+    """Give requests the text that an earlier answer had beside its tool calls, in place, where they leave it out."""
+    said: dict[Hashable, str] = {}
+    for call in calls:
+        for message in call.output or ():
+            identifiers = tuple(request["id"] for request in message["tool_calls"])
+            if message["text"] and identifiers and all(identifiers):
+                said[call.span.project, call.span.trace_id, identifiers] = message["text"]
+    for call in calls if said else ():
+        if call.dialect not in FORGETFUL:
+            continue  # where null means null: some frameworks truly drop the text from the next request
+        for message in call.input or ():
+            if message.get("tool_calls") and message.get("text") is None:
+                identifiers = tuple(request["id"] for request in message["tool_calls"])
+                message["text"] = said.get((call.span.project, call.span.trace_id, identifiers))
+
+
+def complete_tools(tools: Iterable[ToolCall], calls: Iterable[LlmCall], facts: Iterable[tuple[Span, ToolFact]]) -> None:
+    """Give tool executions what messages tell under their id, in place, and their errors in their own words."""
+    known: dict[Hashable, ToolFact] = {}
+
+    def learn(span: Span, fact: ToolFact) -> None:
+        own = known.setdefault((span.project, span.trace_id, fact.tool_call_id), ToolFact(fact.tool_call_id))
+        own.name = own.name or fact.name
+        own.arguments = fact.arguments if own.arguments is None else own.arguments
+        own.result = fact.result if own.result is None else own.result
+        own.error = fact.error if own.error is None else own.error
+
+    for span, fact in facts:
+        learn(span, fact)
+    wanted = {tool.tool_call_id for tool in tools if tool.tool_call_id and _is_bare(tool)}
+    for call in calls if wanted else ():
+        for message in [*(call.input or ()), *(call.output or ())]:
+            for request in message.get("tool_calls") or ():
+                if request["id"] in wanted:
+                    learn(call.span, ToolFact(request["id"], request["name"], request["arguments"]))
+            if message["role"] == "tool" and message.get("tool_call_id") in wanted:
+                learn(call.span, ToolFact(message["tool_call_id"], result=message["text"]))
+    for tool in tools:
+        told = known.get((tool.span.project, tool.span.trace_id, tool.tool_call_id))
+        if told is not None:
+            tool.arguments = told.arguments if tool.arguments is None else tool.arguments
+            tool.error = told.error if tool.error is None and tool.result is None else tool.error
+            tool.result = told.result if tool.result is None and tool.error is None else tool.result
+        if tool.error is not None:
+            tool.error = error_text(tool.error)
+
+
+def _is_bare(tool: ToolCall) -> bool:
+    return tool.arguments is None or (tool.result is None and tool.error is None)
+
+
+def complete_answers(calls: Iterable[LlmCall], causes: Iterable[tuple[ToolCall, LlmCall | None]]) -> None:
+    """Give calls whose answer was not recorded its finish reasons and the tool calls that are proven, in place."""
+    ran: dict[int, list[ToolCall]] = defaultdict(list)
+    for tool, call in causes:
+        if call is not None and call.output is None:
+            ran[call.span.index].append(tool)
+    for call in calls:
+        if call.output is not None or call.error is not None:
+            continue
+        executed = sorted(ran[call.span.index], key=lambda tool: (tool.span.start_ns, tool.span.span_id))
+        proven = [{"id": tool.tool_call_id, "name": tool.name, "arguments": tool.arguments} for tool in executed]
+        reasons: list[str | None] = [*call.finish_reasons] or ([None] if proven else [])
+        if reasons:
+            call.output = [answer(None, proven if number == 0 else [], None, r) for number, r in enumerate(reasons)]
+            call.pieced.add("output")
+
+
+def complete_offers(calls: Iterable[LlmCall], causes: Iterable[tuple[ToolCall, LlmCall | None]]) -> None:
+    """Name the tools that calls of one role were seen to use, in place, where the offer itself was not recorded."""
+    described: dict[Hashable, dict[str, Any]] = defaultdict(dict)
+    for tool, call in causes:
+        if tool.name:
+            own = described[tool.span.project, tool.span.trace_id].setdefault(tool.name, [None, None])
+            own[0], own[1] = own[0] or tool.description, own[1] or tool.parameters
+        del call
+    seen: dict[Hashable, dict[str, None]] = defaultdict(dict)
+    open_calls = [call for call in calls if call.tools is None or "tools" in call.pieced]
+    for call in open_calls:
+        for message in [*(call.input or ()), *(call.output or ())]:
+            for request in message.get("tool_calls") or ():
+                if request["name"]:
+                    seen[_role(call)][request["name"]] = None
+    for call in open_calls:
+        names = [tool["name"] for tool in call.tools] if call.tools else list(seen[_role(call)])
+        known = described[call.span.project, call.span.trace_id]
+        if names:
+            call.tools = [
+                {
+                    "name": name,
+                    "description": known.get(name, [None])[0],
+                    "parameters": known.get(name, [None, None])[1],
+                }
+                for name in names
+            ]
+            call.pieced.add("tools")
+
+
+def _role(call: LlmCall) -> Hashable:
+    first: Message = call.input[0] if call.input else {"role": None, "text": None}
+    instructions = first.get("text") if first["role"] == "system" else None
+    return call.span.project, call.span.trace_id, call.agent, instructions

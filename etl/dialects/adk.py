@@ -1,0 +1,164 @@
+"""Google's Agent Development Kit: Gemini's own request and response as JSON (1.x), the GenAI conventions (2.x).
+
+https://google.github.io/adk-docs/
+"""
+
+import json
+from typing import Any
+
+from etl.dialects import genai
+from etl.dialects.client_dump import read_usage
+from etl.dialects.messages import (
+    call_arguments,
+    canonical_input,
+    canonical_output,
+    decode,
+    definitions,
+    first,
+    result_text,
+)
+from etl.dialects.spans import AgentSpan, LlmCall, Reading, Span, ToolCall
+from etl.dialects.values import text_of
+from etl.dialects.wording import api_of_model, plain_model
+
+DIALECT = "adk"
+SCOPE = "gcp.vertex.agent"
+PREFIX = "gcp.vertex.agent."
+AGENT_RUN = "agent_run ["
+CONFIG_PARAMS = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "seed": "seed",
+    "max_output_tokens": "max_output_tokens",
+    "stop_sequences": "stop",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+}
+
+
+def recognises(span: Span) -> bool:
+    """Tell whether the span speaks this dialect."""
+    return span.scope == SCOPE
+
+
+def read(span: Span) -> Reading | None:
+    """Read a model call, a tool execution or an agent."""
+    attributes = span.attributes
+    operation = attributes.get(genai.OPERATION)
+    conversation = text_of(attributes, "gen_ai.conversation.id", PREFIX + "session_id")
+    if span.name == "call_llm" or operation in genai.CALL_OPERATIONS:
+        return _read_call(span, conversation)
+    if operation == "execute_tool" or span.name.startswith("execute_tool "):
+        return None if "(merged" in span.name else _read_tool(span)
+    if operation == "invoke_agent" or span.name.startswith((AGENT_RUN, "invoke_agent ")):
+        by_span = span.name.removeprefix(AGENT_RUN).removesuffix("]").removeprefix("invoke_agent ")
+        return AgentSpan(span, DIALECT, text_of(attributes, "gen_ai.agent.name") or by_span or None, conversation)
+    return None
+
+
+def _read_call(span: Span, conversation: str | None) -> LlmCall:
+    attributes = span.attributes
+    call = genai.read_call(span, DIALECT)
+    call.conversation_id = call.conversation_id or conversation
+    request = decode(attributes.get(PREFIX + "llm_request"))
+    response = decode(attributes.get(PREFIX + "llm_response"))
+    if isinstance(request, dict) and request:
+        _add_request(call, request)
+    if isinstance(response, dict) and response:
+        _add_response(call, response)
+    named = [name for name in (call.model_requested, call.model_returned) if name and "/" in name]
+    call.model_requested, call.model_returned = plain_model(call.model_requested), plain_model(call.model_returned)
+    if named or (call.model_requested or "").startswith("gpt-"):
+        call.api = api_of_model(call.model_requested)
+        call.provider = named[0].split("/")[0] if named else call.provider
+        for message in call.output or ():
+            reason = (message["finish_reason"] or "").lower() or None
+            message["finish_reason"] = "tool_calls" if message["tool_calls"] and reason == "stop" else reason
+            if message["finish_reason"] == "max_tokens":
+                message["finish_reason"] = "length"
+        if "max_output_tokens" in call.params:
+            call.params["max_completion_tokens"] = call.params.pop("max_output_tokens")
+    return call
+
+
+def _add_request(call: LlmCall, request: dict[str, Any]) -> None:
+    config = request.get("config")
+    config = config if isinstance(config, dict) else {}
+    call.model_requested = text_of(request, "model") or call.model_requested
+    call.tools = call.tools or _lowered(definitions(config.get("tools")))
+    for name, ours in CONFIG_PARAMS.items():
+        if config.get(name) is not None:
+            call.params.setdefault(ours, config[name])
+    contents = request.get("contents")
+    if call.input is None and isinstance(contents, list):
+        system = config.get("system_instruction")
+        head = [] if system is None else [_content(system, "system")]
+        call.input = canonical_input([*head, *(_content(content, "user") for content in contents)])
+
+
+def _content(content: Any, role: str) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
+    if isinstance(content, dict):
+        return {"role": content.get("role") or role, "parts": content.get("parts") or []}
+    return {"role": role, "content": content}
+
+
+def _lowered(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """Write types as JSON Schema does: Gemini's are in capitals."""
+    for tool in tools or ():
+        tool["parameters"] = _lower_types(tool["parameters"])
+    return tools
+
+
+def _lower_types(schema: Any) -> Any:  # noqa: ANN401
+    if isinstance(schema, list):
+        return [_lower_types(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: value.lower() if key == "type" and isinstance(value, str) else _lower_types(value)
+        for key, value in schema.items()
+    }
+
+
+def _add_response(call: LlmCall, response: dict[str, Any]) -> None:
+    content = response.get("content")
+    reasons = genai.finish_reasons(call.span.attributes)
+    reason = first(response, "finish_reason", "finishReason") or (reasons[0] if reasons else None)
+    if call.output is None and isinstance(content, dict):
+        call.output = canonical_output([_content({**content, "role": "assistant"}, "assistant")], [reason])
+    usage = response.get("usage_metadata")
+    if call.usage is None and isinstance(usage, dict):
+        call.usage = read_usage(
+            {
+                "input_tokens": usage.get("prompt_token_count"),
+                "output_tokens": usage.get("candidates_token_count"),
+                "cache_read_input_tokens": usage.get("cached_content_token_count"),
+                "output_tokens_details": {"reasoning_tokens": usage.get("thoughts_token_count")},
+            }
+        )
+
+
+def _read_tool(span: Span) -> ToolCall:
+    attributes = span.attributes
+    tool = genai.read_tool(span, DIALECT)
+    if tool.arguments is None:
+        tool.arguments = call_arguments(attributes.get(PREFIX + "tool_call_args"))
+    if tool.error is None:
+        recorded = first(dict(attributes), "gen_ai.tool.call.result", PREFIX + "tool_response")
+        tool.result = unwrap(recorded)
+    return tool
+
+
+def unwrap(recorded: Any) -> str | None:  # noqa: ANN401
+    """Return a tool's result without the object ADK puts around what is none.
+
+    >>> unwrap('{"result": "84"}'), unwrap('{"celsius": 4}')
+    ('84', '{"celsius": 4}')
+    """
+    value = decode(recorded)
+    if isinstance(value, dict) and list(value) == ["result"]:
+        return result_text(value["result"])
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return result_text(recorded)

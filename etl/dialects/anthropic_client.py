@@ -1,0 +1,27 @@
+"""The Anthropic client's own spans: everything of a call but its content. Another span of the call may have that.
+
+https://github.com/anthropics/anthropic-sdk-python
+"""
+
+from etl.dialects import genai
+from etl.dialects.spans import LlmCall, Span
+from etl.dialects.values import flag_of
+
+DIALECT = "anthropic"
+SCOPE = "com.anthropic.sdk.python"
+
+
+def recognises(span: Span) -> bool:
+    """Tell whether the span speaks this dialect."""
+    return span.scope == SCOPE
+
+
+def read(span: Span) -> LlmCall | None:
+    """Read a model call; None for the client's other requests."""
+    if not span.name.startswith("anthropic.messages.") or "gen_ai.request.model" not in span.attributes:
+        return None
+    call = genai.read_call(span, DIALECT)
+    call.api = "messages"
+    if call.streamed is None:
+        call.streamed = flag_of(span.attributes, "anthropic.request.stream")
+    return call

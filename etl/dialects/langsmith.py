@@ -1,0 +1,109 @@
+"""LangSmith's OpenTelemetry mode: inputs and outputs whole as JSON, LangChain's objects or the client's own.
+
+https://docs.smith.langchain.com/observability/how_to_guides/trace_langchain_with_otel
+"""
+
+from typing import Any
+
+from etl.dialects import client_dump, genai
+from etl.dialects.messages import call_arguments, canonical_output, decode, definitions, result_text
+from etl.dialects.spans import AgentSpan, LlmCall, Reading, Span, ToolCall
+from etl.dialects.values import Attributes, flag_of, text_of
+from etl.dialects.wording import restore_wording
+
+DIALECT = "langsmith"
+KIND = "langsmith.span.kind"
+METADATA = "langsmith.metadata."
+
+
+def recognises(span: Span) -> bool:
+    """Tell whether the span speaks this dialect."""
+    return KIND in span.attributes
+
+
+def read(span: Span) -> Reading | None:
+    """Read a model call, a tool execution or an agent."""
+    kind = str(span.attributes[KIND]).lower()
+    if kind == "llm":
+        return _read_call(span)
+    if kind == "tool":
+        return _read_tool(span)
+    name = _agent(span.attributes)
+    if kind == "chain" and name is not None and name == span.name:
+        return AgentSpan(span, DIALECT, name, _conversation(span.attributes))
+    return None
+
+
+def _agent(attributes: Attributes) -> str | None:
+    return text_of(attributes, METADATA + "lc_agent_name", METADATA + "agent_name")
+
+
+def _conversation(attributes: Attributes) -> str | None:
+    return text_of(attributes, *(METADATA + name for name in ("session_id", "thread_id", "conversation_id")))
+
+
+def _read_call(span: Span) -> LlmCall:
+    attributes = span.attributes
+    call = genai.read_call(span, DIALECT)
+    call.agent = call.agent or _agent(attributes)
+    call.conversation_id = call.conversation_id or _conversation(attributes)
+    call.provider = text_of(attributes, METADATA + "ls_provider") or call.provider
+    call.model_requested = text_of(attributes, METADATA + "ls_model_name") or call.model_requested
+    request = client_dump.read_request(attributes.get("gen_ai.prompt"))
+    if request is not None:
+        call.api = call.api or request.api
+        call.input = call.input or request.input
+        call.tools = call.tools or request.tools
+        call.params = {**call.params, **request.params}
+        call.model_requested = request.model or call.model_requested
+        call.streamed = request.streamed if call.streamed is None else call.streamed
+    call.tools = call.tools or definitions(attributes.get("gen_ai.tool.definitions"))
+    recorded = decode(attributes.get("gen_ai.completion"))
+    response = client_dump.read_response(recorded)
+    if response is not None:
+        call.api = response.api or call.api
+        call.output = call.output or response.output
+        call.response_id = response.response_id or call.response_id
+        call.model_returned = response.model or call.model_returned
+        call.usage = response.usage or call.usage
+    elif call.output is None and isinstance(recorded, dict):
+        inner = recorded.get("output", recorded)
+        if isinstance(inner, dict) and "role" in inner:
+            call.output = canonical_output([inner], genai.finish_reasons(attributes))
+    if call.streamed is None:
+        call.streamed = flag_of(attributes, METADATA + "ls_streaming")
+    restore_wording(call)
+    return call
+
+
+def _read_tool(span: Span) -> ToolCall:
+    attributes = span.attributes
+    failure = span.status_message or genai.exception_message(span) or "error"
+    return ToolCall(
+        span,
+        DIALECT,
+        name=text_of(attributes, "gen_ai.tool.name", "langsmith.trace.name") or span.name,
+        tool_call_id=text_of(attributes, "gen_ai.tool.call.id", METADATA + "tool_call_id"),
+        arguments=_inner(attributes.get("gen_ai.prompt"), "input"),
+        result=None if span.failed else _result(attributes.get("gen_ai.completion")),
+        error=failure if span.failed else None,
+    )
+
+
+def _inner(recorded: Any, key: str) -> Any:  # noqa: ANN401 - any JSON value
+    value = decode(recorded)
+    if isinstance(value, dict) and list(value) == [key]:
+        value = value[key]
+    return call_arguments(value)
+
+
+def _result(recorded: Any) -> str | None:  # noqa: ANN401
+    value = decode(recorded)
+    if isinstance(value, dict) and list(value) == ["output"]:
+        value = value["output"]
+    value = decode(value) if isinstance(value, str) and value.startswith('{"lc"') else value
+    if client_dump.is_langchain(value):
+        value = value["kwargs"].get("content")
+    elif isinstance(value, dict) and value.get("type") == "tool":
+        value = value.get("content")
+    return result_text(value)

@@ -1,0 +1,153 @@
+"""Vercel's AI SDK: the prompt as JSON and the answer's pieces as attributes; a span for the run, one for each call.
+
+https://ai-sdk.dev/docs/ai-sdk-core/telemetry
+"""
+
+from typing import Any
+
+import orjson
+
+from etl.dialects import genai
+from etl.dialects.messages import as_list, call_arguments, canonical_input, canonical_output, decode, definitions
+from etl.dialects.messages import result_text as text_of_result
+from etl.dialects.spans import AgentSpan, LlmCall, Reading, Span, ToolCall
+from etl.dialects.values import Attributes, integer_of, number_of, text_of, usage_of
+from etl.dialects.wording import restore_wording
+
+DIALECT = "vercel"
+OPERATION = "ai.operationId"
+CALLS = (".doGenerate", ".doStream")
+RUNS = {"ai.generateText", "ai.streamText", "ai.generateObject", "ai.streamObject"}
+APIS = {".chat": "chat.completions", ".responses": "responses", ".messages": "messages"}
+SETTINGS = (
+    ("temperature", "temperature"),
+    ("topP", "top_p"),
+    ("topK", "top_k"),
+    ("seed", "seed"),
+    ("maxOutputTokens", "max_tokens"),
+    ("maxTokens", "max_tokens"),
+    ("frequencyPenalty", "frequency_penalty"),
+    ("presencePenalty", "presence_penalty"),
+)
+
+
+def recognises(span: Span) -> bool:
+    """Tell whether the span speaks this dialect."""
+    return OPERATION in span.attributes
+
+
+def read(span: Span) -> Reading | None:
+    """Read a model call, a tool execution, or the run as the agent it is."""
+    attributes = span.attributes
+    operation = str(attributes[OPERATION]).split(" ", 1)[0]
+    if operation.endswith(CALLS) and "mbed" not in operation:
+        return _read_call(span, operation)
+    if operation == "ai.toolCall":
+        return _read_tool(span)
+    if operation in RUNS:
+        return AgentSpan(span, DIALECT, _function(attributes), _conversation(attributes))
+    return None
+
+
+def _function(attributes: Attributes) -> str | None:
+    return text_of(attributes, "ai.telemetry.functionId", "resource.name")
+
+
+def _conversation(attributes: Attributes) -> str | None:
+    prefix = "ai.telemetry.metadata."
+    names = ("sessionId", "session_id", "conversationId", "threadId", "chatId", "session.id")
+    return text_of(attributes, *(prefix + name for name in names), "session.id")
+
+
+def _read_call(span: Span, operation: str) -> LlmCall:
+    attributes = span.attributes
+    call = genai.read_call(span, DIALECT)
+    provider = text_of(attributes, "ai.model.provider") or ""
+    call.api = next((api for end, api in APIS.items() if provider.endswith(end)), call.api)
+    call.provider = provider.split(".")[0] or call.provider
+    call.agent = _function(attributes)
+    call.conversation_id = _conversation(attributes)
+    call.streamed = operation.endswith(".doStream")
+    call.model_requested = call.model_requested or text_of(attributes, "ai.model.id")
+    call.model_returned = call.model_returned or text_of(attributes, "ai.response.model")
+    call.response_id = call.response_id or text_of(attributes, "ai.response.id")
+    for name, ours in SETTINGS:
+        value = number_of(attributes, "ai.settings." + name)
+        if value is not None:
+            call.params.setdefault(ours, int(value) if value.is_integer() and ours in genai.INTEGER_PARAMS else value)
+    choice = _tool_choice(attributes.get("ai.prompt.toolChoice"))
+    if choice is not None:
+        call.params.setdefault("tool_choice", choice)
+    call.tools = definitions(as_list(attributes.get("ai.prompt.tools")))
+    prompt = as_list(attributes.get("ai.prompt.messages"))
+    call.input = canonical_input(prompt) if prompt is not None else call.input
+    call.output = call.output or _output(attributes)
+    call.usage = _usage(attributes)
+    if span.failed and call.error is not None and not call.output:
+        call.model_returned, call.output = None, None
+    restore_wording(call)
+    return call
+
+
+def _tool_choice(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    choice = decode(value)
+    if isinstance(choice, dict) and choice.get("type") == "tool":
+        return {"type": "function", "function": {"name": choice.get("toolName")}}
+    return choice.get("type") if isinstance(choice, dict) else None
+
+
+def _output(attributes: Attributes) -> list[dict[str, Any]] | None:
+    text = next(
+        (v for v in (attributes.get("ai.response.text"), attributes.get("ai.response.object")) if isinstance(v, str)),
+        None,
+    )
+    calls = as_list(attributes.get("ai.response.toolCalls")) or []
+    reason = text_of(attributes, "ai.response.finishReason", "ai.finishReason")
+    if text is None and not calls:
+        return None
+    item = {
+        "role": "assistant",
+        "content": text,
+        "tool_calls": [{"type": "tool-call", **entry} for entry in calls if isinstance(entry, dict)],
+        "reasoning": attributes.get("ai.response.reasoning"),
+    }
+    return canonical_output([item], [reason])
+
+
+def _usage(attributes: Attributes) -> dict[str, int | None] | None:
+    usage = "ai.usage."
+    return usage_of(
+        input_tokens=integer_of(attributes, "gen_ai.usage.input_tokens", usage + "inputTokens", usage + "promptTokens"),
+        output_tokens=integer_of(
+            attributes, "gen_ai.usage.output_tokens", usage + "outputTokens", usage + "completionTokens"
+        ),
+        cached_input_tokens=integer_of(
+            attributes, usage + "cachedInputTokens", usage + "inputTokenDetails.cacheReadTokens"
+        ),
+        reasoning_tokens=integer_of(
+            attributes, usage + "reasoningTokens", usage + "outputTokenDetails.reasoningTokens"
+        ),
+    )
+
+
+def _read_tool(span: Span) -> ToolCall:
+    attributes = span.attributes
+    failure = span.status_message or genai.exception_message(span) or "error"
+    return ToolCall(
+        span,
+        DIALECT,
+        name=text_of(attributes, "ai.toolCall.name"),
+        tool_call_id=text_of(attributes, "ai.toolCall.id"),
+        arguments=call_arguments(attributes.get("ai.toolCall.args")),
+        result=None if span.failed else _result(attributes.get("ai.toolCall.result")),
+        error=failure if span.failed else None,
+    )
+
+
+def _result(recorded: Any) -> str | None:  # noqa: ANN401
+    """Return the result, which is JSON: a string carries quotes of its own."""
+    try:
+        value = orjson.loads(recorded) if isinstance(recorded, str) else recorded
+    except orjson.JSONDecodeError:
+        return text_of_result(recorded)
+    return value if isinstance(value, str) else text_of_result(recorded)
