@@ -73,7 +73,7 @@ def test_recorded_logprobs_are_those_of_the_model(served: Served) -> None:
         recorded = span[names.CHOICE_LOGPROBS.format(index=0)]
         assert recorded == pytest.approx(recompute(Path(registry.live), span), abs=1e-3)
         assert len(recorded) == answer["usage"]["completion_tokens"] == span["gen_ai.usage.output_tokens"]
-        assert span[names.CHOICE_TEXT_MATCHES.format(index=0)] is not False  # half a character cannot be compared
+        assert span.get(names.CHOICE_TEXT_MATCHES.format(index=0)) is not False  # half a character cannot be compared
         assert "token_ids" not in answer["choices"][0]
 
 
