@@ -64,6 +64,38 @@ def inspect(trace_id: str, *, data: Path = DEFAULT_DATA, project: str | None = N
 
 
 @app.command
+def stats(
+    *,
+    data: Path = DEFAULT_DATA,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    width: int | None = None,
+) -> None:
+    """Say what is published: fields by producer, signals against outcomes, rewards, evidence, splits, rejected rows.
+
+    Example: spanloop etl stats --data /var/lib/spanloop
+
+    Parameters
+    ----------
+    data
+        Directory that holds everything.
+    as_json
+        Print it as JSON.
+    width
+        Columns to draw in. Default: the terminal's.
+    """
+    import json
+
+    from etl.stats import show
+    from etl.stats import stats as measure
+
+    found = measure(data)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        show(found, width=width)
+
+
+@app.command
 def export(
     *,
     what: Literal["llm_calls", "tool_calls", "rewards", "episodes", "transitions", "rejected"] = "transitions",

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from etl.episodes import Trace
+from etl.rewards.air import SIGNALS
 from etl.settings import EtlConfig
 from etl.source import read_traces
 from etl.transform import transform
@@ -84,7 +85,7 @@ def _marks(tables: dict[str, pl.DataFrame]) -> Marks:
     marks: Marks = {}
     for row in tables["transitions"].iter_rows(named=True):
         chips = [f"[bold cyan]step {row['step']}[/bold cyan]", f"evidence {row['evidence']}"]
-        chips += [_chip(name, row[f"reward_{name}"]) for name in ("outcome", "step", "tool_status")]
+        chips += [_chip(name, row[f"reward_{name}"]) for name in ("outcome", "step", *SIGNALS)]
         chips.append(f"return {_number(row['return_'])}")
         marks.setdefault(row["span_id"], []).extend(chip for chip in chips if chip)
     for row in tables["rejected"].iter_rows(named=True):

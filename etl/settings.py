@@ -30,6 +30,37 @@ class EtlConfig(Settings):
     tool_error: float = Field(default=-0.1, ge=-1, le=0)
     """Reward of an action for each of its tool calls that ended in an error."""
 
+    argument_schema: float = Field(default=0.0, ge=0, le=1)
+    """Weight of the share of an action's tool calls that do not fit the tools it was given. As for all weights below,
+    0 leaves the signal out of the reward; it is measured all the same, and `spanloop etl stats` tells what it says."""
+
+    output_format: float = Field(default=0.0, ge=0, le=1)
+    """Weight of an answer that is not the JSON it was asked to be."""
+
+    repetition: float = Field(default=0.0, ge=0, le=1)
+    """Weight of the share of an action's tool calls that its agent had already made alike."""
+
+    retry: float = Field(default=0.0, ge=0, le=1)
+    """Weight of an answer after which the agent asked the very same again."""
+
+    waste: float = Field(default=0.0, ge=0, le=1)
+    """Weight of an answer that nothing later in the episode used."""
+
+    latency: float = Field(default=0.0, ge=0, le=1)
+    """Weight of a call's time over `latency_budget_s`: 1 at twice the budget."""
+
+    latency_budget_s: float | None = Field(default=None, gt=0)
+    """Seconds a model call may take. Default: not measured."""
+
+    tokens: float = Field(default=0.0, ge=0, le=1)
+    """Weight of an answer's tokens over `token_budget`: 1 at twice the budget."""
+
+    token_budget: int | None = Field(default=None, gt=0)
+    """Tokens an answer may have. Default: not measured."""
+
+    progress: float = Field(default=0.0, ge=0, le=1)
+    """Weight of the change in the estimated outcome, as a difference of potentials."""
+
     outcome_gap: float = Field(default=1.0, gt=0)
     """Smallest difference between two outcomes that must never be bridged: intermediate rewards of an episode are
     scaled to stay below half of it, so they cannot make a failure look better than a success."""

@@ -21,12 +21,11 @@ from etl.completion import (
 from etl.dialects.spans import LlmCall, ToolCall
 from etl.episodes import Episode, group_episodes
 from etl.merge import merge_calls
-from etl.rewards import given
-from etl.rewards.tool_status import tool_status
+from etl.rewards import air, given
 from etl.schema import TABLES
 from etl.settings import EtlConfig
 from etl.tables import Dataset, Row, frame, json_text
-from etl.transitions import Signals, build_transitions, episode_split, reject
+from etl.transitions import Signals, build_transitions, episode_split, reject, task_ids
 from etl.tree import NO_PARENT, Forest, build_forest
 from etl.untraced_tools import DIALECT as UNTRACED
 from etl.untraced_tools import find_untraced
@@ -65,16 +64,16 @@ def transform(spans: pl.DataFrame, logs: pl.DataFrame, config: EtlConfig, *, now
         for row, (project, trace_id, span_id) in enumerate(spans.select("project", "trace_id", "span_id").iter_rows())
     }
     outcomes, steps = given.settle(rewards, rows, calls, episode_of, episodes, config.outcome)
-    signals = tool_status(((tool, call) for tool, call, _ in causes), config.tool_error)
     facts = _Facts(spans, logs)
     builder = _Builder(config, forest, facts, readings, rejected)
     by_episode: dict[int, list[LlmCall]] = defaultdict(list)
-    for call in calls:
+    for call in sorted(calls, key=lambda call: (call.span.start_ns, call.span.span_id)):
         by_episode[episode_of[call.span.index]].append(call)
+    measures = _measure(episodes, by_episode, outcomes, pairs, config)
     for number, episode in enumerate(episodes):
         if keep[number]:
             builder.add_episode(
-                episode, by_episode.get(number, []), agent_rows, Signals(outcomes[number], steps, signals)
+                episode, by_episode.get(number, []), agent_rows, Signals(outcomes[number], steps, measures)
             )
     builder.add_tools([entry for entry in causes if keep[episode_of[entry[0].span.index]]], episodes, episode_of)
     builder.add_rewards(rewards, episodes, keep)
@@ -82,6 +81,22 @@ def transform(spans: pl.DataFrame, logs: pl.DataFrame, config: EtlConfig, *, now
     counts = _count(spans_in, rejected, readings, calls, wrappers, episodes, episode_of, keep, tables)
     pending = sorted({(e.key[0], trace) for e in episodes if e.is_waiting for trace in e.traces})
     return Dataset(tables, counts, pending)
+
+
+def _measure(
+    episodes: list[Episode],
+    by_episode: dict[int, list[LlmCall]],
+    outcomes: list[float | None],
+    pairs: list[tuple[ToolCall, LlmCall | None]],
+    config: EtlConfig,
+) -> air.Measures:
+    """Measure the signals of all calls; progress is estimated over all episodes at once."""
+    numbers = sorted(by_episode)
+    courses = [by_episode[number] for number in numbers]
+    found = air.measure(courses, pairs, config)
+    tasks = [next(iter(task_ids(episodes[n], calls).values())) for n, calls in zip(numbers, courses, strict=True)]
+    air.add_progress(found, courses, tasks, [outcomes[number] for number in numbers], config.discount)
+    return found
 
 
 def _clean(spans: pl.DataFrame) -> tuple[pl.DataFrame, list[Row]]:
@@ -195,8 +210,7 @@ class _Builder:
         self._judged = Surroundings(forest, set(readings.evaluations))
 
     def add_episode(self, episode: Episode, calls: list[LlmCall], agent_rows: dict[int, int], signals: Signals) -> None:
-        """Add an episode, its calls and its transitions."""
-        calls = sorted(calls, key=lambda call: (call.span.start_ns, call.span.span_id))
+        """Add an episode, its calls in the order they began, and its transitions."""
         revision = self._facts.revision(episode)
         usable: list[LlmCall] = []
         for call in calls:

@@ -1,5 +1,6 @@
 """Makes the transitions of one episode from its calls: observation, action, next observation, rewards, evidence."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -12,6 +13,7 @@ from etl.dialects.values import integer_of, number_of
 from etl.episodes import Episode
 from etl.lineage import next_calls
 from etl.merge import message_signature
+from etl.rewards import air
 from etl.rewards.combine import combine
 from etl.schema import Evidence, Split
 from etl.settings import EtlConfig
@@ -46,7 +48,7 @@ class Signals:
 
     outcome: float | None
     steps: dict[int, float]
-    tool_status: dict[int, float | None]
+    measures: air.Measures
 
 
 def reject(call: LlmCall, *, is_evaluator: bool) -> NotATransition | None:
@@ -88,10 +90,11 @@ def build_transitions(
     """Return the rows of one episode; `calls` are its transitions in the order they began."""
     following = next_calls(calls, agent_rows)
     rows = [call.span.index for call in calls]
-    air = [signals.tool_status.get(row) for row in rows]
+    parts = [air.weighted(signals.measures, row, config) for row in rows]
+    totals = [_total(part.values()) for part in parts]
     steps = [signals.steps.get(row) for row in rows]
-    combined = combine(signals.outcome, steps, air, outcome_gap=config.outcome_gap, discount=config.discount)
-    tasks = _tasks(episode, calls)
+    combined = combine(signals.outcome, steps, totals, outcome_gap=config.outcome_gap, discount=config.discount)
+    tasks = task_ids(episode, calls)
     split = episode_split(episode, tasks.get(calls[0].agent), config) if calls else Split.TRAIN
     last = len(calls) - 1
     return [
@@ -118,7 +121,8 @@ def build_transitions(
             "reward": combined.reward[step],
             "reward_outcome": signals.outcome if step == last else None,
             "reward_step": steps[step],
-            "reward_tool_status": air[step],
+            **{f"reward_{name}": value for name, value in parts[step].items()},
+            "signals": json_text(air.measures_of(signals.measures, row)),
             "air_scale": combined.air_scale,
             "outcome": signals.outcome,
             "return_": combined.return_[step],
@@ -128,6 +132,11 @@ def build_transitions(
         }
         for step, (row, call) in enumerate(zip(rows, calls, strict=True))
     ]
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def _next(call: LlmCall, following: LlmCall | None) -> dict[str, Any]:
@@ -182,7 +191,7 @@ def evidence(call: LlmCall, config: EtlConfig) -> Evidence:
     return Evidence.TEXT if is_own else Evidence.FOREIGN
 
 
-def _tasks(episode: Episode, calls: list[LlmCall]) -> dict[str | None, str]:
+def task_ids(episode: Episode, calls: list[LlmCall]) -> dict[str | None, str]:
     """Return the task id of every role: the explicit one, else a hash of the role's first observation."""
     tasks: dict[str | None, str] = {}
     for call in calls:

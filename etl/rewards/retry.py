@@ -1,0 +1,28 @@
+"""AIR: the answer that was no use, so that the agent asked the very same question again."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+
+import orjson
+
+from etl.dialects.spans import LlmCall
+from etl.merge import message_signature
+
+
+def retry(calls: Iterable[LlmCall]) -> dict[int, float]:
+    """Return by call row -1 where a later call of the same agent, begun after this one ended, asked the same; else 0.
+
+    `calls` are one episode's, in the order they began. Calls at the same time are samples, not retries.
+    """
+    asked: dict[Hashable, list[LlmCall]] = defaultdict(list)
+    measured: dict[int, float] = {}
+    for call in calls:
+        if not call.input:
+            continue
+        measured[call.span.index] = 0.0
+        question = orjson.dumps([message_signature(message) for message in call.input], default=str)
+        earlier = asked[call.agent, question]
+        while earlier and earlier[-1].span.end_ns <= call.span.start_ns:
+            measured[earlier.pop().span.index] = -1.0
+        earlier.append(call)
+    return measured

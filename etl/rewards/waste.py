@@ -1,0 +1,33 @@
+"""AIR: the call whose answer nobody used."""
+
+from collections.abc import Iterable, Sequence
+
+from etl.dialects.spans import LlmCall
+from etl.merge import message_signature
+from etl.tables import json_text
+
+
+def waste(calls: Sequence[LlmCall], used: Iterable[int]) -> dict[int, float]:
+    """Return by call row 0 where the answer came of use, -1 where not.
+
+    Of use is an answer that a later request of the episode holds, as a message or as a tool's result, and one whose
+    tool calls ran (their rows in `used`). The last call of each agent answers whoever asked, and has no entry.
+    `calls` are one episode's, in the order they began.
+    """
+    ran = set(used)
+    last = {call.agent: call.span.index for call in calls}
+    seen: set[str | None] = set()
+    measured: dict[int, float] = {}
+    for call in reversed(calls):
+        row = call.span.index
+        if row != last[call.agent] and call.output:
+            answer = call.output[0]
+            is_seen = json_text(message_signature(answer)) in seen or (answer.get("text") or "") in seen
+            measured[row] = 0.0 if row in ran or is_seen else -1.0
+        for message in call.input or ():
+            role = message["role"]
+            if role == "assistant":
+                seen.add(json_text(message_signature(message)))
+            elif role == "tool":
+                seen.add(message.get("text"))
+    return measured
