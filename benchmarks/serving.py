@@ -19,11 +19,10 @@ from typing import Any
 import aiohttp
 from transformers.utils.logging import disable_progress_bar
 
-from benchmarks.serving_overhead import process
+from benchmarks.serving_overhead import process, sink
 from serve.vllm import VllmEngine
 from spanloop.processes import free_port
 from tests.served import serving
-from tests.serving import collector
 
 TOKENS = 48
 """Forced length of every answer."""
@@ -76,7 +75,7 @@ def main() -> None:
         own = ["--upstream", engine, "--name", "base"]
         with (
             process(command, f"{engine}/health", vllm.environment()),
-            collector() as received,
+            sink() as received,
             serving(Path(name) / "data", "--model", str(arguments.model), *own, collector=received) as served,
         ):
             targets: dict[str, tuple[str, str, dict[str, Any]]] = {

@@ -15,6 +15,7 @@ from aiohttp import web
 from opentelemetry.trace import Tracer
 
 from foundation.narration import get_logger
+from serve.access import Access, Forbidden, Unauthenticated
 from serve.admission import Admission, NotServing
 from serve.answers import Recording, Wants, ask_for_evidence, client_wants, strip, without_strict
 from serve.engine import Engine
@@ -56,7 +57,9 @@ class Gateway:
         *,
         exporter: CountingExporter | None = None,
         strict_tools: bool = False,
+        access: Access | None = None,
     ) -> None:
+        self.access = access
         self.base = base
         self.strict_tools = strict_tools
         self.exporter = exporter
@@ -79,7 +82,7 @@ class Gateway:
 
     def make_app(self) -> web.Application:
         """Return the HTTP application."""
-        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors_as_openai])
+        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors_as_openai, self._authorise])
         chat, text = self._handler(is_chat=True), self._handler(is_chat=False)
         for base in BASES:
             app.add_routes(
@@ -93,6 +96,18 @@ class Gateway:
             )
         app.add_routes([web.get("/healthz", self._is_alive), web.get("/readyz", self._is_ready)])
         return app
+
+    @web.middleware
+    async def _authorise(self, http: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let a request pass when its key does; probes of health need none."""
+        if self.access is not None and http.path not in ("/healthz", "/readyz"):
+            try:
+                self.access.check(http.headers)
+            except Unauthenticated as error:
+                raise BadRequest(str(error), status=401, kind="authentication_error") from None
+            except Forbidden as error:
+                raise BadRequest(str(error), status=403, kind="permission_error") from None
+        return await handler(http)
 
     # --- small questions
 

@@ -23,6 +23,7 @@ from foundation.files import exclusive, write_json
 from foundation.narration import get_logger
 from otel_exporter.schema import GATEWAY_SCOPE
 from serve import control, registry, vllm
+from serve.access import Access
 from serve.engine import EmbeddedEngine, Engine, EngineFailed
 from serve.evidence import CountingExporter, close_provider, make_exporter, make_provider
 from serve.gateway import Gateway
@@ -61,8 +62,8 @@ MAX_RESTARTS = 5
 """Starts in a row that may fail before the process gives up and leaves it to its own supervisor."""
 
 
-def parse_address(listen: str) -> tuple[str, int]:
-    """Split host:port and refuse whatever is not loopback.
+def parse_address(listen: str, *, has_keys: bool = False) -> tuple[str, int]:
+    """Split host:port; refuse whatever is not loopback while there are no keys to tell callers by.
 
     >>> parse_address("127.0.0.1:8000")
     ('127.0.0.1', 8000)
@@ -75,17 +76,17 @@ def parse_address(listen: str) -> tuple[str, int]:
         is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         is_loopback = False
-    if not is_loopback:
+    if not is_loopback and not has_keys:
         raise SettingsError(
-            f"--listen {listen} would let others in, and the gateway has no keys to tell callers by",
-            hint="Listen on 127.0.0.1 and put a proxy that authenticates in front of it.",
+            f"--listen {listen} would let others in, and there is no key to tell callers by",
+            hint="Make one: spanloop receiver keys create --data DIR --name agents --scope serve",
         )
     return host, int(port)
 
 
-def bind(listen: str) -> socket.socket:
+def bind(listen: str, *, has_keys: bool = False) -> socket.socket:
     """Take the gateway's port, or say who usually has it."""
-    host, port = parse_address(listen)
+    host, port = parse_address(listen, has_keys=has_keys)
     try:
         return socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
@@ -167,6 +168,7 @@ class Server:
             provider.get_tracer(GATEWAY_SCOPE),
             exporter=exporter,
             strict_tools=config.strict_tools,
+            access=Access(config.data),
         )
 
     @property
@@ -336,7 +338,11 @@ def change_report(before: Registry, after: Registry) -> dict[str, Any]:
 
 def run(config: ServeConfig, engine_arguments: tuple[str, ...] = ()) -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    with exclusive(lock_path(config.data), purpose="spanloop serve run"), bind(config.listen) as listener:
+    has_keys = Access(config.data).has_keys
+    with (
+        exclusive(lock_path(config.data), purpose="spanloop serve run"),
+        bind(config.listen, has_keys=has_keys) as listener,
+    ):
         live = prepare_registry(config)
         asyncio.run(_run(config, live, listener, engine_arguments))
 

@@ -25,7 +25,7 @@ class ServeConfig(Settings):
     one conversation go to the same replica."""
 
     listen: str = "127.0.0.1:8000"
-    """Address agents reach. Loopback only, as long as there are no keys to tell callers by."""
+    """Address agents reach. Loopback only, as long as no key has the scope `serve`."""
 
     name: str | None = None
     """Name agents use for the model (they may add `:live`). Default: the name of the model's directory."""

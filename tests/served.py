@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from serve.schema import read_server
-from tests.serving import Collector
 
 
 @dataclass
@@ -26,7 +25,8 @@ class Served:
     url: str
     process: subprocess.Popen[bytes]
     log: Path
-    collector: Collector | None
+    collector: Any
+    """A `Collector`, or whatever else has an endpoint."""
 
     def ask(self, path: str = "chat/completions", **request: Any) -> tuple[dict[str, Any], dict[str, str]]:
         """Ask for a completion; return the answer and the headers."""
@@ -62,9 +62,7 @@ def spanloop(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def serving(
-    data: Path, *arguments: str, collector: Collector | None = None, timeout_s: float = 120
-) -> Iterator[Served]:
+def serving(data: Path, *arguments: str, collector: Any = None, timeout_s: float = 120) -> Iterator[Served]:
     """Run `spanloop serve run` on a free port until the block ends."""
     log = data.parent / f"{data.name}.log"
     endpoint = "http://127.0.0.1:9" if collector is None else collector.endpoint

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import hashlib
+import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -81,6 +83,26 @@ def altered_checkpoint(model: Path, path: Path, *, seed: int) -> Path:
         tensors[name] = (tensor.float() + noise).to(tensor.dtype)
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
     return with_manifest(path)
+
+
+def write_keys(data: Path, **scopes: list[str]) -> dict[str, str]:
+    """Write keys as `spanloop receiver keys` does; return their texts by id."""
+    texts = {id_: f"sl_{id_}_secret-of_{id_}" for id_ in scopes}
+    keys = [
+        {
+            "id": id_,
+            "name": "n",
+            "project": "p",
+            "scopes": granted,
+            "sha256": hashlib.sha256(texts[id_].encode()).hexdigest(),
+            "created_time": "2026-01-01T00:00:00+00:00",
+        }
+        for id_, granted in scopes.items()
+    ]
+    partial = data / "keys.partial"
+    partial.write_text(json.dumps({"keys": keys}))
+    partial.replace(data / "keys.json")
+    return texts
 
 
 def value_of(any_value: Any) -> Any:

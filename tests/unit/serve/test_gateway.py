@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -24,10 +25,11 @@ from otel_exporter.schema import (
     PROMPT_TOKEN_IDS,
     TASK_ID,
 )
+from serve.access import Access
 from serve.evidence import Policy
 from serve.gateway import VERSION_HEADER, Gateway, split_events
 from serve.sampling import NEUTRAL
-from tests.serving import CardboardEngine
+from tests.serving import CardboardEngine, write_keys
 
 USER = [{"role": "user", "content": "hello"}]
 ANSWER = {
@@ -394,3 +396,21 @@ def test_events_come_out_whole_however_the_bytes_are_cut(cuts: list[int]) -> Non
         return [each async for each in split_events(pieces())]
 
     assert asyncio.run(collect()) == STREAM
+
+
+def test_a_call_without_a_key_is_turned_away(tmp_path: Path) -> None:
+    """401 in OpenAI's shape, before the body is read; whoever probes for health needs no key."""
+
+    async def scenario(one: Bench) -> None:
+        (key,) = write_keys(tmp_path, a1=["serve"]).values()
+        one.gateway.access = Access(tmp_path)
+
+        status, answer, _ = await one.ask()
+        assert (status, answer["error"]["type"]) == (401, "authentication_error")
+        assert one.engine.asked == []
+        body = {"model": "base", "messages": USER}
+        assert (await one.post("/v1/chat/completions", body, Authorization=f"Bearer {key}"))[0] == 200
+        async with one.client.get(f"{one.url}/readyz") as ready:
+            assert ready.status == 200
+
+    run(scenario)
