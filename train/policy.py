@@ -14,6 +14,10 @@ from train.logprob import token_logprobs
 HEAD_TOLERANCE = 1e-3
 """Largest difference, in nats, between our log-probabilities and those of the model's own logits."""
 
+ONE_THREAD_PARAMETERS = 10_000_000
+"""Below this many parameters a second CPU thread brings little on an idle machine, and beside other work it makes every
+operation wait for the slower of the two: a night of the demo took 19 s of CPU with one thread and 230 s with two."""
+
 
 def load_policy(model: Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Open a model directory in one precision, dropout off, and check that our log-probabilities are the model's."""
@@ -24,6 +28,8 @@ def load_policy(model: Path, *, dtype: torch.dtype = torch.float32) -> PreTraine
         raise SettingsError(f"transformers cannot open {model}: {error}") from error
     policy.eval()  # dropout would make the ratio of an unchanged policy differ from 1
     policy.config.use_cache = False
+    if policy.num_parameters() < ONE_THREAD_PARAMETERS:
+        torch.set_num_threads(1)
     _check_head(policy)
     return policy
 

@@ -55,13 +55,14 @@ class DemoConfig(Settings):
     """What runs the model: vLLM, the embedded engine, or vLLM where it is installed."""
 
     nights: int | None = Field(default=None, ge=1)
-    """Number of nights. Default: 6; quick: 2."""
+    """Number of nights. Default: 4; quick: 2."""
 
     problems: int | None = Field(default=None, ge=8)
-    """Problems tried each night. Default: 96; quick: 64."""
+    """Problems tried each night. Default: 256; quick: 160."""
 
-    attempts: int = Field(default=8, ge=2)
-    """Attempts at each problem of a night: the group whose mean is the baseline."""
+    attempts: int = Field(default=2, ge=2)
+    """Attempts at each problem of a night; each is compared with the others. Many problems teach more than many
+    attempts (docs/training.md)."""
 
     heldout: int | None = Field(default=None, ge=32)
     """Held-out problems, tried once before the first night and once after the last. Default: 256; quick: 160."""
@@ -75,7 +76,7 @@ class DemoConfig(Settings):
     @property
     def sizes(self) -> tuple[int, int, int]:
         """Nights, problems a night and held-out problems, defaults filled in."""
-        nights, problems, heldout = (2, 64, 160) if self.quick else (6, 96, 256)
+        nights, problems, heldout = (2, 160, 160) if self.quick else (4, 256, 256)
         return self.nights or nights, self.problems or problems, self.heldout or heldout
 
 
