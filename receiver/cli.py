@@ -1,18 +1,25 @@
 """Commands of the receiver: run, import, status."""
 
 import asyncio
+import json as json_
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
+from foundation.errors import SpanloopError
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA
+from receiver import upkeep
+from receiver.access import Scope, create_key, read_keys, revoke_key
+from receiver.days import day_of
 from receiver.importing import import_files
-from receiver.reading import find_receiver, reading
+from receiver.pipeline import hold
+from receiver.reading import back_up_data, find_receiver, reading
 from receiver.service import serve
 from receiver.settings import ReceiverConfig
 
@@ -104,3 +111,139 @@ def _is_ready(url: str) -> bool:
             return bool(response.status == 200)
     except OSError:
         return False
+
+
+@app.command
+def backup(*, out: Path, data: Path = DEFAULT_DATA) -> None:
+    """Copy the spans and keys into a new directory, which is a DATA directory itself; a receiver may run meanwhile.
+
+    Everything acknowledged before is in it. To restore, use the directory as --data.
+
+    Example: spanloop receiver backup --data spanloop-data --out backups/monday
+
+    Parameters
+    ----------
+    out
+        Directory to make.
+    data
+        Directory that keeps everything.
+    """
+    num_days = back_up_data(data, out)
+    log.info("backed up", out=str(out), days=num_days)
+
+
+@app.command
+def verify(*, data: Path = DEFAULT_DATA) -> None:
+    """Read every block of the day files and the log, and name what is damaged; status 1 when anything is.
+
+    No receiver may run on DATA. Verify a backup to check it.
+
+    Example: spanloop receiver verify --data backups/monday
+
+    Parameters
+    ----------
+    data
+        Directory that keeps everything.
+    """
+    with hold(data, "spanloop receiver verify"):
+        damages = list(upkeep.verify(data))
+    for damage in damages:
+        sys.stdout.write(f"{damage.path}: {damage.problem}\n")
+    if damages:
+        raise SpanloopError(f"{data}: {len(damages)} problems", hint="Restore what is lost from a backup.")
+    log.info("sound", data=str(data))
+
+
+@app.command
+def prune(
+    *,
+    data: Path = DEFAULT_DATA,
+    retain_days: Annotated[int | None, Parameter(validator=validators.Number(gte=2))] = None,
+    retain_gb: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None,
+    dry_run: bool = False,
+) -> None:
+    """Remove the oldest sealed days, by age or until the rest fits. A running receiver does so by its own settings.
+
+    Example: spanloop receiver prune --data spanloop-data --retain-days 90 --dry-run
+
+    Parameters
+    ----------
+    data
+        Directory that keeps everything.
+    retain_days
+        Remove a day's file this many days after the day.
+    retain_gb
+        Remove the oldest days while the files are larger than this many GiB.
+    dry_run
+        Say what would be removed, and remove nothing.
+    """
+    retain_bytes = None if retain_gb is None else int(retain_gb * 2**30)
+    with hold(data, "spanloop receiver prune"):
+        today = day_of(time.time_ns())
+        for day in upkeep.expired(data, today=today, retain_days=retain_days, retain_bytes=retain_bytes):
+            sys.stdout.write(f"{day.isoformat()}\n")
+            if not dry_run:
+                upkeep.remove_day(data, day)
+
+
+keys = App(name="keys", help="API keys: who may send spans, query, and give rewards.")
+app.command(keys)
+
+
+@keys.command(name="create")
+def create(
+    *,
+    data: Path = DEFAULT_DATA,
+    name: str,
+    project: str = "default",
+    scope: tuple[Scope, ...] = (Scope.INGEST,),
+) -> None:
+    """Make a key and print it, this once. Two of a name may live at once, so that one can replace the other.
+
+    Example: spanloop receiver keys create --data spanloop-data --name agents --project shop --scope ingest
+
+    Parameters
+    ----------
+    data
+        Directory that keeps everything.
+    name
+        What the key is for.
+    project
+        Project that everything sent with it belongs to, and that queries with it see.
+    scope
+        What it may do; repeat for several.
+    """
+    sys.stdout.write(create_key(data, name=name, project=project, scopes=list(scope)) + "\n")
+
+
+@keys.command(name="list")
+def list_(*, data: Path = DEFAULT_DATA) -> None:
+    """List the keys, without their secrets, as one JSON object a line.
+
+    Example: spanloop receiver keys list --data spanloop-data
+
+    Parameters
+    ----------
+    data
+        Directory that keeps everything.
+    """
+    for key in read_keys(data):
+        shown = {"id": key.id, "name": key.name, "project": key.project, "scopes": key.scopes}
+        sys.stdout.write(json_.dumps({**shown, "created_time": key.created_time}) + "\n")
+
+
+@keys.command
+def revoke(id_: Annotated[str, Parameter(name="id")], *, data: Path = DEFAULT_DATA) -> None:
+    """Make a key worthless at once, also in a running receiver.
+
+    Example: spanloop receiver keys revoke 1f0c9a2b --data spanloop-data
+
+    Parameters
+    ----------
+    id_
+        Id of the key, as listed.
+    data
+        Directory that keeps everything.
+    """
+    key = revoke_key(data, id_)
+    log.info("revoked", id=key.id, name=key.name)

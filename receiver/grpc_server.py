@@ -10,11 +10,12 @@ from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.code_pb2 import INVALID_ARGUMENT, UNAVAILABLE
+from google.rpc.code_pb2 import INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from receiver.access import ANYONE, Access, Forbidden, Principal, Scope, Unauthenticated
 from receiver.intake import Intake
 from receiver.otlp import Signal, Undecodable, answer
 from receiver.pipeline import RETRY_DELAY_S, Overloaded
@@ -32,9 +33,17 @@ METHODS = {
 class GrpcServer:
     """Listens for OTLP/gRPC and answers health checks."""
 
-    def __init__(self, intake: Intake, *, max_request_bytes: int, default_project: str = "default") -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        *,
+        max_request_bytes: int,
+        access: Access | None = None,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
         self._intake = intake
-        self._project = default_project
+        self._access = access
+        self._credentials = credentials
         self._health = health.HealthServicer()
         self._server = grpc.server(
             ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="receiver-grpc"),
@@ -52,12 +61,15 @@ class GrpcServer:
 
     def start(self, address: str) -> int:
         """Bind and serve; return the port. Raises RuntimeError when the address is taken."""
-        port: int = self._server.add_insecure_port(address)
+        if self._credentials is not None:
+            port = self._server.add_secure_port(address, self._credentials)
+        else:
+            port = self._server.add_insecure_port(address)
         if port == 0:
             raise RuntimeError(f"cannot bind {address}")
         self._server.start()
         self._health.set("", health_pb2.HealthCheckResponse.SERVING)
-        return port
+        return int(port)
 
     def stop(self, grace_s: float) -> None:
         """Refuse new requests and wait for those under way."""
@@ -67,7 +79,13 @@ class GrpcServer:
     def _export(self, signal: Signal) -> Callable[[bytes, Any], bytes]:
         def export(body: bytes, context: Any) -> bytes:  # noqa: ANN401 - grpcio has no types
             try:
-                return answer(self._intake.take(signal, body, project=self._project), as_json=False)
+                sender = self._identify(context)
+                sender.require(Scope.INGEST)
+                return answer(self._intake.take(signal, body, sender=sender), as_json=False)
+            except Unauthenticated as error:
+                _abort(context, grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED, str(error))
+            except Forbidden as error:
+                _abort(context, grpc.StatusCode.PERMISSION_DENIED, PERMISSION_DENIED, str(error))
             except Undecodable as error:
                 details = BadRequest(field_violations=[BadRequest.FieldViolation(description=str(error))])
                 _abort(context, grpc.StatusCode.INVALID_ARGUMENT, INVALID_ARGUMENT, str(error), details)
@@ -79,10 +97,18 @@ class GrpcServer:
 
         return export
 
+    def _identify(self, context: Any) -> Principal:  # noqa: ANN401 - grpcio has no types
+        if self._access is None:
+            return ANYONE
+        headers = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
+        has_certificate = bool(context.auth_context().get("x509_common_name") or context.peer_identities())
+        return self._access.identify(headers, has_certificate=has_certificate)
 
-def _abort(context: Any, code: grpc.StatusCode, number: int, text: str, detail: Any, *trailers: Any) -> NoReturn:  # noqa: ANN401
+
+def _abort(context: Any, code: grpc.StatusCode, number: int, text: str, detail: Any = None, *trailers: Any) -> NoReturn:  # noqa: ANN401
     status = Status(code=number, message=text)
-    status.details.add().Pack(detail)
+    if detail is not None:
+        status.details.add().Pack(detail)
     context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()), *trailers))
     context.abort(code, text)
     raise AssertionError("abort raises")

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-import hmac
+import secrets
+import shutil
 import zlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,21 +14,30 @@ import orjson
 import pyarrow as pa
 from aiohttp import web
 from google.protobuf.json_format import MessageToJson
-from google.rpc.code_pb2 import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE
+from google.rpc.code_pb2 import (
+    INVALID_ARGUMENT,
+    PERMISSION_DENIED,
+    RESOURCE_EXHAUSTED,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+)
 from google.rpc.status_pb2 import Status
 
 from foundation.errors import SpanloopError
 from foundation.narration import get_logger
 from receiver import otlp, query, rewards
+from receiver.access import Access, Forbidden, Principal, Scope, Unauthenticated
 from receiver.intake import COMMIT_TIMEOUT_S, Intake
 from receiver.metrics import exposition
 from receiver.otlp import Signal
 from receiver.pipeline import RETRY_DELAY_S, Overloaded, Pipeline
+from receiver.schema import spans_directory
 from receiver.settings import ReceiverConfig
 
 log = get_logger("receiver")
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
+SENDER = web.RequestKey("sender", Principal)
 NUM_INTAKE_THREADS = 32
 NUM_QUERY_THREADS = 8
 
@@ -39,22 +49,23 @@ class TooLarge(Exception):
 class HttpServer:
     """The handlers of the HTTP port."""
 
-    def __init__(self, pipeline: Pipeline, intake: Intake, config: ReceiverConfig, *, token: str) -> None:
+    def __init__(self, pipeline: Pipeline, intake: Intake, config: ReceiverConfig, *, access: Access) -> None:
         self._pipeline = pipeline
         self._intake = intake
         self._config = config
-        self._token = token
+        self._access = access
         self._threads = ThreadPoolExecutor(NUM_INTAKE_THREADS, thread_name_prefix="receiver-http")
         self._query_threads = ThreadPoolExecutor(NUM_QUERY_THREADS, thread_name_prefix="receiver-sql")
         self.is_ready = False
 
     def application(self) -> web.Application:
         """Return the routes."""
-        app = web.Application(client_max_size=self._config.max_request_bytes + 1)
+        app = web.Application(client_max_size=self._config.max_request_bytes + 1, middlewares=[self._admit])
         app.router.add_post("/v1/traces", self._export(Signal.TRACES))
         app.router.add_post("/v1/logs", self._export(Signal.LOGS))
         app.router.add_post("/v1/rewards", self._reward)
         app.router.add_post("/v1/sql", self._sql)
+        app.router.add_post("/v1/backup", self._backup)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
@@ -64,6 +75,33 @@ class HttpServer:
     async def _close(self, _: web.Application) -> None:
         self._threads.shutdown(wait=False)
         self._query_threads.shutdown(wait=False)
+
+    # --- who
+
+    @web.middleware
+    async def _admit(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Let a request through when its sender may make it."""
+        scopes = {"/v1/traces": Scope.INGEST, "/v1/logs": Scope.INGEST, "/v1/rewards": Scope.REWARD}
+        others = {"/v1/sql": Scope.QUERY, "/v1/backup": Scope.ADMIN, "/metrics": Scope.ADMIN}
+        needed = {**scopes, **others}.get(request.path)
+        if needed is None:
+            return await handler(request)
+        transport = request.transport
+        certificate = transport.get_extra_info("peercert") if transport else None
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        as_json = request.content_type == JSON
+        try:
+            sender = self._access.identify(headers, has_certificate=bool(certificate))
+            if not (needed is Scope.QUERY and Scope.ADMIN in sender.scopes):
+                sender.require(needed)
+        except Unauthenticated as error:
+            return _refusal(401, UNAUTHENTICATED, str(error), as_json=as_json)
+        except Forbidden as error:
+            return _refusal(403, PERMISSION_DENIED, str(error), as_json=as_json)
+        request[SENDER] = sender
+        return await handler(request)
 
     # --- OTLP
 
@@ -75,7 +113,7 @@ class HttpServer:
             read = otlp.read_json if as_json else otlp.read_protobuf
             try:
                 body = await self._body(request)
-                stored = await self._store(signal, body, read)
+                stored = await self._store(signal, body, request[SENDER], read)
             except TooLarge:
                 text = f"larger than {self._config.max_request_mb} MiB"
                 return _refusal(413, RESOURCE_EXHAUSTED, text, as_json=as_json)
@@ -104,10 +142,14 @@ class HttpServer:
                 raise otlp.Undecodable(f"content encoding {other} is not known; gzip is")
 
     async def _store(
-        self, signal: Signal, body: bytes, read: Callable[[Signal, bytes], otlp.Request] = otlp.read_protobuf
+        self,
+        signal: Signal,
+        body: bytes,
+        sender: Principal,
+        read: Callable[[Signal, bytes], otlp.Request] = otlp.read_protobuf,
     ) -> otlp.Request:
         def begin() -> Any:  # noqa: ANN401 - a request and its future
-            return self._intake.begin(signal, body, project="default", read=read)
+            return self._intake.begin(signal, body, sender=sender, read=read)
 
         request, future = await asyncio.get_running_loop().run_in_executor(self._threads, begin)
         if future is not None:
@@ -123,7 +165,7 @@ class HttpServer:
     async def _reward(self, request: web.Request) -> web.Response:
         try:
             reward = rewards.read(await self._body(request))
-            await self._store(Signal.LOGS, rewards.as_request(reward))
+            await self._store(Signal.LOGS, rewards.as_request(reward), request[SENDER])
         except TooLarge:
             return web.json_response({"error": "too large"}, status=413)
         except (SpanloopError, otlp.Undecodable) as error:
@@ -144,25 +186,21 @@ class HttpServer:
             text = 'expected JSON {"sql": "select …", "parameters": […]} and ?format=arrow|json|csv'
             return web.json_response({"error": text}, status=400)
         try:
-            if self._is_trusted(request):
+            sender = request[SENDER]
+            if sender.is_local:
                 return await self._stream(request, sql, parameters)
             body = await asyncio.get_running_loop().run_in_executor(
-                self._query_threads, self._collect, sql, parameters, form
+                self._query_threads, self._collect, sql, parameters, form, sender.visible_project
             )
         except SpanloopError as error:
             return _query_error(error)
         return web.Response(body=body, headers={"Content-Type": query.CONTENT_TYPES[form]})
 
-    def _collect(self, sql: str, parameters: list[Any], form: query.Format) -> bytes:
+    def _collect(self, sql: str, parameters: list[Any], form: query.Format, project: str | None) -> bytes:
         config = self._config
         bounds = query.Bounds(config.sql_timeout_s, config.sql_max_rows, config.sql_max_result_bytes)
-        with self._pipeline.snapshot() as connection:
+        with self._pipeline.snapshot(project=project) as connection:
             return query.encode(query.collect(connection, sql, parameters, bounds), form)
-
-    def _is_trusted(self, request: web.Request) -> bool:
-        """Tell whether the caller could read DATA/receiver.json, which holds the token of this run, mode 0600."""
-        given = request.headers.get("Authorization", "")
-        return hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode())
 
     async def _stream(self, request: web.Request, sql: str, parameters: list[Any]) -> web.StreamResponse:
         """Answer a local reader without bounds, a batch at a time; the ETL reads millions of rows this way."""
@@ -194,6 +232,20 @@ class HttpServer:
         with contextlib.suppress(ConnectionResetError):  # Arrow's own end mark came before; few readers wait for ours
             await response.write_eof()
         return response
+
+    # --- backup
+
+    async def _backup(self, request: web.Request) -> web.Response:
+        """Copy the day files into a directory beside them, for the command that asked to take away."""
+        if not request[SENDER].is_local:
+            return web.json_response({"error": "only a command on this machine can ask for a backup"}, status=403)
+        staging = spans_directory(self._config.data) / f"backup-{secrets.token_hex(4)}"
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._query_threads, self._pipeline.back_up, staging)
+        except (duckdb.Error, OSError) as error:
+            await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
+            return web.json_response({"error": str(error).splitlines()[0]}, status=500)
+        return web.json_response({"staging": staging.name})
 
     # --- health
 

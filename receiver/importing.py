@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -33,7 +34,7 @@ def import_files(data: Path, files: Iterable[Path]) -> Counter[str]:
         counts["rejected_spans"] += request.num_rejected
     if where is not None:
         for path, request in requests:
-            _post(where["http"], path, request)
+            _post(where, path, request)
         return counts
     with closing(Pipeline(data, purpose="spanloop receiver import")) as pipeline:
         _submit_all(Intake(pipeline), [request for _, request in requests])
@@ -42,13 +43,13 @@ def import_files(data: Path, files: Iterable[Path]) -> Counter[str]:
 
 def _submit_all(intake: Intake, requests: list[Request]) -> None:
     for request in requests:
-        intake.take(request.signal, request.body, project="default")
+        intake.take(request.signal, request.body)
 
 
-def _post(url: str, path: Path, request: Request) -> None:
-    message = urllib.request.Request(  # noqa: S310 - the receiver's own address
-        url + PATHS[request.signal], data=request.body, headers={"Content-Type": "application/x-protobuf"}
-    )
+def _post(where: dict[str, Any], path: Path, request: Request) -> None:
+    url = where["http"]
+    headers = {"Content-Type": "application/x-protobuf", "Authorization": f"Bearer {where['token']}"}
+    message = urllib.request.Request(url + PATHS[request.signal], data=request.body, headers=headers)  # noqa: S310
     try:
         with urllib.request.urlopen(message) as response:  # noqa: S310
             response.read()

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from receiver import otlp
+from receiver.access import ANYONE, Principal, Scope
 from receiver.otlp import Request, Signal
 from receiver.pipeline import Overloaded, Pipeline
+from receiver.rewards import without_rewards
 
 COMMIT_TIMEOUT_S = 30.0
 
@@ -23,14 +25,14 @@ class Intake:
         signal: Signal,
         body: bytes,
         *,
-        project: str,
+        sender: Principal = ANYONE,
         read: Callable[[Signal, bytes], Request] = otlp.read_protobuf,
     ) -> Request:
         """Store a request durably and return it, for its answer. Blocks until it is on disk.
 
         Raises `otlp.Undecodable` for what is not a request and `Overloaded` for what cannot be kept now.
         """
-        request, future = self.begin(signal, body, project=project, read=read)
+        request, future = self.begin(signal, body, sender=sender, read=read)
         if future is not None:
             finish(future)
         return request
@@ -40,7 +42,7 @@ class Intake:
         signal: Signal,
         body: bytes,
         *,
-        project: str,
+        sender: Principal = ANYONE,
         read: Callable[[Signal, bytes], Request] = otlp.read_protobuf,
     ) -> tuple[Request, "Future[int] | None"]:
         """Check a request and start storing it. There is no future when nothing of it can be stored."""
@@ -49,11 +51,17 @@ class Intake:
         except otlp.Undecodable:
             self._count(undecodable=1)
             raise
+        if Scope.REWARD not in sender.scopes:
+            request = without_rewards(request)
         kind = "spans" if signal is Signal.TRACES else "log_records"
-        self._count(**{f"rejected_{kind}": request.num_rejected, "repaired_fields": request.num_repaired})
+        self._count(
+            **{f"rejected_{kind}": request.num_rejected},
+            repaired_fields=request.num_repaired,
+            refused_rewards=request.num_rewards_refused,
+        )
         if request.num_items == request.num_rejected:
             return request, None
-        future = self._pipeline.submit(request, project)
+        future = self._pipeline.submit(request, sender.project)
         future.add_done_callback(
             lambda done: (
                 self._count(**{f"accepted_{kind}": request.num_items - request.num_rejected})

@@ -13,6 +13,7 @@ bytes were stored before is ignored as a whole.
 import contextlib
 import hashlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from foundation.errors import SpanloopError
+from foundation.files import sync_directory
 from foundation.narration import get_logger
 from receiver import identity
 from receiver.days import (
@@ -41,9 +43,13 @@ from receiver.days import (
 )
 from receiver.decode import SCHEMAS
 from receiver.schema import SPANS, TABLES
+from receiver.upkeep import back_up, copy_day, is_compacted, remove_day
 from receiver.views import create_views
 
 log = get_logger("receiver")
+
+SWAP_PATIENCE_S = 2.0
+"""How long new queries wait for those under way when a day file is to be swapped, before that is put off."""
 
 CHECKPOINT_WAL_BYTES = 64 << 20
 """Size of DuckDB's own log beyond which it is folded into the day file; replaying it is what a restart waits for."""
@@ -95,6 +101,10 @@ def body_digest(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=16).hexdigest()
 
 
+class BeingRead(SpanloopError):
+    """A file cannot be swapped now, because a query has it open; the next minute will do."""
+
+
 class Store:
     """The day files of one DATA directory and the rows on their way into them. Open it while holding DATA's lock.
 
@@ -120,6 +130,7 @@ class Store:
         self._landing = threading.RLock()
         self._hot: list[_Hot] = []
         self._hot_logs: set[str] = set()
+        self._snapshots: set[duckdb.DuckDBPyConnection] = set()
         self.num_hot_rows = 0
         """Rows waiting to land."""
         self.num_hot_bytes = 0
@@ -409,13 +420,71 @@ class Store:
             ):  # the disk may still refuse; the next landing asks again
                 attach(self._connection, day_path(self.data, day), day, read_only=False)
 
+    # --- upkeep
+
+    def seal(self, today: date) -> None:
+        """Compact the days that take no more writes, and open them read-only. Called by the thread that lands.
+
+        A day that cannot be compacted now, for want of space say, stays readable as it is.
+        """
+        for day in [day for day in self._days if is_sealed(day, today)]:
+            if self._days[day] and is_compacted(self._connection, day):
+                continue
+            path = day_path(self.data, day)
+            compacted = path.with_suffix(".compacting")
+            with self._landing, self._cursor() as cursor:
+                needs_copy = not is_compacted(cursor, day)
+                if needs_copy:
+                    copy_day(cursor, day, compacted, compact=True)
+                with self._quiet():
+                    self._connection.execute(f"detach {database_name(day)}")
+                    if needs_copy:
+                        compacted.replace(path)
+                        sync_directory(path.parent)
+                    attach(self._connection, path, day, read_only=True)
+                    self._days[day] = True
+            with contextlib.suppress(OSError):
+                self._filter_of(day).save(filter_path(self.data, day), num_rows=self._num_spans(day))
+            log.info("sealed", day=day.isoformat(), size_bytes=path.stat().st_size)
+
+    def retire(self, days: Sequence[date]) -> None:
+        """Remove days for good."""
+        for day in days:
+            with self._landing, self._quiet():
+                if day in self._days:
+                    self._connection.execute(f"detach {database_name(day)}")
+                    del self._days[day]
+                    self._filters.pop(day, None)
+                freed = remove_day(self.data, day)
+            log.info("removed", day=day.isoformat(), freed_bytes=freed)
+
+    def back_up(self, staging: Path) -> None:
+        """Copy every day as it is now into a staging directory."""
+        with self._landing, self._cursor() as cursor:
+            back_up(cursor, self.data, list(self._days), staging)
+
+    @contextlib.contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Hold off new queries and wait for those that run, whose file DuckDB cannot open a second time.
+
+        Raises `BeingRead` when they take too long.
+        """
+        with self._lock:
+            deadline = time.monotonic() + SWAP_PATIENCE_S
+            while self._snapshots:
+                if time.monotonic() > deadline:
+                    raise BeingRead("a query under way reads the day files")
+                time.sleep(0.01)
+            yield
+
     # --- reading
 
     @contextlib.contextmanager
-    def snapshot(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def snapshot(self, *, project: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """Yield a connection inside a transaction that sees, through the views, every row published so far once."""
         with self._cursor() as cursor:
             with self._lock:
+                self._snapshots.add(cursor)
                 days = list(self._days)
                 hot = {
                     table: [item.decoded.batch for item in self._hot if item.decoded.table == table] for table in TABLES
@@ -424,8 +493,11 @@ class Store:
                 for day, sealed in self._days.items():
                     if not sealed:  # DuckDB takes its snapshot of a database at the first touch
                         cursor.execute(f"select seq from {database_name(day)}.landed").fetchall()
-            create_views(cursor, self.data, days, hot)
-            yield cursor
+            try:
+                create_views(cursor, self.data, days, hot, project=project)
+                yield cursor
+            finally:
+                self._snapshots.discard(cursor)
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:

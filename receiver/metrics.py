@@ -8,6 +8,7 @@ COUNTERS = {
     "otelcol_receiver_refused_requests": ("refused_requests", "requests asked to come again, for want of room"),
     "spanloop_receiver_rejected_spans": ("rejected_spans", "spans that can never be stored: ids or times of no use"),
     "spanloop_receiver_undecodable_requests": ("undecodable", "requests that were not OTLP"),
+    "spanloop_receiver_refused_rewards": ("refused_rewards", "evaluation events left out: the key has no scope reward"),
     "spanloop_receiver_repaired_fields": ("repaired_fields", "fields that could not be read and were replaced"),
     "spanloop_receiver_stored_spans": ("stored_spans", "spans stored, once each"),
     "spanloop_receiver_stored_log_records": ("stored_log_records", "log records stored"),

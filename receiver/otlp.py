@@ -56,6 +56,8 @@ class Request:
     """Why items were rejected or fields replaced; empty when neither happened."""
     spans: NativeSpans | None = None
     """The decoded spans, where the compiled decoder took the request."""
+    num_rewards_refused: int = 0
+    """Evaluation events left out because the sender may not give rewards."""
 
     @property
     def message(self) -> Any:  # noqa: ANN401 - generated classes
@@ -189,5 +191,7 @@ def answer(request: Request, *, as_json: bool) -> bytes:
     response.partial_success.error_message = request.problem
     if request.signal is Signal.TRACES:
         response.partial_success.rejected_spans = request.num_rejected
+    else:
+        response.partial_success.rejected_log_records = request.num_rejected
     encoded: bytes = MessageToJson(response, indent=None).encode() if as_json else response.SerializeToString()
     return encoded

@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from foundation.errors import Busy
+from foundation.errors import Busy, SpanloopError
 from foundation.files import exclusive, write_atomically
 from foundation.narration import get_logger
 from receiver import otlp
@@ -26,6 +26,7 @@ from receiver.decode import TABLE_OF, complete, decode
 from receiver.disk import Disk, OsDisk
 from receiver.land import Decoded, Store, body_digest
 from receiver.native import decode_spans
+from receiver.upkeep import expired
 from receiver.wal import Entry, Record, WriteAheadLog
 
 log = get_logger("receiver")
@@ -38,6 +39,9 @@ LAND_ROWS = 16_384
 
 LAND_BYTES = 64 << 20
 """The same for rows that are large."""
+
+UPKEEP_EVERY_S = 60.0
+"""How often the receiver looks for days to seal or to remove."""
 
 HOLD_S = 2.0
 """How long a request is held back for a place in the backlog before it is refused."""
@@ -61,12 +65,16 @@ class Pipeline:
         max_backlog_bytes: int = 256 << 20,
         memory_limit: str = "2GB",
         disk: Disk | None = None,
+        retain_days: int | None = None,
+        retain_bytes: int | None = None,
         purpose: str = "spanloop receiver",
     ) -> None:
         self.data = data
         self.counts: Counter[str] = Counter()
         self._land_every_s = land_every_s
         self._max_backlog_bytes = max_backlog_bytes
+        self._retain_days, self._retain_bytes = retain_days, retain_bytes
+        self._next_upkeep = 0.0
         self._exit = contextlib.ExitStack()
         self._changed = threading.Condition()
         self._queue: deque[Record] = deque()
@@ -189,6 +197,24 @@ class Pipeline:
                 if self._is_closing:
                     return
             self._land_once()
+            if time.monotonic() >= self._next_upkeep:
+                self._next_upkeep = time.monotonic() + UPKEEP_EVERY_S
+                self._keep_up()
+
+    def _keep_up(self) -> None:
+        """Seal the days that are over and remove those that are past their time."""
+        today = day_of(time.time_ns())
+        gone = expired(self.data, today=today, retain_days=self._retain_days, retain_bytes=self._retain_bytes)
+        try:
+            self.store.retire(gone)
+            self.store.seal(today)
+        except (duckdb.Error, OSError, SpanloopError) as error:
+            log.warning("upkeep put off", reason=str(error).splitlines()[0])
+
+    def back_up(self, staging: Path) -> None:
+        """Land what was taken and copy every day."""
+        self.store.land()
+        self.store.back_up(staging)
 
     def _land_once(self) -> None:
         if not self.store.has_unlanded:
@@ -207,12 +233,15 @@ class Pipeline:
     # --- out
 
     @contextlib.contextmanager
-    def snapshot(self, *, wait_s: float = 2.0) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Yield a connection that sees every request acknowledged before the call, unless decoding lags by `wait_s`."""
+    def snapshot(self, *, wait_s: float = 2.0, project: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a connection that sees every request acknowledged before the call, unless decoding lags by `wait_s`.
+
+        With a project it sees that one's rows alone.
+        """
         with self._changed:
             durable_seq = self._durable_seq
             self._changed.wait_for(lambda: self._published_seq >= durable_seq, timeout=wait_s)
-        with self.store.snapshot() as connection:
+        with self.store.snapshot(project=project) as connection:
             yield connection
 
     @property

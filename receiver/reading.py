@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -20,8 +21,9 @@ from receiver import query
 from receiver.days import OutOfDate, attach, database_name, day_files, landed_seq, open_database
 from receiver.disk import OsDisk
 from receiver.pipeline import Pipeline, lock_path
-from receiver.schema import TABLES, Reader
+from receiver.schema import TABLES, Reader, spans_directory
 from receiver.service import announcement_path
+from receiver.upkeep import finish_backup
 from receiver.views import create_views
 from receiver.wal import scan
 
@@ -193,3 +195,27 @@ def reading(data: Path) -> Iterator[Reader]:
         yield reader
     finally:
         reader.close()
+
+
+def back_up_data(data: Path, out: Path) -> int:
+    """Copy DATA into a new directory, through the receiver where one runs; return how many days it holds."""
+    where = find_receiver(data)
+    if where is None:
+        with contextlib.closing(Pipeline(data, purpose="spanloop receiver backup")) as pipeline:
+            staging = spans_directory(data) / "backup-direct"
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.parent.mkdir(parents=True, exist_ok=True)
+            pipeline.back_up(staging)
+    else:
+        request = urllib.request.Request(  # noqa: S310 - the receiver's own address
+            f"{where['http']}/v1/backup", data=b"", headers={"Authorization": f"Bearer {where['token']}"}
+        )
+        try:
+            with urllib.request.urlopen(request) as response:  # noqa: S310
+                staging = spans_directory(data) / json.load(response)["staging"]
+        except urllib.error.HTTPError as error:
+            raise _refusal(error) from None
+    try:
+        return finish_backup(staging, out)
+    finally:
+        shutil.rmtree(staging)

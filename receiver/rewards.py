@@ -1,5 +1,6 @@
 """Rewards given over HTTP: each becomes the log record an evaluator would have sent by OTLP."""
 
+import dataclasses
 import re
 import time
 from typing import Any
@@ -18,6 +19,7 @@ from otel_exporter.schema import (
     EVALUATION_NAME,
     EVALUATION_SCORE,
 )
+from receiver.otlp import Request, Signal
 
 SCOPE = "spanloop.rewards"
 """Instrumentation scope of the records made here."""
@@ -96,3 +98,53 @@ def as_request(reward: Reward, *, time_ns: int | None = None) -> bytes:
 
 def _attribute(key: str, text: str) -> Any:  # noqa: ANN401 - generated class
     return KeyValue(key=key, value=AnyValue(string_value=text))
+
+
+def without_rewards(request: Request) -> Request:
+    """Return a request without the evaluation events in it, saying so: its sender may not give rewards."""
+    if EVALUATION_EVENT.encode() not in request.body:
+        return request
+    message = request.message
+    num_taken = _strip_logs(message) if request.signal is Signal.LOGS else _strip_spans(message)
+    if not num_taken:
+        return request
+    problem = f"{num_taken} {EVALUATION_EVENT} events were left out: this key has no scope reward"
+    return dataclasses.replace(
+        request,
+        body=message.SerializeToString(),
+        spans=None,
+        num_rejected=request.num_rejected + (num_taken if request.signal is Signal.LOGS else 0),
+        num_rewards_refused=num_taken,
+        problem="; ".join(part for part in (request.problem, problem) if part),
+    )
+
+
+def _strip_logs(message: Any) -> int:  # noqa: ANN401 - generated class
+    num_taken = 0
+    for resource in message.resource_logs:
+        for scope in resource.scope_logs:
+            kept = [record for record in scope.log_records if not _is_evaluation(record)]
+            num_taken += len(scope.log_records) - len(kept)
+            if len(kept) < len(scope.log_records):
+                copies = [LogRecord.FromString(record.SerializeToString()) for record in kept]
+                del scope.log_records[:]
+                scope.log_records.extend(copies)
+    return num_taken
+
+
+def _is_evaluation(record: Any) -> bool:  # noqa: ANN401 - generated class
+    return record.event_name == EVALUATION_EVENT or any(
+        pair.key == "event.name" and pair.value.string_value == EVALUATION_EVENT for pair in record.attributes
+    )
+
+
+def _strip_spans(message: Any) -> int:  # noqa: ANN401 - generated class
+    num_taken = 0
+    for resource in message.resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                for index in reversed(range(len(span.events))):
+                    if span.events[index].name == EVALUATION_EVENT:
+                        del span.events[index]
+                        num_taken += 1
+    return num_taken

@@ -7,15 +7,19 @@ import ipaddress
 import os
 import secrets
 import signal
+import ssl
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import grpc
 from aiohttp import web
 
 from foundation.errors import Busy, SettingsError
 from foundation.files import write_json
 from foundation.narration import get_logger
+from receiver.access import Access, read_keys
 from receiver.grpc_server import GrpcServer
 from receiver.http_server import HttpServer
 from receiver.intake import Intake
@@ -48,8 +52,9 @@ def _keep_large_blocks() -> None:
 async def serve(config: ReceiverConfig) -> None:
     """Run until SIGTERM or SIGINT. Raises `Busy` when a port or DATA is taken."""
     _keep_large_blocks()
+    tls = Tls.of(config)
     for address, flag in ((config.grpc, "--grpc"), (config.http, "--http")):
-        _check_loopback(address, flag)
+        _check_reachable(address, flag, config)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,19 +66,29 @@ async def serve(config: ReceiverConfig) -> None:
         land_every_s=config.land_every_s,
         max_backlog_bytes=config.max_backlog_bytes,
         memory_limit=config.memory_limit,
+        retain_days=config.retain_days,
+        retain_bytes=config.retain_bytes,
         purpose="spanloop receiver run",
     )
     try:
-        await _serve(config, pipeline, stop, began)
+        await _serve(config, pipeline, stop, began, tls)
     finally:
         await asyncio.to_thread(pipeline.close)
 
 
-async def _serve(config: ReceiverConfig, pipeline: Pipeline, stop: asyncio.Event, began: float) -> None:
+async def _serve(
+    config: ReceiverConfig, pipeline: Pipeline, stop: asyncio.Event, began: float, tls: "Tls | None"
+) -> None:
     intake = Intake(pipeline)
     token = secrets.token_urlsafe(32)
-    http = HttpServer(pipeline, intake, config, token=token)
-    grpc_server = GrpcServer(intake, max_request_bytes=config.max_request_bytes)
+    access = Access(config.data, token=token, needs_certificate=config.tls_client_ca is not None)
+    http = HttpServer(pipeline, intake, config, access=access)
+    grpc_server = GrpcServer(
+        intake,
+        max_request_bytes=config.max_request_bytes,
+        access=access,
+        credentials=tls.grpc_credentials() if tls else None,
+    )
     runner = web.AppRunner(
         http.application(), auto_decompress=False, access_log=None, handle_signals=False, shutdown_timeout=GRACE_S
     )
@@ -81,19 +96,23 @@ async def _serve(config: ReceiverConfig, pipeline: Pipeline, stop: asyncio.Event
     announcement = announcement_path(config.data)
     try:
         host, port = split_address(config.http, "--http")
-        site = web.TCPSite(runner, host, port)
+        site = web.TCPSite(runner, host, port, ssl_context=tls.context() if tls else None)
         try:
             await site.start()
         except OSError as error:
             raise _port_busy(config.http, "--http") from error
         http_port = runner.addresses[0][1]
+        local = f"http://{_bracket(host)}:{http_port}"
+        if tls or not is_loopback(host):  # commands on this machine come by a port of their own, with the token
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            local = f"http://127.0.0.1:{runner.addresses[-1][1]}"
         try:
             grpc_port = grpc_server.start(config.grpc)
         except RuntimeError as error:
             raise _port_busy(config.grpc, "--grpc") from error
         where = {
             "pid": os.getpid(),
-            "http": f"http://{_bracket(host)}:{http_port}",
+            "http": local,
             "grpc": f"{_bracket(split_address(config.grpc, '--grpc')[0])}:{grpc_port}",
             "token": token,
             "started_time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -103,7 +122,7 @@ async def _serve(config: ReceiverConfig, pipeline: Pipeline, stop: asyncio.Event
         log.info(
             "receiving",
             grpc=where["grpc"],
-            http=where["http"],
+            http=f"{'https' if tls else 'http'}://{_bracket(host)}:{http_port}",
             data=str(config.data),
             replayed_requests=pipeline.num_replayed,
             ready_after_s=round(time.monotonic() - began, 2),
@@ -130,17 +149,70 @@ def _bracket(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _check_loopback(address: str, flag: str) -> None:
-    host, _ = split_address(address, flag)
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(host).is_loopback:
-            return
-    if host != "localhost":
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_reachable(address: str, flag: str, config: ReceiverConfig) -> None:
+    """Refuse an address others can reach, unless they have to show who they are and nobody can listen in."""
+    host, port = split_address(address, flag)
+    if is_loopback(host):
+        return
+    if config.tls_client_ca is None and not read_keys(config.data):
         raise SettingsError(
             f"{flag} {address} is reachable from other machines, and anyone there could write spans and read prompts",
-            hint=f"Bind to this machine ({flag} 127.0.0.1:{address.rpartition(':')[2]}) and put an authenticating "
-            "OpenTelemetry Collector or proxy in front.",
+            hint=f"Make a key first (spanloop receiver keys create --data {config.data} --name agents), demand client "
+            f"certificates (--tls-client-ca), or bind to this machine alone ({flag} 127.0.0.1:{port}).",
         )
+    if config.tls_cert is None and not config.plaintext:
+        raise SettingsError(
+            f"{flag} {address} is reachable from other machines, and keys and prompts would travel in the clear",
+            hint="Give --tls-cert and --tls-key; or --plaintext where a mesh or proxy encrypts.",
+        )
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Certificates of the server, and of the authorities its clients' certificates must come from."""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None
+
+    @classmethod
+    def of(cls, config: ReceiverConfig) -> "Tls | None":
+        """Return what the settings ask for, or None. Raises `SettingsError` when half of it is missing or broken."""
+        if config.tls_cert is None and config.tls_key is None and config.tls_client_ca is None:
+            return None
+        if config.tls_cert is None or config.tls_key is None:
+            raise SettingsError("TLS needs a certificate and its key", hint="Give both --tls-cert and --tls-key.")
+        tls = cls(config.tls_cert, config.tls_key, config.tls_client_ca)
+        try:
+            tls.context()
+        except OSError as error:  # ssl.SSLError is one
+            raise SettingsError(
+                f"the certificates cannot be used: {error}", hint="Check --tls-cert, --tls-key and --tls-client-ca."
+            ) from None
+        return tls
+
+    def context(self) -> ssl.SSLContext:
+        """Return them for HTTP."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.cert, self.key)
+        if self.client_ca:
+            context.load_verify_locations(self.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def grpc_credentials(self) -> grpc.ServerCredentials:
+        """Return them for gRPC."""
+        client_ca = self.client_ca.read_bytes() if self.client_ca else None
+        pair = (self.key.read_bytes(), self.cert.read_bytes())
+        return grpc.ssl_server_credentials([pair], client_ca, require_client_auth=client_ca is not None)
 
 
 def _port_busy(address: str, flag: str) -> Busy:

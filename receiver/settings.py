@@ -21,6 +21,19 @@ class ReceiverConfig(Settings):
     http: str = "127.0.0.1:4318"
     """Address for OTLP/HTTP, SQL and health; port 0 takes a free one."""
 
+    tls_cert: Path | None = None
+    """Certificate chain (PEM) both ports answer with."""
+
+    tls_key: Path | None = None
+    """Private key (PEM) of the certificate."""
+
+    tls_client_ca: Path | None = None
+    """Authorities (PEM) whose client certificates are demanded: mutual TLS."""
+
+    plaintext: bool = False
+    """Bind an address others can reach without TLS, because a mesh or proxy in between encrypts. Keys are needed all
+    the same."""
+
     max_request_mb: int = Field(default=64, ge=1, le=1024)
     """Largest export request in MiB, after inflation. Agents' spans are big: the OTLP default of 4 MiB loses them."""
 
@@ -29,6 +42,12 @@ class ReceiverConfig(Settings):
 
     land_every_s: float = Field(default=1.5, gt=0, le=60)
     """Longest a span waits for its day file. Queries see it before that; this bounds the replay after a crash."""
+
+    retain_days: int | None = Field(default=None, ge=2)
+    """Remove a day's file this many days after the day. Default: keep everything."""
+
+    retain_gb: float | None = Field(default=None, gt=0)
+    """Remove the oldest sealed days while the day files are larger than this many GiB. Default: keep everything."""
 
     sql_timeout_s: float = Field(default=30, gt=0)
     """Longest a query may run."""
@@ -51,6 +70,11 @@ class ReceiverConfig(Settings):
     def max_backlog_bytes(self) -> int:
         """Bound of the backlog in bytes."""
         return self.max_backlog_mb * MEBIBYTE
+
+    @property
+    def retain_bytes(self) -> int | None:
+        """Most bytes of day files to keep."""
+        return None if self.retain_gb is None else int(self.retain_gb * 2**30)
 
     @property
     def sql_max_result_bytes(self) -> int:

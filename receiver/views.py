@@ -36,19 +36,28 @@ VIEWS = (*TABLES, "traces", *DATASET_TABLES)
 
 
 def create_views(
-    connection: duckdb.DuckDBPyConnection, data: Path, days: Iterable[date], hot: dict[str, list[pa.RecordBatch]]
+    connection: duckdb.DuckDBPyConnection,
+    data: Path,
+    days: Iterable[date],
+    hot: dict[str, list[pa.RecordBatch]],
+    *,
+    project: str | None = None,
 ) -> None:
-    """Create the views as temporary ones of a connection, over the given days and unlanded batches."""
+    """Create the views as temporary ones of a connection, over the given days and unlanded batches.
+
+    With a project every view holds that one's rows alone.
+    """
+    only = f" where project = {literal(project)}" if project is not None else ""
     days = list(days)
     for table, columns in TABLES.items():
         connection.register(f"hot_{table}", pa.Table.from_batches(hot[table], schema=SCHEMAS[table]))
         names = ", ".join(column.name for column in columns)
         sources = [f"{database_name(day)}.{table}" for day in days] + [f"hot_{table}"]
-        body = " union all ".join(f"select {names} from {source}" for source in sources)
+        body = " union all ".join(f"select {names} from {source}{only}" for source in sources)
         connection.execute(f"create temp view {table} as {body}")
     connection.execute(f"create temp view traces as {TRACES}")
     for table in DATASET_TABLES:
         directory = (data / "dataset" / table).absolute()
         if any(directory.glob("*.parquet")):
             files = literal(f"{directory}/*.parquet")
-            connection.execute(f"create temp view {table} as from read_parquet({files}, union_by_name = true)")
+            connection.execute(f"create temp view {table} as from read_parquet({files}, union_by_name = true){only}")

@@ -62,6 +62,7 @@ def _open(request: urllib.request.Request) -> Any:
 def start(data: Path, *arguments: str) -> Receiver:
     data.mkdir(parents=True, exist_ok=True)
     log = data.with_suffix(".log")
+    ports = [part for flag in ("--grpc", "--http") if flag not in arguments for part in (flag, "127.0.0.1:0")]
     with log.open("ab") as output:
         process = subprocess.Popen(
             [
@@ -70,10 +71,7 @@ def start(data: Path, *arguments: str) -> Receiver:
                 "run",
                 "--data",
                 str(data),
-                "--grpc",
-                "127.0.0.1:0",
-                "--http",
-                "127.0.0.1:0",
+                *ports,
                 *arguments,
             ],
             stdout=output,

@@ -189,3 +189,22 @@ def test_import_finds_out_what_a_protobuf_file_holds(tmp_path: Path) -> None:
     result = spanloop("receiver", "import", "--data", str(tmp_path / "data"), "--json", str(tmp_path / "unnamed.pb"))
 
     assert json.loads(result.stdout)["log_records"] == 2
+
+
+def test_a_running_receiver_is_backed_up_and_the_backup_verifies(tmp_path: Path) -> None:
+    """Acknowledged and not yet landed is in it too; verifying what a receiver holds is refused with 75."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    with running(data, "--land-every-s", "30") as receiver:
+        receiver.export(traces(span(1), span(2)).SerializeToString())
+        backup = spanloop("receiver", "backup", "--data", str(data), "--out", str(out))
+        assert backup.returncode == 0, backup.stderr
+        assert spanloop("receiver", "verify", "--data", str(data)).returncode == 75
+        assert receiver.post("/v1/backup", b"")[0] == 403
+
+    assert spanloop("receiver", "verify", "--data", str(out)).returncode == 0
+    shown = spanloop("sql", "--data", str(out), "--format", "json", "select count(*) as n from spans")
+    assert json.loads(shown.stdout) == [{"n": 2}]
+    again = spanloop("receiver", "backup", "--data", str(data), "--out", str(out))
+    assert again.returncode == 2
+    pruned = spanloop("receiver", "prune", "--data", str(out), "--retain-gb", "0.000001", "--dry-run")
+    assert (pruned.returncode, pruned.stdout) == (0, "")

@@ -1,0 +1,220 @@
+"""Keys and certificates: who is let in, to what, and where a receiver refuses to start."""
+
+import datetime as dt
+import ipaddress
+import json
+import ssl
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+from receiver.access import Scope, create_key, keys_path, revoke_key
+from receiver.schema import connect
+from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running, spanloop
+from tests.unit.receiver.export_requests import logs, span, traces
+
+pytestmark = pytest.mark.integration
+
+PROTOBUF = "application/x-protobuf"
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Receiver, Path, dict[str, str]]]:
+    data = tmp_path_factory.mktemp("access") / "data"
+    keys = {
+        "shop": create_key(data, name="shop", project="shop", scopes=[Scope.INGEST, Scope.QUERY]),
+        "bank": create_key(data, name="bank", project="bank", scopes=[Scope.INGEST, Scope.QUERY]),
+        "judge": create_key(data, name="judge", project="shop", scopes=[Scope.INGEST, Scope.REWARD]),
+        "admin": create_key(data, name="admin", project="shop", scopes=[Scope.ADMIN]),
+    }
+    with running(data) as receiver:
+        yield receiver, data, keys
+
+
+def export(receiver: Receiver, body: bytes, key: str | None, method: str = TRACES) -> bytes:
+    metadata = [("authorization", f"Bearer {key}")] if key else []
+    with grpc.insecure_channel(receiver.grpc) as channel:
+        answer: bytes = channel.unary_unary(method)(body, timeout=10, metadata=metadata)
+        return answer
+
+
+def code_of(receiver: Receiver, body: bytes, key: str | None) -> grpc.StatusCode:
+    with pytest.raises(grpc.RpcError) as refused:
+        export(receiver, body, key)
+    code: grpc.StatusCode = refused.value.code()
+    return code
+
+
+def ask(receiver: Receiver, sql: str, key: str) -> Any:
+    body = json.dumps({"sql": sql}).encode()
+    status, _, answer = receiver.post("/v1/sql?format=json", body, Authorization=f"Bearer {key}")
+    assert status == 200, answer
+    return json.loads(answer)
+
+
+def test_the_project_comes_from_the_key_and_bounds_what_queries_see(
+    keyed: tuple[Receiver, Path, dict[str, str]],
+) -> None:
+    """Two projects send the same ids; each sees its own span, the administrator and the local user both."""
+    receiver, data, keys = keyed
+    body = {name: traces(span(1, name=name)).SerializeToString() for name in ("shop", "bank")}
+    export(receiver, body["shop"], keys["shop"])
+    headers = {"Content_Type": PROTOBUF, "x_api_key": keys["bank"]}
+    assert receiver.post("/v1/traces", body["bank"], **headers)[0] == 200
+
+    for name in ("shop", "bank"):
+        assert ask(receiver, "select project, name from spans", keys[name]) == [{"project": name, "name": name}]
+        assert ask(receiver, "select project from traces", keys[name]) == [{"project": name}]
+    assert len(ask(receiver, "from spans", keys["admin"])) == 2
+    reader = connect(data)
+    assert reader.query("from spans").num_rows == 2
+    reader.close()
+
+
+def test_scopes_are_kept(keyed: tuple[Receiver, Path, dict[str, str]]) -> None:
+    """No key 401 and UNAUTHENTICATED, the wrong scope 403 and PERMISSION_DENIED; health needs no key."""
+    receiver, _, keys = keyed
+    body = traces(span(2)).SerializeToString()
+    for unknown in (None, "sl_00000000_x", "nonsense", keys["shop"][:-1]):
+        assert code_of(receiver, body, unknown) is grpc.StatusCode.UNAUTHENTICATED
+    assert code_of(receiver, body, keys["admin"]) is grpc.StatusCode.PERMISSION_DENIED
+    for path, key, expected in (
+        ("/v1/traces", None, 401),
+        ("/v1/traces", keys["admin"], 403),
+        ("/v1/sql", None, 401),
+        ("/v1/sql", keys["judge"], 403),
+        ("/v1/rewards", keys["shop"], 403),
+    ):
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        assert receiver.post(path, body, Content_Type=PROTOBUF, **headers)[0] == expected, path
+    for path in ("/healthz", "/readyz"):
+        with urllib.request.urlopen(receiver.http + path) as response:
+            assert response.status == 200
+
+
+def test_rewards_count_only_from_keys_that_may_give_them(keyed: tuple[Receiver, Path, dict[str, str]]) -> None:
+    """By OTLP logs, by span events and over HTTP; what else is in the request is stored."""
+    receiver, _, keys = keyed
+    request = logs("kept", "forged")
+    request.resource_logs[0].scope_logs[0].log_records[1].event_name = "gen_ai.evaluation.result"
+    answer = ExportLogsServiceResponse.FromString(
+        export(receiver, request.SerializeToString(), keys["shop"], LOGS)
+    ).partial_success
+    assert (answer.rejected_log_records, "no scope reward" in answer.error_message) == (1, True)
+    forging = span(9, name="forging")
+    forging.events.add(name="gen_ai.evaluation.result").attributes.add(key="x", value=AnyValue(double_value=1))
+    forging.events.add(name="harmless")
+    export(receiver, traces(forging).SerializeToString(), keys["shop"])
+
+    assert ask(receiver, "select body from log_records", keys["shop"]) == [{"body": '"kept"'}]
+    (events,) = ask(receiver, "select events from spans where name = 'forging'", keys["shop"])
+    assert [event["name"] for event in json.loads(events["events"])] == ["harmless"]
+    reward = json.dumps({"trace_id": "ab" * 16, "name": "outcome", "value": 1}).encode()
+    assert receiver.post("/v1/rewards", reward, Authorization=f"Bearer {keys['judge']}")[0] == 200
+    export(receiver, request.SerializeToString(), keys["judge"], LOGS)
+    given = "select count(*) as n from log_records where event_name = 'gen_ai.evaluation.result'"
+    assert ask(receiver, given, keys["shop"]) == [{"n": 2}]
+
+
+def test_a_key_is_rotated_without_a_restart_and_kept_hashed(keyed: tuple[Receiver, Path, dict[str, str]]) -> None:
+    """Two of a name live side by side; the third is refused; the revoked one is worthless at once."""
+    receiver, data, _ = keyed
+    body = traces(span(3)).SerializeToString()
+    first, second = (create_key(data, name="turning", project="p", scopes=[Scope.INGEST]) for _ in range(2))
+    for key in (first, second):
+        export(receiver, body, key)
+    third = spanloop("receiver", "keys", "create", "--data", str(data), "--name", "turning")
+    assert (third.returncode, "2 keys named turning live already" in third.stderr) == (2, True)
+    revoke_key(data, first.split("_")[1])
+
+    assert code_of(receiver, body, first) is grpc.StatusCode.UNAUTHENTICATED
+    export(receiver, body, second)
+    assert second not in keys_path(data).read_text()
+    assert keys_path(data).stat().st_mode & 0o077 == 0
+    listed = spanloop("receiver", "keys", "list", "--data", str(data)).stdout
+    assert '"name": "turning"' in listed
+    assert second not in listed
+
+
+def test_an_open_address_needs_keys_and_encryption(tmp_path: Path) -> None:
+    """Each missing half is named, with the flag that mends it: exit 2."""
+    data = str(tmp_path / "data")
+    wide = ("receiver", "run", "--data", data, "--grpc", "0.0.0.0:0", "--http", "127.0.0.1:0")
+    assert "spanloop receiver keys create" in spanloop(*wide).stderr
+    create_key(tmp_path / "data", name="agents", project="default", scopes=[Scope.INGEST])
+    result = spanloop(*wide)
+    assert (result.returncode, "--tls-cert" in result.stderr) == (2, True)
+    half = spanloop(*wide, "--tls-cert", "missing.pem")
+    assert (half.returncode, "both --tls-cert and --tls-key" in half.stderr) == (2, True)
+    broken = spanloop(*wide, "--tls-cert", "missing.pem", "--tls-key", "missing.pem")
+    assert (broken.returncode, "cannot be used" in broken.stderr) == (2, True)
+    with running(tmp_path / "data", "--grpc", "0.0.0.0:0", "--plaintext") as receiver:
+        assert code_of(receiver, b"", None) is grpc.StatusCode.UNAUTHENTICATED
+
+
+def certificates(directory: Path) -> tuple[Path, Path]:
+    """Write a self-signed certificate for this machine and its key; it serves as its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (directory / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (directory / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return directory / "cert.pem", directory / "key.pem"
+
+
+def test_mutual_tls_lets_certified_clients_in_and_nobody_else(tmp_path: Path) -> None:
+    """Over both ports, on an open address, without a key; commands on this machine keep working."""
+    cert, key = certificates(tmp_path)
+    tls = ("--tls-cert", str(cert), "--tls-key", str(key), "--tls-client-ca", str(cert))
+    with running(tmp_path / "data", *tls, "--grpc", "0.0.0.0:0") as receiver:
+        port = receiver.grpc.rpartition(":")[2]
+        pair = (key.read_bytes(), cert.read_bytes())
+        body = traces(span(1)).SerializeToString()
+        with grpc.secure_channel(
+            f"localhost:{port}", grpc.ssl_channel_credentials(cert.read_bytes(), *pair)
+        ) as channel:
+            assert channel.unary_unary(TRACES)(body, timeout=10) == b""
+        with grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(cert.read_bytes())) as channel:
+            with pytest.raises(grpc.RpcError) as refused:
+                channel.unary_unary(TRACES)(body, timeout=5)
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        https = next(line for line in receiver.log.read_text().split() if line.startswith("http=https"))
+        url = https.removeprefix("http=") + "/v1/traces"
+        trusting = ssl.create_default_context(cafile=str(cert))
+        request = urllib.request.Request(url, data=body, headers={"Content-Type": PROTOBUF})
+        with pytest.raises(OSError, match=r"certificate required|reset|EOF|closed"):
+            urllib.request.urlopen(request, context=trusting, timeout=5)
+        trusting.load_cert_chain(cert, key)
+        with urllib.request.urlopen(request, context=trusting, timeout=5) as response:
+            assert response.status == 200
+        assert receiver.post("/v1/traces", body, Content_Type=PROTOBUF)[0] == 401  # the local port wants the token
+        counted = spanloop(
+            "sql", "--data", str(tmp_path / "data"), "--format", "json", "select count(*) as n from spans"
+        )
+        assert json.loads(counted.stdout) == [{"n": 1}]
