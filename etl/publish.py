@@ -1,12 +1,12 @@
 """Writes the tables as Parquet and publishes them by one rename, so that a reader sees all of a run or nothing.
 
-A part holds the rows of one window and is never changed: when a later window computes an episode anew, the parts with
-rows of its traces are written anew without them. The watermark names the parts that count. What it does not name is
-left over from a run that died, or was replaced, and is removed once the watermark is durable.
+A part holds the rows of one bucket of a window and is never changed: when a later window computes an episode anew, the
+parts with rows of its traces are written anew without them. The watermark names the parts that count. What it does not
+name is left over from a run that died, or was replaced, and is removed once the watermark is durable.
 """
 
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from etl.schema import (
     watermark_path,
 )
 from etl.source import Window
-from etl.tables import ORDER, Dataset
+from etl.tables import Dataset
 from foundation.errors import SpanloopError
 from foundation.files import write_atomically, write_json
 
@@ -44,73 +44,80 @@ def load_watermark(data: Path) -> dict[str, Any]:
     return watermark
 
 
+Files = dict[str, list[str]]
+"""Names of part files by table."""
+
+
+def write_part(data: Path, window: Window, dataset: Dataset) -> Files:
+    """Write the rows of one bucket, unpublished, and return the files' names."""
+    return {table: [_write(data, table, window.name, rows)] for table, rows in dataset.tables.items() if rows.height}
+
+
 def publish(
-    data: Path, window: Window, traces: Collection[Trace], dataset: Dataset, received_seq: int
+    data: Path,
+    window: Window,
+    traces: Collection[Trace],
+    parts: Iterable[Files],
+    pending: Collection[Trace],
+    received_seq: int,
 ) -> dict[str, Any]:
-    """Replace all rows of these traces by the dataset's, and move the watermark; return it."""
+    """Replace all rows of these traces by the parts', and move the watermark; return it."""
     watermark = load_watermark(data)
     replaced = pl.DataFrame(sorted(traces), schema={"project": pl.String, "trace_id": pl.String}, orient="row")
     windows = [dict(entry) for entry in watermark["windows"]]
-    own = next((entry for entry in windows if entry["window"] == window.name), None)
     for entry in windows:
-        if entry is not own:
-            entry["files"] = _without(data, entry, replaced)
-    kept = {} if own is None else {table: _remaining(data, own, table, replaced) for table in TABLES}
+        entry["files"] = _without(data, entry, replaced)
+    own = next((entry for entry in windows if entry["window"] == window.name), None)
     if own is None:
-        own = {"window": window.name, "since_seq": window.since_seq, "until_seq": window.until_seq}
+        own = {"window": window.name, "since_seq": window.since_seq, "until_seq": window.until_seq, "files": {}}
         windows.append(own)
-    own["files"] = {}
-    for table, rows in dataset.tables.items():
-        earlier = kept.get(table)
-        if earlier is not None and earlier.height:
-            rows = pl.concat([earlier, rows]).sort(*ORDER[table], nulls_last=True, maintain_order=True)
-        if rows.height:
-            own["files"][table] = [_write(data, table, window.name, rows)]
+    for part in parts:
+        for table, names in part.items():
+            own["files"][table] = sorted({*own["files"].get(table, ()), *names})
     updated = {
         "schema_version": SCHEMA_VERSION,
         "received_seq": received_seq,
         "windows": [entry for entry in windows if entry["files"]],
-        "pending": [list(trace) for trace in dataset.pending],
+        "pending": [list(trace) for trace in sorted(pending)],
     }
     write_json(watermark_path(data), updated)
     sweep(data)
     return updated
 
 
-def _without(data: Path, entry: dict[str, Any], replaced: pl.DataFrame) -> dict[str, list[str]]:
+def _without(data: Path, entry: dict[str, Any], replaced: pl.DataFrame) -> Files:
     """Return the files of a window once the replaced rows are out of them; untouched ones stay the files they are."""
-    files: dict[str, list[str]] = {}
-    for table in entry["files"]:
-        before = read_part(data, entry, table)
-        after = _drop(table, before, replaced)
-        if after.height == before.height:
-            files[table] = entry["files"][table]
-        elif after.height:
-            files[table] = [_write(data, table, entry["window"], after)]
+    files: Files = {}
+    for table, names in entry["files"].items():
+        kept: list[str] = []
+        for name in names:
+            path = dataset_directory(data, table) / name
+            if not _touches(path, table, replaced):
+                kept.append(name)
+                continue
+            rows = _drop(table, pl.read_parquet(path), replaced)
+            if rows.height:
+                kept.append(_write(data, table, entry["window"], rows))
+        if kept:
+            files[table] = sorted(kept)
     return files
 
 
-def _remaining(data: Path, entry: dict[str, Any], table: str, replaced: pl.DataFrame) -> pl.DataFrame:
-    return _drop(table, read_part(data, entry, table), replaced)
+def _touches(path: Path, table: str, replaced: pl.DataFrame) -> bool:
+    keys = pl.scan_parquet(path).select("project", _trace_id(table)).unique()
+    return not keys.join(replaced.lazy(), on=["project", "trace_id"], how="semi").head(1).collect().is_empty()
 
 
-def read_part(data: Path, entry: dict[str, Any], table: str) -> pl.DataFrame:
-    """Read a window's rows of one table."""
-    paths = [dataset_directory(data, table) / name for name in entry["files"].get(table, ())]
-    return pl.concat([pl.read_parquet(path) for path in paths]) if paths else pl.DataFrame()
+def _trace_id(table: str) -> pl.Expr:
+    """Return the trace a row belongs to; all traces of an episode are replaced together, so its first one tells."""
+    return pl.col("trace_ids").list.first().alias("trace_id") if table == "episodes" else pl.col("trace_id")
 
 
 def _drop(table: str, rows: pl.DataFrame, replaced: pl.DataFrame) -> pl.DataFrame:
-    if not rows.height:
-        return rows
-    if table != "episodes":
-        return rows.join(replaced, on=["project", "trace_id"], how="anti", maintain_order="left")
-    # All traces of an episode are replaced together, so its first one tells.
-    return (
-        rows.with_columns(trace_id=pl.col("trace_ids").list.first())
-        .join(replaced, on=["project", "trace_id"], how="anti", maintain_order="left")
-        .drop("trace_id")
-    )
+    marked = rows.with_columns(_trace=_trace_id(table))
+    return marked.join(
+        replaced, left_on=["project", "_trace"], right_on=["project", "trace_id"], how="anti", maintain_order="left"
+    ).drop("_trace")
 
 
 def _write(data: Path, table: str, window: str, rows: pl.DataFrame) -> str:

@@ -5,14 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from etl.buckets import Bucket, divide
 from etl.episodes import Trace
-from etl.publish import load_watermark, publish, sweep
+from etl.publish import Files, load_watermark, publish, sweep, write_part
 from etl.schema import TABLES, table_files
 from etl.settings import EtlConfig
-from etl.source import Window, find_window, read_traces, touched_traces
+from etl.source import Window, find_window, read_traces, touched_traces, trace_facts, with_links
 from etl.tables import Dataset, polars_schema
 from etl.transform import transform
 from foundation.errors import ExitStatus
@@ -44,42 +46,105 @@ def _run(config: EtlConfig, report: RunReport, reader: Reader, now_us: int, *, d
     watermark = load_watermark(config.data)
     processed: int = watermark["received_seq"]
     pending = {(project, trace_id) for project, trace_id in watermark["pending"]}
-    with report.phase("read") as phase:
+    with report.phase("find") as phase:
         found = find_window(reader, after_seq=processed, since=config.since, until=config.until)
         window = found or Window(processed, processed)
         touched = (touched_traces(reader, window) if found is not None else set()) | pending
-        traces, spans, logs, dataset = _read_and_transform(config, reader, touched, now_us)
-        phase.update(window=window.name, traces=len(traces), spans=spans.height, log_records=logs.height)
-    report.update(window={"since_seq": window.since_seq, "until_seq": window.until_seq}, **dataset.counts)
-    report.update(num_rows={table: rows.height for table, rows in dataset.tables.items()})
-    _narrate(dataset, window, is_new=found is not None)
+        published = _Published(config.data)
+        traces = published.with_their_episodes(touched)
+        buckets = _divide(config, reader, traces, published)
+        phase.update(window=window.name, traces=len(traces), buckets=len(buckets))
+    with report.phase("transform"):
+        work = _Work(config, reader, window, published, now_us, is_dry=dry_run)
+        if not work.process(buckets):
+            log.warning("buckets share an episode or a call: all in one", traces=len(traces))
+            work = _Work(config, reader, window, published, now_us, is_dry=dry_run)
+            work.process([Bucket(traces | work.traces)])
+    report.update(window={"since_seq": window.since_seq, "until_seq": window.until_seq}, **work.counts)
+    report.update(num_rows=work.num_rows)
+    _narrate(work.counts, window, is_new=found is not None)
     is_contiguous = window.since_seq <= processed + 1
     received_seq = max(processed, window.until_seq) if is_contiguous else processed
-    has_rows = any(rows.height for rows in dataset.tables.values())
+    has_rows = any(work.num_rows.values())
     if dry_run or (found is None and not has_rows):
         report.update(published=False, watermark=processed)
         return
     with report.phase("publish"):
+        waiting = set(work.pending)
         if not is_contiguous:
-            dataset.pending = sorted({*dataset.pending, *(pending - traces)})
-        publish(config.data, window, traces, dataset, received_seq)
+            waiting |= pending - work.traces
+        publish(config.data, window, work.traces, work.parts, waiting, received_seq)
     report.update(published=True, watermark=received_seq)
 
 
-def _read_and_transform(
-    config: EtlConfig, reader: Reader, touched: set[Trace], now_us: int
-) -> tuple[set[Trace], pl.DataFrame, pl.DataFrame, Dataset]:
-    """Read and transform the touched traces, and every published one that now belongs to an episode of theirs."""
-    published = _Published(config.data)
-    traces = published.with_their_episodes(touched)
-    while True:
-        spans, logs = read_traces(reader, traces)
-        with _no_cycle_collection():
-            dataset = transform(spans, logs, config, now_us=now_us)
-        joined = published.with_their_episodes(traces | published.related(dataset))
-        if joined == traces:
-            return traces, spans, logs, dataset
-        traces = joined
+def _divide(config: EtlConfig, reader: Reader, traces: set[Trace], published: "_Published") -> list[Bucket]:
+    facts = trace_facts(reader, traces)
+    if sum(fact.num_spans for fact in facts) <= config.bucket_spans:
+        return [Bucket(traces)]
+    buckets = divide(with_links(reader, facts), published.episodes_of(traces), max_spans=config.bucket_spans)
+    buckets[-1].traces |= traces - {fact.trace for fact in facts}  # log records of traces without spans
+    return buckets
+
+
+class _Work:
+    """Reads, transforms and writes bucket after bucket; what stays in memory is counts and names of files."""
+
+    def __init__(
+        self, config: EtlConfig, reader: Reader, window: Window, published: "_Published", now_us: int, *, is_dry: bool
+    ) -> None:
+        self._config = config
+        self._reader = reader
+        self._window = window
+        self._published = published
+        self._now_us = now_us
+        self._is_dry = is_dry
+        self.traces: set[Trace] = set()
+        self.parts: list[Files] = []
+        self.pending: list[Trace] = []
+        self.counts: dict[str, Any] = {}
+        self.num_rows = dict.fromkeys(TABLES, 0)
+
+    def process(self, buckets: list[Bucket]) -> bool:
+        """Process the buckets; False when one turns out to need the traces of another: all is to be done at once."""
+        for number, bucket in enumerate(buckets):
+            own, dataset = self._transform(bucket)
+            others = {trace for other in buckets[number + 1 :] for trace in other.traces} | self.traces
+            self.traces |= own
+            if own & others:
+                self.traces |= others
+                return False
+            self.counts = add_counts(self.counts, dataset.counts)
+            self.pending += dataset.pending
+            for table, rows in dataset.tables.items():
+                self.num_rows[table] += rows.height
+            if not self._is_dry:
+                self.parts.append(write_part(self._config.data, self._window, dataset))
+        return True
+
+    def _transform(self, bucket: Bucket) -> tuple[set[Trace], Dataset]:
+        """Transform a bucket, and every published trace that turns out to belong to an episode of it."""
+        traces = bucket.traces
+        received = (bucket.first_seq, bucket.last_seq) if bucket.num_spans else None
+        while True:
+            spans, logs = read_traces(self._reader, traces, received=received)
+            with _no_cycle_collection():
+                dataset = transform(spans, logs, self._config, now_us=self._now_us)
+            joined = self._published.with_their_episodes(traces | self._published.related(dataset))
+            if joined == traces:
+                return traces, dataset
+            traces, received = joined, None
+
+
+def add_counts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Add up two reports' counts, key by key.
+
+    >>> add_counts({"in": 1, "used": {"a": 1}}, {"in": 2, "used": {"b": 3}})
+    {'in': 3, 'used': {'a': 1, 'b': 3}}
+    """
+    total = dict(one)
+    for key, value in other.items():
+        total[key] = add_counts(total.get(key, {}), value) if isinstance(value, dict) else total.get(key, 0) + value
+    return total
 
 
 @contextmanager
@@ -111,6 +176,12 @@ class _Published:
         episodes = self._traces.join(named, on=["project", "trace_id"], how="semi")
         return traces | self._of(episodes)
 
+    def episodes_of(self, traces: set[Trace]) -> list[list[Trace]]:
+        """Return the published episodes of several traces that any of these are in."""
+        rows = self._traces.group_by("project", "episode_id").agg("trace_id").filter(pl.col("trace_id").list.len() > 1)
+        named = ([(project, trace) for trace in members] for project, _, members in rows.iter_rows())
+        return [episode for episode in named if not traces.isdisjoint(episode)]
+
     def related(self, dataset: Dataset) -> set[Trace]:
         """Return the published traces that share an episode id or a response id with a dataset."""
         by_id = self._traces.join(dataset.tables["episodes"], on=["project", "episode_id"], how="semi")
@@ -128,16 +199,16 @@ def _scan(data: Path, table: str) -> pl.LazyFrame:
     return pl.scan_parquet(files) if files else pl.LazyFrame(schema=polars_schema(TABLES[table]))
 
 
-def _narrate(dataset: Dataset, window: Window, *, is_new: bool) -> None:
-    spans = dataset.counts["spans"]
+def _narrate(counts: dict[str, Any], window: Window, *, is_new: bool) -> None:
+    spans = counts["spans"]
     log.info(
         "transformed" if is_new or spans["in"] else "nothing new",
         window=window.name,
         spans=spans["in"],
-        episodes=dataset.counts["episodes"],
-        waiting=dataset.counts["episodes_waiting"],
-        calls=dataset.counts["calls"]["in"],
-        transitions=dataset.counts["calls"]["transitions"],
+        episodes=counts["episodes"],
+        waiting=counts["episodes_waiting"],
+        calls=counts["calls"]["in"],
+        transitions=counts["calls"]["transitions"],
     )
-    for scope, number in dataset.counts["unread_scopes"].items():
+    for scope, number in counts["unread_scopes"].items():
         log.warning("spans that look like model traffic, in no known dialect", scope=scope, spans=number)

@@ -71,5 +71,9 @@ class EtlConfig(Settings):
     holdout: float = Field(default=0.1, ge=0, lt=1)
     """Share of tasks, by hash of the task id, kept out of training."""
 
+    bucket_spans: int = Field(default=50_000, ge=1)
+    """Spans that are in memory at once, as far as traces that share an episode or a call allow; 50,000 agent-like ones
+    take about half a gigabyte."""
+
     own_models: list[str] = Field(default_factory=list)
     """Beginnings of model names that are ours, so their text counts as evidence C rather than D."""

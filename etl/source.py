@@ -1,12 +1,14 @@
 """Asks the receiver for whole traces: those a window of receipt touched, and those named."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
 
 from etl.episodes import Trace
+from otel_exporter.schema import GATEWAY_SCOPE
 from receiver.schema import TABLES, Reader
 
 EVERYTHING = 2**62
@@ -83,24 +85,126 @@ def touched_traces(reader: Reader, window: Window) -> set[Trace]:
     return set(zip(table["project"].to_pylist(), table["trace_id"].to_pylist(), strict=True))
 
 
-def read_traces(reader: Reader, traces: Collection[Trace]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return every span and every log record of these traces, whenever they came."""
+LINKS = (
+    "spanloop.episode.id",
+    "gen_ai.conversation.id",
+    "session.id",
+    "langfuse.session.id",
+    "gcp.vertex.agent.session_id",
+    *(
+        prefix + name
+        for prefix in ("traceloop.association.properties.", "langsmith.metadata.")
+        for name in ("session_id", "thread_id", "conversation_id")
+    ),
+    *(
+        "ai.telemetry.metadata." + name
+        for name in ("sessionId", "session_id", "conversationId", "threadId", "chatId", "session.id")
+    ),
+)
+"""Attributes by which traces may be one episode: every one that a dialect reads as the conversation's id."""
+
+RESOURCE_LINKS = ("spanloop.episode.id", "agentlightning.rollout_id")
+
+RESPONSE_ID = "(?:chatcmpl|cmpl|resp|msg)[-_][A-Za-z0-9_-]{4,}"
+
+
+@dataclass(frozen=True, slots=True)
+class TraceFacts:
+    """What is known of a trace before it is read."""
+
+    trace: Trace
+    num_spans: int
+    first_seq: int
+    last_seq: int
+    start_ns: int
+    end_ns: int
+    is_gateway: bool
+    """It holds the gateway's spans alone."""
+
+    links: tuple[str, ...] = ()
+    """Ids it may share with other traces."""
+
+
+def trace_facts(reader: Reader, traces: Collection[Trace]) -> list[TraceFacts]:
+    """Return the size of each trace that has spans, ordered by receipt; without links."""
+    rows = reader.query(
+        f"""
+        select project, trace_id, count(*), min(received_seq), max(received_seq),
+            coalesce(min(start_ns), 0), coalesce(max(end_ns), 0),
+            bool_and(coalesce(scope_name, '') = '{GATEWAY_SCOPE}')
+        from spans
+        semi join {WANTED}
+        using (project, trace_id)
+        group by project, trace_id
+        order by min(received_seq), project, trace_id
+        """,
+        list(_parameters(traces)),
+    )
+    columns = [column.to_pylist() for column in rows.columns]
+    return [TraceFacts((project, trace_id), *rest) for project, trace_id, *rest in zip(*columns, strict=True)]
+
+
+def with_links(reader: Reader, facts: Sequence[TraceFacts]) -> list[TraceFacts]:
+    """Return the traces with the ids that they may share with others."""
+    traces = [fact.trace for fact in facts]
+    paths = ", ".join(f"""'$."{name}"'""" for name in LINKS)
+    resource_paths = ", ".join(f"""'$."{name}"'""" for name in RESOURCE_LINKS)
+    kinds = [
+        f"select project, trace_id, unnest(json_extract_string(attributes, [{paths}])) as link from spans",
+        f"select project, trace_id, unnest(json_extract_string(attributes, [{paths}])) as link from log_records",
+        f"select project, trace_id, unnest(json_extract_string(resource, [{resource_paths}])) as link from spans",
+    ]
+    if any(fact.is_gateway for fact in facts):
+        kinds.append(
+            f"select project, trace_id, unnest(regexp_extract_all(attributes, '{RESPONSE_ID}')) as link from spans"
+        )
+    found: dict[Trace, set[str]] = defaultdict(set)
+    for kind in kinds:
+        rows = reader.query(
+            f"""
+            select distinct project, trace_id, link
+            from ({kind})
+            semi join {WANTED}
+            using (project, trace_id)
+            where link is not null and link != ''
+            """,
+            list(_parameters(traces)),
+        )
+        for project, trace_id, link in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+            found[project, trace_id].add(link)
+    return [replace(fact, links=tuple(sorted(found.get(fact.trace, ())))) for fact in facts]
+
+
+WANTED = "(select unnest(?::varchar[]) as project, unnest(?::varchar[]) as trace_id) wanted"
+
+
+def _parameters(traces: Collection[Trace]) -> tuple[list[str], list[str]]:
     ordered = sorted(traces)
-    parameters = [[project for project, _ in ordered], [trace_id for _, trace_id in ordered]]
-    spans, logs = (_frame(reader, table, parameters) for table in ("spans", "log_records"))
-    return spans, logs
+    return [project for project, _ in ordered], [trace_id for _, trace_id in ordered]
 
 
-def _frame(reader: Reader, table: str, parameters: list[list[str]]) -> pl.DataFrame:
+def read_traces(
+    reader: Reader, traces: Collection[Trace], *, received: tuple[int, int] | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return every span and every log record of these traces, whenever they came.
+
+    `received`: the first and the last request that hold their spans, where that is known: only those are looked at.
+    """
+    parameters = list(_parameters(traces))
+    spans = _frame(reader, "spans", parameters, received)
+    return spans, _frame(reader, "log_records", parameters, None)
+
+
+def _frame(reader: Reader, table: str, parameters: list[list[str]], received: tuple[int, int] | None) -> pl.DataFrame:
     columns = ", ".join(f"source.{column.name}" for column in TABLES[table])
+    where = "" if received is None else f"where source.received_seq between {received[0]:d} and {received[1]:d}"
     rows = reader.query(
         f"""
         select {columns}
         from {table} source
-        semi join (
-            select unnest(?::varchar[]) as project, unnest(?::varchar[]) as trace_id
-        ) wanted
+        semi join {WANTED}
         using (project, trace_id)
+        {where}
         """,
         list(parameters),
     )

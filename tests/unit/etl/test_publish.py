@@ -5,7 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from etl.publish import publish, sweep
+from etl.publish import publish as publish_parts
+from etl.publish import sweep, write_part
 from etl.schema import TABLES, dataset_directory, read_watermark, table_files
 from etl.settings import EtlConfig
 from etl.source import Window
@@ -18,6 +19,11 @@ from tests.spans import Span, identifier, llm, logs_frame, spans_frame
 def dataset(*spans: Span) -> Dataset:
     """Return what the ETL makes of spans."""
     return transform(spans_frame(spans), logs_frame(), EtlConfig(complete_after=0))
+
+
+def publish(data: Path, window: Window, traces: set[tuple[str, str]], made: Dataset, received_seq: int) -> None:
+    """Write and publish a dataset as one part."""
+    publish_parts(data, window, traces, [write_part(data, window, made)], made.pending, received_seq)
 
 
 def trace(name: str) -> tuple[str, str]:
