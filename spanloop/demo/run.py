@@ -21,14 +21,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from etl.schema import table_files
-from foundation.errors import GateRefused, SettingsError
+from foundation.errors import ExitStatus, GateRefused, SettingsError
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import Settings
 from receiver.schema import connect
+from serve.schema import read_registry, read_server
 from spanloop.demo.plot import draw, save
 from spanloop.demo.significance import paired_p_value
-from spanloop.processes import free_port, run_program, run_stage, running_server, spanloop_command
+from spanloop.processes import StageFailed, free_port, run_program, run_stage, running_server, spanloop_command
 
 log = get_logger("demo")
 
@@ -178,6 +179,7 @@ class World:
     steps: Steps
     otlp_endpoint: str
     openai_base_url: str
+    engine: str
 
     def attempt_heldout(self, problems: int) -> list[bool]:
         """Try each held-out problem once; whether each was solved, in the order of the problems."""
@@ -199,22 +201,35 @@ class World:
             rows = self._collect(f"night-{night}", "--episodes", str(problems), *attempts, *seed)
             # What the evaluation judges by: the live policy on held-out problems, drawn apart from the final test's.
             gate_seed = ("--seed", str(self.config.seed + GATE_SEED + night))
-            gate = self._collect(f"gate-{night}", "--heldout", "--episodes", str(problems), *gate_seed)
+            judged = self._collect(f"gate-{night}", "--heldout", "--episodes", str(problems), *gate_seed)
         transitions_before = self.count("transitions")
         with self.steps.step(f"{label}/{nights}: etl, train, evaluate, promote"):
-            report = run_stage("nightly", "--data", str(self.data), cwd=EXAMPLE, narration=self.narration)
+            gate = self._nightly()
+        registry = read_registry(self.data)
+        assert registry is not None
         row = {
             "night": night,
-            "episodes": len(rows) + len(gate),
+            "episodes": len(rows) + len(judged),
             "spans": self.count("spans") - spans_before,
             "transitions": self.count("transitions") - transitions_before,
             "train_reward": sum(row["reward"] for row in rows) / len(rows),
-            "heldout_reward": sum(row["reward"] for row in gate) / len(gate),
-            "checkpoint": Path(report["checkpoint"]).name,
-            "engine": report["promote"]["engine"],
+            "heldout_reward": sum(row["reward"] for row in judged) / len(judged),
+            "gate": gate,
+            "checkpoint": registry.live_version,
+            "engine": self.engine,
         }
         log.info("night", **row)
         return row
+
+    def _nightly(self) -> str:
+        """Run one night; the verdict of its gate. A refused night is over, and the live model stays."""
+        try:
+            report = run_stage("nightly", "--data", str(self.data), cwd=EXAMPLE, narration=self.narration)
+        except StageFailed as error:
+            if error.exit_status is not ExitStatus.REFUSED:
+                raise
+            return "refused"
+        return str(report["evaluate"]["gate"]["verdict"])
 
     def _collect(self, label: str, *arguments: str) -> list[dict[str, Any]]:
         """Let the agent work on problems; its spans go to the receiver, its model calls to the gateway."""
@@ -272,7 +287,9 @@ def _world(config: DemoConfig, data: Path, narration: TextIO, steps: Steps) -> I
             timeout_s=300,
         ),
     ):
-        yield World(config, data, narration, steps, f"http://127.0.0.1:{grpc}", f"http://127.0.0.1:{gateway}/v1")
+        server = read_server(data)
+        assert server is not None
+        yield World(config, data, narration, steps, f"http://127.0.0.1:{grpc}", f"{server.url}/v1", server.engine)
 
 
 def _print_summary(report: dict[str, Any]) -> None:
