@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := requirements/constraints.txt
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test setup setup-vllm check format lock docs clean
+.PHONY: demo test setup setup-vllm check format lock reliability docs clean
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -48,6 +48,10 @@ lock: setup  ## write the lock anew from pyproject.toml
 		$(LOCK_FLAGS) --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
 		--no-emit-package torch --no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec \
 		--no-emit-package triton --no-emit-package spanloop-otel-exporter --output-file $(LOCK)
+
+reliability: setup  ## 1,000 kills, 100,000 power losses, 1,500,000 malformed requests: about an hour on two cores
+	SPANLOOP_RELIABILITY=long $(BIN)/python -m pytest -v --durations=0 tests/unit/receiver/test_wal.py \
+		tests/unit/receiver/test_otlp.py tests/unit/receiver/test_native.py tests/integration/receiver/test_kill.py
 
 docs: setup  ## write the reference pages anew from the code
 	$(BIN)/python docs/generate.py

@@ -32,6 +32,7 @@ app.command("etl.cli:app", name="etl", group=stages, help="Spans in, transitions
 app.command("train.cli:app", name="train", group=stages, help="Transitions in, checkpoint out.")
 app.command("serve.cli:app", name="serve", group=stages, help="Checkpoint in, endpoint out.")
 app.command("spanloop.sql:sql", name="sql", group=roof)
+app.command("spanloop.reward:reward", name="reward", group=roof)
 app.command("spanloop.nightly:nightly", name="nightly", group=roof)
 app.command("spanloop.demo.run:demo", name="demo", group=roof)
 app.command("spanloop.doctor:doctor", name="doctor", group=roof)

@@ -17,6 +17,7 @@ from receiver import native, otlp
 from receiver.decode import complete, decode
 from receiver.otlp import Signal
 from tests.unit.receiver.export_requests import attribute, span, traces
+from tests.unit.receiver.scale import times
 
 RECORDINGS = sorted(
     path
@@ -138,13 +139,14 @@ def test_doubles_are_spelled_as_json_writers_do() -> None:
     assert taken > 0.95 * len(numbers)
 
 
+@pytest.mark.timeout(times(short=300, long=7200))
 def test_no_mutation_is_read_that_protobuf_refuses() -> None:
     """Whatever the bytes: rows that protobuf agrees with, or no answer; never a crash, never a read beyond the end."""
     chance = random.Random(11)
     whole = [path.read_bytes() for path in RECORDINGS[:: max(1, len(RECORDINGS) // 12)]]
     whole.append(traces(span(1, attributes=[attribute("key", "value")]), span(2)).SerializeToString())
     num_taken = 0
-    for _ in range(4000):
+    for _ in range(times(short=4_000, long=500_000)):
         body = bytearray(chance.choice(whole)[:2000])
         for _ in range(chance.randrange(1, 4)):
             body[chance.randrange(len(body))] = chance.randrange(256)

@@ -14,6 +14,7 @@ from receiver.decode import decode
 from receiver.otlp import Signal, Undecodable, answer, read_json, read_protobuf
 from receiver.repair import MAX_DEPTH, TOO_DEEP
 from tests.unit.receiver.export_requests import START_NS, attribute, logs, span, traces
+from tests.unit.receiver.scale import times
 
 
 def test_a_clean_request_is_kept_byte_for_byte() -> None:
@@ -116,13 +117,14 @@ def test_bytes_that_are_no_request_are_refused() -> None:
             read_protobuf(Signal.TRACES, body)
 
 
+@pytest.mark.timeout(times(short=300, long=7200))
 @pytest.mark.parametrize("signal", list(Signal))
 def test_no_mutation_crashes_the_reader(signal: Signal) -> None:
     """Whatever the bytes, the reader says Undecodable or gives a request that decodes."""
     chance = random.Random(7)
     seeds = {Signal.TRACES: traces(span(1, attributes=[KeyValue(key="v", value=nested(4))]), span(2))}
     whole = seeds.get(signal, logs("hello", "world")).SerializeToString()
-    for number in range(3000):
+    for number in range(times(short=3_000, long=500_000)):
         body = bytearray(whole)
         for _ in range(chance.randrange(1, 4)):
             body[chance.randrange(len(body))] = chance.randrange(256)

@@ -9,10 +9,11 @@ import pytest
 
 from receiver.disk import OsDisk
 from receiver.wal import HEADER_BYTES, RECORD, Entry, Loss, WriteAheadLog
+from tests.unit.receiver.scale import times
 from tests.unit.receiver.simulated_disk import NeverSyncs, NeverSyncsDirectories, PowerLoss, SimulatedDisk
 
 DIRECTORY = Path("/data/wal")
-NUM_SEEDS = 1000
+NUM_SEEDS = times(short=5_000, long=100_000)
 
 
 def entry(body: bytes = b"spans", kind: int = 1, project: str = "default") -> Entry:
@@ -209,6 +210,7 @@ def check_survival(make_disk: Callable[..., SimulatedDisk], seed: int) -> None:
         )
 
 
+@pytest.mark.timeout(times(short=300, long=7200))
 def test_no_acknowledged_record_is_lost_to_a_power_failure() -> None:
     """Over many random lives with failing writes, fsyncs and cut power; the seed is in the failure."""
     for seed in range(NUM_SEEDS):

@@ -1,0 +1,41 @@
+"""`spanloop reward` against a running receiver, with keys and without."""
+
+from pathlib import Path
+
+import pytest
+
+from receiver.access import Scope, create_key
+from receiver.schema import connect
+from tests.integration.receiver.processes import running, spanloop
+
+pytestmark = pytest.mark.integration
+
+TRACE = "ab" * 16
+
+
+def test_a_reward_given_in_a_shell_is_an_evaluation_event(tmp_path: Path) -> None:
+    """It needs a running receiver, tells what is wrong with a trace id, and a key where one is asked for."""
+    data = tmp_path / "data"
+    absent = spanloop("reward", TRACE, "1.0", "--data", str(data))
+    assert (absent.returncode, "no receiver runs" in absent.stderr) == (75, True)
+    with running(data) as receiver:
+        given = spanloop("reward", TRACE, "-0.5", "--data", str(data), "--name", "tone", "--label", "rude")
+        assert given.returncode == 0, given.stderr
+        wrong = spanloop("reward", "xyz", "1", "--data", str(data))
+        assert (wrong.returncode, "trace_id" in wrong.stderr) == (2, True)
+        create_key(data, name="agents", project="p", scopes=[Scope.INGEST])
+        keyless = spanloop("reward", TRACE, "1", "--endpoint", receiver.http)
+        assert (keyless.returncode, "SPANLOOP_API_KEY" in keyless.stderr) == (2, True)
+
+    reader = connect(data)
+    rows = reader.query(
+        """
+        select trace_id, event_name, attributes->>'$."gen_ai.evaluation.score.value"' as value,
+            attributes->>'$."gen_ai.evaluation.score.label"' as label
+        from log_records
+        """
+    )
+    reader.close()
+    assert rows.to_pylist() == [
+        {"trace_id": TRACE, "event_name": "gen_ai.evaluation.result", "value": "-0.5", "label": "rude"}
+    ]
