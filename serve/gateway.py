@@ -82,7 +82,13 @@ class Gateway:
 
     def make_app(self) -> web.Application:
         """Return the HTTP application."""
-        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors_as_openai, self._authorise])
+
+        @web.middleware
+        async def authorise(http: web.Request, handler: Handler) -> web.StreamResponse:
+            self._authorise(http)
+            return await handler(http)
+
+        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors_as_openai, authorise])
         chat, text = self._handler(is_chat=True), self._handler(is_chat=False)
         for base in BASES:
             app.add_routes(
@@ -97,17 +103,16 @@ class Gateway:
         app.add_routes([web.get("/healthz", self._is_alive), web.get("/readyz", self._is_ready)])
         return app
 
-    @web.middleware
-    async def _authorise(self, http: web.Request, handler: Handler) -> web.StreamResponse:
+    def _authorise(self, http: web.Request) -> None:
         """Let a request pass when its key does; probes of health need none."""
-        if self.access is not None and http.path not in ("/healthz", "/readyz"):
-            try:
-                self.access.check(http.headers)
-            except Unauthenticated as error:
-                raise BadRequest(str(error), status=401, kind="authentication_error") from None
-            except Forbidden as error:
-                raise BadRequest(str(error), status=403, kind="permission_error") from None
-        return await handler(http)
+        if self.access is None or http.path in ("/healthz", "/readyz"):
+            return
+        try:
+            self.access.check(http.headers)
+        except Unauthenticated as error:
+            raise BadRequest(str(error), status=401, kind="authentication_error") from None
+        except Forbidden as error:
+            raise BadRequest(str(error), status=403, kind="permission_error") from None
 
     # --- small questions
 

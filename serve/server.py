@@ -8,6 +8,7 @@ import re
 import secrets
 import signal
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -57,6 +58,10 @@ STOP_GRACE_S = 10.0
 
 FLUSH_TIMEOUT_S = 5.0
 """How long the last spans may take to leave."""
+
+SWITCH_INTERVAL_S = 0.0002
+"""How long the thread that encodes spans may keep Python to itself while an answer waits to be passed on. Encoding a
+batch takes tens of milliseconds; at Python's own 5 ms every token that comes meanwhile would wait that long."""
 
 MAX_RESTARTS = 5
 """Starts in a row that may fail before the process gives up and leaves it to its own supervisor."""
@@ -338,6 +343,7 @@ def change_report(before: Registry, after: Registry) -> dict[str, Any]:
 
 def run(config: ServeConfig, engine_arguments: tuple[str, ...] = ()) -> None:
     """Serve until SIGTERM or Ctrl-C."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     has_keys = Access(config.data).has_keys
     with (
         exclusive(lock_path(config.data), purpose="spanloop serve run"),
