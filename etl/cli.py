@@ -100,10 +100,12 @@ def export(
     *,
     what: Literal["llm_calls", "tool_calls", "rewards", "episodes", "transitions", "rejected"] = "transitions",
     data: Path = DEFAULT_DATA,
-    form: Annotated[Literal["jsonl", "parquet"], Parameter(name="--format")] = "jsonl",
+    form: Annotated[
+        Literal["jsonl", "parquet", "trl", "verl", "datasets", "openai"], Parameter(name="--format")
+    ] = "jsonl",
     to: Path | None = None,
 ) -> None:
-    """Write a published table as JSON lines, messages and tools as JSON, or as one Parquet file.
+    """Write a published table as JSON lines, as one Parquet file, or transitions as other trainers take them.
 
     Example: spanloop etl export --data /var/lib/spanloop --what llm_calls --format jsonl
 
@@ -114,7 +116,7 @@ def export(
     data
         Directory that holds everything.
     form
-        How to write it.
+        How to write it. trl, verl, datasets (Hugging Face) and openai (fine-tuning) are JSON lines of transitions.
     to
         File to write. Default: stdout.
     """

@@ -1,4 +1,4 @@
-"""Writes a published table to stdout or a file: JSON lines with messages as JSON, or one Parquet file."""
+"""Writes a published table to stdout or a file: JSON lines, as they are or for another trainer, or one Parquet file."""
 
 import sys
 from collections.abc import Iterator
@@ -9,12 +9,13 @@ from typing import IO, Any, Literal
 import orjson
 import polars as pl
 
+from etl.interchange import FORMATS
 from etl.schema import TABLES, table_files
 from etl.tables import ORDER, polars_schema
 from foundation.errors import SettingsError
 
 Table = Literal["llm_calls", "tool_calls", "rewards", "episodes", "transitions", "rejected"]
-Format = Literal["jsonl", "parquet"]
+Format = Literal["jsonl", "parquet", "trl", "verl", "datasets", "openai"]
 
 JSON_COLUMNS = {
     "params",
@@ -27,6 +28,7 @@ JSON_COLUMNS = {
     "observation",
     "action",
     "next_observation",
+    "signals",
 }
 """Columns that hold JSON text. A tool call's `error` and `result` are plain text."""
 
@@ -39,9 +41,16 @@ def export(data: Path, table: Table, form: Format, to: Path | None) -> int:
             raise SettingsError("Parquet is not written to stdout", hint="Name a file: --to calls.parquet")
         rows.write_parquet(to, compression="zstd")
         return rows.height
+    if form in FORMATS:
+        if table != "transitions":
+            raise SettingsError(f"{form} is a format of transitions, not of {table}", hint="--what transitions")
+        rows = rows.filter(pl.col("observation").is_not_null() & pl.col("action").is_not_null())
+    shape = FORMATS.get(form)
     with _output(to) as file:
         for row in rows.iter_rows(named=True):
-            file.write(orjson.dumps(_decoded(table, row), option=orjson.OPT_APPEND_NEWLINE))
+            decoded = _decoded(table, row)
+            line = decoded if shape is None else shape(decoded)
+            file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
     return rows.height
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from etl.buckets import Bucket, divide
 from etl.episodes import Trace
 from etl.publish import Files, load_watermark, publish, sweep, write_part
+from etl.rewards.sql import read_queries
 from etl.schema import TABLES, table_files
 from etl.settings import EtlConfig
 from etl.source import Window, find_window, read_traces, touched_traces, trace_facts, with_links
@@ -98,6 +99,7 @@ class _Work:
         self._published = published
         self._now_us = now_us
         self._is_dry = is_dry
+        self._queries = read_queries(config.reward_sql)
         self.traces: set[Trace] = set()
         self.parts: list[Files] = []
         self.pending: list[Trace] = []
@@ -128,7 +130,7 @@ class _Work:
         while True:
             spans, logs = read_traces(self._reader, traces, received=received)
             with _no_cycle_collection():
-                dataset = transform(spans, logs, self._config, now_us=self._now_us)
+                dataset = transform(spans, logs, self._config, now_us=self._now_us, queries=self._queries)
             joined = self._published.with_their_episodes(traces | self._published.related(dataset))
             if joined == traces:
                 return traces, dataset

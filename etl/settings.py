@@ -27,6 +27,14 @@ class EtlConfig(Settings):
     outcome: str = OUTCOME
     """Name of the reward that says how an episode ended. Where no reward has it, the only one on the root counts."""
 
+    reward_sql: Path | None = None
+    """Directory of `*.sql` files, each a query over `spans` and `log_records` that returns trace_id, name, value and,
+    if it likes, project, span_id, label, explanation and time_ns: rewards of source `sql:<file>`."""
+
+    reward_sources: dict[str, list[str]] = Field(default_factory=dict)
+    """Sources whose rewards count, by project: span_event, log_record, agentlightning, sql:<file>. A project that is
+    not named takes them all."""
+
     tool_error: float = Field(default=-0.1, ge=-1, le=0)
     """Reward of an action for each of its tool calls that ended in an error."""
 

@@ -1,7 +1,7 @@
 """Spans and log records in, the published tables out: pure, and the same whatever order the rows came in."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import polars as pl
@@ -22,6 +22,7 @@ from etl.dialects.spans import LlmCall, ToolCall
 from etl.episodes import Episode, group_episodes
 from etl.merge import merge_calls
 from etl.rewards import air, given
+from etl.rewards.sql import RewardQuery, query_rewards
 from etl.schema import TABLES
 from etl.settings import EtlConfig
 from etl.tables import Dataset, Row, frame, json_text
@@ -34,8 +35,15 @@ NEEDED = ("project", "trace_id", "span_id", "start_ns", "end_ns")
 """A span without one of these cannot be placed."""
 
 
-def transform(spans: pl.DataFrame, logs: pl.DataFrame, config: EtlConfig, *, now_us: int | None = None) -> Dataset:
-    """Turn whole traces, in the receiver's columns, into the published tables.
+def transform(
+    spans: pl.DataFrame,
+    logs: pl.DataFrame,
+    config: EtlConfig,
+    *,
+    now_us: int | None = None,
+    queries: Sequence[RewardQuery] = (),
+) -> Dataset:
+    """Turn whole traces, in the receiver's columns, into the published tables; `queries` add rewards of their own.
 
     `now_us` is the instant idleness is measured against, microseconds since 1970; None takes every trace as it is.
     """
@@ -44,7 +52,7 @@ def transform(spans: pl.DataFrame, logs: pl.DataFrame, config: EtlConfig, *, now
     logs = _unique_logs(logs)
     forest = build_forest(spans)
     readings = read_all(spans.with_row_index("row"), logs)
-    rewards = given.collect(readings, logs)
+    rewards = given.collect(readings, logs) + query_rewards(queries, spans, logs)
     calls, wrappers = merge_calls(readings.calls, forest)
     align_item_ids(calls)
     agent_rows = name_agents(calls, readings, forest)
@@ -63,7 +71,7 @@ def transform(spans: pl.DataFrame, logs: pl.DataFrame, config: EtlConfig, *, now
         (project, trace_id, span_id): row
         for row, (project, trace_id, span_id) in enumerate(spans.select("project", "trace_id", "span_id").iter_rows())
     }
-    outcomes, steps = given.settle(rewards, rows, calls, episode_of, episodes, config.outcome)
+    outcomes, steps = given.settle(rewards, rows, calls, episode_of, episodes, config.outcome, config.reward_sources)
     facts = _Facts(spans, logs)
     builder = _Builder(config, forest, facts, readings, rejected)
     by_episode: dict[int, list[LlmCall]] = defaultdict(list)

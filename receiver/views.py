@@ -1,5 +1,6 @@
 """The views people query: the receiver's tables over all days and the unlanded tail, and the ETL's files."""
 
+import json
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
@@ -12,7 +13,7 @@ from receiver.decode import SCHEMAS
 from receiver.schema import TABLES
 
 DATASET_TABLES = ("llm_calls", "tool_calls", "rewards", "episodes", "transitions", "rejected")
-"""Tables the ETL publishes as DATA/dataset/<table>/*.parquet; a view exists once a table has files."""
+"""Tables the ETL publishes as Parquet under DATA/dataset; a view exists once a table has files."""
 
 TRACES = """
     select
@@ -56,8 +57,20 @@ def create_views(
         body = " union all ".join(f"select {names} from {source}{only}" for source in sources)
         connection.execute(f"create temp view {table} as {body}")
     connection.execute(f"create temp view traces as {TRACES}")
-    for table in DATASET_TABLES:
-        directory = (data / "dataset" / table).absolute()
-        if any(directory.glob("*.parquet")):
-            files = literal(f"{directory}/*.parquet")
-            connection.execute(f"create temp view {table} as from read_parquet({files}, union_by_name = true){only}")
+    for table, files in published_files(data).items():
+        names = ", ".join(literal(str(file)) for file in files)
+        connection.execute(f"create temp view {table} as from read_parquet([{names}], union_by_name = true)")
+
+
+def published_files(data: Path) -> dict[str, list[Path]]:
+    """Return the files of every published table that has some: those the ETL's watermark names, and no others."""
+    directory = (data / "dataset").absolute()
+    try:
+        windows = json.loads((directory / "watermark.json").read_bytes())["windows"]
+    except FileNotFoundError:
+        return {}
+    found = {
+        table: [directory / table / name for window in windows for name in window["files"].get(table, ())]
+        for table in DATASET_TABLES
+    }
+    return {table: files for table, files in found.items() if files}

@@ -7,6 +7,7 @@ score is kept with the reason it was used or not.
 """
 
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -41,6 +42,7 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"
     SUPERSEDED = "superseded"
     NOT_THE_OUTCOME = "not_the_outcome"
+    NOT_ALLOWED = "source_not_allowed"
 
 
 @dataclass(slots=True)
@@ -133,9 +135,13 @@ def settle(
     episode_of: list[int],
     episodes: list[Episode],
     outcome: str,
+    allowed: Mapping[str, Collection[str]],
 ) -> tuple[list[float | None], dict[int, float]]:
     """Decide which rewards count, in place; return the outcome of every episode and the step rewards by call row."""
     _locate(rewards, rows, calls, episode_of, episodes)
+    for reward in rewards:
+        if reward.source not in allowed.get(reward.project, (reward.source,)):
+            reward.reason = Reason.NOT_ALLOWED
     _drop_repeats(rewards)
     by_episode: dict[int, list[Reward]] = defaultdict(list)
     for reward in rewards:

@@ -80,11 +80,14 @@ def test_an_empty_directory_reads_as_empty_tables(tmp_path: Path) -> None:
 
 
 def test_views_of_the_dataset_follow_its_files(tmp_path: Path) -> None:
-    """The ETL's Parquet is queryable by name beside the spans, with a receiver and without."""
+    """What the ETL published, and nothing a dead run left, is queryable, with a receiver and without."""
     data = tmp_path / "data"
     directory = data / "dataset" / "episodes"
     directory.mkdir(parents=True)
     pyarrow.parquet.write_table(pa.table({"episode_id": ["e1"], "outcome": [0.5]}), directory / "part-0.parquet")
+    pyarrow.parquet.write_table(pa.table({"episode_id": ["e2"], "outcome": [0.1]}), directory / "part-1.parquet")
+    watermark = {"windows": [{"files": {"episodes": ["part-0.parquet"]}}]}
+    (data / "dataset" / "watermark.json").write_text(json.dumps(watermark))
     sql = "select episode_id, outcome from episodes"
 
     reader = connect(data)

@@ -1,0 +1,124 @@
+"""Transitions as other trainers take them: TRL, verl, Hugging Face datasets, OpenAI's fine-tuning format.
+
+Messages are in OpenAI's wire shape everywhere, arguments as JSON text, since that is what chat templates are given.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+Row = dict[str, Any]
+
+
+def openai_message(message: Row) -> Row:
+    """Return a canonical message in OpenAI's shape.
+
+    >>> openai_message({"role": "tool", "text": "84", "tool_call_id": "call_1"})
+    {'role': 'tool', 'content': '84', 'tool_call_id': 'call_1'}
+    """
+    wire: Row = {"role": message["role"], "content": message.get("text")}
+    if message.get("tool_calls"):
+        wire["tool_calls"] = [
+            {
+                "id": call["id"],
+                "type": "function",
+                "function": {"name": call["name"], "arguments": _arguments(call["arguments"])},
+            }
+            for call in message["tool_calls"]
+        ]
+    if message.get("tool_call_id"):
+        wire["tool_call_id"] = message["tool_call_id"]
+    if message.get("refusal"):
+        wire["refusal"] = message["refusal"]
+    return wire
+
+
+def _arguments(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    return value if isinstance(value, str) else orjson.dumps({} if value is None else value).decode()
+
+
+def openai_tools(tools: list[Row] | None) -> list[Row]:
+    """Return canonical tool definitions in OpenAI's shape."""
+    return [
+        {"type": "function", "function": {key: value for key, value in tool.items() if value is not None}}
+        for tool in tools or ()
+    ]
+
+
+def _exchange(row: Row) -> tuple[list[Row], Row | None]:
+    prompt = [openai_message(message) for message in row["observation"] or ()]
+    return prompt, openai_message(row["action"]) if row["action"] is not None else None
+
+
+def to_trl(row: Row) -> Row:
+    """Return TRL's conversational prompt and completion, with the return for reward-weighted trainers."""
+    prompt, completion = _exchange(row)
+    return {
+        "prompt": prompt,
+        "completion": [completion],
+        "tools": openai_tools(row["tools"]),
+        "reward": row["return_"],
+        "label": None if row["outcome"] is None else row["outcome"] > 0,
+    }
+
+
+def to_verl(row: Row) -> Row:
+    """Return a row of verl's RL dataset; the logged answer and its return are in `extra_info`."""
+    prompt, completion = _exchange(row)
+    return {
+        "data_source": f"spanloop/{row['project']}",
+        "prompt": prompt,
+        "ability": row["agent"] or "agent",
+        "reward_model": {"style": "rule", "ground_truth": row["outcome"]},
+        "extra_info": {
+            "split": row["split"],
+            "index": f"{row['trace_id']}/{row['span_id']}",
+            "task_id": row["task_id"],
+            "step": row["step"],
+            "answer": completion,
+            "return": row["return_"],
+            "tools": openai_tools(row["tools"]),
+        },
+    }
+
+
+def to_datasets(row: Row) -> Row:
+    """Return the whole transition with one type a column, so that `datasets.load_dataset("json", …)` infers it."""
+    prompt, completion = _exchange(row)
+    flat = {name: value for name, value in row.items() if name not in JSON_NAMES}
+    return {
+        **flat,
+        "messages": [_uniform(message) for message in prompt],
+        "completion": [_uniform(completion)] if completion is not None else [],
+        "tools": orjson.dumps(openai_tools(row["tools"])).decode(),
+    }
+
+
+JSON_NAMES = {"observation", "action", "next_observation", "tools", "params", "signals"}
+
+
+def _uniform(message: Row) -> Row:
+    return {
+        "role": message["role"],
+        "content": message["content"],
+        "tool_calls": message.get("tool_calls") or [],
+        "tool_call_id": message.get("tool_call_id"),
+    }
+
+
+def to_openai(row: Row) -> Row:
+    """Return a line of OpenAI's chat fine-tuning format: the conversation with the answer as its last message."""
+    prompt, completion = _exchange(row)
+    line: Row = {"messages": [*prompt, completion]}
+    tools = openai_tools(row["tools"])
+    return {**line, "tools": tools} if tools else line
+
+
+FORMATS: dict[str, Callable[[Row], Row]] = {
+    "trl": to_trl,
+    "verl": to_verl,
+    "datasets": to_datasets,
+    "openai": to_openai,
+}
+"""A transition with an action, its JSON columns decoded, to one line of the format."""
