@@ -69,6 +69,44 @@ def test_the_order_of_spans_does_not_matter(spans: list[Span], random: Any) -> N
     same(run(spans_frame(spans)), run(spans_frame(shuffled)))
 
 
+@settings(deadline=None, max_examples=50)
+@given(forests(), st.randoms(use_true_random=False))
+def test_how_spans_were_divided_into_requests_does_not_matter(spans: list[Span], random: Any) -> None:
+    """Over whichever requests they came: only the revision tells of it."""
+    divided = [{**one, "received_seq": random.randint(1, 9)} for one in spans]
+    once, other = run(spans_frame(without_doubles(spans))), run(spans_frame(without_doubles(divided)))
+
+    for table in ("llm_calls", "tool_calls", "rewards"):
+        assert_frame_equal(once.tables[table], other.tables[table])
+    for table in ("episodes", "transitions"):
+        assert_frame_equal(once.tables[table].drop("revision"), other.tables[table].drop("revision"))
+
+
+def without_doubles(spans: list[Span]) -> list[Span]:
+    """Return the first span of each id: which copy is kept may depend on when it came."""
+    return list({(one["trace_id"], one["span_id"]): one for one in reversed(spans)}.values())
+
+
+@settings(deadline=None, max_examples=50)
+@given(forests())
+def test_rewards_are_conserved(spans: list[Span]) -> None:
+    """What the transitions carry is what was used of the rewards given, but for those of calls that are none."""
+    dataset = run(spans_frame(spans))
+
+    rewards, transitions = dataset.tables["rewards"], dataset.tables["transitions"]
+    with_steps = dataset.tables["episodes"].filter(pl.col("num_transitions") > 0).select("project", "episode_id")
+    outcomes = rewards.filter(pl.col("reason") == "outcome").join(with_steps, on=["project", "episode_id"], how="semi")
+    assert float(outcomes["value"].sum()) == float(transitions["reward_outcome"].sum())
+    given = float(rewards.filter(pl.col("reason") == "step")["value"].sum())
+    judged = transitions.select("trace_id", "span_id").height
+    assert float(transitions["reward_step"].sum()) <= given or judged == 0
+    parts = pl.sum_horizontal(
+        pl.col("reward_outcome"), pl.col("reward_step"), pl.col("reward_tool_status") * pl.col("air_scale")
+    )
+    off = transitions.select((pl.col("reward").fill_null(0.0) - parts).abs().max()).item()
+    assert off is None or off < 1e-9
+
+
 @settings(deadline=None)
 @given(forests())
 def test_spans_that_come_twice_change_nothing_but_the_count(spans: list[Span]) -> None:
