@@ -18,6 +18,9 @@ from otel_exporter.schema import EPISODE_ID, GATEWAY_SCOPE, SPLIT, TASK_ID
 ROLLOUT = "agentlightning.rollout_id"
 ATTEMPT = "agentlightning.attempt_id"
 
+USERS = ("user.id", "enduser.id", "langfuse.user.id", "traceloop.association.properties.user_id")
+"""Attributes that name the user an agent works for."""
+
 Trace = tuple[str, str]
 """(project, trace_id)"""
 
@@ -41,6 +44,9 @@ class Episode:
 
     task_id: str | None = None
     split: str | None = None
+    user: str | None = None
+    start_ns: int = 0
+    """When its first span began."""
 
 
 def group_episodes(
@@ -75,9 +81,11 @@ def group_episodes(
     episodes = [by_key[key] for key in sorted(by_key)]
     number_of = [0] * len(own)
     is_gateway = (spans["scope_name"] == GATEWAY_SCOPE).fill_null(value=False).to_list()
+    starts = spans["start_ns"].to_list()
     received = spans["received_time"].dt.epoch("us").to_list()
     for number, episode in enumerate(episodes):
         _describe(episode, keys, forest, is_gateway, received, idle_before_us)
+        episode.start_ns = min(starts[row] for row in episode.rows)
         _read_hints(episode, readings)
         for row in episode.rows:
             number_of[row] = number
@@ -167,10 +175,13 @@ def _describe(
 
 
 def _read_hints(episode: Episode, readings: Readings) -> None:
-    """Take task id and split from the span nearest the root that has them."""
+    """Take task id, split and user from the span nearest the root that has them."""
     for row in sorted(row for row in episode.rows if row in readings.spans):
         attributes = readings.spans[row].attributes
         if episode.task_id is None and isinstance(attributes.get(TASK_ID), str):
             episode.task_id = attributes[TASK_ID] or None
         if episode.split is None and isinstance(attributes.get(SPLIT), str):
             episode.split = attributes[SPLIT] or None
+        for name in USERS if episode.user is None else ():
+            if isinstance(attributes.get(name), str) and attributes[name]:
+                episode.user = attributes[name]

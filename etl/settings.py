@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -77,7 +78,14 @@ class EtlConfig(Settings):
     """Factor per step between a reward and the return of an earlier step."""
 
     holdout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of tasks, by hash of the task id, kept out of training."""
+    """Share of tasks kept out of training, by hash of what `holdout_by` says."""
+
+    holdout_by: Literal["task", "user"] = "task"
+    """What is wholly on one side. A task without an id of its own is taken by its words, so that tasks that differ only
+    in case, spacing or punctuation are on one side; an episode without a user is taken by its task."""
+
+    holdout_from: datetime | None = None
+    """Episodes that began at this instant or later are kept out of training, all of them: a test of the future. UTC."""
 
     bucket_spans: int = Field(default=50_000, ge=1)
     """Spans that are in memory at once, as far as traces that share an episode or a call allow; 50,000 agent-like ones

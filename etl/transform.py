@@ -251,7 +251,7 @@ class _Builder:
                 "is_complete": episode.is_complete,
                 "stop_reason": transitions[-1]["stop_reason"] if transitions else None,
                 "revision": revision,
-                "split": episode_split(episode, task_id, self._config).value,
+                "split": episode_split(episode, usable, self._config).value,
             }
         )
 

@@ -1,7 +1,9 @@
 """Makes the transitions of one episode from its calls: observation, action, next observation, rewards, evidence."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
@@ -21,6 +23,8 @@ from etl.tables import json_text
 
 CUT_OFF = {"length", "max_tokens", "max_output_tokens", "incomplete"}
 """Finish reasons that say the answer was cut at its token limit."""
+
+WORD = re.compile(r"\w+")
 
 BUCKETS = 10_000
 """Resolution of the hold-out share."""
@@ -95,7 +99,7 @@ def build_transitions(
     steps = [signals.steps.get(row) for row in rows]
     combined = combine(signals.outcome, steps, totals, outcome_gap=config.outcome_gap, discount=config.discount)
     tasks = task_ids(episode, calls)
-    split = episode_split(episode, tasks.get(calls[0].agent), config) if calls else Split.TRAIN
+    split = episode_split(episode, calls, config)
     last = len(calls) - 1
     return [
         {
@@ -208,11 +212,35 @@ def _observation_hash(call: LlmCall) -> str:
     return sha256(orjson.dumps([call.agent, seen], default=str)).hexdigest()[:16]
 
 
-def episode_split(episode: Episode, task_id: str | None, config: EtlConfig) -> Split:
-    """Say on which side of the hold-out an episode is: as its spans say, else by hash of its task."""
+def episode_split(episode: Episode, calls: list[LlmCall], config: EtlConfig) -> Split:
+    """Say on which side of the hold-out an episode is: as its spans say, else by time, else by hash.
+
+    What is hashed is the user or the task; a task without an id is taken by the words of its first question, in any
+    case, spacing or punctuation, so that near copies of one task are on one side.
+    """
     if episode.split is not None:
         return Split.HELDOUT if episode.split == Split.HELDOUT else Split.TRAIN
-    if task_id is None:
+    if config.holdout_from is not None and episode.start_ns >= _nanoseconds(config.holdout_from):
+        return Split.HELDOUT
+    user = episode.user if config.holdout_by == "user" else None
+    key = user or episode.task_id or (_words(calls[0]) if calls else None)
+    if key is None:
         return Split.TRAIN
-    bucket = int.from_bytes(sha256(task_id.encode()).digest()[:8], "big") % BUCKETS
+    bucket = int.from_bytes(sha256(key.encode()).digest()[:8], "big") % BUCKETS
     return Split.HELDOUT if bucket < config.holdout * BUCKETS else Split.TRAIN
+
+
+def _nanoseconds(instant: datetime) -> int:
+    aware = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
+    return int(aware.timestamp() * 1_000_000) * 1000
+
+
+def _words(call: LlmCall) -> str:
+    """Return the words of a call's question, those of the system text and the first user message.
+
+    Where no text is recorded, the prompt's token ids stand for it.
+    """
+    first = next((message for message in call.input or () if message["role"] == "user"), None)
+    texts = [message.get("text") or "" for message in (call.input or ())[:1]] + [(first or {}).get("text") or ""]
+    words = " ".join(WORD.findall(" ".join(texts).casefold()))
+    return words or _observation_hash(call)

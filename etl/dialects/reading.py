@@ -63,6 +63,7 @@ MARKERS = (
     "gcp.vertex.agent",
     "haystack.",
     "spanloop.",
+    "user.id",
 )
 """A span whose attributes hold none of these is an ordinary one: kept for the tree, never parsed."""
 
