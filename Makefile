@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := requirements/constraints.txt
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test setup setup-vllm check format lock reliability docs clean
+.PHONY: demo test setup setup-vllm soak-serve check format lock reliability docs clean
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -30,6 +30,9 @@ setup-vllm: setup  ## real vLLM: `vllm` where there is an NVIDIA GPU, the CPU bu
 	else \
 		$(PIP) install --quiet --no-deps --requirement $(LOCK); \
 	fi
+
+soak-serve: setup  ## 10,000 calls across 20 promotions and 5 rollbacks, and 200 kills of the registry's writer
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving_promotions
 
 check: setup  ## format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .

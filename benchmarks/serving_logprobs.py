@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--dtype", help="precision vLLM computes in; default: its own choice")
     arguments = parser.parse_args()
     disable_progress_bar()
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name, collector() as received:
         root = Path(name)
         night = with_manifest(

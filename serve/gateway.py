@@ -84,9 +84,9 @@ class Gateway:
         """Return the HTTP application."""
 
         @web.middleware
-        async def authorise(http: web.Request, handler: Handler) -> web.StreamResponse:
-            self._authorise(http)
-            return await handler(http)
+        async def authorise(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self._authorise(request)
+            return await handler(request)
 
         app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors_as_openai, authorise])
         chat, text = self._handler(is_chat=True), self._handler(is_chat=False)
