@@ -15,16 +15,16 @@ mpl.use("Agg")
 
 
 def draw(nights: Sequence[dict[str, Any]], *, before: float, after: float) -> Figure:
-    """Draw mean reward of the training episodes per night, and held-out success before and after."""
+    """Draw mean reward per night, of the episodes learned from and of held-out ones, as it was before the night."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     numbers = [night["night"] for night in nights]
+    heldout = [*(night["heldout_reward"] for night in nights), after]
     axes.plot(numbers, [night["train_reward"] for night in nights], marker="o", label="training episodes")
-    axes.plot([0.5, len(nights) + 0.5], [before, after], marker="s", linestyle="--", label="held-out problems")
-    axes.annotate(f"{before:.2f}", (0.5, before), textcoords="offset points", xytext=(6, -14))
-    axes.annotate(f"{after:.2f}", (len(nights) + 0.5, after), textcoords="offset points", xytext=(-24, 8))
-    axes.set(xlabel="night", ylabel="mean reward", ylim=(0, 1), xticks=numbers)
-    axes.set_title("Reward per night")
+    axes.plot([*numbers, len(nights) + 1], heldout, marker="s", linestyle="--", label="held-out episodes")
+    labels = [*map(str, numbers), "after"]
+    axes.set(xlabel="night", ylabel="mean reward", ylim=(0, 1), xticks=[*numbers, len(nights) + 1], xticklabels=labels)
+    axes.set_title(f"Held-out success {before:.2f} → {after:.2f} in {len(nights)} nights")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     return figure
