@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from foundation.errors import SpanloopError
+from foundation.errors import Busy, SpanloopError
 from foundation.files import sync_directory
 from foundation.narration import get_logger
 from receiver import identity
@@ -47,6 +47,9 @@ from receiver.upkeep import back_up, copy_day, is_compacted, remove_day
 from receiver.views import create_views
 
 log = get_logger("receiver")
+
+OPEN_PATIENCE_S = 5.0
+"""How long a start waits for a command that reads a day file directly, as commands do while no receiver runs."""
 
 SWAP_PATIENCE_S = 2.0
 """How long new queries wait for those under way when a day file is to be swapped, before that is put off."""
@@ -118,11 +121,7 @@ class Store:
         self._days: dict[date, bool] = {}
         for day, path in day_files(data).items():
             sealed = is_sealed(day, today)
-            try:
-                attach(self._connection, path, day, read_only=sealed and not path.with_suffix(".duckdb.wal").exists())
-            except OutOfDate:
-                self._connection.execute(f"detach {database_name(day)}")
-                attach(self._connection, path, day, read_only=False)
+            self._open_day(day, read_only=sealed and not path.with_suffix(".duckdb.wal").exists())
             self._days[day] = sealed
         self.landed_seq = landed_seq(self._connection, list(self._days))
         self._reached_seq = self.landed_seq
@@ -141,6 +140,21 @@ class Store:
     def has_unlanded(self) -> bool:
         """Tell whether anything published has not reached its day file."""
         return self._reached_seq > self.landed_seq
+
+    def _open_day(self, day: date, *, read_only: bool) -> None:
+        """Attach a day file, migrated if need be, waiting a while for a query that reads the file directly."""
+        path = day_path(self.data, day)
+        deadline = time.monotonic() + OPEN_PATIENCE_S
+        while True:
+            try:
+                return attach(self._connection, path, day, read_only=read_only)
+            except OutOfDate:
+                self._connection.execute(f"detach {database_name(day)}")
+                read_only = False
+            except Busy:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     # --- publishing
 

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
@@ -98,10 +99,40 @@ def check_machine(data: Path) -> Iterator[Finding]:
         None if free >= MIN_FREE_BYTES else "Free some, or name another directory with --data.",
     )
     yield _check_fsync(place)
+    yield check_clock(time.time())
+    yield check_decoder()
     yield (
         Finding("engine", "ok", "vLLM is installed")
         if find_spec("vllm")
         else Finding("engine", "warn", "vLLM is not installed; serving uses the embedded engine", "make setup-vllm")
+    )
+
+
+EARLIEST_CLOCK = 1_767_225_600.0
+"""Start of 2026 in UTC: this release is younger, so a clock before it is wrong."""
+
+
+def check_clock(now: float) -> Finding:
+    """Tell whether the clock can be right: spans are filed by the day they are received."""
+    shown = f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M} UTC"
+    if now >= EARLIEST_CLOCK:
+        return Finding("clock", "ok", f"the clock says {shown}")
+    return Finding(
+        "clock", "fail", f"the clock says {shown}, which is past", "Set it: timedatectl set-ntp true, or the host's."
+    )
+
+
+def check_decoder() -> Finding:
+    """Tell whether the receiver has its compiled decoder."""
+    package = find_spec("receiver")
+    places = package.submodule_search_locations if package else None
+    if any((Path(place) / "libspans.so").exists() for place in places or ()):
+        return Finding("decoder", "ok", "spans are decoded in compiled code")
+    return Finding(
+        "decoder",
+        "warn",
+        "the receiver's decoder was not compiled: spans are decoded in Python, ten times slower",
+        "Install a C compiler (apt-get install gcc) and install the project again.",
     )
 
 

@@ -1,6 +1,8 @@
 """Publishing and landing: each row once, the better version kept, hot rows and files seen as one."""
 
 import itertools
+import subprocess
+import sys
 import threading
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -218,3 +220,38 @@ def test_one_row_a_trace(landing: Landing) -> None:
 
     assert rows == [("orphan", "agent", 1.0, 1, 0), ("root", "agent", 3.0, 2, 1)]
     assert TRACE_ID.hex() in {row[0] for row in landing.query("select trace_id from traces")}
+
+
+def test_a_start_waits_for_a_query_that_reads_a_file_directly(tmp_path: Path) -> None:
+    """Commands open the files themselves while no receiver runs; one that starts meanwhile gets its turn."""
+    first = Landing(tmp_path)
+    first.arrive(span(1))
+    first.store.land()
+    first.store.close()
+    script = (
+        "import sys, duckdb; c = duckdb.connect(sys.argv[1], read_only=True); print('open', flush=True); "
+        "import time; time.sleep(1)"
+    )
+    path = str(next(iter(day_files(tmp_path).values())))
+    with subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"open\n"
+        second = Landing(tmp_path)
+
+    assert second.names() == ["work"]
+
+
+def test_a_day_file_is_opened_anew_after_the_database_gave_up_on_it(landing: Landing) -> None:
+    """After a fatal error DuckDB answers nothing for that file any more; letting go and attaching again mends it."""
+    landing.arrive(span(1, name="a"))
+    landing.store.land()
+    landing.arrive_logs("hot")
+    landing.store._connection.execute("detach day_20260301")
+    with pytest.raises(duckdb.Error):
+        landing.store.land()
+
+    landing.store.land()
+
+    assert landing.names() == ["a"]
+    assert landing.query("select count(*) from log_records") == [(1,)]
+    assert landing.store.num_hot_rows == 0
