@@ -87,3 +87,19 @@ def test_a_gateways_trace_is_not_cut_from_its_neighbour() -> None:
 
     assert names(*near) == [{"a", "b", "g"}, {"z"}]
     assert names(*near, max_spans=10) == [{"a"}, {"b", "g"}, {"z"}]
+
+
+@pytest.mark.integration
+def test_a_store_of_all_recordings_reconciles(tmp_path: Path) -> None:
+    """Every span is used, ignored or rejected, every call a transition or rejected; no scope is left unread."""
+    import_files(tmp_path, sorted(FIXTURES.glob("*/*.pb")))
+
+    tables, report = run(tmp_path, 500)
+
+    spans, calls = report["spans"], report["calls"]
+    parts = [*spans["used"].values(), *spans["ignored"].values(), *spans["rejected"].values(), spans["waiting"]]
+    assert sum(parts) == spans["in"] > 3000
+    assert calls["transitions"] + sum(calls["rejected"].values()) == calls["in"] == tables["llm_calls"].height
+    assert sum(report["rewards"].values()) == tables["rewards"].height
+    assert report["unread_scopes"] == {}
+    assert report["phases"][0]["buckets"] > 3
