@@ -53,9 +53,6 @@ CHOICE_TEXT_MATCHES = "spanloop.choice.{index}.text_matches"
 """bool: whether the sampled ids, decoded, are the text of the answer. Where they are not, log-probabilities are left
 out: the ids are no evidence of what the agent saw."""
 
-CANARY_ARM = "spanloop.canary.arm"
-"""`live` or `canary`, while a canary is being tried."""
-
 POLICY_VERSION = "spanloop.policy.version"
 """Id of the checkpoint (and adapter) that sampled the answer."""
 

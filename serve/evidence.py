@@ -80,8 +80,6 @@ class Call:
     """Why the client got no whole answer: an HTTP status or the name of what happened."""
 
     caller: Caller = Caller()
-    arm: str | None = None
-    """`live` or `canary`, while a canary is being tried."""
 
 
 class CountingExporter(SpanExporter):
@@ -227,7 +225,6 @@ def attributes(call: Call) -> dict[str, AttributeValue]:
         names.EPISODE_ID: call.caller.episode,
         names.AGENT_NAME: call.caller.agent,
         names.TASK_ID: call.caller.task,
-        names.CANARY_ARM: call.arm,
         **_content(call, choices),
         **_tokens(call),
     }

@@ -1,6 +1,6 @@
 """What serving publishes: which checkpoint is live, and where the gateway answers. Imports nothing heavy.
 
-    DATA/serve/registry.json      the live checkpoint, the one before it, canary share; replaced by rename
+    DATA/serve/registry.json      the live checkpoint and those before it; replaced by rename
     DATA/serve/audit.jsonl        one line a change: when, what, from, to, by which command
     DATA/serve/server.json        where the gateway and its control endpoint answer, while one runs; mode 0600
     DATA/serve/probes/            what a model without probes of its own answered when it was freshly loaded
