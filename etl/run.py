@@ -17,6 +17,7 @@ from etl.schema import TABLES, table_files
 from etl.settings import EtlConfig
 from etl.source import Window, find_window, read_traces, touched_traces, trace_facts, with_links
 from etl.tables import Dataset, polars_schema
+from etl.tokens import load_decoder
 from etl.transform import transform
 from foundation.errors import ExitStatus
 from foundation.files import exclusive
@@ -100,6 +101,7 @@ class _Work:
         self._now_us = now_us
         self._is_dry = is_dry
         self._queries = read_queries(config.reward_sql)
+        self._decode = load_decoder(config.tokenizer)
         self.traces: set[Trace] = set()
         self.parts: list[Files] = []
         self.pending: list[Trace] = []
@@ -130,7 +132,9 @@ class _Work:
         while True:
             spans, logs = read_traces(self._reader, traces, received=received)
             with _no_cycle_collection():
-                dataset = transform(spans, logs, self._config, now_us=self._now_us, queries=self._queries)
+                dataset = transform(
+                    spans, logs, self._config, now_us=self._now_us, queries=self._queries, decode=self._decode
+                )
             joined = self._published.with_their_episodes(traces | self._published.related(dataset))
             if joined == traces:
                 return traces, dataset

@@ -91,5 +91,9 @@ class EtlConfig(Settings):
     """Spans that are in memory at once, as far as traces that share an episode or a call allow; 50,000 agent-like ones
     take about half a gigabyte."""
 
+    tokenizer: Path | None = None
+    """Checkpoint's directory, or its `tokenizer.json`: the token ids of answers are decoded and compared with the text,
+    and calls where they differ are rejected. Default: not compared."""
+
     own_models: list[str] = Field(default_factory=list)
     """Beginnings of model names that are ours, so their text counts as evidence C rather than D."""

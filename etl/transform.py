@@ -26,6 +26,7 @@ from etl.rewards.sql import RewardQuery, query_rewards
 from etl.schema import TABLES
 from etl.settings import EtlConfig
 from etl.tables import Dataset, Row, frame, json_text
+from etl.tokens import Decode, mismatched
 from etl.transitions import Signals, build_transitions, episode_split, reject, task_ids
 from etl.tree import NO_PARENT, Forest, build_forest
 from etl.untraced_tools import DIALECT as UNTRACED
@@ -42,8 +43,11 @@ def transform(
     *,
     now_us: int | None = None,
     queries: Sequence[RewardQuery] = (),
+    decode: Decode | None = None,
 ) -> Dataset:
-    """Turn whole traces, in the receiver's columns, into the published tables; `queries` add rewards of their own.
+    """Turn whole traces, in the receiver's columns, into the published tables.
+
+    `queries` add rewards of their own; with `decode` token ids are compared with the text.
 
     `now_us` is the instant idleness is measured against, microseconds since 1970; None takes every trace as it is.
     """
@@ -73,7 +77,7 @@ def transform(
     }
     outcomes, steps = given.settle(rewards, rows, calls, episode_of, episodes, config.outcome, config.reward_sources)
     facts = _Facts(spans, logs)
-    builder = _Builder(config, forest, facts, readings, rejected)
+    builder = _Builder(config, forest, facts, readings, rejected, mismatched(calls, decode))
     by_episode: dict[int, list[LlmCall]] = defaultdict(list)
     for call in sorted(calls, key=lambda call: (call.span.start_ns, call.span.span_id)):
         by_episode[episode_of[call.span.index]].append(call)
@@ -209,12 +213,19 @@ class _Builder:
     """Collects the rows of the published tables."""
 
     def __init__(
-        self, config: EtlConfig, forest: Forest, facts: _Facts, readings: Readings, rejected: list[Row]
+        self,
+        config: EtlConfig,
+        forest: Forest,
+        facts: _Facts,
+        readings: Readings,
+        rejected: list[Row],
+        mismatches: set[int],
     ) -> None:
         self.rows: dict[str, list[Row]] = {table: [] for table in TABLES}
         self.rows["rejected"] = rejected
         self._config = config
         self._facts = facts
+        self._mismatches = mismatches
         self._judged = Surroundings(forest, set(readings.evaluations))
 
     def add_episode(self, episode: Episode, calls: list[LlmCall], agent_rows: dict[int, int], signals: Signals) -> None:
@@ -224,7 +235,8 @@ class _Builder:
         for call in calls:
             self.rows["llm_calls"].append(_call_row(call, episode))
             is_evaluator = self._judged.nearest(call.span.index) != NO_PARENT
-            reason = reject(call, is_evaluator=is_evaluator)
+            is_mismatch = call.span.index in self._mismatches
+            reason = reject(call, is_evaluator=is_evaluator, is_mismatch=is_mismatch)
             if reason is None:
                 usable.append(call)
             else:

@@ -42,6 +42,9 @@ class NotATransition(StrEnum):
     NO_ACTION = "no_action"
     """Neither its answer nor the answer's token ids are recorded."""
 
+    MISMATCH = "ids_are_not_the_text"
+    """The answer's token ids, decoded by the tokenizer of the settings, are another text than the recorded one."""
+
     EVALUATOR = "evaluator"
     """A judge or grader made it, not the agent."""
 
@@ -55,10 +58,12 @@ class Signals:
     measures: air.Measures
 
 
-def reject(call: LlmCall, *, is_evaluator: bool) -> NotATransition | None:
+def reject(call: LlmCall, *, is_evaluator: bool, is_mismatch: bool = False) -> NotATransition | None:
     """Return why a call is no transition, or None when it is one."""
     if is_evaluator:
         return NotATransition.EVALUATOR
+    if is_mismatch:
+        return NotATransition.MISMATCH
     if not _says_anything(call.input) and call.prompt_token_ids is None:
         return NotATransition.NO_OBSERVATION
     if "output" in call.pieced and call.response_token_ids is None:

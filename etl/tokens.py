@@ -1,0 +1,41 @@
+"""Compares the token ids of an answer with its text: ids of another tokenizer teach nonsense."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from etl.dialects.spans import LlmCall
+from foundation.errors import SettingsError
+
+Decode = Callable[[list[int]], str]
+
+
+def load_decoder(tokenizer: Path | None) -> Decode | None:
+    """Return what turns token ids into text, special tokens left out; None where no tokenizer is given."""
+    if tokenizer is None:
+        return None
+    path = tokenizer / "tokenizer.json" if tokenizer.is_dir() else tokenizer
+    if not path.exists():
+        raise SettingsError(f"{path} does not exist", hint="Name a checkpoint's directory or its tokenizer.json.")
+    from tokenizers import Tokenizer
+
+    loaded: Any = Tokenizer.from_file(str(path))
+    return lambda ids: str(loaded.decode(ids, skip_special_tokens=True))
+
+
+def mismatched(calls: Iterable[LlmCall], decode: Decode | None) -> set[int]:
+    """Return the rows of calls whose ids say something else than their text does.
+
+    Only plain answers are compared: tool calls and reasoning are parsed out of the text that the ids stand for.
+    Surrounding space is no difference, since servers strip it.
+    """
+    found: set[int] = set()
+    for call in calls if decode is not None else ():
+        answer = call.output[0] if call.output else None
+        if call.response_token_ids is None or answer is None or answer["tool_calls"] or answer.get("reasoning"):
+            continue
+        text = answer["text"]
+        assert decode is not None
+        if text is not None and decode(call.response_token_ids).strip() != text.strip():
+            found.add(call.span.index)
+    return found
