@@ -4,8 +4,10 @@ Run it with `make docs`; tests/test_docs.py says when a page is behind the code.
 """
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from unittest.mock import patch
 
 import etl.schema
 import receiver.schema
@@ -17,7 +19,8 @@ NOTE = "<!-- Written by `make docs` from the code. -->\n\n"
 
 def commands_page() -> str:
     """Return every command with its settings, as `--help` shows them."""
-    text = app.generate_docs(output_format="markdown", recursive=True, include_hidden=False)
+    with patch.object(sys, "argv", ["spanloop"]):  # cyclopts names the program after it
+        text = app.generate_docs(output_format="markdown", recursive=True, include_hidden=False)
     return NOTE + re.sub(r"[ \t]+\n", "\n", text).strip() + "\n"
 
 

@@ -23,7 +23,7 @@ from receiver.reading import back_up_data, find_receiver, reading
 from receiver.service import serve
 from receiver.settings import ReceiverConfig
 
-app = App(name="receiver")
+app = App(name="receiver", help="OTLP in, DuckDB out.")
 
 log = get_logger("receiver")
 

@@ -1,7 +1,7 @@
 """A night with stages of cardboard: each leaves what the real one leaves, and stops dead where it is told to.
 
 Run as `python -m tests.nights DATA STOP nightly [its arguments]`: the real `spanloop nightly`, whose stages are this
-module again. STOP is `<stage> before`, `<stage> after` or empty; there the stage says so in DATA/stopped and waits to be
+Run as `python -m tests.nights DATA STOP nightly [its arguments]`: the real `spanloop nightly`, whose stages are
 killed.
 """
 
