@@ -11,11 +11,11 @@ from typing import Annotated
 from cyclopts import App, Parameter, validators
 
 from foundation.errors import SpanloopError
+from foundation.keys import Scope, create_key, read_keys, revoke_key
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA
 from receiver import upkeep
-from receiver.access import Scope, create_key, read_keys, revoke_key
 from receiver.days import day_of
 from receiver.importing import import_files
 from receiver.pipeline import hold

@@ -15,7 +15,8 @@ from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from receiver.access import ANYONE, Access, Forbidden, Principal, Scope, Unauthenticated
+from foundation.keys import Forbidden, Scope, Unauthenticated
+from receiver.access import ANYONE, Access, Principal
 from receiver.intake import Intake
 from receiver.otlp import Signal, Undecodable, answer
 from receiver.pipeline import RETRY_DELAY_S, Overloaded

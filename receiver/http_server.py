@@ -24,9 +24,10 @@ from google.rpc.code_pb2 import (
 from google.rpc.status_pb2 import Status
 
 from foundation.errors import SpanloopError
+from foundation.keys import Forbidden, Scope, Unauthenticated
 from foundation.narration import get_logger
 from receiver import otlp, query, rewards
-from receiver.access import Access, Forbidden, Principal, Scope, Unauthenticated
+from receiver.access import Access, Principal
 from receiver.intake import COMMIT_TIMEOUT_S, Intake
 from receiver.metrics import exposition
 from receiver.otlp import Signal

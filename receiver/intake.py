@@ -4,8 +4,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from foundation.keys import Scope
 from receiver import otlp
-from receiver.access import ANYONE, Principal, Scope
+from receiver.access import ANYONE, Principal
 from receiver.otlp import Request, Signal
 from receiver.pipeline import Overloaded, Pipeline
 from receiver.rewards import without_rewards

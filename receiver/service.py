@@ -18,8 +18,9 @@ from aiohttp import web
 
 from foundation.errors import Busy, SettingsError
 from foundation.files import write_json
+from foundation.keys import read_keys
 from foundation.narration import get_logger
-from receiver.access import Access, read_keys
+from receiver.access import Access
 from receiver.grpc_server import GrpcServer
 from receiver.http_server import HttpServer
 from receiver.intake import Intake

@@ -12,7 +12,7 @@ import duckdb
 
 from foundation.errors import SettingsError, SpanloopError
 from foundation.files import sync_directory
-from receiver.access import keys_path
+from foundation.keys import keys_path
 from receiver.days import (
     attach,
     create_tables,

@@ -14,8 +14,9 @@ import orjson
 from aiohttp import web
 from opentelemetry.trace import Tracer
 
+from foundation.keys import Forbidden, Unauthenticated
 from foundation.narration import get_logger
-from serve.access import Access, Forbidden, Unauthenticated
+from serve.access import Access
 from serve.admission import Admission, NotServing
 from serve.answers import Recording, Wants, ask_for_evidence, client_wants, strip, without_strict
 from serve.engine import Engine

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from receiver.access import Scope, create_key, keys_path, revoke_key
+from foundation.keys import Scope, create_key, keys_path, revoke_key
 from receiver.schema import connect
 from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running, spanloop
 from tests.unit.receiver.export_requests import logs, span, traces

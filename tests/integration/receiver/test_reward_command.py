@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.access import Scope, create_key
+from foundation.keys import Scope, create_key
 from receiver.schema import connect
 from tests.integration.receiver.processes import running, spanloop
 

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import SettingsError
-from serve.access import Access, Forbidden, Unauthenticated
+from foundation.keys import Forbidden, Unauthenticated
+from serve.access import Access
 from serve.server import parse_address
 from tests.serving import write_keys
 
