@@ -19,6 +19,7 @@ from rich.console import Console
 from foundation.errors import SpanloopError
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA, Settings
+from otel_exporter.schema import GATEWAY_SCOPE
 from receiver.schema import Reader, connect
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -241,11 +242,15 @@ def _check_content(reader: Reader) -> Iterator[Finding]:
 
 
 def _check_token_ids(reader: Reader) -> Iterator[Finding]:
-    for row in _rows(reader, LLM_CALLS.format(carried="attributes like '%token_ids\"%'")):
+    carried = (
+        "attributes like '%token_ids\"%'"
+        f" or trace_id in (select trace_id from spans where scope_name = '{GATEWAY_SCOPE}')"
+    )
+    for row in _rows(reader, LLM_CALLS.format(carried=carried)):
         yield Finding(
             "token ids",
             "warn",
-            f"service {row['service']}: {_missing(row)} LLM calls carry no token ids on their own span",
+            f"service {row['service']}: {_missing(row)} LLM calls carry no token ids, on their own span or the gateway's",
             "Point its OPENAI_BASE_URL at the gateway (spanloop serve run), which records them.",
         )
 
