@@ -250,7 +250,7 @@ def _check_token_ids(reader: Reader) -> Iterator[Finding]:
         yield Finding(
             "token ids",
             "warn",
-            f"service {row['service']}: {_missing(row)} LLM calls carry no token ids, on their own span or the gateway's",
+            f"service {row['service']}: {_missing(row)} LLM calls carry no token ids",
             "Point its OPENAI_BASE_URL at the gateway (spanloop serve run), which records them.",
         )
 
