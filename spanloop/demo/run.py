@@ -91,16 +91,16 @@ def _mean(results: list[bool]) -> float:
 
 def _print_summary(report: dict[str, Any]) -> None:
     console = Console()
-    table = Table(title="Reward per night", title_justify="left")
-    for key in report["nights"][0]:
-        table.add_column(key.replace("_", " "), justify="right", overflow="fold")
-    for row in report["nights"]:
-        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
+    table = Table("night", "episodes", "spans", "transitions", "train", "held-out", "gate", "checkpoint")
+    for night in report["nights"]:
+        counts = (str(night[key]) for key in ("night", "episodes", "spans", "transitions"))
+        rewards = (f"{night[key]:.3f}" for key in ("train_reward", "heldout_reward"))
+        table.add_row(*counts, *rewards, night["gate"], night["checkpoint"].rsplit("-", 1)[-1])
     console.print(table)
     console.print(
         f"Held-out success {report['heldout_before']:.3f} → {report['heldout_after']:.3f}"
         f" on {report['heldout_problems']} problems never trained on (p = {report['p_value']:.2g}, {report['test']}),"
-        f" {report['spans']} spans, {report['minutes']:.1f} minutes.",
+        f" {report['spans']} spans, {report['minutes']:.1f} minutes on {report['nights'][0]['engine']}.",
         soft_wrap=True,
         highlight=False,
     )
