@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -91,7 +92,7 @@ def _mean(results: list[bool]) -> float:
 
 def _print_summary(report: dict[str, Any]) -> None:
     console = Console()
-    table = Table("night", "episodes", "spans", "transitions", "train", "held-out", "gate", "checkpoint")
+    table = Table("night", "episodes", "spans", "transitions", "train", "held-out", "gate", "checkpoint", box=SIMPLE)
     for night in report["nights"]:
         counts = (str(night[key]) for key in ("night", "episodes", "spans", "transitions"))
         rewards = (f"{night[key]:.3f}" for key in ("train_reward", "heldout_reward"))
