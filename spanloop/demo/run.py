@@ -92,7 +92,18 @@ def _mean(results: list[bool]) -> float:
 
 def _print_summary(report: dict[str, Any]) -> None:
     console = Console()
-    table = Table("night", "episodes", "spans", "transitions", "train", "held-out", "gate", "checkpoint", box=SIMPLE)
+    table = Table(
+        "night",
+        "episodes",
+        "spans",
+        "transitions",
+        "train",
+        "held-out",
+        "gate",
+        "checkpoint",
+        box=SIMPLE,
+        padding=(0, 0),
+    )
     for night in report["nights"]:
         counts = (str(night[key]) for key in ("night", "episodes", "spans", "transitions"))
         rewards = (f"{night[key]:.3f}" for key in ("train_reward", "heldout_reward"))
