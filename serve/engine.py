@@ -40,6 +40,9 @@ class LoadRefused(GateRefused):
 class Engine(ABC):
     """A supervised engine process with one model."""
 
+    kind: ClassVar[str]
+    """`vllm` or `embedded`, as `--engine` calls it."""
+
     provider: ClassVar[str]
     """What `gen_ai.provider.name` says of it."""
 
@@ -203,6 +206,7 @@ class Engine(ABC):
 class EmbeddedEngine(Engine):
     """`serve.embedded`: a Transformers model, batched in one process."""
 
+    kind = "embedded"
     provider = "transformers"
 
     def command(self) -> list[str]:

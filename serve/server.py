@@ -306,7 +306,7 @@ class Server:
             "probe_max_difference": difference.max,
             "probe_num_tokens": difference.num_tokens,
             "probe_shift": difference.shift,
-            "engine": engine.provider,
+            "engine": engine.kind,
         }
 
     async def _swap(self, engine: Engine, target: Path, probes: Sequence[Probe], serving: Path) -> Difference:
@@ -384,7 +384,7 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
             url=url,
             control_url=f"http://127.0.0.1:{back.addresses[0][1]}",
             control_token=token,
-            engine=server.engine_kind.provider,
+            engine=server.engine_kind.kind,
             base=live.base,
             started_time=datetime.now(UTC).isoformat(),
         )

@@ -75,6 +75,7 @@ class Replica(VllmEngine):
 class UpstreamEngine(Engine):
     """Replicas behind one face."""
 
+    kind = "vllm"
     provider = "vllm"
 
     def __init__(self, urls: Sequence[str], model: Path, log_path: Path, prove: Prove) -> None:

@@ -40,6 +40,7 @@ CPU_ENVIRONMENT = {
 class VllmEngine(Engine):
     """`vllm serve` as a child process."""
 
+    kind = "vllm"
     provider = "vllm"
 
     def command(self) -> list[str]:

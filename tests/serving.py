@@ -184,6 +184,7 @@ def collector() -> Iterator[Collector]:
 class CardboardEngine:
     """Says what it is told to say, over real HTTP, and remembers what it was asked. No model, no process."""
 
+    kind = "cardboard"
     provider = "cardboard"
     name = "base"
 
