@@ -152,16 +152,22 @@ def _usage_agrees(one: LlmCall, other: LlmCall) -> bool:
 
 def _join_layers(calls: list[LlmCall], groups: _Groups, wrappers: set[int]) -> None:
     """Pair calls of two layers one to one, by question and answer and the nearest start."""
+    answered = [number for number, call in enumerate(calls) if number not in wrappers and call.output is not None]
+    open_numbers = _where_layers_meet(calls, answered)
     layers: dict[int, set[str]] = defaultdict(set)
-    for number, call in enumerate(calls):
+    for number, call in enumerate(calls if open_numbers else ()):
         layers[groups.find(number)].add(call.span.scope)
-    waiting: dict[tuple[str, bytes], list[int]] = defaultdict(list)
-    open_numbers = [number for number, call in enumerate(calls) if number not in wrappers and call.output is not None]
+    exchanges = {number: _exchange(calls[number]) for number in open_numbers}
+    waiting: dict[tuple[str, str | None, bytes], list[int]] = defaultdict(list)
     for number in open_numbers:
-        waiting[calls[number].span.project, _exchange(calls[number])].append(number)
+        span, exchange = calls[number].span, exchanges[number]
+        if not _is_gateway(calls[number]):
+            waiting[span.project, span.trace_id, exchange].append(number)
+            waiting[span.project, None, exchange].append(number)
     for number in open_numbers:
         call = calls[number]
-        candidates = waiting[call.span.project, _exchange(call)]
+        trace_id = None if _is_gateway(call) else call.span.trace_id  # the gateway's call may be of any trace
+        candidates = waiting[call.span.project, trace_id, exchanges[number]]
         best = min(
             (
                 other
@@ -178,6 +184,22 @@ def _join_layers(calls: list[LlmCall], groups: _Groups, wrappers: set[int]) -> N
             joined = layers[groups.find(number)] | layers[groups.find(best)]
             groups.join(best, number)
             layers[groups.find(number)] = joined
+
+
+def _where_layers_meet(calls: list[LlmCall], numbers: list[int]) -> list[int]:
+    """Return the calls that another layer may have seen too: most traces have one layer, and nothing to compare."""
+    scopes: dict[tuple[str, str], set[str]] = defaultdict(set)
+    gateways: set[str] = set()
+    for number in numbers:
+        span = calls[number].span
+        scopes[span.project, span.trace_id].add(span.scope)
+        if _is_gateway(calls[number]):
+            gateways.add(span.project)
+    return [
+        number
+        for number in numbers
+        if (span := calls[number].span).project in gateways or len(scopes[span.project, span.trace_id]) > 1
+    ]
 
 
 def _lies_within(inner: LlmCall, outer: LlmCall) -> bool:
