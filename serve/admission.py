@@ -1,14 +1,17 @@
 """Lets calls in under the policy of the moment, and holds them back while it changes.
 
-The rule that makes every recorded version true: a policy changes only while no call is in flight. Calls that come
-during a change wait for its end, which takes fractions of a second; none fails.
+The rule that makes every recorded version true: a call keeps, to its end, what it was let in under. Weights change in
+place only while no call is in flight; calls that come meanwhile wait, and none fails. Where another engine or adapter
+takes over, new calls go there at once and those in flight end where they began.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from foundation.errors import Busy, SpanloopError
+from serve.engine import Engine
 from serve.evidence import Policy
 
 
@@ -16,51 +19,77 @@ class NotServing(SpanloopError):
     """No engine is ready to answer; one is being started."""
 
 
+@dataclass(frozen=True, eq=False)
+class Serving:
+    """What answers a call: an engine, the name it knows the weights by, and what spans record of them."""
+
+    engine: Engine
+    model: str
+    policy: Policy
+
+
+class _Flight:
+    """The calls that one serving is answering."""
+
+    def __init__(self) -> None:
+        self.num = 0
+        self.drained = asyncio.Event()
+        self.drained.set()
+
+
 class Admission:
     """Counts the calls in flight; one change at a time waits until there are none."""
 
     def __init__(self) -> None:
-        self._policy: Policy | None = None
-        self._num_in_flight = 0
-        self._drained = asyncio.Event()
-        self._drained.set()
+        self._serving: Serving | None = None
+        self._flights: dict[Serving, _Flight] = {}
         self._open = asyncio.Event()
         self._open.set()
         self._change = asyncio.Lock()
 
     @property
+    def serving(self) -> Serving | None:
+        """What answers new calls; None while no engine is ready."""
+        return self._serving
+
+    @property
     def policy(self) -> Policy | None:
         """The policy in force; None while no engine is ready."""
-        return self._policy
+        return None if self._serving is None else self._serving.policy
 
     @property
     def num_in_flight(self) -> int:
         """How many calls are being answered."""
-        return self._num_in_flight
+        return sum(flight.num for flight in self._flights.values())
 
-    def begin(self, policy: Policy) -> None:
-        """Say that an engine is ready and what it serves."""
-        self._policy = policy
+    def begin(self, serving: Serving) -> None:
+        """Say what answers the calls that come from now on; those in flight end where they began."""
+        self._serving = serving
 
     def suspend(self) -> None:
         """Turn calls away: there is no engine to answer them."""
-        self._policy = None
+        self._serving = None
 
     @asynccontextmanager
-    async def admitted(self) -> AsyncIterator[Policy]:
-        """Hold the policy in force for one call."""
+    async def admitted(self) -> AsyncIterator[Serving]:
+        """Hold what is in force for one call."""
         while not self._open.is_set():
             await self._open.wait()
-        if self._policy is None:
+        serving = self._serving
+        if serving is None:
             raise NotServing("the engine is starting", hint="Try again in a few seconds.")
-        self._num_in_flight += 1
-        self._drained.clear()
+        flight = self._flights.get(serving)
+        if flight is None:
+            flight = self._flights[serving] = _Flight()
+        flight.num += 1
+        flight.drained.clear()
         try:
-            yield self._policy
+            yield serving
         finally:
-            self._num_in_flight -= 1
-            if self._num_in_flight == 0:
-                self._drained.set()
+            flight.num -= 1
+            if flight.num == 0:
+                flight.drained.set()
+                self._flights.pop(serving, None)
 
     @asynccontextmanager
     async def changing(self, *, drain_timeout_s: float) -> AsyncIterator[None]:
@@ -71,16 +100,24 @@ class Admission:
         async with self._change:
             self._open.clear()
             try:
-                await self._drain(drain_timeout_s)
+                await self._drain(list(self._flights.values()), drain_timeout_s)
                 yield
             finally:
                 self._open.set()
 
-    async def _drain(self, timeout_s: float) -> None:
+    async def drained(self, serving: Serving, *, timeout_s: float) -> None:
+        """Wait until nothing answers calls with what no longer takes new ones. Raises `Busy` when that takes longer."""
+        assert serving is not self._serving, "it would never end"
+        if (flight := self._flights.get(serving)) is not None:
+            await self._drain([flight], timeout_s)
+
+    async def _drain(self, flights: Sequence[_Flight], timeout_s: float) -> None:
         try:
-            await asyncio.wait_for(self._drained.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                for flight in flights:
+                    await flight.drained.wait()
         except TimeoutError:
             raise Busy(
-                f"{self._num_in_flight} calls were still being answered after {timeout_s:.0f} s",
+                f"{sum(flight.num for flight in flights)} calls were still being answered after {timeout_s:.0f} s",
                 hint="Try again, or give them longer: spanloop serve run --drain-timeout-s",
             ) from None

@@ -17,10 +17,10 @@ from opentelemetry.trace import Tracer
 from foundation.keys import Forbidden, Unauthenticated
 from foundation.narration import get_logger
 from serve.access import Access
-from serve.admission import Admission, NotServing
+from serve.admission import Admission, NotServing, Serving
 from serve.answers import Recording, Wants, ask_for_evidence, client_wants, strip, without_strict
 from serve.engine import Engine
-from serve.evidence import Call, Caller, CountingExporter, Policy, end_span, start_span
+from serve.evidence import Call, Caller, CountingExporter, end_span, start_span
 from serve.sampling import with_defaults
 
 log = get_logger("serve")
@@ -69,9 +69,6 @@ class Gateway:
 
         self.tracer = tracer
         self.admission = Admission()
-        self.engine: Engine | None = None
-        """None while none is ready; `admission` lets no call through then."""
-
         self.num_answered = 0
         self.num_failed = 0
         self._started = int(time.time())
@@ -146,22 +143,20 @@ class Gateway:
         async def handle(http: web.Request) -> web.StreamResponse:
             caller = read_caller(http)
             request = await read_request(http, self.model_names)
-            async with self.admission.admitted() as policy:
-                return await self._answer(http, request, policy, caller, is_chat=is_chat)
+            async with self.admission.admitted() as serving:
+                return await self._answer(http, request, serving, caller, is_chat=is_chat)
 
         return handle
 
     async def _answer(
-        self, http: web.Request, request: dict[str, Any], policy: Policy, caller: Caller, *, is_chat: bool
+        self, http: web.Request, request: dict[str, Any], serving: Serving, caller: Caller, *, is_chat: bool
     ) -> web.StreamResponse:
-        engine = self.engine
-        assert engine is not None, "calls are admitted only while there is an engine"
         asked = with_defaults(request if self.strict_tools else without_strict(request), self.defaults)
         recording = Recording()
         span = start_span(self.tracer, http.headers, is_chat=is_chat, model=request["model"])
         error: str | None = "cancelled"  # unless something else happens first
         try:
-            response, error = await self._forward(http, engine, asked, recording, policy, is_chat=is_chat)
+            response, error = await self._forward(http, serving, asked, recording, is_chat=is_chat)
         except (aiohttp.ClientError, OSError) as failure:
             if http.transport is not None:  # else it is the client that went away
                 error = type(failure).__name__
@@ -172,27 +167,26 @@ class Gateway:
             else:
                 self.num_failed += 1
             # On the loop's next turn: by then the last bytes of the answer are on their way.
-            call = Call(is_chat, asked, policy, engine.provider, recording, error, caller)
+            call = Call(is_chat, asked, serving.policy, serving.engine.provider, recording, error, caller)
             asyncio.get_running_loop().call_soon(end_span, span, call, time.time_ns(), self.exporter)
         return response
 
     async def _forward(
         self,
         http: web.Request,
-        engine: Engine,
+        serving: Serving,
         asked: dict[str, Any],
         recording: Recording,
-        policy: Policy,
         *,
         is_chat: bool,
     ) -> tuple[web.StreamResponse, str | None]:
         """Pass the request on and the answer back; return the response and what went wrong, if anything did."""
         wants = client_wants(asked, is_chat=is_chat)
-        body = ask_for_evidence({**asked, "model": engine.name}, is_chat=is_chat)
+        body = ask_for_evidence({**asked, "model": serving.model}, is_chat=is_chat)
         path = "/v1/chat/completions" if is_chat else "/v1/completions"
-        headers = {VERSION_HEADER: policy.version}
-        with engine.place(asked) as url:
-            return await self._exchange(http, engine, url + path, body, recording, wants, headers)
+        headers = {VERSION_HEADER: serving.policy.version}
+        with serving.engine.place(asked) as url:
+            return await self._exchange(http, serving.engine, url + path, body, recording, wants, headers)
 
     async def _exchange(
         self,
@@ -228,20 +222,16 @@ class Gateway:
 
     async def _pass_through(self, http: web.Request, path: str) -> web.StreamResponse:
         request = await read_request(http, self.model_names)
-        async with self.admission.admitted() as policy:
-            engine = self.engine
-            assert engine is not None, "calls are admitted only while there is an engine"
-            body = orjson.dumps({**request, "model": engine.name})
-            with engine.place(request) as url:
-                return await self._relay(http, engine, url + path, body, policy)
+        async with self.admission.admitted() as serving:
+            body = orjson.dumps({**request, "model": serving.model})
+            with serving.engine.place(request) as url:
+                return await self._relay(http, serving, url + path, body)
 
-    async def _relay(
-        self, http: web.Request, engine: Engine, url: str, body: bytes, policy: Policy
-    ) -> web.StreamResponse:
-        async with engine.session.post(url, data=body, headers=JSON_HEADERS) as upstream:
+    async def _relay(self, http: web.Request, serving: Serving, url: str, body: bytes) -> web.StreamResponse:
+        async with serving.engine.session.post(url, data=body, headers=JSON_HEADERS) as upstream:
             kind = upstream.headers.get("Content-Type", "application/json")
             response = web.StreamResponse(
-                status=upstream.status, headers={VERSION_HEADER: policy.version, "Content-Type": kind}
+                status=upstream.status, headers={VERSION_HEADER: serving.policy.version, "Content-Type": kind}
             )
             await response.prepare(http)
             async for piece in upstream.content.iter_any():

@@ -25,6 +25,7 @@ from foundation.narration import get_logger
 from otel_exporter.schema import GATEWAY_SCOPE
 from serve import control, registry, vllm
 from serve.access import Access
+from serve.admission import Serving
 from serve.engine import EmbeddedEngine, Engine, EngineFailed
 from serve.evidence import CountingExporter, close_provider, make_exporter, make_provider
 from serve.gateway import Gateway
@@ -193,8 +194,7 @@ class Server:
         except BaseException:
             await engine.stop()
             raise
-        self.gateway.engine = engine
-        self.gateway.admission.begin(describe_policy(engine.model))
+        self.gateway.admission.begin(Serving(engine, engine.name, describe_policy(engine.model)))
         log.info(
             "ready",
             url=f"{self.url}/v1",
@@ -291,13 +291,13 @@ class Server:
             raise CheckpointRefused(f"{target} has no probes to tell its weights by", hint="Restart the gateway on it.")
         change = registry.promote if action == "promote" else registry.rollback
         async with admission.changing(drain_timeout_s=self.config.drain_timeout_s):
-            engine = self.gateway.engine
-            if engine is None or admission.policy is None:
+            former = admission.serving
+            if former is None:
                 raise Busy("the engine is starting", hint="Try again when `spanloop serve status` says it is ready.")
             began = time.monotonic()
-            difference = await self._swap(engine, target, probes, serving)
+            difference = await self._swap(former.engine, target, probes, serving)
             after = await asyncio.to_thread(change, self.data, target, policy.version)
-            admission.begin(policy)
+            admission.begin(Serving(former.engine, former.model, policy))
             paused_s = time.monotonic() - began
         log.info(action, version=after.live_version, before=before.live_version, paused_s=round(paused_s, 3))
         return change_report(before, after) | {
@@ -306,7 +306,7 @@ class Server:
             "probe_max_difference": difference.max,
             "probe_num_tokens": difference.num_tokens,
             "probe_shift": difference.shift,
-            "engine": engine.kind,
+            "engine": former.engine.kind,
         }
 
     async def _swap(self, engine: Engine, target: Path, probes: Sequence[Probe], serving: Path) -> Difference:

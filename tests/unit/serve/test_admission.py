@@ -1,12 +1,14 @@
 import asyncio
+from typing import Any
 
 import pytest
 
 from foundation.errors import Busy
-from serve.admission import Admission, NotServing
+from serve.admission import Admission, NotServing, Serving
 from serve.evidence import Policy
 
-OLD, NEW = Policy("old", None, None), Policy("new", None, None)
+ENGINE: Any = object()
+OLD, NEW = (Serving(ENGINE, "base", Policy(version, None, None)) for version in ("old", "new"))
 
 
 async def settle() -> None:
@@ -25,9 +27,9 @@ def test_a_change_waits_for_calls_in_flight_and_calls_wait_for_the_change() -> N
         finish = asyncio.Event()
 
         async def call() -> None:
-            async with admission.admitted() as policy:
+            async with admission.admitted() as serving:
                 await finish.wait()
-                seen.append(policy.version)
+                seen.append(serving.policy.version)
 
         async def change() -> None:
             async with admission.changing(drain_timeout_s=10):
@@ -58,10 +60,33 @@ def test_a_change_that_cannot_begin_lets_calls_in_again() -> None:
             with pytest.raises(Busy, match="1 calls"):
                 async with admission.changing(drain_timeout_s=0):
                     raise AssertionError("must not begin")
-        async with admission.admitted() as policy:
-            assert policy == OLD
+        async with admission.admitted() as serving:
+            assert serving is OLD
 
     asyncio.run(scenario())
+
+
+def test_calls_end_where_they_began_when_another_takes_over() -> None:
+    """New calls go to the new one at once; the old one is drained when the last of its own has ended."""
+
+    async def scenario() -> list[str]:
+        admission = Admission()
+        admission.begin(OLD)
+        seen: list[str] = []
+        async with admission.admitted() as early:
+            admission.begin(NEW)
+            async with admission.admitted() as late:
+                seen += [early.policy.version, late.policy.version]
+            with pytest.raises(Busy, match="1 calls"):
+                await admission.drained(OLD, timeout_s=0)
+            waiting = asyncio.create_task(admission.drained(OLD, timeout_s=10))
+            await settle()
+            assert not waiting.done()
+        await waiting
+        assert admission.num_in_flight == 0
+        return seen
+
+    assert asyncio.run(scenario()) == ["old", "new"]
 
 
 def test_without_an_engine_calls_are_turned_away() -> None:

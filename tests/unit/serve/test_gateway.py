@@ -26,6 +26,7 @@ from otel_exporter.schema import (
     TASK_ID,
 )
 from serve.access import Access
+from serve.admission import Serving
 from serve.evidence import Policy
 from serve.gateway import VERSION_HEADER, Gateway, split_events
 from serve.sampling import NEUTRAL
@@ -67,8 +68,7 @@ class Bench:
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self.memory))
         self.gateway = Gateway("base", NEUTRAL, provider.get_tracer("t"))
-        self.gateway.engine = engine  # type: ignore[assignment]
-        self.gateway.admission.begin(Policy("v1", None, None))
+        self.gateway.admission.begin(Serving(engine, "base", Policy("v1", None, None)))  # type: ignore[arg-type]
         self.url = ""
         self.client: aiohttp.ClientSession
 
