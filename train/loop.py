@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from torch import Tensor
 from foundation.errors import GateRefused
 from foundation.narration import track
 from train.lineage import Sequence
-from train.losses import BOUNDS, LOSSES, Bounds, Sampled, behavior_kl, weigh
+from train.losses import Sampled, TokenLoss, behavior_kl, weigh
+from train.objective import Objective
 from train.pack import MicroBatch, collate, plan_batches
 from train.plan import Plan
 from train.settings import TrainConfig
@@ -71,6 +73,11 @@ class Learner:
     optimizer: torch.optim.Optimizer
     plan: Plan
     config: TrainConfig
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What the tokens are trained for."""
+        return Objective(self.plan, self.config, device=self.accelerator.device)
 
 
 def learn(learner: Learner, write: Callable[[dict[str, Any]], None]) -> Trained:
@@ -179,12 +186,12 @@ def accumulate(learner: Learner, sequences: list[Sequence], *, denominator: floa
         is_last = index == len(shares) - 1
         with contextlib.nullcontext() if is_last else accelerator.no_sync(learner.tokens):
             sampled, entropies = _sampled(learner, batch)
-            loss, is_clipped = token_losses(sampled, learner.config)
+            token = learner.objective.losses(sampled)
             # Data parallelism averages gradients over processes; the denominator is that of all of them together.
-            share = weigh(loss, denominator=denominator) * accelerator.num_processes
+            share = weigh(token.loss, denominator=denominator) * accelerator.num_processes
             accelerator.backward(share * counts)
         if counts:
-            sums += _summed(sampled, loss, is_clipped, entropies)
+            sums += _summed(sampled, token, entropies)
             ratio_max = torch.maximum(ratio_max, sampled.log_ratio().detach().exp().max())
     totals = dict(zip(SUMMED, accelerator.reduce(sums, "sum").tolist(), strict=True))
     num_tokens = totals.pop("num_tokens")
@@ -204,35 +211,21 @@ def _sampled(learner: Learner, batch: MicroBatch) -> tuple[Sampled, Tensor]:
         policy_logprobs, entropies = learner.tokens(
             batch.input_ids, batch.attention_mask, batch.at, batch.targets, batch.temperature
         )
-    return Sampled(policy_logprobs, batch.behavior_logprobs, batch.advantages), entropies
-
-
-def token_losses(sampled: Sampled, config: TrainConfig) -> tuple[Tensor, Tensor]:
-    """Return the loss of each token as the settings say, and whether a clip held it."""
-    usual = BOUNDS[config.loss]
-    bounds = Bounds(
-        usual.clip_low if config.clip_low is None else config.clip_low,
-        usual.clip_high if config.clip_high is None else config.clip_high,
-        config.dual_clip,
-    )
-    result = LOSSES[config.loss](sampled, bounds)
-    if not config.behavior_kl:
-        return result.loss, result.is_clipped
-    return result.loss + config.behavior_kl * behavior_kl(sampled), result.is_clipped
+    return learner.objective.sampled(policy_logprobs, batch), entropies
 
 
 SUMMED = ("num_tokens", "loss", "ratio_mean", "clip_fraction", "kl", "log_ratio_abs", "entropy", "advantage_abs")
 
 
 @torch.no_grad()
-def _summed(sampled: Sampled, loss: Tensor, is_clipped: Tensor, entropies: Tensor) -> Tensor:
+def _summed(sampled: Sampled, token: TokenLoss, entropies: Tensor) -> Tensor:
     """Return the sums over tokens that `SUMMED` names."""
     log_ratio = sampled.log_ratio()
     terms = (
-        torch.ones_like(loss),
-        loss,
+        torch.ones_like(token.loss),
+        token.loss,
         log_ratio.exp(),
-        is_clipped,
+        token.is_clipped,
         behavior_kl(sampled),
         log_ratio.abs(),
         entropies,
