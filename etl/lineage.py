@@ -5,7 +5,7 @@ of the same agent that began after this one had ended, under the same agent span
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from hashlib import blake2b
 
 import orjson
@@ -20,12 +20,16 @@ def _extend(digest: Digest, message: Message) -> Digest:
     return blake2b(digest + orjson.dumps(message_signature(message), default=str), digest_size=16).digest()
 
 
-def _digests(messages: Iterable[Message]) -> list[Digest]:
-    """Return the digest of every beginning of a conversation, the empty one first."""
-    chain = [b""]
-    for message in messages:
-        chain.append(_extend(chain[-1], message))
-    return chain
+def digests(call: LlmCall) -> list[Digest]:
+    """Return the digest of every beginning of a call's question, the empty one first.
+
+    Computed once a call, so its messages must be as they will stay.
+    """
+    if call.digests is None:
+        call.digests = [b""]
+        for message in call.input or ():
+            call.digests.append(_extend(call.digests[-1], message))
+    return call.digests
 
 
 def next_calls(calls: list[LlmCall], agent_rows: dict[int, int]) -> dict[int, LlmCall]:
@@ -33,7 +37,7 @@ def next_calls(calls: list[LlmCall], agent_rows: dict[int, int]) -> dict[int, Ll
     following: dict[int, LlmCall] = {}
     ends: dict[tuple[str | None, Digest], list[LlmCall]] = defaultdict(list)
     for call in calls:
-        chain = _digests(call.input or ())
+        chain = digests(call)
         for digest in reversed(chain):
             earlier = [
                 candidate

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -53,13 +54,17 @@ def polars_schema(columns: Columns) -> dict[str, pl.DataType]:
 
 
 def frame(table: str, rows: Sequence[Row]) -> pl.DataFrame:
-    """Return rows as a frame of the table, sorted; what a row does not name is null."""
-    columns = TABLES[table]
-    built = pl.DataFrame([_series(name, kind, [row.get(name) for row in rows]) for name, kind in columns.items()])
-    return built.sort(*ORDER[table], nulls_last=True, maintain_order=True)
+    """Return rows as a frame of the table, sorted."""
+    return columns(TABLES[table], rows).sort(*ORDER[table], nulls_last=True, maintain_order=True)
 
 
-def _series(name: str, kind: str, values: list[Any]) -> pl.Series:
+def columns(schema: Columns, rows: Sequence[Row]) -> pl.DataFrame:
+    """Return rows, each of which names every column, as a frame in their order."""
+    values = zip(*map(itemgetter(*schema), rows), strict=True) if rows else ((),) * len(schema)
+    return pl.DataFrame([_series(name, kind, own) for (name, kind), own in zip(schema.items(), values, strict=True)])
+
+
+def _series(name: str, kind: str, values: Sequence[Any]) -> pl.Series:
     if kind not in ARROW_LISTS:
         return pl.Series(name, values, dtype=TYPES[kind], strict=True)
     lists = pl.from_arrow(pa.array(values, type=pa.list_(ARROW_LISTS[kind])))

@@ -12,7 +12,11 @@ from etl.dialects.values import number_of, numbered, text_of
 
 def is_annotation(span: Span) -> bool:
     """Tell whether the span is one of agent-lightning's own, which are never model calls."""
-    return span.name.startswith("agentlightning.") or any(key.startswith("agentlightning.") for key in span.attributes)
+    if span.name.startswith("agentlightning."):
+        return True
+    return "agentlightning." in "\n".join(span.attributes) and any(
+        key.startswith("agentlightning.") for key in span.attributes
+    )
 
 
 def add_tokens(call: LlmCall) -> None:

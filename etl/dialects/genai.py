@@ -20,7 +20,7 @@ from etl.dialects.messages import (
     salvage_messages,
     tool_result,
 )
-from etl.dialects.spans import AgentSpan, LlmCall, LogRecord, Message, Reading, Span, ToolCall
+from etl.dialects.spans import AgentSpan, Embedding, LlmCall, LogRecord, Message, Reading, Span, ToolCall
 from etl.dialects.values import (
     Attributes,
     error_of,
@@ -31,12 +31,13 @@ from etl.dialects.values import (
     text_of,
     usage_of,
 )
-from etl.dialects.wording import restore_wording
+from etl.dialects.wording import names_a_stream, restore_wording
 
 DIALECT = "genai"
 OPERATION = "gen_ai.operation.name"
 DETAILS_EVENT = "gen_ai.client.inference.operation.details"
 CALL_OPERATIONS = {"chat", "text_completion", "generate_content"}
+EMBEDDING_OPERATIONS = {"embeddings", "embedding"}
 AGENT_OPERATIONS = {"invoke_agent", "create_agent"}
 MESSAGE_EVENTS = {
     "gen_ai.system.message",
@@ -50,8 +51,22 @@ PLACEHOLDER_AGENTS = {"OpenAI Agent"}
 
 AGENTS_V2_SCOPE = "opentelemetry.instrumentation.openai_agents"
 
-NUMBER_PARAMS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
-INTEGER_PARAMS = ("max_tokens", "seed", "top_k")
+REQUEST = "gen_ai.request."
+NUMBER_PARAMS = {REQUEST + name: name for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty")}
+INTEGER_PARAMS = {REQUEST + name: name for name in ("max_tokens", "seed", "top_k")}
+FORMAT_PARAMS = {
+    "gen_ai.request.tool_choice": "tool_choice",
+    "gen_ai.request.response_format": "response_format",
+    "gen_ai.openai.request.response_format": "response_format",
+    "gen_ai.request.structured_output_schema": "response_format",
+}
+"""Attributes of sampling parameters, and what these are called."""
+
+USAGE = "gen_ai.usage."
+INPUT_TOKENS = (USAGE + "input_tokens", USAGE + "prompt_tokens")
+OUTPUT_TOKENS = (USAGE + "output_tokens", USAGE + "completion_tokens")
+CACHED_TOKENS = (USAGE + "cache_read.input_tokens", USAGE + "cache_read_input_tokens")
+REASONING_TOKENS = (USAGE + "reasoning.output_tokens", USAGE + "reasoning_tokens")
 
 
 def recognises(span: Span) -> bool:
@@ -65,6 +80,8 @@ def read(span: Span) -> Reading | None:
     operation = attributes.get(OPERATION)
     if operation in CALL_OPERATIONS:
         return read_call(span, DIALECT)
+    if operation in EMBEDDING_OPERATIONS:
+        return read_embedding(span, DIALECT)
     if operation == "execute_tool":
         return read_tool(span, DIALECT)
     if operation in AGENT_OPERATIONS:
@@ -74,8 +91,17 @@ def read(span: Span) -> Reading | None:
             text_of(attributes, "gen_ai.agent.name"),
             text_of(attributes, "gen_ai.conversation.id"),
             definitions(attributes.get("gen_ai.tool.definitions")),
+            params=read_params(attributes) if operation == "invoke_agent" else {},
         )
     return None
+
+
+def read_embedding(span: Span, dialect: str) -> Embedding:
+    """Read a call of the embeddings API: texts in, vectors out, of which only the size is kept."""
+    call = read_call(span, dialect)
+    texts = [str(message["text"]) for message in call.input or () if message.get("text") is not None]
+    size = integer_of(span.attributes, "gen_ai.embeddings.dimension.count")
+    return Embedding.of(call, texts, [size] * (len(texts) or 1) if size is not None else [])
 
 
 def read_call(span: Span, dialect: str) -> LlmCall:
@@ -91,7 +117,7 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     call.model_returned = text_of(attributes, "gen_ai.response.model")
     call.response_id = text_of(attributes, "gen_ai.response.id")
     call.streamed = flag_of(attributes, "gen_ai.request.stream", "gen_ai.is_streaming", "llm.is_streaming")
-    if call.streamed is None and "gen_ai.response.time_to_first_chunk" in attributes:
+    if call.streamed is None and ("gen_ai.response.time_to_first_chunk" in attributes or names_a_stream(span.name)):
         call.streamed = True
     call.params = read_params(attributes)
     call.tools = definitions(attributes.get("gen_ai.tool.definitions"))
@@ -100,10 +126,12 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     call.truncated = span.dropped_attributes > 0
     call.input = _read_input(call, attributes)
     call.output = _read_output(call, attributes, reasons)
-    if call.input is None and call.output is None:
+    if (call.input is None and call.output is None) or (call.truncated and span.logs):  # log bodies are never cut
         _read_message_events(call, span, reasons)
     call.finish_reasons = reasons
-    if span.failed:
+    if span.failed and is_incomplete(_error_text(span)):
+        call.finish_reasons = ["incomplete"]
+    elif span.failed:
         call.error = error_of(_error_text(span), text_of(attributes, "error.type"))
         if call.output is not None and not any(has_content(message) for message in call.output):
             call.output = None
@@ -152,13 +180,11 @@ def read_api(span: Span, attributes: Attributes) -> str | None:
 def read_params(attributes: Attributes) -> dict[str, Any]:
     """Return the sampling parameters."""
     params: dict[str, Any] = {}
-    for name in NUMBER_PARAMS:
-        number = number_of(attributes, f"gen_ai.request.{name}")
-        if number is not None:
+    for source, name in NUMBER_PARAMS.items():
+        if source in attributes and (number := number_of(attributes, source)) is not None:
             params[name] = number
-    for name in INTEGER_PARAMS:
-        integer = integer_of(attributes, f"gen_ai.request.{name}")
-        if integer is not None:
+    for source, name in INTEGER_PARAMS.items():
+        if source in attributes and (integer := integer_of(attributes, source)) is not None:
             params[name] = integer
     choices = integer_of(attributes, "gen_ai.request.choice.count")
     if choices is not None and choices != 1:
@@ -166,27 +192,21 @@ def read_params(attributes: Attributes) -> dict[str, Any]:
     stop = strings_of(attributes, "gen_ai.request.stop_sequences")
     if stop:
         params["stop"] = stop
-    for name, source in (
-        ("tool_choice", "gen_ai.request.tool_choice"),
-        ("response_format", "gen_ai.request.response_format"),
-        ("response_format", "gen_ai.openai.request.response_format"),
-        ("response_format", "gen_ai.request.structured_output_schema"),
-    ):
+    for source, name in FORMAT_PARAMS.items():
         if attributes.get(source) is not None:
             params.setdefault(name, decode(attributes[source]))
+    if isinstance(params.get("response_format"), str):
+        params["response_format"] = {"type": params["response_format"]}
     return params
 
 
 def read_usage(attributes: Attributes) -> dict[str, int | None] | None:
     """Return token counts, under whichever of their names."""
-    usage = "gen_ai.usage."
     return usage_of(
-        input_tokens=integer_of(attributes, usage + "input_tokens", usage + "prompt_tokens"),
-        output_tokens=integer_of(attributes, usage + "output_tokens", usage + "completion_tokens"),
-        cached_input_tokens=integer_of(
-            attributes, usage + "cache_read.input_tokens", usage + "cache_read_input_tokens"
-        ),
-        reasoning_tokens=integer_of(attributes, usage + "reasoning.output_tokens", usage + "reasoning_tokens"),
+        input_tokens=integer_of(attributes, *INPUT_TOKENS),
+        output_tokens=integer_of(attributes, *OUTPUT_TOKENS),
+        cached_input_tokens=integer_of(attributes, *CACHED_TOKENS),
+        reasoning_tokens=integer_of(attributes, *REASONING_TOKENS),
     )
 
 
@@ -202,10 +222,10 @@ def _array(call: LlmCall, attributes: Attributes, name: str) -> list[Any] | None
 def _read_input(call: LlmCall, attributes: Attributes) -> list[Message] | None:
     items = _array(call, attributes, "gen_ai.input.messages")
     messages = canonical_input(items) if items is not None else None
-    instructions = as_list(attributes.get("gen_ai.system_instructions"))
-    if instructions:
-        system = canonical_input([{"role": "system", "parts": instructions}])
-        messages = system + (messages or [])
+    recorded = attributes.get("gen_ai.system_instructions")
+    parts = as_list(recorded) or ([recorded] if isinstance(recorded, str) and recorded else None)
+    if parts:
+        messages = canonical_input([{"role": "system", "parts": parts}]) + (messages or [])
     return messages
 
 
@@ -324,6 +344,11 @@ def _choice(body: dict[str, Any], position: int, reasons: list[str]) -> tuple[in
     return index, canonical_output([item], [reason])[0]
 
 
+def is_incomplete(message: str | None) -> bool:
+    """Tell whether an "error" is an answer of the Responses API that was cut off: openai-agents raises it as one."""
+    return "response.incomplete" in (message or "")
+
+
 def _error_text(span: Span) -> str | None:
     """Return the fuller of status message and exception message."""
     texts = [text for text in (span.status_message, exception_message(span)) if text]
@@ -343,9 +368,8 @@ def read_tool(span: Span, dialect: str) -> ToolCall:
     attributes = span.attributes
     value = decode(attributes.get("gen_ai.tool.call.result"))
     message = span.status_message or exception_message(span) or text_of(attributes, "error.type")
-    name = text_of(attributes, "gen_ai.tool.name") or span.name.removeprefix("execute_tool ")
-    if span.scope.startswith("semantic_kernel."):
-        name = name.split("-", 1)[-1]  # plugin-function
+    asked_as = text_of(attributes, "gen_ai.tool.name") or span.name.removeprefix("execute_tool ")
+    name = asked_as.split("-", 1)[-1] if span.scope.startswith("semantic_kernel.") else asked_as  # plugin-function
     return ToolCall(
         span,
         dialect,
@@ -355,6 +379,7 @@ def read_tool(span: Span, dialect: str) -> ToolCall:
         result=None if span.failed else _tool_result(attributes.get("gen_ai.tool.call.result"), value),
         error=(message or "error") if span.failed else None,
         description=text_of(attributes, "gen_ai.tool.description"),
+        asked_as=asked_as,
     )
 
 

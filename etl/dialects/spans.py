@@ -81,8 +81,14 @@ class LlmCall:
     finish_reasons: list[str] = field(default_factory=list)
     """Why each choice ended, where the answer itself is not recorded."""
 
+    told: list["AnswerFact"] = field(default_factory=list)
+    """What its request's history tells of earlier answers, where that is more than their own spans have."""
+
     pieced: set[str] = field(default_factory=set)
     """Fields put together from what neighbouring spans show: facts, but not the whole; nothing is trained on them."""
+
+    digests: list[bytes] | None = None
+    """Of every beginning of the question, once somebody asked (`etl.lineage`)."""
 
 
 @dataclass(slots=True)
@@ -100,6 +106,9 @@ class ToolCall:
     parameters: Any = None
     """JSON schema of the arguments, where the span tells it."""
 
+    asked_as: str | None = None
+    """The name models know it by, where that is another."""
+
 
 @dataclass(slots=True)
 class AgentSpan:
@@ -112,6 +121,9 @@ class AgentSpan:
     tools: list[dict[str, Any]] | None = None
     system: str | None = None
     """The agent's instructions, where its own span is the only one to have them."""
+
+    params: dict[str, Any] = field(default_factory=dict)
+    """Sampling parameters that its span has for all of its calls."""
 
 
 @dataclass(slots=True)
@@ -137,6 +149,7 @@ class AnswerFact:
     finish_reason: str | None = None
     model: str | None = None
     usage: dict[str, int | None] | None = None
+    streamed: bool | None = None
 
 
 @dataclass(slots=True)
@@ -147,4 +160,22 @@ class Evaluation:
     dialect: str
 
 
-Reading = LlmCall | ToolCall | AgentSpan | Evaluation
+@dataclass(slots=True)
+class Embedding:
+    """A call of an embeddings API: a model call, but no policy that acts."""
+
+    call: LlmCall
+    """Its model, usage and error; without messages."""
+
+    texts: list[str]
+    dimensions: list[int]
+    """Length of each vector."""
+
+    @classmethod
+    def of(cls, call: LlmCall, texts: list[str], dimensions: list[int]) -> "Embedding":
+        """Take what was read as a model call for what it is."""
+        call.api, call.input, call.output, call.finish_reasons = "embeddings", None, None, []
+        return cls(call, texts, dimensions)
+
+
+Reading = LlmCall | ToolCall | AgentSpan | Evaluation | Embedding

@@ -34,12 +34,18 @@ def recognises(span: Span) -> bool:
 
 def is_indexed(attributes: Attributes) -> bool:
     """Tell whether messages are spread over numbered attributes."""
+    names = "\n".join(attributes)
+    if "gen_ai.prompt." not in names and "gen_ai.completion." not in names:
+        return False
     return any(key.startswith(("gen_ai.prompt.", "gen_ai.completion.")) for key in attributes)
 
 
 def is_embedding(attributes: Attributes) -> bool:
     """Tell whether an embedding was asked for: a model, but no policy that acts."""
-    return "embedding" in str(attributes.get("llm.request.type")) or attributes.get(genai.OPERATION) == "embeddings"
+    return (
+        "embedding" in str(attributes.get("llm.request.type"))
+        or attributes.get(genai.OPERATION) in genai.EMBEDDING_OPERATIONS
+    )
 
 
 def read(span: Span) -> Reading | list[AnswerFact] | None:
@@ -60,7 +66,7 @@ def read(span: Span) -> Reading | list[AnswerFact] | None:
         output = attributes.get("traceloop.entity.output") if kind == "task" else None
         return client_dump.answer_facts(decode(output)) if "AIMessage" in str(output) else None
     if is_embedding(attributes):
-        return None
+        return genai.Embedding.of(call := read_call(span, DIALECT), texts_of(call), [])
     if operation in genai.CALL_OPERATIONS or attributes.get("llm.request.type") in CALL_TYPES or is_indexed(attributes):
         return read_call(span, DIALECT)
     return None

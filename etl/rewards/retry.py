@@ -3,10 +3,8 @@
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 
-import orjson
-
 from etl.dialects.spans import LlmCall
-from etl.merge import message_signature
+from etl.lineage import digests
 
 
 def retry(calls: Iterable[LlmCall]) -> dict[int, float]:
@@ -20,8 +18,7 @@ def retry(calls: Iterable[LlmCall]) -> dict[int, float]:
         if not call.input:
             continue
         measured[call.span.index] = 0.0
-        question = orjson.dumps([message_signature(message) for message in call.input], default=str)
-        earlier = asked[call.agent, question]
+        earlier = asked[call.agent, digests(call)[-1]]
         while earlier and earlier[-1].span.end_ns <= call.span.start_ns:
             measured[earlier.pop().span.index] = -1.0
         earlier.append(call)

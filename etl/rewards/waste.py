@@ -1,20 +1,20 @@
 """AIR: the call whose answer nobody used."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from etl.dialects.spans import LlmCall
 from etl.merge import message_signature
 from etl.tables import json_text
 
 
-def waste(calls: Sequence[LlmCall], used: Iterable[int]) -> dict[int, float]:
+def waste(calls: Sequence[LlmCall], used: AbstractSet[int]) -> dict[int, float]:
     """Return by call row 0 where the answer came of use, -1 where not.
 
     Of use is an answer that a later request of the episode holds, as a message or as a tool's result, and one whose
     tool calls ran (their rows in `used`). The last call of each agent answers whoever asked, and has no entry.
     `calls` are one episode's, in the order they began.
     """
-    ran = set(used)
     last = {call.agent: call.span.index for call in calls}
     seen: set[str | None] = set()
     measured: dict[int, float] = {}
@@ -23,7 +23,7 @@ def waste(calls: Sequence[LlmCall], used: Iterable[int]) -> dict[int, float]:
         if row != last[call.agent] and call.output:
             answer = call.output[0]
             is_seen = json_text(message_signature(answer)) in seen or (answer.get("text") or "") in seen
-            measured[row] = 0.0 if row in ran or is_seen else -1.0
+            measured[row] = 0.0 if row in used or is_seen else -1.0
         for message in call.input or ():
             role = message["role"]
             if role == "assistant":
