@@ -1,5 +1,6 @@
 """Group commit: many callers append at once, one thread writes them together and pays for one fdatasync."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -59,7 +60,8 @@ class GroupCommit:
                 if self._is_closed and not group:
                     return
             if landed_seq > released:
-                self._wal.release(landed_seq)
+                with contextlib.suppress(OSError):  # a file that cannot be removed now is removed at the next start
+                    self._wal.release(landed_seq)
                 released = landed_seq
             if group:
                 self._write(group)

@@ -2,12 +2,21 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from foundation.files import sync_directory
 
 ZEROS = bytes(1 << 20)
+
+
+@dataclass(frozen=True)
+class Space:
+    """Size of a file system and what of it is free for this process."""
+
+    total_bytes: int
+    free_bytes: int
 
 
 class Disk(Protocol):
@@ -55,6 +64,10 @@ class Disk(Protocol):
 
     def sync_directory(self, directory: Path) -> None:
         """Make the names inside a directory durable."""
+        ...
+
+    def space(self, directory: Path) -> Space:
+        """Return how large the file system of a directory is, and how much of it is free."""
         ...
 
 
@@ -114,3 +127,8 @@ class OsDisk:
     def sync_directory(self, directory: Path) -> None:
         """Make the names inside a directory durable."""
         sync_directory(directory)
+
+    def space(self, directory: Path) -> Space:
+        """Return how large the file system of a directory is, and how much of it is free."""
+        status = os.statvfs(directory)
+        return Space(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)

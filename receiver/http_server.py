@@ -150,7 +150,7 @@ class HttpServer:
         read: Callable[[Signal, bytes], otlp.Request] = otlp.read_protobuf,
     ) -> otlp.Request:
         def begin() -> Any:  # noqa: ANN401 - a request and its future
-            return self._intake.begin(signal, body, sender=sender, read=read)
+            return self._intake.begin(signal, body, sender=sender, transport="http", read=read)
 
         request, future = await asyncio.get_running_loop().run_in_executor(self._threads, begin)
         if future is not None:

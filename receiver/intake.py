@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Literal
 
 from foundation.keys import Scope
 from receiver import otlp
@@ -12,6 +13,8 @@ from receiver.pipeline import Overloaded, Pipeline
 from receiver.rewards import without_rewards
 
 COMMIT_TIMEOUT_S = 30.0
+
+Transport = Literal["grpc", "http"]
 
 
 class Intake:
@@ -27,13 +30,14 @@ class Intake:
         body: bytes,
         *,
         sender: Principal = ANYONE,
+        transport: Transport = "grpc",
         read: Callable[[Signal, bytes], Request] = otlp.read_protobuf,
     ) -> Request:
         """Store a request durably and return it, for its answer. Blocks until it is on disk.
 
         Raises `otlp.Undecodable` for what is not a request and `Overloaded` for what cannot be kept now.
         """
-        request, future = self.begin(signal, body, sender=sender, read=read)
+        request, future = self.begin(signal, body, sender=sender, transport=transport, read=read)
         if future is not None:
             finish(future)
         return request
@@ -44,9 +48,14 @@ class Intake:
         body: bytes,
         *,
         sender: Principal = ANYONE,
+        transport: Transport = "grpc",
         read: Callable[[Signal, bytes], Request] = otlp.read_protobuf,
     ) -> tuple[Request, "Future[int] | None"]:
-        """Check a request and start storing it. There is no future when nothing of it can be stored."""
+        """Check a request and start storing it. There is no future when nothing of it can be stored.
+
+        Counts, per transport: accepted is durable, refused is asked to come again for want of room, failed met an error
+        of the disk.
+        """
         try:
             request = read(signal, body)
         except otlp.Undecodable:
@@ -62,14 +71,18 @@ class Intake:
         )
         if request.num_items == request.num_rejected:
             return request, None
-        future = self._pipeline.submit(request, sender.project)
-        future.add_done_callback(
-            lambda done: (
-                self._count(**{f"accepted_{kind}": request.num_items - request.num_rejected})
-                if done.exception() is None
-                else None
-            )
-        )
+        num_kept = request.num_items - request.num_rejected
+
+        def settle(done: "Future[int]") -> None:
+            outcome = "accepted" if done.exception() is None else "failed"
+            self._count(**{f"{outcome}_{kind} {transport}": num_kept})
+
+        try:
+            future = self._pipeline.submit(request, sender.project)
+        except Overloaded:
+            self._count(**{f"refused_{kind} {transport}": num_kept}, refused_requests=1)
+            raise
+        future.add_done_callback(settle)
         return request, future
 
     def _count(self, **increments: int) -> None:

@@ -12,6 +12,7 @@ bytes were stored before is ignored as a whole.
 
 import contextlib
 import hashlib
+import itertools
 import threading
 import time
 from collections import Counter
@@ -140,6 +141,17 @@ class Store:
     def has_unlanded(self) -> bool:
         """Tell whether anything published has not reached its day file."""
         return self._reached_seq > self.landed_seq
+
+    @property
+    def reached_seq(self) -> int:
+        """Number of the last request published."""
+        return self._reached_seq
+
+    @property
+    def oldest_hot_ns(self) -> int | None:
+        """When the oldest row that waits to land was received; None when none waits."""
+        with self._lock:
+            return self._hot[0].decoded.received_ns if self._hot else None
 
     def _open_day(self, day: date, *, read_only: bool) -> None:
         """Attach a day file, migrated if need be, waiting a while for a query that reads the file directly."""
@@ -344,12 +356,18 @@ class Store:
 
     # --- landing
 
-    def land(self) -> None:
-        """Move everything hot into the day files, in the order of receipt, and note how far that reached."""
+    def land(self, *, max_bytes: int | None = None) -> None:
+        """Move everything hot into the day files, in the order of receipt, and note how far that reached.
+
+        With `max_bytes` only the first so many bytes of it, one request at least: what a nearly full disk can take.
+        """
         with self._landing:
             with self._lock:
-                waiting, reached_seq = list(self._hot), self._reached_seq
-            if reached_seq <= self.landed_seq:
+                waiting, reached_seq = self._first_hot(max_bytes), self._reached_seq
+                left = self._hot[len(waiting) :]
+                if left:
+                    reached_seq = max(self.landed_seq, min(item.decoded.seq for item in left) - 1)
+            if not waiting and reached_seq <= self.landed_seq:
                 return
             while waiting:
                 day = waiting[0].decoded.day
@@ -358,6 +376,12 @@ class Store:
                 self._land_day(day, group, max(item.decoded.seq for item in group) if waiting else reached_seq)
             if self.landed_seq < reached_seq and self._days:  # nothing but duplicates came last
                 self._land_day(max(self._days), [], reached_seq)
+
+    def _first_hot(self, max_bytes: int | None) -> list[_Hot]:
+        if max_bytes is None:
+            return list(self._hot)
+        sizes = itertools.accumulate(item.num_bytes for item in self._hot)
+        return self._hot[: max(1, sum(size <= max_bytes for size in sizes))]
 
     def _land_day(self, day: date, group: list[_Hot], seq: int) -> None:
         self._ensure_day(day)
@@ -420,6 +444,12 @@ class Store:
                 cursor.execute(f"checkpoint {database_name(day)}")
         except duckdb.Error as error:
             log.info("checkpoint put off", day=day.isoformat(), reason=type(error).__name__)
+
+    def mend(self) -> None:
+        """Open anew every day file that DuckDB has given up on."""
+        for day in [day for day, sealed in self._days.items() if not sealed]:
+            with self._landing:
+                self._reopen(day)
 
     def _reopen(self, day: date) -> None:
         """Open a day file anew: after an error of the disk DuckDB declares the whole database unusable."""
@@ -497,17 +527,18 @@ class Store:
     def snapshot(self, *, project: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """Yield a connection inside a transaction that sees, through the views, every row published so far once."""
         with self._cursor() as cursor:
-            with self._lock:
-                self._snapshots.add(cursor)
-                days = list(self._days)
-                hot = {
-                    table: [item.decoded.batch for item in self._hot if item.decoded.table == table] for table in TABLES
-                }
-                cursor.execute("begin")
-                for day, sealed in self._days.items():
-                    if not sealed:  # DuckDB takes its snapshot of a database at the first touch
-                        cursor.execute(f"select seq from {database_name(day)}.landed").fetchall()
             try:
+                with self._lock:
+                    self._snapshots.add(cursor)
+                    days = list(self._days)
+                    hot = {
+                        table: [item.decoded.batch for item in self._hot if item.decoded.table == table]
+                        for table in TABLES
+                    }
+                    cursor.execute("begin")
+                    for day, sealed in self._days.items():
+                        if not sealed:  # DuckDB takes its snapshot of a database at the first touch
+                            cursor.execute(f"select seq from {database_name(day)}.landed").fetchall()
                 create_views(cursor, self.data, days, hot, project=project)
                 yield cursor
             finally:

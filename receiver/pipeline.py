@@ -6,10 +6,12 @@ submit ──▶ group commit (wal) ──▶ acknowledged
 """
 
 import contextlib
+import itertools
 import threading
 import time
+import traceback
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ import duckdb
 from foundation.errors import Busy, SpanloopError
 from foundation.files import exclusive, write_atomically
 from foundation.narration import get_logger
-from receiver import otlp
+from receiver import otlp, room
 from receiver.commit import GroupCommit
 from receiver.days import day_of
 from receiver.decode import TABLE_OF, complete, decode
@@ -40,8 +42,23 @@ LAND_ROWS = 16_384
 LAND_BYTES = 64 << 20
 """The same for rows that are large."""
 
+LEAST_LAND_BYTES = 1 << 20
+"""What is landed at once, at least, when the disk refuses more: each failure halves what is tried next."""
+
+PUBLISH_ATTEMPTS = 3
+"""How often a start tries to publish what it replays before it gives up, with everything still in the log."""
+
+CLOSING_ATTEMPTS = 4
+"""How often landing may fail at the end before the rest is left to the next start."""
+
+CLOCK_TOLERANCE_S = 3600.0
+"""How far the clock may move beside the time that passes before days are neither sealed nor removed by it."""
+
 UPKEEP_EVERY_S = 60.0
 """How often the receiver looks for days to seal or to remove."""
+
+WARN_EVERY_S = 60.0
+"""How often a full disk is narrated, at most."""
 
 HOLD_S = 2.0
 """How long a request is held back for a place in the backlog before it is refused."""
@@ -64,7 +81,9 @@ class Pipeline:
         land_every_s: float = 1.5,
         max_backlog_bytes: int = 256 << 20,
         memory_limit: str = "2GB",
+        reserve_bytes: int = 128 << 20,
         disk: Disk | None = None,
+        clock: Callable[[], int] = time.time_ns,
         retain_days: int | None = None,
         retain_bytes: int | None = None,
         purpose: str = "spanloop receiver",
@@ -72,9 +91,14 @@ class Pipeline:
         self.data = data
         self.counts: Counter[str] = Counter()
         self._land_every_s = land_every_s
-        self._max_backlog_bytes = max_backlog_bytes
+        self.max_backlog_bytes = max_backlog_bytes
+        self._disk = disk or OsDisk()
+        self._clock = clock
+        self._began = (clock() / 1e9, time.monotonic())
         self._retain_days, self._retain_bytes = retain_days, retain_bytes
         self._next_upkeep = 0.0
+        self._land_limit: int | None = None
+        self._next_warning = 0.0
         self._exit = contextlib.ExitStack()
         self._changed = threading.Condition()
         self._queue: deque[Record] = deque()
@@ -85,23 +109,24 @@ class Pipeline:
         self._is_closing = False
         self._exit.enter_context(hold(data, purpose))
         try:
-            self.store = Store(data, today=day_of(time.time_ns()), memory_limit=memory_limit)
+            space = self._disk.space(data)
+            self.reserve_bytes = room.reserve_bytes(space, reserve_bytes)
+            self.store = Store(data, today=day_of(clock()), memory_limit=memory_limit)
             self._exit.callback(self.store.close)
-            self._wal = WriteAheadLog(data / "wal", disk or OsDisk())
+            self._wal = WriteAheadLog(data / "wal", self._disk, segment_bytes=room.segment_bytes(space))
             recovery = self._wal.open(self.store.landed_seq)
+            self.losses = recovery.losses
+            for loss in recovery.losses:
+                log.error("the log is damaged", file=loss.path.name, first_lost=loss.first_seq, last_lost=loss.last_seq)
+            self.num_replayed = len(recovery.records)
+            self._durable_seq = self._published_seq = self._wal.last_seq
+            for start in range(0, len(recovery.records), 64):
+                self._publish(recovery.records[start : start + 64], max_attempts=PUBLISH_ATTEMPTS)
+            while self.store.has_unlanded and self._land_some():
+                self._wal.release(self.store.landed_seq)
         except BaseException:
             self._exit.close()
             raise
-        self.losses = recovery.losses
-        for loss in recovery.losses:
-            log.error("the log is damaged", file=loss.path.name, first_lost=loss.first_seq, last_lost=loss.last_seq)
-        self.num_replayed = len(recovery.records)
-        self._durable_seq = self._published_seq = self._wal.last_seq
-        for start in range(0, len(recovery.records), 64):
-            self.store.publish(self._decode_all(recovery.records[start : start + 64]))
-        if recovery.records:
-            self.store.land()
-            self._wal.release(self.store.landed_seq)
         self._commit = GroupCommit(self._wal, self._on_durable)
         self._digester = threading.Thread(target=self._digest, name="receiver-digest")
         self._lander = threading.Thread(target=self._land, name="receiver-land")
@@ -116,12 +141,13 @@ class Pipeline:
         Raises `Overloaded` when there is no room for it. An OSError in the future means it was not kept either.
         """
         size = len(request.body)
+        if not self._has_disk_room(size):
+            raise Overloaded(f"the disk is full: {self.reserve_bytes >> 20} MiB of it are kept for what was taken")
         with self._changed:
             if not self._changed.wait_for(lambda: self._has_room(size), timeout=HOLD_S):
-                self.counts["refused_requests"] += 1
                 raise Overloaded("the backlog is full")
             self._pending_bytes += size
-            self._last_received_ns = max(self._last_received_ns, time.time_ns())  # days never run backwards
+            self._last_received_ns = max(self._last_received_ns, self._clock())  # days never run backwards
             entry = Entry(int(request.signal), project, request.body, self._last_received_ns, request.spans)
         try:
             future = self._commit.append(entry)
@@ -132,8 +158,18 @@ class Pipeline:
         return future
 
     def _has_room(self, size: int) -> bool:
-        taken = self._pending_bytes + self.store.num_hot_bytes
-        return taken == 0 or taken + size <= self._max_backlog_bytes
+        taken = self.backlog_bytes
+        return taken == 0 or taken + size <= self.max_backlog_bytes
+
+    def _has_disk_room(self, size: int) -> bool:
+        space = self._disk.space(self.data)
+        has_room = room.has_room(
+            space, waiting_bytes=self.backlog_bytes, size_bytes=size, reserve_bytes=self.reserve_bytes
+        )
+        if not has_room and time.monotonic() >= self._next_warning:
+            self._next_warning = time.monotonic() + WARN_EVERY_S
+            log.warning("the disk is full; requests are refused until there is room", free_bytes=space.free_bytes)
+        return has_room
 
     def _settle_bytes(self, size: int) -> None:
         with self._changed:
@@ -155,11 +191,36 @@ class Pipeline:
                 if not self._queue:
                     return
                 records = self._take()
-            self.store.publish(self._decode_all(records))
+            if not self._publish(records):
+                return
             with self._changed:
                 self._pending_bytes -= sum(record.entry.size_bytes for record in records)
                 self._published_seq = records[-1].seq
                 self._changed.notify_all()
+
+    def _publish(self, records: list[Record], *, max_attempts: int | None = None) -> bool:
+        """Decode requests and show them to queries, again and again while the disk refuses what that takes.
+
+        Returns False when the receiver is closed meanwhile: then they are in the log for the next start. Raises the
+        error in the way once `max_attempts` have failed.
+        """
+        for attempt in itertools.count(1):
+            try:
+                self.store.publish(
+                    self._decode_all([record for record in records if record.seq > self.store.reached_seq])
+                )
+            except Exception as error:
+                self.counts["failed_landings"] += 1
+                log.warning("requests cannot be shown yet; they stay in the log", **_describe(error))
+                if attempt == max_attempts:
+                    raise
+                if self._is_closing:
+                    return False
+                time.sleep(min(1.0, self._land_every_s))
+                self.store.mend()
+            else:
+                return True
+        raise AssertionError("attempts never run out")
 
     def _take(self) -> list[Record]:
         records = [self._queue.popleft()]
@@ -174,8 +235,8 @@ class Pipeline:
         for record in records:
             try:
                 decoded.append(_decode(record))
-            except Exception:
-                log.exception("a logged request could not be decoded", seq=record.seq)
+            except Exception as error:  # noqa: BLE001 - one bad request must not stop those behind it
+                log.warning("a logged request cannot be decoded; it is kept aside", seq=record.seq, **_describe(error))
                 self.counts["undecodable_requests"] += 1
                 path = self.data / "wal" / "quarantine" / f"{record.seq:020d}.request"
                 write_atomically(path, record.entry.body)
@@ -196,39 +257,50 @@ class Pipeline:
                 )
                 if self._is_closing:
                     return
-            self._land_once()
+            if self.store.has_unlanded and self._land_some():
+                self._commit.release(self.store.landed_seq)
             if time.monotonic() >= self._next_upkeep:
                 self._next_upkeep = time.monotonic() + UPKEEP_EVERY_S
                 self._keep_up()
 
     def _keep_up(self) -> None:
-        """Seal the days that are over and remove those that are past their time."""
-        today = day_of(time.time_ns())
-        gone = expired(self.data, today=today, retain_days=self._retain_days, retain_bytes=self._retain_bytes)
+        """Remove the days that are past their time and seal those that are over, if the clock can be believed."""
+        now = self._clock()
+        began, began_monotonic = self._began
+        jumped_s = now / 1e9 - began - (time.monotonic() - began_monotonic)
+        if abs(jumped_s) > CLOCK_TOLERANCE_S:
+            log.warning("the clock jumped; no day is sealed or removed before a restart", jumped_s=round(jumped_s))
+            return
+        today = day_of(now)
         try:
-            self.store.retire(gone)
+            self.store.retire(
+                expired(self.data, today=today, retain_days=self._retain_days, retain_bytes=self._retain_bytes)
+            )
             self.store.seal(today)
-        except (duckdb.Error, OSError, SpanloopError) as error:
-            log.warning("upkeep put off", reason=str(error).splitlines()[0])
+        except Exception as error:  # noqa: BLE001 - landing must go on whatever became of this
+            log.warning("upkeep put off", **_describe(error))
 
     def back_up(self, staging: Path) -> None:
         """Land what was taken and copy every day."""
         self.store.land()
         self.store.back_up(staging)
 
-    def _land_once(self) -> None:
-        if not self.store.has_unlanded:
-            return
+    def _land_some(self) -> bool:
+        """Land what waits, or less of it after each failure; tell whether that worked."""
         try:
-            self.store.land()
-        except (duckdb.Error, OSError) as error:
+            self.store.land(max_bytes=self._land_limit)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the spans are in the log and landing must go on
             self.counts["failed_landings"] += 1
-            log.warning("landing failed; the spans stay in the log", reason=str(error).splitlines()[0])
+            tried = self._land_limit or self.store.num_hot_bytes
+            self._land_limit = max(LEAST_LAND_BYTES, tried // 2)
+            log.warning("landing failed; the spans stay in the log", **_describe(error))
             time.sleep(min(1.0, self._land_every_s))
-            return
-        self._commit.release(self.store.landed_seq)
+            return False
+        if self._land_limit is not None:
+            self._land_limit = self._land_limit * 2 if self._land_limit < LAND_BYTES else None
         with self._changed:
             self._changed.notify_all()
+        return True
 
     # --- out
 
@@ -249,6 +321,19 @@ class Pipeline:
         """Bytes taken but not yet landed."""
         return self._pending_bytes + self.store.num_hot_bytes
 
+    @property
+    def oldest_unlanded_s(self) -> float:
+        """Age of the oldest request taken and not yet landed, seconds; 0 when none waits."""
+        with self._changed:
+            queued_ns = self._queue[0].entry.received_ns if self._queue else None
+        waiting = [received_ns for received_ns in (queued_ns, self.store.oldest_hot_ns) if received_ns is not None]
+        return max(0.0, (self._clock() - min(waiting)) / 1e9) if waiting else 0.0
+
+    @property
+    def free_bytes(self) -> int:
+        """Free space of the disk below DATA."""
+        return self._disk.space(self.data).free_bytes
+
     def close(self) -> None:
         """Write, decode and land what was taken, then let go of DATA."""
         if self._is_closing:
@@ -260,10 +345,23 @@ class Pipeline:
         self._digester.join()
         self._lander.join()
         try:
-            self._land_once()
+            failures = 0
+            while self.store.has_unlanded and failures < CLOSING_ATTEMPTS:
+                failures += not self._land_some()
             self._wal.close(self.store.landed_seq)
         finally:
             self._exit.close()
+
+
+def _describe(error: Exception) -> dict[str, str]:
+    """Say what went wrong and where. Only a database's or a file system's own words: others may quote content."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    told = {"error": type(error).__name__, "place": f"{Path(frame.filename).name}:{frame.lineno}"}
+    if isinstance(error, OSError):
+        told["reason"] = error.strerror or ""
+    elif isinstance(error, duckdb.IOException | duckdb.FatalException | SpanloopError):
+        told["reason"] = str(error).splitlines()[0]
+    return told
 
 
 def _decode(record: Record) -> Decoded:

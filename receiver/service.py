@@ -25,7 +25,7 @@ from receiver.grpc_server import GrpcServer
 from receiver.http_server import HttpServer
 from receiver.intake import Intake
 from receiver.pipeline import Pipeline
-from receiver.settings import ReceiverConfig
+from receiver.settings import MEBIBYTE, ReceiverConfig
 
 log = get_logger("receiver")
 
@@ -67,6 +67,7 @@ async def serve(config: ReceiverConfig) -> None:
         land_every_s=config.land_every_s,
         max_backlog_bytes=config.max_backlog_bytes,
         memory_limit=config.memory_limit,
+        reserve_bytes=config.reserve_mb * MEBIBYTE,
         retain_days=config.retain_days,
         retain_bytes=config.retain_bytes,
         purpose="spanloop receiver run",

@@ -40,6 +40,10 @@ class ReceiverConfig(Settings):
     max_backlog_mb: int = Field(default=256, ge=1)
     """MiB of requests taken but not yet in a day file. Beyond it clients are asked to come again."""
 
+    reserve_mb: int = Field(default=128, ge=1)
+    """MiB of the disk, at most an eighth of it, that stay free for landing what was taken. Below it clients are asked
+    to come again."""
+
     land_every_s: float = Field(default=1.5, gt=0, le=60)
     """Longest a span waits for its day file. Queries see it before that; this bounds the replay after a crash."""
 

@@ -16,6 +16,7 @@ acknowledged, which is dropped in silence, from damage to acknowledged records, 
 The log is used by one thread at a time.
 """
 
+import contextlib
 import secrets
 import struct
 import zlib
@@ -233,7 +234,8 @@ class WriteAheadLog:
     def _abandon(self) -> None:
         """Never write to the file of a failed write again; what it holds of earlier groups stays until that landed."""
         if self._current is not None:
-            self._disk.close(self._handle)
+            with contextlib.suppress(OSError):
+                self._disk.close(self._handle)
             self._current.last_seq = self._acknowledged
             self._current.is_abandoned = True
             self._full.append(self._current)

@@ -59,9 +59,9 @@ def _open(request: urllib.request.Request) -> Any:
         return error
 
 
-def start(data: Path, *arguments: str) -> Receiver:
+def start(data: Path, *arguments: str, log: Path | None = None) -> Receiver:
     data.mkdir(parents=True, exist_ok=True)
-    log = data.with_suffix(".log")
+    log = log or data.with_suffix(".log")
     ports = [part for flag in ("--grpc", "--http") if flag not in arguments for part in (flag, "127.0.0.1:0")]
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -91,8 +91,8 @@ def start(data: Path, *arguments: str) -> Receiver:
 
 
 @contextlib.contextmanager
-def running(data: Path, *arguments: str) -> Iterator[Receiver]:
-    receiver = start(data, *arguments)
+def running(data: Path, *arguments: str, log: Path | None = None) -> Iterator[Receiver]:
+    receiver = start(data, *arguments, log=log)
     try:
         yield receiver
     finally:

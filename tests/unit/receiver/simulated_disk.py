@@ -9,6 +9,8 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from receiver.disk import Space
+
 SECTOR = 512
 
 
@@ -134,6 +136,9 @@ class SimulatedDisk:
         for path in [path for path in self._durable_names if path.parent == directory]:
             del self._durable_names[path]
         self._durable_names.update({path: inode for path, inode in self._names.items() if path.parent == directory})
+
+    def space(self, directory: Path) -> Space:  # noqa: ARG002 - one disk
+        return Space(1 << 40, 1 << 40)
 
 
 class NeverSyncs(SimulatedDisk):
