@@ -11,7 +11,7 @@ import duckdb
 from foundation.errors import Busy, SpanloopError
 from receiver.schema import SCHEMA_VERSION, TABLES, spans_directory
 
-ROW_GROUP_SIZE = 2048
+ROW_GROUP_SIZE = 4096
 """DuckDB writes an insert of several row groups straight to the file, without its own log; hence small ones. Sealing
 rewrites the day with large ones."""
 
