@@ -63,7 +63,7 @@ def promote(
         Check the checkpoint and change nothing.
     """
     from serve import registry
-    from serve.server import change_report, check_promotable
+    from serve.changes import change_report, check_promotable
 
     checkpoint = checkpoint.resolve()
     before = registry.require(config.data)
@@ -102,7 +102,7 @@ def rollback(
         Say what would be live and change nothing.
     """
     from serve import registry
-    from serve.server import change_report
+    from serve.changes import change_report
 
     before = registry.require(config.data)
     target = registry.rollback_target(before)

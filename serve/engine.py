@@ -27,6 +27,9 @@ from train.schema import Probe
 
 STOP_TIMEOUT_S = 20.0
 CONNECT_TIMEOUT_S = 10.0
+KEEP_ALIVE_S = 3.0
+"""How long an idle connection is kept: less than the 5 s after which vLLM's server closes it, or a call sent at that
+moment would be lost."""
 
 
 class EngineFailed(SpanloopError):
@@ -102,7 +105,7 @@ class Engine(ABC):
                 start_new_session=True,  # a group of its own: stopped as a whole, and no Ctrl-C reaches it before us
             )
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(str(self.socket), limit=0),
+            connector=aiohttp.UnixConnector(str(self.socket), limit=0, keepalive_timeout=KEEP_ALIVE_S),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             read_bufsize=1 << 20,
             auto_decompress=False,
@@ -181,6 +184,18 @@ class Engine(ABC):
                 f"the engine answered {path} with {response.status}: {content[:500].decode('utf-8', 'replace')}"
             )
         return orjson.loads(content) if content else None
+
+    async def chat(self, body: dict[str, Any]) -> tuple[int, Any]:
+        """Ask for a chat completion; return status and answer. Raises `EngineFailed` when none came."""
+        with self.place(body) as url:
+            try:
+                async with self.session.post(f"{url}/v1/chat/completions", json=body) as response:
+                    content = await response.read()
+            except (aiohttp.ClientError, OSError) as error:
+                raise EngineFailed(f"the engine did not answer a chat completion: {error}") from error
+        if response.status >= 500:
+            raise EngineFailed(f"the engine answered a chat completion with {response.status}")
+        return response.status, orjson.loads(content)
 
     async def complete(self, prompt: list[int], *, max_tokens: int, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401
         """Continue a prompt of token ids."""

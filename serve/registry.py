@@ -8,6 +8,7 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from foundation.errors import SettingsError, SpanloopError
 from foundation.files import sync_directory, write_atomically
@@ -27,20 +28,23 @@ def initialise(data: Path, model: Path, base: str) -> Registry:
     return _change(data, None, _entry(base, model, model_version(model), ()), "initialise")
 
 
-def promote(data: Path, checkpoint: Path, version: str | None = None) -> Registry:
+def promote(data: Path, checkpoint: Path, version: str | None = None, *, behavior: bool | None = None) -> Registry:
     """Make a checkpoint live and remember the one before it. Promoting the live one changes nothing.
 
     `version` is the checkpoint's `model_version`, for callers that know it already: finding it may mean hashing.
+    `behavior` is what the gate on behavior said, null where it was not asked.
     """
     current = require(data)
     version = version or model_version(checkpoint)
     if Path(current.live) == checkpoint.resolve() and current.live_version == version:
         return current
     previous = (*current.previous, current.live)[-KEPT_PREVIOUS:]
-    return _change(data, current, _entry(current.base, checkpoint, version, previous), "promote")
+    return _change(data, current, _entry(current.base, checkpoint, version, previous), "promote", behavior=behavior)
 
 
-def rollback(data: Path, target: Path | None = None, version: str | None = None) -> Registry:
+def rollback(
+    data: Path, target: Path | None = None, version: str | None = None, *, behavior: bool | None = None
+) -> Registry:
     """Make the checkpoint live that was live before. Doing it twice goes back two.
 
     Target and version are for callers that looked them up before; a target that is no longer the one before is a bug.
@@ -49,7 +53,9 @@ def rollback(data: Path, target: Path | None = None, version: str | None = None)
     found = rollback_target(current)
     assert target is None or target == found, "the registry changed under its lock's holder"
     version = version or model_version(found)
-    return _change(data, current, _entry(current.base, found, version, current.previous[:-1]), "rollback")
+    return _change(
+        data, current, _entry(current.base, found, version, current.previous[:-1]), "rollback", behavior=behavior
+    )
 
 
 def rollback_target(registry: Registry) -> Path:
@@ -70,7 +76,7 @@ def require(data: Path) -> Registry:
     return registry
 
 
-def read_audit(data: Path) -> list[dict[str, str | None]]:
+def read_audit(data: Path) -> list[dict[str, Any]]:
     """Return the trail, oldest first; a line a crash left unfinished is not one."""
     try:
         content = audit_path(data).read_bytes()
@@ -91,11 +97,13 @@ def _entry(base: str, model: Path, version: str, previous: tuple[str, ...]) -> R
     )
 
 
-def _change(data: Path, current: Registry | None, new: Registry, action: str) -> Registry:
+def _change(
+    data: Path, current: Registry | None, new: Registry, action: str, *, behavior: bool | None = None
+) -> Registry:
     if current is not None:
         _repair_audit(data, current)
     write_atomically(registry_path(data), (new.model_dump_json(indent=2) + "\n").encode())
-    _append_audit(data, action, None if current is None else current.live_version, new)
+    _append_audit(data, action, None if current is None else current.live_version, new, behavior=behavior)
     return new
 
 
@@ -111,7 +119,7 @@ def _repair_audit(data: Path, current: Registry) -> None:
         _append_audit(data, "recovered", trail[-1]["to"] if trail else None, current)
 
 
-def _append_audit(data: Path, action: str, before: str | None, new: Registry) -> None:
+def _append_audit(data: Path, action: str, before: str | None, new: Registry, *, behavior: bool | None = None) -> None:
     path = audit_path(data)
     is_new = not path.exists()
     line = {
@@ -120,6 +128,7 @@ def _append_audit(data: Path, action: str, before: str | None, new: Registry) ->
         "from": before,
         "to": new.live_version,
         "checkpoint": new.live,
+        "behavior": behavior,
     }
     with path.open("ab") as file:
         file.write(json.dumps(line).encode() + b"\n")

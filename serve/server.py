@@ -10,11 +10,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from os import getpid
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from aiohttp import web
 from opentelemetry.sdk.trace import TracerProvider
@@ -26,6 +25,7 @@ from otel_exporter.schema import GATEWAY_SCOPE
 from serve import control, registry, vllm
 from serve.access import Access
 from serve.admission import Serving
+from serve.changes import Changes
 from serve.engine import EmbeddedEngine, Engine, EngineFailed
 from serve.evidence import CountingExporter, close_provider, make_exporter, make_provider
 from serve.gateway import Gateway
@@ -33,21 +33,15 @@ from serve.sampling import sampling_defaults
 from serve.schema import Registry, ServerInfo, lock_path, read_registry, server_path
 from serve.settings import ServeConfig
 from serve.swap import (
-    CheckpointRefused,
-    Difference,
     ProbeFailed,
-    check_compatible,
-    check_gate,
     check_integrity,
     compare,
     describe_policy,
     find_probes,
     is_within,
     record_probes,
-    swap,
 )
 from serve.upstream import UpstreamEngine
-from train.schema import Probe
 
 log = get_logger("serve")
 
@@ -166,7 +160,6 @@ class Server:
         self.url = url
         self.engine_kind = choose_engine(config)
         self.engine_arguments = engine_arguments
-        self._change_lock = asyncio.Lock()
         self.exporter = exporter
         self.gateway = Gateway(
             live.base,
@@ -176,6 +169,7 @@ class Server:
             strict_tools=config.strict_tools,
             access=Access(config.data),
         )
+        self.changes = Changes(config, self.gateway.admission)
 
     @property
     def data(self) -> Path:
@@ -251,23 +245,6 @@ class Server:
             self.gateway.admission.suspend()
             await engine.stop()
 
-    # --- changes, as the control endpoint offers them
-
-    async def promote(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Make a checkpoint live."""
-        checkpoint = Path(request["checkpoint"])
-        async with self._change_lock:
-            # Hashing gigabytes takes seconds: on a thread, so that calls go on meanwhile.
-            await asyncio.to_thread(check_promotable, checkpoint, force=bool(request.get("force")))
-            return await self._change(checkpoint, "promote")
-
-    async def rollback(self, _: dict[str, Any]) -> dict[str, Any]:
-        """Return to the checkpoint that was live before."""
-        async with self._change_lock:
-            target = registry.rollback_target(registry.require(self.data))
-            await asyncio.to_thread(check_integrity, target, require_manifest=False)
-            return await self._change(target, "rollback")
-
     async def status(self, _: dict[str, Any]) -> dict[str, Any]:
         """Say what is being served."""
         policy = self.gateway.admission.policy
@@ -279,63 +256,6 @@ class Server:
             "num_failed": self.gateway.num_failed,
             **self.exporter.counts(),
         }
-
-    async def _change(self, target: Path, action: Literal["promote", "rollback"]) -> dict[str, Any]:
-        admission = self.gateway.admission
-        before = registry.require(self.data)
-        serving = Path(before.live)
-        await asyncio.to_thread(check_compatible, target, serving)
-        policy = await asyncio.to_thread(describe_policy, target)
-        probes = await asyncio.to_thread(find_probes, self.data, target)
-        if not probes:
-            raise CheckpointRefused(f"{target} has no probes to tell its weights by", hint="Restart the gateway on it.")
-        change = registry.promote if action == "promote" else registry.rollback
-        async with admission.changing(drain_timeout_s=self.config.drain_timeout_s):
-            former = admission.serving
-            if former is None:
-                raise Busy("the engine is starting", hint="Try again when `spanloop serve status` says it is ready.")
-            began = time.monotonic()
-            difference = await self._swap(former.engine, target, probes, serving)
-            after = await asyncio.to_thread(change, self.data, target, policy.version)
-            admission.begin(Serving(former.engine, former.model, policy))
-            paused_s = time.monotonic() - began
-        log.info(action, version=after.live_version, before=before.live_version, paused_s=round(paused_s, 3))
-        return change_report(before, after) | {
-            "paused_s": round(paused_s, 4),
-            "probe_mean_difference": difference.mean,
-            "probe_max_difference": difference.max,
-            "probe_num_tokens": difference.num_tokens,
-            "probe_shift": difference.shift,
-            "engine": former.engine.kind,
-        }
-
-    async def _swap(self, engine: Engine, target: Path, probes: Sequence[Probe], serving: Path) -> Difference:
-        try:
-            return await swap(engine, target, probes, serving=serving)
-        except EngineFailed:
-            # Nobody knows which weights it has now: a fresh one loads what the registry says is live.
-            self.gateway.admission.suspend()
-            await engine.stop()
-            raise
-
-
-def check_promotable(checkpoint: Path, *, force: bool) -> None:
-    """Check everything about a checkpoint that can be known without an engine."""
-    manifest = check_integrity(checkpoint)
-    assert manifest is not None, "a checkpoint without a manifest was refused"
-    if not force:
-        check_gate(checkpoint, manifest)
-
-
-def change_report(before: Registry, after: Registry) -> dict[str, Any]:
-    """Return what a change of the registry is reported with."""
-    return {
-        "base": after.base,
-        "live": after.live,
-        "live_version": after.live_version,
-        "previous_version": before.live_version,
-        "changed": before.live_version != after.live_version,
-    }
 
 
 # --- the process
@@ -364,8 +284,8 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
     server = Server(config, live, url, provider, exporter, engine_arguments)
     token = secrets.token_urlsafe(32)
     actions: dict[str, control.Action] = {
-        "promote": server.promote,
-        "rollback": server.rollback,
+        "promote": server.changes.promote,
+        "rollback": server.changes.rollback,
         "status": server.status,
     }
     front = web.AppRunner(

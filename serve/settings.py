@@ -8,7 +8,35 @@ from pydantic import Field
 from foundation.settings import DEFAULT_DATA, Settings
 
 
-class ServeConfig(Settings):
+class GateConfig(Settings):
+    """Settings of the gate on behavior: what new weights may change in how held-out prompts are answered."""
+
+    gate_prompts: int = Field(default=64, ge=0)
+    """Held-out prompts that are answered with old and new weights before a promotion; 0 leaves this gate out."""
+
+    gate_tokens: int = Field(default=128, ge=1)
+    """Longest answer to one of them. Calls wait meanwhile where weights change in place."""
+
+    max_parse_drop: float = Field(default=0.02, ge=0, le=1)
+    """By how much the share of answers whose tool calls can be read may fall."""
+
+    max_schema_drop: float = Field(default=0.02, ge=0, le=1)
+    """By how much the share of answers whose tool calls fit the tools' schemas may fall."""
+
+    max_call_drop: float = Field(default=0.2, ge=0, le=1)
+    """By how much the share of answers that call a tool may fall, where tools are offered."""
+
+    max_refusal_rise: float = Field(default=0.02, ge=0, le=1)
+    """By how much the share of refusals may rise."""
+
+    max_cut_rise: float = Field(default=0.1, ge=0, le=1)
+    """By how much the share of answers longer than --gate-tokens may rise."""
+
+    max_length_factor: float = Field(default=2.0, ge=1)
+    """By which factor answers may become longer or shorter, on average."""
+
+
+class ServeConfig(GateConfig):
     """Settings of the serving process."""
 
     data: Path = Field(default=DEFAULT_DATA)

@@ -233,7 +233,7 @@ async def swap(engine: Engine, checkpoint: Path, probes: Sequence[Probe], *, ser
         [measure(await score_all(part, probes), expected, earlier) for part, earlier in zip(parts, before, strict=True)]
     )
     if not is_within(difference, dtype):
-        await engine.load(serving)
+        await undo(engine, serving)
         raise ProbeFailed(
             f"after loading {checkpoint} the engine's log-probabilities were off by {difference.mean:.6f} on average "
             f"and {difference.max:.6f} at most over {difference.num_tokens} tokens ({dtype}), where the new weights "
@@ -242,6 +242,12 @@ async def swap(engine: Engine, checkpoint: Path, probes: Sequence[Probe], *, ser
         )
     engine.model = checkpoint
     return difference
+
+
+async def undo(engine: Engine, serving: Path) -> None:
+    """Put back the weights that were there before."""
+    await engine.load(serving)
+    engine.model = serving
 
 
 # --- probes of models that came without

@@ -70,8 +70,8 @@ def tiny_checkpoint(path: Path, *, seed: int, **manifest: Any) -> Path:
     return with_manifest(tiny_model(path, seed=seed), **manifest)
 
 
-def altered_checkpoint(model: Path, path: Path, *, seed: int) -> Path:
-    """Write a checkpoint of the same shape as a model, with every weight moved by half its layer's spread."""
+def altered_checkpoint(model: Path, path: Path, *, seed: int, scale: float = 0.5) -> Path:
+    """Write a checkpoint of the same shape as a model, every weight moved by `scale` (half) of its layer's spread."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -79,7 +79,7 @@ def altered_checkpoint(model: Path, path: Path, *, seed: int) -> Path:
     generator = torch.Generator().manual_seed(seed)
     tensors = load_file(path / "model.safetensors")
     for name, tensor in tensors.items():
-        noise = torch.randn(tensor.shape, generator=generator) * tensor.float().std(correction=0) / 2
+        noise = torch.randn(tensor.shape, generator=generator) * tensor.float().std(correction=0) * scale
         tensors[name] = (tensor.float() + noise).to(tensor.dtype)
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
     return with_manifest(path)
