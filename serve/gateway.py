@@ -35,6 +35,12 @@ BASES = ("", "/episode/{episode}", "/agent/{agent}", "/episode/{episode}/agent/{
 MAX_BODY_BYTES = 64 << 20
 LIVE = ":live"
 
+MAX_ATTEMPTS = 3
+"""Times a call is sent while connections break before anything of an answer came: an engine may close an idle one at
+that moment, and where there are several replicas another can answer."""
+
+CONNECTION_LOST = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -185,8 +191,14 @@ class Gateway:
         body = ask_for_evidence({**asked, "model": serving.model}, is_chat=is_chat)
         path = "/v1/chat/completions" if is_chat else "/v1/completions"
         headers = {VERSION_HEADER: serving.policy.version}
-        with serving.engine.place(asked) as url:
-            return await self._exchange(http, serving.engine, url + path, body, recording, wants, headers)
+        for remaining in reversed(range(MAX_ATTEMPTS)):
+            try:
+                with serving.engine.place(asked) as url:
+                    return await self._exchange(http, serving.engine, url + path, body, recording, wants, headers)
+            except CONNECTION_LOST:
+                if remaining == 0 or http.transport is None:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
     async def _exchange(
         self,

@@ -20,12 +20,16 @@ import orjson
 from foundation.errors import SpanloopError
 from foundation.narration import get_logger
 from serve.admission import NotServing
-from serve.engine import CONNECT_TIMEOUT_S, Engine, EngineFailed, LoadRefused
+from serve.engine import CONNECT_TIMEOUT_S, KEEP_ALIVE_S, Engine, EngineFailed, LoadRefused
 from serve.vllm import VllmEngine
 
 log = get_logger("serve")
 
 WATCH_INTERVAL_S = 1.0
+MAX_LATE = 3
+"""Checks of health in a row that a replica may be too busy to answer. One that refuses a connection is gone at once."""
+
+HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=5)
 MAX_OVERLOAD = 1.25
 """Calls in flight at one replica, as a multiple of the mean, above which its calls go to the next in line."""
 
@@ -43,6 +47,7 @@ class Replica(VllmEngine):
         self.url = url
         self._session = session
         self.num_in_flight = 0
+        self.num_late = 0
         self.is_ready = False
 
     async def wait_until_ready(self, timeout_s: float) -> None:
@@ -58,6 +63,18 @@ class Replica(VllmEngine):
         except (aiohttp.ClientError, OSError, ValueError, LookupError, TypeError) as error:
             raise EngineFailed(f"{self.url}/v1/models does not say which model is served") from error
         await self.complete([0], max_tokens=2)
+
+    async def is_healthy(self) -> bool:
+        """Tell whether it says it can answer; one in use may be late a few times."""
+        try:
+            async with self.session.get(f"{self.url}/health", timeout=HEALTH_TIMEOUT) as response:
+                self.num_late = 0
+                return response.status == 200
+        except TimeoutError:
+            self.num_late += 1
+            return self.is_ready and self.num_late < MAX_LATE
+        except (aiohttp.ClientError, OSError):
+            return False
 
     async def load(self, checkpoint: Path) -> str:
         """Change the weights in place, where the replica was started so that they can be changed."""
@@ -102,7 +119,7 @@ class UpstreamEngine(Engine):
     async def start(self, timeout_s: float) -> None:
         """Wait until every replica answers."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             read_bufsize=1 << 20,
             auto_decompress=False,
@@ -190,7 +207,7 @@ class UpstreamEngine(Engine):
         replica.num_in_flight += 1
         try:
             yield url
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        except aiohttp.ClientConnectorError as error:
             self._set_aside(replica, type(error).__name__)
             raise
         finally:

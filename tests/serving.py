@@ -199,6 +199,9 @@ class CardboardEngine:
         self.hold.set()
         self.num_cancelled = 0
         self.breaks_off = False
+        self.num_to_lose = 0
+        """Calls whose connection is closed before anything of an answer is sent."""
+
         self.url = ""
         self.session: aiohttp.ClientSession
 
@@ -210,6 +213,10 @@ class CardboardEngine:
     async def _complete(self, http: web.Request) -> web.StreamResponse:
         request = await http.json()
         self.asked.append(request)
+        if self.num_to_lose > 0:
+            self.num_to_lose -= 1
+            assert http.transport is not None
+            http.transport.abort()
         try:
             if not request.get("stream"):
                 await self.hold.wait()

@@ -245,6 +245,22 @@ def test_a_stream_the_engine_breaks_off_ends_with_an_error() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize(("num_lost", "status"), [(1, 200), (2, 200), (3, 503)])
+def test_a_connection_lost_before_the_answer_is_tried_again(num_lost: int, status: int) -> None:
+    """An engine may close an idle connection at the moment a call is sent on it; the client need not know."""
+
+    async def scenario(one: Bench) -> None:
+        one.engine.num_to_lose = num_lost
+
+        got, _, response = await one.ask()
+
+        assert got == status
+        assert ("Retry-After" in response.headers) == (status == 503)
+        assert len(one.engine.asked) == min(num_lost + 1, 3)
+
+    run(scenario)
+
+
 def test_while_no_engine_is_ready_calls_can_be_retried() -> None:
     """503 with Retry-After; readiness says the same, liveness does not mind."""
 

@@ -195,8 +195,9 @@ def test_a_replica_that_cannot_be_reached_is_not_asked_again() -> None:
             await second.stop()
             lost = next(each for each in engine.replicas if each.url == second.url)
             number = next(number for number in range(99) if placed(engine, number) == second.url)
-            with pytest.raises(aiohttp.ClientConnectionError), engine.place(conversation(number)) as url:
-                await engine.session.post(f"{url}/v1/completions", json={"prompt": [1]})
+            for _ in range(2):  # the first finds that an idle connection was closed, the second that no new one opens
+                with contextlib.suppress(aiohttp.ClientConnectionError), engine.place(conversation(number)) as url:
+                    await engine.session.post(f"{url}/v1/completions", json={"prompt": [1]})
             assert not lost.is_ready
             assert placed(engine, number) == first.url
 
