@@ -24,6 +24,9 @@ from receiver.pipeline import RETRY_DELAY_S, Overloaded
 NUM_THREADS = 64
 """Each waits on its group's fdatasync, so there must be many more of them than cores."""
 
+STREAMS_A_CONNECTION = 128
+"""Requests one client may have under way on a connection; more wait at the client and hold no memory here."""
+
 METHODS = {
     "opentelemetry.proto.collector.trace.v1.TraceService": Signal.TRACES,
     "opentelemetry.proto.collector.logs.v1.LogsService": Signal.LOGS,
@@ -51,8 +54,16 @@ class GrpcServer:
             options=[
                 ("grpc.max_receive_message_length", max_request_bytes),
                 ("grpc.so_reuseport", 0),
+                ("grpc.max_concurrent_streams", STREAMS_A_CONNECTION),
+                # Who says nothing is let go of after the handshake's time, who is gone after an unanswered ping, and
+                # who dribbles after the age; a client with requests under way is told to come by a new connection.
                 ("grpc.server_handshake_timeout_ms", 2_000),
+                ("grpc.keepalive_time_ms", 60_000),
+                ("grpc.keepalive_timeout_ms", 20_000),
+                ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.max_connection_idle_ms", 600_000),
+                ("grpc.max_connection_age_ms", 3_600_000),
+                ("grpc.max_connection_age_grace_ms", 60_000),
             ],
         )
         for service, signal in METHODS.items():

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import secrets
 import shutil
-import zlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,6 +27,7 @@ from foundation.keys import Forbidden, Scope, Unauthenticated
 from foundation.narration import get_logger
 from receiver import otlp, query, rewards
 from receiver.access import Access, Principal
+from receiver.bodies import BodyReader, TooLarge
 from receiver.intake import COMMIT_TIMEOUT_S, Intake
 from receiver.metrics import exposition
 from receiver.otlp import Signal
@@ -39,12 +39,14 @@ log = get_logger("receiver")
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 SENDER = web.RequestKey("sender", Principal)
+GRACE_S = 4.0
+"""How long requests under way may take to end after SIGTERM; landing what they brought has the rest of ten seconds."""
+
+IDLE_PATIENCE_S = 60.0
+"""How long a connection may stay without a whole request head: silent, idle, or sending one byte at a time."""
+
 NUM_INTAKE_THREADS = 32
 NUM_QUERY_THREADS = 8
-
-
-class TooLarge(Exception):
-    """A request is larger than allowed, before or after inflation."""
 
 
 class HttpServer:
@@ -57,11 +59,25 @@ class HttpServer:
         self._access = access
         self._threads = ThreadPoolExecutor(NUM_INTAKE_THREADS, thread_name_prefix="receiver-http")
         self._query_threads = ThreadPoolExecutor(NUM_QUERY_THREADS, thread_name_prefix="receiver-sql")
+        self._bodies = BodyReader(
+            max_request_bytes=config.max_request_bytes,
+            max_held_bytes=max(config.max_request_bytes, config.max_backlog_bytes),
+        )
         self.is_ready = False
 
-    def application(self) -> web.Application:
-        """Return the routes."""
-        app = web.Application(client_max_size=self._config.max_request_bytes + 1, middlewares=[self._admit])
+    def runner(self) -> web.AppRunner:
+        """Return what serves the routes, once it is set up and given an address."""
+        return web.AppRunner(
+            self._application(),
+            auto_decompress=False,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=GRACE_S,
+            keepalive_timeout=IDLE_PATIENCE_S,
+        )
+
+    def _application(self) -> web.Application:
+        app = web.Application(middlewares=[self._admit])
         app.router.add_post("/v1/traces", self._export(Signal.TRACES))
         app.router.add_post("/v1/logs", self._export(Signal.LOGS))
         app.router.add_post("/v1/rewards", self._reward)
@@ -75,6 +91,7 @@ class HttpServer:
 
     async def _close(self, _: web.Application) -> None:
         self._threads.shutdown(wait=False)
+        self._bodies.close()
         self._query_threads.shutdown(wait=False)
 
     # --- who
@@ -113,7 +130,7 @@ class HttpServer:
                 return web.json_response({"error": f"content type {request.content_type} is not OTLP"}, status=415)
             read = otlp.read_json if as_json else otlp.read_protobuf
             try:
-                body = await self._body(request)
+                body = await self._bodies.read(request)
                 stored = await self._store(signal, body, request[SENDER], read)
             except TooLarge:
                 text = f"larger than {self._config.max_request_mb} MiB"
@@ -125,22 +142,6 @@ class HttpServer:
             return web.Response(body=otlp.answer(stored, as_json=as_json), content_type=JSON if as_json else PROTOBUF)
 
         return export
-
-    async def _body(self, request: web.Request) -> bytes:
-        limit = self._config.max_request_bytes
-        if request.content_length is not None and request.content_length > limit:
-            raise TooLarge
-        try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise TooLarge from None
-        match request.headers.get("Content-Encoding", "identity").lower():
-            case "identity" | "":
-                return body
-            case "gzip" | "deflate":
-                return await asyncio.get_running_loop().run_in_executor(self._threads, inflate, body, limit)
-            case other:
-                raise otlp.Undecodable(f"content encoding {other} is not known; gzip is")
 
     async def _store(
         self,
@@ -165,7 +166,7 @@ class HttpServer:
 
     async def _reward(self, request: web.Request) -> web.Response:
         try:
-            reward = rewards.read(await self._body(request))
+            reward = rewards.read(await self._bodies.read(request))
             await self._store(Signal.LOGS, rewards.as_request(reward), request[SENDER])
         except TooLarge:
             return web.json_response({"error": "too large"}, status=413)
@@ -179,13 +180,15 @@ class HttpServer:
 
     async def _sql(self, request: web.Request) -> web.StreamResponse:
         try:
-            asked = orjson.loads(await self._body(request))
+            asked = orjson.loads(await self._bodies.read(request))
             sql, parameters = str(asked["sql"]), list(asked.get("parameters") or [])
             form: Any = request.query.get("format", "arrow")
             query.CONTENT_TYPES[form]
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, TooLarge, otlp.Undecodable):
             text = 'expected JSON {"sql": "select …", "parameters": […]} and ?format=arrow|json|csv'
             return web.json_response({"error": text}, status=400)
+        except Overloaded as error:
+            return web.json_response({"error": str(error)}, status=503, headers={"Retry-After": str(RETRY_DELAY_S)})
         try:
             sender = request[SENDER]
             if sender.is_local:
@@ -280,26 +283,6 @@ class _Sink:
     def close(self) -> None:
         """Take no more; the response is ended by its handler."""
         self.closed = True
-
-
-def inflate(body: bytes, limit: int) -> bytes:
-    """Inflate gzip (of any number of members) or zlib data, at most to the limit."""
-    parts: list[bytes] = []
-    size = 0
-    while body:
-        inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        try:
-            part = inflater.decompress(body, limit - size + 1)
-        except zlib.error as error:
-            raise otlp.Undecodable(f"the body cannot be inflated: {error}") from None
-        size += len(part)
-        if size > limit or inflater.unconsumed_tail:
-            raise TooLarge
-        if not inflater.eof:
-            raise otlp.Undecodable("the body cannot be inflated: it is cut short")
-        parts.append(part)
-        body = inflater.unused_data
-    return b"".join(parts)
 
 
 def _refusal(status: int, code: int, text: str, *, as_json: bool) -> web.Response:

@@ -5,10 +5,12 @@ import contextlib
 import ctypes
 import ipaddress
 import os
+import resource
 import secrets
 import signal
 import ssl
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,21 +18,18 @@ from pathlib import Path
 import grpc
 from aiohttp import web
 
-from foundation.errors import Busy, SettingsError
+from foundation.errors import Busy, SettingsError, SpanloopError
 from foundation.files import write_json
 from foundation.keys import read_keys
 from foundation.narration import get_logger
 from receiver.access import Access
 from receiver.grpc_server import GrpcServer
-from receiver.http_server import HttpServer
+from receiver.http_server import GRACE_S, HttpServer
 from receiver.intake import Intake
 from receiver.pipeline import Pipeline
 from receiver.settings import MEBIBYTE, ReceiverConfig
 
 log = get_logger("receiver")
-
-GRACE_S = 4.0
-"""How long requests under way may take to end after SIGTERM; landing what they brought has the rest of ten seconds."""
 
 
 def announcement_path(data: Path) -> Path:
@@ -50,9 +49,17 @@ def _keep_large_blocks() -> None:
         library.mallopt(M_TRIM_THRESHOLD, 128 << 20)
 
 
+def _allow_many_sockets() -> None:
+    """Let this process hold as many sockets as it may at all; the usual first limit of 1,024 is one busy fleet."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def serve(config: ReceiverConfig) -> None:
-    """Run until SIGTERM or SIGINT. Raises `Busy` when a port or DATA is taken."""
+    """Run until SIGTERM or SIGINT. Raises `Busy` when a port or DATA is taken, `SpanloopError` when DATA cannot be."""
     _keep_large_blocks()
+    _allow_many_sockets()
     tls = Tls.of(config)
     for address, flag in ((config.grpc, "--grpc"), (config.http, "--http")):
         _check_reachable(address, flag, config)
@@ -61,21 +68,34 @@ async def serve(config: ReceiverConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     began = time.monotonic()
-    pipeline = await asyncio.to_thread(
-        Pipeline,
-        config.data,
-        land_every_s=config.land_every_s,
-        max_backlog_bytes=config.max_backlog_bytes,
-        memory_limit=config.memory_limit,
-        reserve_bytes=config.reserve_mb * MEBIBYTE,
-        retain_days=config.retain_days,
-        retain_bytes=config.retain_bytes,
-        purpose="spanloop receiver run",
-    )
+    with _writing(config.data):
+        pipeline = await asyncio.to_thread(
+            Pipeline,
+            config.data,
+            land_every_s=config.land_every_s,
+            max_backlog_bytes=config.max_backlog_bytes,
+            memory_limit=config.memory_limit,
+            reserve_bytes=config.reserve_mb * MEBIBYTE,
+            retain_days=config.retain_days,
+            retain_bytes=config.retain_bytes,
+            purpose="spanloop receiver run",
+        )
     try:
         await _serve(config, pipeline, stop, began, tls)
     finally:
         await asyncio.to_thread(pipeline.close)
+
+
+@contextlib.contextmanager
+def _writing(data: Path) -> Iterator[None]:
+    """Say which directory it was that the disk refused at a start."""
+    try:
+        yield
+    except OSError as error:
+        raise SpanloopError(
+            f"{data} cannot be used: {error.strerror or type(error).__name__}",
+            hint="Free some space or mend its permissions, and start again; nothing acknowledged is lost.",
+        ) from error
 
 
 async def _serve(
@@ -91,9 +111,7 @@ async def _serve(
         access=access,
         credentials=tls.grpc_credentials() if tls else None,
     )
-    runner = web.AppRunner(
-        http.application(), auto_decompress=False, access_log=None, handle_signals=False, shutdown_timeout=GRACE_S
-    )
+    runner = http.runner()
     await runner.setup()
     announcement = announcement_path(config.data)
     try:
@@ -119,7 +137,8 @@ async def _serve(
             "token": token,
             "started_time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        write_json(announcement, where)  # mode 0600: the token in it lifts the bounds of SQL
+        with _writing(config.data):
+            write_json(announcement, where)  # mode 0600: the token in it lifts the bounds of SQL
         http.is_ready = True
         log.info(
             "receiving",

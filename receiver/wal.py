@@ -260,10 +260,16 @@ class WriteAheadLog:
         self.release(landed_seq)
         if not self._full:
             for segment in self._free:
-                handle = self._disk.open(segment.path)
-                self._disk.write(handle, [bytes(HEADER_BYTES)], 0)
-                self._disk.sync(handle)
-                self._disk.close(handle)
+                with contextlib.suppress(OSError):  # one that keeps its header costs the next start a scan, no more
+                    self._mark_empty(segment)
+
+    def _mark_empty(self, segment: _Segment) -> None:
+        handle = self._disk.open(segment.path)
+        try:
+            self._disk.write(handle, [bytes(HEADER_BYTES)], 0)
+            self._disk.sync(handle)
+        finally:
+            self._disk.close(handle)
 
 
 def scan(directory: Path, disk: Disk, landed_seq: int) -> tuple[Recovery, list[_Segment]]:
