@@ -135,39 +135,38 @@ static int read_field(Bytes *from, Field *field) {
     }
 }
 
-/* Well-formed UTF-8 as Unicode defines it (table 3-7): no overlong forms, no surrogates, nothing beyond U+10FFFF. */
+static const uint64_t ONES = 0x0101010101010101ull, TOPS = 0x8080808080808080ull;
+
+/* How many bytes the character at `at` takes in well-formed UTF-8 as Unicode defines it (table 3-7: no overlong forms,
+ * no surrogates, nothing beyond U+10FFFF); 0 where it is none. */
+static int utf8_size(const uint8_t *at, const uint8_t *end) {
+    uint8_t lead = *at, low = 0x80, high = 0xbf;
+    int size;
+    if (lead < 0x80) return 1;
+    if (lead >= 0xc2 && lead <= 0xdf) size = 2;
+    else if (lead >= 0xe0 && lead <= 0xef) {
+        size = 3;
+        if (lead == 0xe0) low = 0xa0;
+        if (lead == 0xed) high = 0x9f;
+    } else if (lead >= 0xf0 && lead <= 0xf4) {
+        size = 4;
+        if (lead == 0xf0) low = 0x90;
+        if (lead == 0xf4) high = 0x8f;
+    } else return 0;
+    if (end - at < size || at[1] < low || at[1] > high) return 0;
+    for (int index = 2; index < size; index++)
+        if ((at[index] & 0xc0) != 0x80) return 0;
+    return size;
+}
+
 static int is_utf8(const uint8_t *at, const uint8_t *end) {
     while (at < end) {
-        if (end - at >= 8) {
-            uint64_t word;
-            memcpy(&word, at, 8);
-            if (!(word & 0x8080808080808080ull)) {
-                at += 8;
-                continue;
-            }
-        }
-        uint8_t lead = *at;
-        if (lead < 0x80) {
-            at++;
-            continue;
-        }
-        int following;
-        uint8_t low = 0x80, high = 0xbf;
-        if (lead >= 0xc2 && lead <= 0xdf) following = 1;
-        else if (lead >= 0xe0 && lead <= 0xef) {
-            following = 2;
-            if (lead == 0xe0) low = 0xa0;
-            if (lead == 0xed) high = 0x9f;
-        } else if (lead >= 0xf0 && lead <= 0xf4) {
-            following = 3;
-            if (lead == 0xf0) low = 0x90;
-            if (lead == 0xf4) high = 0x8f;
-        } else return 0;
-        if (end - at <= following) return 0;
-        if (at[1] < low || at[1] > high) return 0;
-        for (int index = 2; index <= following; index++)
-            if ((at[index] & 0xc0) != 0x80) return 0;
-        at += following + 1;
+        uint64_t word;
+        int size = 8;
+        if (end - at >= 8) memcpy(&word, at, 8);
+        if (end - at < 8 || word & TOPS) size = utf8_size(at, end);
+        if (!size) return 0;
+        at += size;
     }
     return 1;
 }
@@ -178,8 +177,7 @@ static int64_t size_of(Bytes bytes) { return bytes.end - bytes.at; }
 
 /* --- text being written */
 
-static int reserve(Text *text, int64_t more) {
-    if (text->size + more <= text->capacity) return DONE;
+static int grow(Text *text, int64_t more) {
     int64_t capacity = (text->capacity ? text->capacity * 2 : 4096);
     while (capacity < text->size + more) capacity *= 2;
     char *bytes = realloc(text->bytes, (size_t)capacity);
@@ -189,7 +187,11 @@ static int reserve(Text *text, int64_t more) {
     return DONE;
 }
 
-static int put(Text *text, const void *bytes, int64_t size) {
+static inline int reserve(Text *text, int64_t more) {
+    return text->size + more <= text->capacity ? DONE : grow(text, more);
+}
+
+static inline int put(Text *text, const void *bytes, int64_t size) {
     TRY(reserve(text, size));
     if (size) memcpy(text->bytes + text->size, bytes, (size_t)size);
     text->size += size;
@@ -281,57 +283,68 @@ static int put_double(Text *text, double value) {
     return put_unsigned(text, (uint64_t)abs(exponent));
 }
 
-static const uint8_t needs_escape[256] = {
-    [0] = 1,  [1] = 1,  [2] = 1,  [3] = 1,  [4] = 1,  [5] = 1,  [6] = 1,  [7] = 1,  [8] = 1,  [9] = 1,  [10] = 1,
-    [11] = 1, [12] = 1, [13] = 1, [14] = 1, [15] = 1, [16] = 1, [17] = 1, [18] = 1, [19] = 1, [20] = 1, [21] = 1,
-    [22] = 1, [23] = 1, [24] = 1, [25] = 1, [26] = 1, [27] = 1, [28] = 1, [29] = 1, [30] = 1, [31] = 1,
-    ['"'] = 1, ['\\'] = 1,
+/* The letter behind the backslash, for the bytes that JSON escapes so. */
+static const char short_escape[256] = {
+    ['"'] = '"', ['\\'] = '\\', ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r',
 };
 
-static int put_escaped(Text *text, uint8_t byte) {
+#define LONGEST_ESCAPE 6
+#define WORD 8
+
+/* Write a byte below 0x80 as JSON wants it inside a string, and return where the next one goes. */
+static inline char *write_ascii(char *to, uint8_t byte) {
     static const char digits[] = "0123456789abcdef";
-    switch (byte) {
-        case '"': return PUT(text, "\\\"");
-        case '\\': return PUT(text, "\\\\");
-        case '\b': return PUT(text, "\\b");
-        case '\t': return PUT(text, "\\t");
-        case '\n': return PUT(text, "\\n");
-        case '\f': return PUT(text, "\\f");
-        case '\r': return PUT(text, "\\r");
-        default: {
-            char escape[6] = {'\\', 'u', '0', '0', digits[byte >> 4], digits[byte & 15]};
-            return put(text, escape, 6);
-        }
-    }
+    if (short_escape[byte]) {
+        *to++ = '\\';
+        *to++ = short_escape[byte];
+    } else if (byte < 0x20) {
+        memcpy(to, "\\u00", 4);
+        to[4] = digits[byte >> 4];
+        to[5] = digits[byte & 15];
+        to += 6;
+    } else *to++ = (char)byte;
+    return to;
 }
 
-/* Where the next byte is that JSON wants escaped; eight bytes at a time. */
-static const uint8_t *plain_until(const uint8_t *at, const uint8_t *end) {
-    const uint64_t ones = 0x0101010101010101ull, tops = 0x8080808080808080ull;
-    while (end - at >= 8) {
-        uint64_t word;
-        memcpy(&word, at, 8);
-        uint64_t quote = word ^ (ones * '"'), slash = word ^ (ones * '\\');
-        uint64_t found = ((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash);
-        if (found & tops) break;
-        at += 8;
-    }
-    while (at < end && !needs_escape[*at]) at++;
-    return at;
+/* Tell where in a word the first byte is that is not ASCII or that JSON escapes: its top bit is the lowest one set. */
+static inline uint64_t find_special(uint64_t word) {
+    uint64_t quote = word ^ (ONES * '"'), slash = word ^ (ONES * '\\');
+    return (word | ((word - ONES * 0x20) & ~word) | ((quote - ONES) & ~quote) | ((slash - ONES) & ~slash)) & TOPS;
 }
 
 static int put_string(Text *text, Bytes bytes) {
-    TRY(expect_text(bytes));
-    TRY(reserve(text, size_of(bytes) + 2));
-    text->bytes[text->size++] = '"';
     const uint8_t *at = bytes.at;
+    /* Always room for what is left as it is, one escape, the closing quote, and a whole word behind them. */
+    TRY(reserve(text, size_of(bytes) + LONGEST_ESCAPE + WORD + 2));
+    char *to = text->bytes + text->size;
+    *to++ = '"';
     while (at < bytes.end) {
-        const uint8_t *until = plain_until(at, bytes.end);
-        TRY(put(text, at, until - at));
-        if (until < bytes.end) TRY(put_escaped(text, *until++));
-        at = until;
+        if (bytes.end - at >= WORD) {
+            uint64_t word, special;
+            memcpy(&word, at, WORD);
+            memcpy(to, &word, WORD);
+            special = find_special(word);
+            int num_plain = special ? __builtin_ctzll(special) >> 3 : WORD;
+            at += num_plain;
+            to += num_plain;
+            if (!special) continue;
+        }
+        if (*at < 0x80) {
+            to = write_ascii(to, *at++);
+            text->size = to - text->bytes;
+            TRY(reserve(text, bytes.end - at + LONGEST_ESCAPE + WORD + 2));
+            to = text->bytes + text->size;
+        } else {
+            int size = utf8_size(at, bytes.end);
+            EXPECT(size);
+            memcpy(to, at, (size_t)size);
+            at += size;
+            to += size;
+        }
     }
-    return PUT(text, "\"");
+    *to++ = '"';
+    text->size = to - text->bytes;
+    return DONE;
 }
 
 static int put_base64(Text *text, Bytes bytes) {
@@ -372,10 +385,12 @@ typedef struct {
 
 static int expect_new_key(Keys *keys, Bytes key) {
     EXPECT(keys->num_keys < MAX_KEYS);
-    uint32_t hash = 2166136261u;
-    int64_t size = size_of(key);
-    for (int64_t index = 0; index < size; index++) hash = (hash ^ key.at[index]) * 16777619u;
-    uint32_t bit = (hash ^ hash >> 12) & 4095;
+    int64_t size = size_of(key), part = size < WORD ? size : WORD;
+    uint64_t first = 0, last = 0; /* its first and its last bytes, which overlap in a short one */
+    memcpy(&first, key.at, (size_t)part);
+    memcpy(&last, key.end - part, (size_t)part);
+    uint64_t hash = (first ^ (uint64_t)size) * 0x9e3779b97f4a7c15ull ^ last * 0xc2b2ae3d27d4eb4full;
+    uint32_t bit = (uint32_t)(hash >> 52);
     if (keys->seen[bit >> 6] >> (bit & 63) & 1)
         for (int index = 0; index < keys->num_keys; index++)
             EXPECT(size_of(keys->keys[index]) != size || memcmp(keys->keys[index].at, key.at, (size_t)size) != 0);
@@ -857,6 +872,7 @@ int spanloop_decode_spans(const uint8_t *body, int64_t size, Batch *batch) {
     memset(batch, 0, sizeof(*batch));
     TRY(count_spans(request, &num_spans));
     TRY(allocate(batch, num_spans));
+    TRY(reserve(&batch->texts[ATTRIBUTES].text, size)); /* most of a request; as JSON it is about as long */
     Keys *keys = calloc(1, sizeof(Keys));
     int status = keys ? DONE : NO_MEMORY;
     while (status == DONE && request.at < request.end) {

@@ -118,6 +118,15 @@ def test_whatever_a_span_holds_both_decoders_agree(
     check_agreement(request.SerializeToString())
 
 
+def test_a_special_character_is_spelled_alike_wherever_it_stands() -> None:
+    """Text is read eight bytes at a time; whatever wants care may stand anywhere in them, or next to another."""
+    specials = ['"', "\\", "\n", "\x00", "\x1f", "\x7f", "é", "€", "😀", '"é', "\\\\", "\x01" * 9]
+    texts = ["." * before + special + "." * after for special in specials for before in range(18) for after in range(9)]
+    request = traces(*(span(n + 1, attributes=[attribute(text, text)]) for n, text in enumerate(texts)))
+
+    assert check_agreement(request.SerializeToString())
+
+
 def test_doubles_are_spelled_as_json_writers_do() -> None:
     """Shortest digits that read back as the same number; a span must look alike whichever decoder took it."""
     chance = random.Random(3)
