@@ -2,6 +2,7 @@
 
 from etl.calls import Readings
 from etl.dialects.spans import AgentSpan, LlmCall
+from etl.dialects.wording import restore_wording
 from etl.tree import NO_PARENT, Forest
 
 
@@ -29,25 +30,46 @@ class Surroundings:
 def name_agents(calls: list[LlmCall], readings: Readings, forest: Forest) -> dict[int, int]:
     """Fill in the agent of every call that does not name its own, and return the agent span's row by call row."""
     named = Surroundings(forest, {row for row, agent in readings.agents.items() if agent.name})
+    offering = Surroundings(forest, {row for row, agent in readings.agents.items() if agent.tools})
+    instructions = {(*_trace(agent), agent.name): agent.system for agent in readings.agents.values() if agent.system}
     rows: dict[int, int] = {}
     for call in calls:
         row = named.nearest(call.span.index)
         rows[call.span.index] = row
+        offer = readings.agents.get(offering.nearest(call.span.index))
+        _add_tools(call, offer, readings.agents.get(row))
+        call.streamed = offer.streamed if call.streamed is None and offer is not None else call.streamed
         if row == NO_PARENT:
             continue
-        agent: AgentSpan = readings.agents[row]
+        agent = readings.agents[row]
         call.agent = call.agent or agent.name
-        if call.tools is None and agent.tools is not None:
-            call.tools = agent.tools
-            if all(tool["parameters"] is None for tool in agent.tools):
-                call.pieced.add("tools")
-        _add_instructions(call, agent)
+        if agent.dialect == call.dialect:
+            call.params = {**agent.params, **call.params}
+            restore_wording(call)
+        _add_instructions(call, agent, agent.system or instructions.get((*_trace(agent), agent.name)))
     return rows
 
 
-def _add_instructions(call: LlmCall, agent: AgentSpan) -> None:
-    """Put the instructions that only the agent's span has before the messages of its calls."""
-    if agent.system is None or agent.dialect != call.dialect or call.input is None:
+def _trace(agent: AgentSpan) -> tuple[str, str]:
+    return agent.span.project, agent.span.trace_id
+
+
+def _add_tools(call: LlmCall, offer: AgentSpan | None, agent: AgentSpan | None) -> None:
+    """Give a call the tools that the nearest span offers, as the agent's span describes them if that span does not."""
+    if call.tools is not None or offer is None or offer.tools is None:
         return
-    if not any(message["role"] == "system" for message in call.input):
-        call.input = [{"role": "system", "text": agent.system}, *call.input]
+    described = {tool["name"]: tool for tool in (agent.tools if agent is not None else None) or ()}
+    call.tools = [described.get(tool["name"], tool) for tool in offer.tools]
+    if any(tool["parameters"] is None for tool in call.tools):
+        call.pieced.add("tools")
+
+
+def _add_instructions(call: LlmCall, agent: AgentSpan, system: str | None) -> None:
+    """Put the instructions that only the agent's span has before the messages of its calls."""
+    if system is None or agent.dialect != call.dialect:
+        return
+    if call.input is None:
+        call.input = [{"role": "system", "text": system}]
+        call.pieced.add("input")
+    elif not any(message["role"] == "system" for message in call.input):
+        call.input = [{"role": "system", "text": system}, *call.input]

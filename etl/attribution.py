@@ -76,7 +76,7 @@ class Causes:
             if entries:
                 return self._by_row[entries[0][1]], Rule.ID
         for key, rule in (
-            (("request", tool.name, _canonical(tool.arguments), episode), Rule.REQUEST),
+            (("request", tool.asked_as or tool.name, _canonical(tool.arguments), episode), Rule.REQUEST),
             (None, Rule.PARENT),
             (("parent", self._forest.parent[row], episode), Rule.SIBLING),
             (("agent", agent_row, episode), Rule.AGENT),

@@ -8,7 +8,18 @@ import orjson
 import polars as pl
 
 from etl.dialects import agentlightning, agentops, reading
-from etl.dialects.spans import AgentSpan, AnswerFact, Evaluation, LlmCall, LogRecord, Span, ToolCall, ToolFact
+from etl.dialects.genai import STREAMING_LOOP
+from etl.dialects.spans import (
+    AgentSpan,
+    AnswerFact,
+    Embedding,
+    Evaluation,
+    LlmCall,
+    LogRecord,
+    Span,
+    ToolCall,
+    ToolFact,
+)
 from otel_exporter.schema import EVALUATION_EVENT
 
 PARSED = (
@@ -46,6 +57,8 @@ class Readings:
 
     answers: list[tuple[Span, AnswerFact]] = field(default_factory=list)
     """What spans around model calls tell of their answers."""
+
+    embeddings: list[Embedding] = field(default_factory=list)
 
     unread: Counter[str] = field(default_factory=Counter)
     """Spans nobody read that look like model traffic, by scope name."""
@@ -97,14 +110,19 @@ def _sort_in(readings: Readings, span: Span) -> None:
             readings.agents[span.index] = found
         case Evaluation():
             readings.evaluations[span.index] = found
+        case Embedding():
+            readings.embeddings.append(found)
         case list():
             for entry in found:
-                if isinstance(entry, ToolCall):
-                    readings.tools.append(entry)
-                elif isinstance(entry, ToolFact):
-                    readings.facts.append((span, entry))
-                else:
-                    readings.answers.append((span, entry))
+                match entry:
+                    case ToolCall():
+                        readings.tools.append(entry)
+                    case AgentSpan():
+                        readings.agents[span.index] = entry
+                    case ToolFact():
+                        readings.facts.append((span, entry))
+                    case AnswerFact():
+                        readings.answers.append((span, entry))
         case None:
             if not agentlightning.is_annotation(span) and reading.looks_like_traffic(span):
                 readings.unread[span.scope or "(no scope)"] += 1
@@ -177,13 +195,16 @@ def records_by_span(logs: pl.DataFrame) -> dict[tuple[str, str, str], list[LogRe
     """Collect the GenAI log records of each span, in the order they happened."""
     records: dict[tuple[str, str, str], list[LogRecord]] = defaultdict(list)
     relevant = logs.filter(
-        pl.col("event_name").str.starts_with("gen_ai.")
+        (
+            pl.col("event_name").str.starts_with("gen_ai.").fill_null(value=False)
+            | pl.col("attributes").str.contains(STREAMING_LOOP, literal=True).fill_null(value=False)
+        )
         & pl.col("trace_id").is_not_null()
         & pl.col("span_id").is_not_null()
     ).sort("time_ns", "observed_ns", "received_seq", "record_index", nulls_last=True)
     columns = relevant.select("project", "trace_id", "span_id", "event_name", "time_ns", "body", "attributes")
     for project, trace_id, span_id, event_name, time_ns, body, attributes in columns.iter_rows():
         parsed = orjson.loads(body) if body else None
-        record = LogRecord(event_name, time_ns or 0, parsed, json_object(attributes))
+        record = LogRecord(event_name or "", time_ns or 0, parsed, json_object(attributes))
         records[project, trace_id, span_id].append(record)
     return records

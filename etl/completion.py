@@ -9,31 +9,28 @@ whole: transitions are made of none of it (`etl.transitions`).
 import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
+from itertools import chain
 from typing import Any
 
 from etl.dialects.client_dump import answer_signature
-from etl.dialects.messages import answer
+from etl.dialects.messages import answer, definition, has_content
 from etl.dialects.spans import AnswerFact, LlmCall, Message, Span, ToolCall, ToolFact
+from etl.dialects.values import complete_usage, error_of
+from etl.dialects.wording import alias_of
 
-DATED = re.compile(r"(.+?)-(?:\d{4}-\d{2}-\d{2}|\d{8})$")
 RAISED = re.compile(r"""^[A-Za-z_][\w.]*\((['"])(.*)\1,?\)$""", re.DOTALL)
 """An exception as Python's repr writes it."""
 
 FORGETFUL = {"genai", "traceloop"}
 """Dialects that leave out the text of an earlier answer that also asked for tools."""
 
+TRACEBACK = "Traceback (most recent call last):"
+
+CLIENT_SAID = re.compile(r"^[\w.]+: (Error code: \d{3} - .*)$", re.MULTILINE)
+"""How OpenAI's and Anthropic's clients end a traceback."""
+
 NAMED = re.compile(r"^[\w.]*(?:Error|Exception): (.+)$", re.DOTALL)
 """An exception as a traceback's last line writes it."""
-
-
-def alias_of(model: str | None) -> str | None:
-    """Return what a dated model is asked for by.
-
-    >>> alias_of("gpt-4o-mini-2024-07-18"), alias_of("gpt-4o-mini")
-    ('gpt-4o-mini', None)
-    """
-    match = DATED.match(model or "")
-    return match.group(1) if match else None
 
 
 def error_text(text: str) -> str:
@@ -42,6 +39,7 @@ def error_text(text: str) -> str:
     >>> error_text("OrderServiceError('no stock')"), error_text("app.OrderServiceError: no stock")
     ('no stock', 'no stock')
     """
+    text = text.split(TRACEBACK, 1)[0].rstrip()
     match = RAISED.match(text)
     if match:
         return match.group(2)
@@ -61,7 +59,8 @@ def complete_models(calls: Iterable[LlmCall]) -> None:
 def complete_from_around(calls: Iterable[LlmCall], facts: Iterable[tuple[Span, AnswerFact]]) -> None:
     """Give calls what the spans around them tell of their answers, in place."""
     known: dict[Hashable, AnswerFact] = {}
-    for span, told in facts:
+    calls = list(calls)
+    for span, told in chain(facts, ((call.span, fact) for call in calls for fact in call.told)):
         for key in (told.response_id, told.signature):
             if key:
                 known.setdefault((span.project, span.trace_id, key), told)
@@ -77,10 +76,29 @@ def complete_from_around(calls: Iterable[LlmCall], facts: Iterable[tuple[Span, A
             call.output[0]["finish_reason"] = fact.finish_reason
         if call.output and call.output[0]["text"] is None and fact.text:
             call.output[0]["text"] = fact.text
-        if call.usage is None:
-            call.usage = fact.usage
-        elif fact.usage is not None:
-            call.usage = {key: fact.usage[key] if count is None else count for key, count in call.usage.items()}
+        call.streamed = fact.streamed if call.streamed is None else call.streamed
+        if call.response_id is None and _asks_for_tools(call):  # no other answer has these ids
+            call.response_id = fact.response_id
+        call.usage = complete_usage(call.usage, fact.usage)
+
+
+def _asks_for_tools(call: LlmCall) -> bool:
+    return any(request["id"] for message in call.output or () for request in message["tool_calls"])
+
+
+def complete_errors(calls: Iterable[LlmCall]) -> None:
+    """Give errors the status and code that only their stack trace has, in place: frameworks put words of their own."""
+    for call in calls:
+        if call.error is None or None not in (call.error["http_status"], call.error["code"]):
+            continue
+        traces = [(event.get("attributes") or {}).get("exception.stacktrace") for event in call.span.events]
+        for trace in [*traces, call.span.attributes.get("error.stack_trace")]:
+            said = CLIENT_SAID.findall(trace) if isinstance(trace, str) else []
+            told = error_of(said[-1]) if said else {}
+            if told and told["message"] and told["message"] in (call.error["message"] or ""):
+                call.error["message"] = told["message"]
+            for name in ("http_status", "code"):
+                call.error[name] = told.get(name) if call.error[name] is None else call.error[name]
 
 
 def complete_histories(calls: Iterable[LlmCall]) -> None:
@@ -135,6 +153,55 @@ def _is_bare(tool: ToolCall) -> bool:
     return tool.arguments is None or (tool.result is None and tool.error is None)
 
 
+ENDED = {None, "stop", "end_turn", "completed"}
+"""Finish reasons of an answer that the model itself ended."""
+
+
+FORGETS_REFUSALS = {"opentelemetry.instrumentation.openai_v2", "opentelemetry.util.genai.handler"}
+"""Scopes that leave out a refusal too, so that nothing tells it from the empty text."""
+
+
+def complete_empty_answers(calls: Iterable[LlmCall]) -> None:
+    """Give answers that the model ended at once the empty text they are, in place: recordings leave it out.
+
+    That it is one is proven by the count of its tokens, of which the end may be one, in a call whose content was
+    recorded otherwise.
+    """
+    for call in calls:
+        own = call.output[0] if call.output and len(call.output) == 1 else None
+        if own is None or own["text"] is not None or has_content(own) or own["finish_reason"] not in ENDED:
+            continue
+        own["text"] = "" if _ended_at_once(call) else None
+
+
+def _said_nothing(call: LlmCall) -> bool:
+    return len(call.finish_reasons) == 1 and call.finish_reasons[0] in ENDED and _ended_at_once(call)
+
+
+def _ended_at_once(call: LlmCall) -> bool:
+    written = (call.usage or {}).get("output_tokens")
+    if call.span.scope in FORGETS_REFUSALS:
+        return False
+    is_captured = any(message.get("text") for message in call.input or ()) and "input" not in call.pieced
+    return is_captured and call.error is None and written is not None and written <= 1
+
+
+def complete_arguments(causes: Iterable[tuple[ToolCall, LlmCall | None]]) -> None:
+    """Give a tool whose only argument was recorded bare, as by LangChain, what it was asked with, in place."""
+    for tool, call in causes:
+        if call is None or not isinstance(tool.arguments, str):
+            continue
+        asked = [
+            request["arguments"]
+            for message in call.output or ()
+            for request in message["tool_calls"]
+            if request["name"] == tool.name and isinstance(request["arguments"], dict)
+        ]
+        fitting = [arguments for arguments in asked if list(arguments.values()) == [tool.arguments]]
+        if fitting:
+            tool.arguments = fitting[0]
+
+
 def complete_answers(calls: Iterable[LlmCall], causes: Iterable[tuple[ToolCall, LlmCall | None]]) -> None:
     """Give calls whose answer was not recorded its finish reasons and the tool calls that are proven, in place."""
     ran: dict[int, list[ToolCall]] = defaultdict(list)
@@ -145,7 +212,13 @@ def complete_answers(calls: Iterable[LlmCall], causes: Iterable[tuple[ToolCall, 
         if call.output is not None or call.error is not None:
             continue
         executed = sorted(ran[call.span.index], key=lambda tool: (tool.span.start_ns, tool.span.span_id))
-        proven = [{"id": tool.tool_call_id, "name": tool.name, "arguments": tool.arguments} for tool in executed]
+        proven = [
+            {"id": tool.tool_call_id, "name": tool.asked_as or tool.name, "arguments": tool.arguments}
+            for tool in executed
+        ]
+        if _said_nothing(call):
+            call.output = [answer("", [], None, next(iter(call.finish_reasons), None))]
+            continue
         reasons: list[str | None] = [*call.finish_reasons] or ([None] if proven else [])
         if reasons:
             call.output = [answer(None, proven if number == 0 else [], None, r) for number, r in enumerate(reasons)]
@@ -156,30 +229,41 @@ def complete_offers(calls: Iterable[LlmCall], causes: Iterable[tuple[ToolCall, L
     """Name the tools that calls of one role were seen to use, in place, where the offer itself was not recorded."""
     described: dict[Hashable, dict[str, Any]] = defaultdict(dict)
     for tool, call in causes:
-        if tool.name:
-            own = described[tool.span.project, tool.span.trace_id].setdefault(tool.name, [None, None])
+        name = tool.asked_as or tool.name
+        if name:
+            own = described[tool.span.project, tool.span.trace_id].setdefault(name, [None, None])
             own[0], own[1] = own[0] or tool.description, own[1] or tool.parameters
         del call
     seen: dict[Hashable, dict[str, None]] = defaultdict(dict)
+    calls = list(calls)
     open_calls = [call for call in calls if call.tools is None or "tools" in call.pieced]
+    asked_by = {
+        (call.span.project, call.span.trace_id, request["id"]): _role(call)
+        for call in (calls if open_calls else ())
+        for message in call.output or ()
+        for request in message["tool_calls"]
+    }
     for call in open_calls:
+        role = _role(call)
         for message in [*(call.input or ()), *(call.output or ())]:
             for request in message.get("tool_calls") or ():
-                if request["name"]:
-                    seen[_role(call)][request["name"]] = None
+                key = (call.span.project, call.span.trace_id, request["id"])
+                if request["name"] and asked_by.get(key, role) == role:  # a history may be another agent's
+                    seen[role][request["name"]] = None
     for call in open_calls:
-        names = [tool["name"] for tool in call.tools] if call.tools else list(seen[_role(call)])
+        offered = call.tools or [definition({"name": name}) or {} for name in seen[_role(call)]]
         known = described[call.span.project, call.span.trace_id]
-        if names:
-            call.tools = [
-                {
-                    "name": name,
-                    "description": known.get(name, [None])[0],
-                    "parameters": known.get(name, [None, None])[1],
-                }
-                for name in names
-            ]
+        if offered:
+            call.tools = [_described(tool, *known.get(tool["name"], (None, None))) for tool in offered]
             call.pieced.add("tools")
+
+
+def _described(tool: dict[str, Any], description: str | None, parameters: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {
+        "name": tool["name"],
+        "description": description if tool["description"] is None else tool["description"],
+        "parameters": parameters if tool["parameters"] is None else tool["parameters"],
+    }
 
 
 def _role(call: LlmCall) -> Hashable:

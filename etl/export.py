@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
+import numpy as np
 import orjson
 import polars as pl
 
@@ -48,8 +49,8 @@ def export(data: Path, table: Table, form: Format, to: Path | None) -> int:
     shape = FORMATS.get(form)
     with _output(to) as file:
         for row in rows.iter_rows(named=True):
-            decoded = _decoded(table, row)
-            line = decoded if shape is None else shape(decoded)
+            line = decoded(table, row)
+            line = line if shape is None else shape(line)
             file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
     return rows.height
 
@@ -62,13 +63,21 @@ def read_table(data: Path, table: str) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(file) for file in files]).sort(*ORDER[table], nulls_last=True)
 
 
-def _decoded(table: str, row: dict[str, Any]) -> dict[str, Any]:
-    return {
+def decoded(table: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with its JSON parsed; an answer has its token ids and log-probabilities in it, where known."""
+    line = {
         name: orjson.loads(value)
         if name in JSON_COLUMNS and isinstance(value, str) and (table, name) != ("tool_calls", "error")
         else value
         for name, value in row.items()
     }
+    if table == "llm_calls" and line["output"] and line["response_token_ids"] is not None:
+        logprobs = line["behavior_logprobs"]
+        line["output"][0] |= {
+            "token_ids": line["response_token_ids"],
+            "logprobs": None if logprobs is None else [float(str(np.float32(value))) for value in logprobs],
+        }
+    return line
 
 
 @contextmanager

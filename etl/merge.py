@@ -18,8 +18,8 @@ from typing import Any
 
 import orjson
 
-from etl.dialects import gateway
-from etl.dialects.spans import LlmCall, Message
+from etl.dialects import anthropic_client, gateway
+from etl.dialects.spans import Embedding, LlmCall, Message
 from etl.tree import Forest
 
 CLOCK_SKEW_NS = 2_000_000_000
@@ -36,6 +36,8 @@ IDENTITY = {
     "error",
     "usage",
     "finish_reasons",
+    "told",
+    "pieced",
 }
 """Fields that do not simply come from the most exact source."""
 
@@ -55,6 +57,19 @@ def merge_calls(calls: list[LlmCall], forest: Forest) -> tuple[list[LlmCall], li
     merged = [_fold(group, forest) for group in members.values()]
     merged.sort(key=lambda call: call.span.index)
     return merged, [calls[number] for number in sorted(wrappers)]
+
+
+def unique_embeddings(embeddings: list[Embedding], forest: Forest) -> list[Embedding]:
+    """Return the calls of embeddings APIs, each once: of nested ones of one model, the innermost that has the texts."""
+    kept: list[Embedding] = []
+    for embedding in sorted(embeddings, key=lambda embedding: forest.enter[embedding.call.span.index]):
+        row = embedding.call.span.index
+        outer = kept[-1] if kept and forest.is_ancestor(kept[-1].call.span.index, row) else None
+        if outer is None or outer.call.model_requested != embedding.call.model_requested:
+            kept.append(embedding)
+        elif embedding.texts or not outer.texts:
+            kept[-1] = embedding
+    return kept
 
 
 class _Groups:
@@ -298,8 +313,15 @@ def _fold(group: list[LlmCall], forest: Forest) -> LlmCall:
     folded.conversation_id = _first(call.conversation_id for call in [primary, *rest])
     folded.error = _first(call.error for call in [primary, *rest]) if folded.output is None else primary.error
     folded.finish_reasons = next((call.finish_reasons for call in by_exactness if call.finish_reasons), [])
-    folded.usage = _fold_usage(call.usage for call in by_exactness)
+    by_count = sorted(by_exactness, key=lambda call: (not _is_gateway(call), call.dialect != anthropic_client.DIALECT))
+    folded.usage = _fold_usage(call.usage for call in by_count)
     folded.params = {key: value for call in reversed(by_exactness) for key, value in call.params.items()}
+    folded.told = [fact for call in group for fact in call.told]
+    folded.pieced = {
+        name
+        for name in set().union(*(call.pieced for call in group))
+        if all(name in call.pieced or getattr(call, name) is None for call in group)
+    }
     folded.truncated = all(call.truncated for call in group)
     folded.merged = [span for call in rest for span in [call.span, *call.merged]] + primary.merged
     return folded

@@ -11,11 +11,13 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from etl.export import decoded
 from etl.settings import EtlConfig
 from etl.tables import Dataset
 from etl.transform import transform
 from receiver.decode import SCHEMAS, decode
 from receiver.otlp import REQUESTS, Signal
+from tests.held import Held, reason
 
 FIXTURES = Path(__file__).parent / "fixtures" / "otlp"
 RECEIVED_NS = 1_800_000_000_000_000_000
@@ -35,7 +37,6 @@ FIELDS = (
     "response_id",
     "error",
 )
-JSON_FIELDS = ("params", "tools", "input", "output", "usage", "error")
 TOOL_FIELDS = ("name", "arguments", "result", "error")
 
 
@@ -52,6 +53,8 @@ class Comparison:
     checked: Counter[str] = field(default_factory=Counter)
     equal: Counter[str] = field(default_factory=Counter)
     differences: list[tuple[str, Any, Any]] = field(default_factory=list)
+    absent: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Values the expected content asks for that the recording does not hold, by field and by how that was found."""
 
 
 def scenarios(root: Path = FIXTURES) -> list[tuple[str, str]]:
@@ -94,9 +97,12 @@ def compare(producer: str, scenario: str, root: Path = FIXTURES) -> Comparison:
     """Run one recording and compare."""
     spans, logs, expected = load(producer, scenario, root)
     dataset = run(spans, logs)
-    actual = [_decoded(row) for row in dataset.tables["llm_calls"].sort("start_ns", "span_id").iter_rows(named=True)]
+    actual = [
+        decoded("llm_calls", row)
+        for row in dataset.tables["llm_calls"].sort("start_ns", "span_id").iter_rows(named=True)
+    ]
     comparison = Comparison(producer, scenario)
-    unrecorded = {entry["path"] for entry in expected["unrecorded"]}
+    unrecorded = Unrecorded(expected, Held(spans, logs), comparison.absent)
     wanted = list(enumerate(expected["llm_calls"]))
     pairs, left = _match(wanted, actual)
     comparison.expected = sum(call["recorded"] == "yes" for _, call in wanted)
@@ -113,10 +119,6 @@ def compare(producer: str, scenario: str, root: Path = FIXTURES) -> Comparison:
             )
     _compare_tools(comparison, expected, dataset, unrecorded)
     return comparison
-
-
-def _decoded(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, **{name: json.loads(row[name]) if row[name] is not None else None for name in JSON_FIELDS}}
 
 
 def _match(
@@ -148,10 +150,12 @@ def _said(messages: Any) -> Any:
 
 
 def _compare(
-    comparison: Comparison, path: str, name: str, wanted: Any, call: dict[str, Any], unrecorded: set[str]
+    comparison: Comparison, path: str, name: str, wanted: Any, call: dict[str, Any], unrecorded: "Unrecorded"
 ) -> None:
     got = call[name]
     if path in unrecorded or (got is None and says_nothing(wanted, path, unrecorded)):
+        return
+    if got is None and wanted and unrecorded.is_absent(wanted, name, name):
         return
     if name == "streamed":
         got = bool(got)
@@ -167,11 +171,49 @@ def _compare(
         comparison.differences.append(problem)
 
 
-def difference(wanted: Any, got: Any, path: str, unrecorded: set[str]) -> tuple[str, Any, Any] | None:
+class Unrecorded:
+    """What a recording does not hold: as its expected content lists, and as its bytes prove."""
+
+    def __init__(self, expected: dict[str, Any], held: Held, absent: Counter[tuple[str, str]]) -> None:
+        self._listed = {entry["path"] for entry in expected["unrecorded"]}
+        self._held = held
+        self._absent = absent
+
+    def __contains__(self, path: str) -> bool:
+        """Tell whether the expected content lists the path."""
+        return path in self._listed
+
+    def is_absent(self, wanted: Any, name: str, field_name: str) -> bool:
+        """Tell whether a value that was not recovered is nowhere in the recording's bytes, and count it."""
+        if self._held(wanted, name):
+            return False
+        self._absent[field_name, reason(wanted, name)] += 1
+        return True
+
+    def holds(self, item: Any, path: str) -> bool:
+        """Tell whether one item of a list is recorded at all."""
+        is_message = isinstance(item, dict) and "role" in item
+        return self._held(item, "message") if is_message else not says_nothing(item, path, self)
+
+    def is_plain_refusal(self, wanted: dict[str, Any], got: dict[str, Any]) -> bool:
+        """Tell whether a refusal was recorded as if it were the answer's text, and count it."""
+        text = wanted.get("refusal")
+        if not text or got.get("text") != text or self._held.names("refusal"):
+            return False
+        self._absent["output", "nothing says that it is a refusal"] += 1
+        return True
+
+
+def difference(wanted: Any, got: Any, path: str, unrecorded: Unrecorded) -> tuple[str, Any, Any] | None:
     """Return the first place where two values differ, leaving out what the recording does not hold."""
     if path in unrecorded:
         return None
+    parts = path.split("/")
+    if got is None and wanted not in (None, []):
+        return None if unrecorded.is_absent(wanted, parts[-1], _column(parts)) else (path, wanted, got)
     if isinstance(wanted, dict) and isinstance(got, dict):
+        if unrecorded.is_plain_refusal(wanted, got):
+            got = {**got, "text": None, "refusal": got["text"]}
         for key, value in wanted.items():
             if key == "params" or key in got or value not in (None, []):
                 problem = difference(value, got.get(key), f"{path}/{key}", unrecorded)
@@ -180,17 +222,24 @@ def difference(wanted: Any, got: Any, path: str, unrecorded: set[str]) -> tuple[
         extra = [key for key in got if key not in wanted and got[key] not in (None, [])]
         return (f"{path}/{extra[0]}", None, got[extra[0]]) if extra else None
     if isinstance(wanted, list) and isinstance(got, list):
-        if len(wanted) != len(got):
+        positions = list(range(len(wanted)))
+        if len(wanted) != len(got):  # messages of which nothing is recorded cannot be counted either
+            positions = [n for n in positions if unrecorded.holds(wanted[n], f"{path}/{n}")]
+        if len(positions) != len(got):
             return path, wanted, got
-        for index, (left, right) in enumerate(zip(wanted, got, strict=True)):
-            problem = difference(left, right, f"{path}/{index}", unrecorded)
+        for position, right in zip(positions, got, strict=True):
+            problem = difference(wanted[position], right, f"{path}/{position}", unrecorded)
             if problem is not None:
                 return problem
         return None
     return None if wanted == got and type(wanted is True) is type(got is True) else (path, wanted, got)
 
 
-def says_nothing(wanted: Any, path: str, unrecorded: set[str]) -> bool:
+def _column(parts: list[str]) -> str:
+    return "tool call" if parts[0] == "tool_executions" else parts[2]
+
+
+def says_nothing(wanted: Any, path: str, unrecorded: Unrecorded) -> bool:
     """Tell whether an expected value holds no fact: roles and empty shells around what the recording does not hold."""
     if path in unrecorded or wanted in (None, [], ""):
         return True
@@ -202,7 +251,7 @@ def says_nothing(wanted: Any, path: str, unrecorded: set[str]) -> bool:
     return False
 
 
-def _compare_tools(comparison: Comparison, expected: dict[str, Any], dataset: Dataset, unrecorded: set[str]) -> None:
+def _compare_tools(comparison: Comparison, expected: dict[str, Any], dataset: Dataset, unrecorded: Unrecorded) -> None:
     rows = [
         {**row, "arguments": json.loads(row["arguments"]) if row["arguments"] else None}
         for row in dataset.tables["tool_calls"].sort("start_ns", "span_id").iter_rows(named=True)
@@ -212,6 +261,8 @@ def _compare_tools(comparison: Comparison, expected: dict[str, Any], dataset: Da
         by_name[row["name"]].append(row)
     for index, wanted in enumerate(expected["tool_executions"]):
         same = by_name[wanted["name"]]
+        if not same and unrecorded.is_absent([wanted["result"], wanted["error"]], "result", "tool call"):
+            continue
         comparison.checked["tool call"] += 1
         if not same:
             comparison.differences.append((f"tool_executions/{index}", wanted, None))
@@ -248,6 +299,7 @@ def coverage(root: Path = FIXTURES) -> dict[str, Comparison]:
         total.checked += one.checked
         total.equal += one.equal
         total.differences += one.differences
+        total.absent += one.absent
     return totals
 
 
@@ -264,6 +316,18 @@ def coverage_table(totals: dict[str, Comparison]) -> str:
     return "\n".join(lines)
 
 
+def absence_table(totals: dict[str, Comparison]) -> str:
+    """Return as Markdown what the expected content asks for and no recording holds, by field and what was sought."""
+    producers: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for producer, total in sorted(totals.items()):
+        for key, count in sorted(total.absent.items()):
+            producers[key][producer] = count
+    lines = ["| field | sought and not found | values | producers |", "|---" * 4 + "|"]
+    for (name, sought), counts in sorted(producers.items()):
+        lines.append(f"| {name} | {sought} | {sum(counts.values())} | {', '.join(counts)} |")
+    return "\n".join(lines)
+
+
 def _share(equal: int, checked: int) -> str:
     return str(checked) if equal == checked else f"**{equal}/{checked}**"
 
@@ -272,7 +336,12 @@ def page_with_table(page: str) -> str:
     """Return the page with its table written anew."""
     head, rest = page.split(BEGIN)
     _, tail = rest.split(END)
-    return f"{head}{BEGIN}\n\n{coverage_table(coverage())}\n\n{END}{tail}"
+    totals = coverage()
+    equal = sum(total.equal.total() for total in totals.values())
+    checked = sum(total.checked.total() for total in totals.values())
+    summary = f"All together: {equal:,} of {checked:,} values, {equal / checked:.2%}."
+    absent = f"Not in the recordings, and not counted above:\n\n{absence_table(totals)}"
+    return f"{head}{BEGIN}\n\n{coverage_table(totals)}\n\n{summary}\n\n{absent}\n\n{END}{tail}"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from etl.dialects.messages import (
     first,
     responses_output,
     role_of,
+    salvage_messages,
     tool_call,
 )
 from etl.dialects.spans import AnswerFact, Message
@@ -59,6 +60,7 @@ class Response:
     output: list[Message] | None = None
     usage: dict[str, int | None] | None = None
     instructions: str | None = None
+    streamed: bool | None = None
 
 
 def sampling_params(source: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
@@ -192,6 +194,7 @@ def _converted_stream(value: dict[str, Any]) -> Response | None:
         response_id=next((identifier for identifier in identifiers if identifier), None),
         output=[responses_output(items, None)],
         usage=read_usage(value.get("usage")),
+        streamed=True,
     )
 
 
@@ -216,6 +219,7 @@ def _langchain_result(value: dict[str, Any]) -> Response | None:
 
 
 CUT_ID = re.compile(r'^\{"id":\s*"((?:chatcmpl-|resp_|msg_)[^"]+)"')
+CUT_MESSAGES = re.compile(r'"(messages|input)":\s*\[')
 CUT_MODEL = re.compile(r'"model":\s*"([^"]+)"')
 
 
@@ -231,6 +235,60 @@ def salvage_response(text: Any) -> Response | None:  # noqa: ANN401 - any attrib
     model = CUT_MODEL.search(text)
     api = {"c": "chat.completions", "r": "responses", "m": "messages"}[found.group(1)[0]]
     return Response(api, model.group(1) if model else None, found.group(1))
+
+
+def salvage_request(text: Any) -> Request | None:  # noqa: ANN401 - any attribute value
+    """Return what the beginning of a request tells whose end was cut off: its first messages, and its model.
+
+    >>> salvage_request('{"model":"m","messages":[{"role":"user","content":"a"},{"role":"user","con').input
+    [{'role': 'user', 'text': 'a'}, {'role': 'user', 'text': None}]
+    """
+    if not isinstance(text, str) or not text.startswith("{"):
+        return None
+    start = CUT_MESSAGES.search(text)
+    messages = canonical_input(salvage_messages(text[start.end() - 1 :])) if start else []
+    model = CUT_MODEL.search(text[: start.start()] if start else text)
+    api = "responses" if start and start.group(1) == "input" else "chat.completions"
+    return Request(api, model.group(1) if model else None, messages) if messages else None
+
+
+def langchain_error(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
+    """Return the provider's error that LangChain keeps as the answer of a failed call; empty where there is none."""
+    value = decode(value)
+    generations = value.get("generations") if isinstance(value, dict) else None
+    stack = [generations]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list):
+            stack += item
+        elif isinstance(item, dict) and is_langchain(item.get("message")):
+            body = (item["message"]["kwargs"].get("response_metadata") or {}).get("body")
+            error = body.get("error") if isinstance(body, dict) else None
+            return error if isinstance(error, dict) else {}
+    return {}
+
+
+def history_facts(value: Any) -> list[AnswerFact]:  # noqa: ANN401 - any JSON value
+    """Return the response ids that a request's history keeps of earlier answers, as Agno's does."""
+    if "provider_data" not in str(value):
+        return []
+    value = decode(value)
+    messages = value.get("messages") if isinstance(value, dict) else None
+    found: list[AnswerFact] = []
+    for item in messages if isinstance(messages, list) else ():
+        provider = item.get("provider_data") if isinstance(item, dict) else None
+        identifier = text_of(provider, "id") if isinstance(provider, dict) else None
+        signature = answer_signature(canonical_input([item])[0]) if identifier else ""
+        if identifier and signature:
+            found.append(AnswerFact(identifier, signature))
+    return found
+
+
+RUN_ID = re.compile(r"(?:lc_)?run-{1,2}[0-9a-f]{8}-[0-9a-f-]{27}(-\d+)?$")
+"""LangChain names an answer after its run, and one of several results with its number, which a stream has none of.
+
+https://github.com/langchain-ai/langchain, `BaseChatModel.generate` and `.stream`
+"""
 
 
 def answer_facts(value: Any) -> list[AnswerFact]:  # noqa: ANN401 - any JSON value
@@ -253,6 +311,7 @@ def _answer_fact(item: dict[str, Any]) -> AnswerFact:
     metadata = kwargs.get("response_metadata") or {}
     message = langchain_message(item)
     identifier = text_of(metadata, "id")
+    run = RUN_ID.match(str(kwargs.get("id")))
     return AnswerFact(
         identifier if (identifier or "").startswith(("chatcmpl-", "resp_", "msg_")) else None,
         answer_signature(message),
@@ -260,6 +319,7 @@ def _answer_fact(item: dict[str, Any]) -> AnswerFact:
         text_of(metadata, "finish_reason", "stop_reason"),
         text_of(metadata, "model_name", "model"),
         read_usage(metadata.get("token_usage") or kwargs.get("usage_metadata")),
+        run.group(1) is None if run else None,
     )
 
 

@@ -12,6 +12,7 @@ from etl.dialects.messages import (
     canonical_input,
     canonical_output,
     decode,
+    definition,
     definitions,
     first,
     has_content,
@@ -49,6 +50,10 @@ MESSAGE_EVENTS = {
 PLACEHOLDER_AGENTS = {"OpenAI Agent"}
 """What openai-agents-v2 writes on every model call, whichever agent made it."""
 
+OFFERED = "sk.available_functions"
+STREAMING_LOOP = "get_streaming_chat_message_contents"
+"""The method of Semantic Kernel that its log records tell of where answers are streamed."""
+
 AGENTS_V2_SCOPE = "opentelemetry.instrumentation.openai_agents"
 
 REQUEST = "gen_ai.request."
@@ -71,7 +76,12 @@ REASONING_TOKENS = (USAGE + "reasoning.output_tokens", USAGE + "reasoning_tokens
 
 def recognises(span: Span) -> bool:
     """Tell whether the span speaks this dialect."""
-    return OPERATION in span.attributes or any(record.event_name in MESSAGE_EVENTS for record in span.logs)
+    attributes = span.attributes
+    return (
+        OPERATION in attributes
+        or OFFERED in attributes
+        or any(record.event_name in MESSAGE_EVENTS for record in span.logs)
+    )
 
 
 def read(span: Span) -> Reading | None:
@@ -84,6 +94,11 @@ def read(span: Span) -> Reading | None:
         return read_embedding(span, DIALECT)
     if operation == "execute_tool":
         return read_tool(span, DIALECT)
+    if OFFERED in attributes:  # Semantic Kernel: the loop around its model calls
+        names = str(attributes[OFFERED]).split(",")
+        offered = [definition({"name": name}) or {} for name in names if name]
+        is_stream = any(record.attributes.get("code.function.name") == STREAMING_LOOP for record in span.logs)
+        return AgentSpan(span, DIALECT, tools=offered, streamed=is_stream or None)
     if operation in AGENT_OPERATIONS:
         return AgentSpan(
             span,
@@ -91,6 +106,7 @@ def read(span: Span) -> Reading | None:
             text_of(attributes, "gen_ai.agent.name"),
             text_of(attributes, "gen_ai.conversation.id"),
             definitions(attributes.get("gen_ai.tool.definitions")),
+            system=instructions_of(attributes),
             params=read_params(attributes) if operation == "invoke_agent" else {},
         )
     return None
@@ -99,9 +115,8 @@ def read(span: Span) -> Reading | None:
 def read_embedding(span: Span, dialect: str) -> Embedding:
     """Read a call of the embeddings API: texts in, vectors out, of which only the size is kept."""
     call = read_call(span, dialect)
-    texts = [str(message["text"]) for message in call.input or () if message.get("text") is not None]
     size = integer_of(span.attributes, "gen_ai.embeddings.dimension.count")
-    return Embedding.of(call, texts, [size] * (len(texts) or 1) if size is not None else [])
+    return Embedding.of(call, [size] * len(call.input or ()) if size is not None else [])
 
 
 def read_call(span: Span, dialect: str) -> LlmCall:
@@ -222,11 +237,18 @@ def _array(call: LlmCall, attributes: Attributes, name: str) -> list[Any] | None
 def _read_input(call: LlmCall, attributes: Attributes) -> list[Message] | None:
     items = _array(call, attributes, "gen_ai.input.messages")
     messages = canonical_input(items) if items is not None else None
-    recorded = attributes.get("gen_ai.system_instructions")
-    parts = as_list(recorded) or ([recorded] if isinstance(recorded, str) and recorded else None)
-    if parts:
-        messages = canonical_input([{"role": "system", "parts": parts}]) + (messages or [])
+    instructions = instructions_of(attributes)
+    if instructions is not None:
+        messages = [{"role": "system", "text": instructions}, *(messages or [])]
     return messages
+
+
+def instructions_of(attributes: Attributes) -> str | None:
+    """Return the system text that stands apart from the messages: a list of parts, or the bare text."""
+    recorded = attributes.get("gen_ai.system_instructions")
+    parts = as_list(recorded) or ([recorded] if isinstance(recorded, str) and recorded else [])
+    messages = canonical_input([{"role": "system", "parts": parts}])
+    return messages[0]["text"] if messages else None
 
 
 def _read_output(call: LlmCall, attributes: Attributes, reasons: list[str]) -> list[Message] | None:
@@ -379,7 +401,7 @@ def read_tool(span: Span, dialect: str) -> ToolCall:
         result=None if span.failed else _tool_result(attributes.get("gen_ai.tool.call.result"), value),
         error=(message or "error") if span.failed else None,
         description=text_of(attributes, "gen_ai.tool.description"),
-        asked_as=asked_as,
+        asked_as=asked_as if asked_as != name else None,
     )
 
 

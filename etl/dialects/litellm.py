@@ -11,9 +11,9 @@ from typing import Any
 
 from etl.dialects import client_dump, traceloop
 from etl.dialects.messages import decode
-from etl.dialects.spans import LlmCall, Span
-from etl.dialects.values import error_of, integer_of, text_of
-from etl.dialects.wording import restore_wording
+from etl.dialects.spans import Embedding, LlmCall, Span
+from etl.dialects.values import complete_usage, error_of, integer_of, text_of
+from etl.dialects.wording import asked_for, restore_wording
 
 DIALECT = "litellm"
 SCOPE = "litellm"
@@ -26,15 +26,20 @@ def recognises(span: Span) -> bool:
     return span.scope == SCOPE
 
 
-def read(span: Span) -> LlmCall | None:
+def read(span: Span) -> LlmCall | Embedding | None:
     """Read a model call, from either of its spans; None for the proxy's own spans."""
     attributes = span.attributes
     provider = next((match.group(1) for name in attributes if (match := RAW.match(name))), None)
     if provider is not None:
         return _read_raw(span, f"llm.{provider}.")
-    if "gen_ai.request.model" not in attributes or traceloop.is_embedding(attributes):
+    if "gen_ai.request.model" not in attributes:
         return None
     call = traceloop.read_call(span, DIALECT)
+    call.usage = complete_usage(call.usage, client_dump.read_usage(decode(attributes.get("metadata.usage_object"))))
+    if call.response_id == attributes.get("litellm.call_id"):
+        call.response_id = None  # LiteLLM's own
+    if traceloop.is_embedding(attributes):
+        return Embedding.of(call, [])
     if call.output is not None and any(not message["tool_calls"] for message in call.output):
         requested = traceloop.indexed_output(
             {key: value for key, value in attributes.items() if "function_call" in key}
@@ -44,7 +49,6 @@ def read(span: Span) -> LlmCall | None:
     if call.api == "responses":
         call.response_id = None  # in LiteLLM's own encoding; the raw span has the provider's
     if span.failed:
-        call.response_id = None  # LiteLLM's own call id stands there
         call.error = error_of(
             text_of(attributes, "error.message") or span.status_message, text_of(attributes, "error.type")
         )
@@ -55,7 +59,9 @@ def read(span: Span) -> LlmCall | None:
 
 def _read_raw(span: Span, prefix: str) -> LlmCall | None:
     fields: dict[str, Any] = {
-        name.removeprefix(prefix): decode(value) for name, value in span.attributes.items() if name.startswith(prefix)
+        name.removeprefix(prefix): decode(value)
+        for name, value in span.attributes.items()
+        if name.startswith(prefix) and value != ""
     }
     if fields.get("object") == "list" or ("messages" not in fields and "output" not in fields and "id" not in fields):
         return None  # embeddings
@@ -63,6 +69,8 @@ def _read_raw(span: Span, prefix: str) -> LlmCall | None:
     request = client_dump.read_request({"model": None, **fields})
     if request is not None:
         call.api, call.input, call.params, call.tools = request.api, request.input, request.params, request.tools
+    if fields.get("object") == "response":  # repeats the request, with what nobody asked for
+        call.params = asked_for(call.params)
     response = client_dump.read_response({"object": "response", **fields} if "output" in fields else fields)
     if response is not None:
         call.api = response.api or call.api

@@ -58,7 +58,9 @@ def _value(attributes: Attributes, name: str) -> Any:  # noqa: ANN401 - any JSON
 def _read_call(span: Span) -> LlmCall:
     attributes = span.attributes
     call = LlmCall(span, DIALECT, truncated=span.dropped_attributes > 0)
-    request = client_dump.read_request(_value(attributes, "mlflow.spanInputs"))
+    recorded = _value(attributes, "mlflow.spanInputs")
+    request = client_dump.read_request(recorded) or client_dump.salvage_request(recorded)
+    call.truncated = call.truncated or isinstance(recorded, str)
     chunks = _chunks(span)
     response = client_dump.read_response(_assemble(chunks) if chunks else _value(attributes, "mlflow.spanOutputs"))
     response = response or client_dump.salvage_response(_value(attributes, "mlflow.spanOutputs"))
@@ -75,7 +77,8 @@ def _read_call(span: Span) -> LlmCall:
         call.api = response.api or call.api
         call.output, call.response_id, call.model_returned = response.output, response.response_id, response.model
         call.usage = response.usage or call.usage
-    call.model_returned = call.model_returned or (_text(attributes, "mlflow.llm.model") if call.output else None)
+    answering = _text(attributes, "mlflow.llm.model") if response is not None else None
+    call.model_returned = call.model_returned or answering
     if span.failed:
         call.error = error_of(_error_text(span))
     restore_wording(call)

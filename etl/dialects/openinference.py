@@ -5,7 +5,7 @@ https://github.com/Arize-ai/openinference/tree/main/spec
 
 from typing import Any
 
-from etl.dialects import client_dump
+from etl.dialects import client_dump, genai
 from etl.dialects.messages import (
     call_arguments,
     canonical_input,
@@ -18,9 +18,9 @@ from etl.dialects.messages import (
     result_text,
     visible,
 )
-from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Message, Reading, Span, ToolCall
+from etl.dialects.spans import AgentSpan, Embedding, Evaluation, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, error_of, integer_of, numbered, text_of, usage_of
-from etl.dialects.wording import api_of_client, plain_model, restore_wording
+from etl.dialects.wording import alias_of, api_of_client, asked_for, names_a_stream, plain_model, restore_wording
 
 DIALECT = "openinference"
 KIND = "openinference.span.kind"
@@ -37,6 +37,8 @@ API_BY_NAME = {
 """Span names of the client libraries that tell which API was called."""
 
 
+AUTOGEN = ".autogen_agentchat"
+
 ROUTED_SCOPES = (".dspy", ".smolagents", ".crewai")
 """Libraries whose calls go through LiteLLM, so that models are named with their provider."""
 
@@ -51,20 +53,47 @@ def recognises(span: Span) -> bool:
     return KIND in span.attributes
 
 
-def read(span: Span) -> Reading | None:
+def read(span: Span) -> Reading | list[ToolCall | AgentSpan] | None:
     """Read a model call, a tool execution or an agent; None for chains, retrievers and the like."""
     attributes = span.attributes
     kind = str(attributes[KIND]).upper()
     if kind == "LLM":
         return None if span.name.endswith("._prepare_chat_with_tools") else _read_call(span)
     if "tool.name" in attributes or (kind == "TOOL" and not _is_handoff(span)):
-        return _read_tool(span)
+        tool = _read_tool(span)
+        coworker = _coworker(tool)
+        return [tool, AgentSpan(span, DIALECT, coworker)] if coworker is not None else tool
     if kind == "AGENT":
         name = text_of(attributes, "agent.name", "graph.node.id") or _agent_by_span_name(span)
         return AgentSpan(span, DIALECT, name, text_of(attributes, "session.id"))
     if kind == "EVALUATOR":
         return Evaluation(span, DIALECT)
-    return None
+    return _read_embedding(span) if kind == "EMBEDDING" else None
+
+
+def _coworker(tool: ToolCall) -> str | None:
+    """Return the agent at work inside CrewAI's delegation, which is a tool."""
+    is_crew = tool.span.scope.endswith(".crewai") and isinstance(tool.arguments, dict)
+    return text_of(tool.arguments, "coworker") if is_crew else None
+
+
+def _read_embedding(span: Span) -> Embedding:
+    attributes = span.attributes
+    call = LlmCall(span, DIALECT, provider=text_of(attributes, "llm.provider", "llm.system"))
+    invocation = decode(attributes.get("embedding.invocation_parameters"))
+    call.model_requested = text_of(invocation, "model") if isinstance(invocation, dict) else None
+    call.model_returned = text_of(attributes, "embedding.model_name")
+    counts = {"prompt_tokens": attributes.get("llm.token_count.prompt")}
+    response = decode(attributes.get("output.value"))
+    call.usage = client_dump.read_usage(response.get("usage") if isinstance(response, dict) else None)
+    call.usage = call.usage or client_dump.read_usage(counts)
+    entries = numbered(attributes, "embedding.embeddings").values()
+    texts = [entry["embedding.text"] for entry in entries if isinstance(entry.get("embedding.text"), str)]
+    vectors = [decode(entry.get("embedding.vector")) for entry in entries]
+    call.input = [{"role": "user", "text": text} for text in texts]
+    if span.failed:
+        call.error = _error(span)
+    return Embedding.of(call, [len(vector) for vector in vectors if isinstance(vector, list)])
 
 
 def _langchain_agent(attributes: Attributes) -> str | None:
@@ -86,8 +115,8 @@ def _is_handoff(span: Span) -> bool:
 def _read_call(span: Span) -> LlmCall:
     attributes = span.attributes
     invocation = decode(attributes.get("llm.invocation_parameters"))
-    request = client_dump.read_request(attributes.get("input.value"))
-    recorded = attributes.get("output.value")
+    asked, recorded = attributes.get("input.value"), attributes.get("output.value")
+    request = client_dump.read_request(asked)
     response = client_dump.read_response(recorded) or client_dump.salvage_response(recorded)
     indexed_input = _indexed_input(attributes)
     indexed_output = _indexed_output(attributes)
@@ -117,9 +146,12 @@ def _read_call(span: Span) -> LlmCall:
         if call.tools is None:
             call.tools = definitions(invocation.get("tools"))
     _add_request(call, request, indexed_input)
+    call.told = client_dump.history_facts(asked)
     _add_response(call, response, indexed_output, text_of(attributes, "llm.finish_reason"))
-    if span.scope.endswith(".autogen_agentchat"):
+    if span.scope.endswith(AUTOGEN):
         _add_autogen(call, decode(recorded))
+    if span.failed and span.scope.endswith(AUTOGEN):  # it names the dated model that it takes the alias to be
+        call.model_requested = call.model_requested or alias_of(model)
     if call.model_returned is None and model is not None:
         is_answered = call.output is not None or call.usage is not None
         if is_answered and model != call.model_requested and not _names_requested_model(span):
@@ -135,8 +167,12 @@ def _read_call(span: Span) -> LlmCall:
     reason = text_of(attributes, "llm.finish_reason")
     call.finish_reasons = [reason] if reason is not None else []
     restore_wording(call)
-    if span.failed and "response.incomplete" not in (span.status_message or ""):
+    if call.streamed is None and names_a_stream(span.name):
+        call.streamed = True
+    if span.failed and not genai.is_incomplete(span.status_message):
         call.error = _error(span)
+        if call.error["code"] is None:
+            call.error["code"] = text_of(client_dump.langchain_error(recorded), "code", "type")
         if call.response_id is None and call.model_returned is not None:
             call.model_requested = call.model_requested or call.model_returned
             call.model_returned = None
@@ -151,21 +187,22 @@ def _add_autogen(call: LlmCall, result: Any) -> None:  # noqa: ANN401 - any JSON
         return
     reason = text_of(result, "finish_reason")
     call.output[0]["finish_reason"] = call.output[0]["finish_reason"] or (None if reason == "unknown" else reason)
-    call.output[0]["text"] = call.output[0]["text"] or text_of(result, "thought")
+    if call.output[0]["text"] is None:
+        call.output[0]["text"] = text_of(result, "thought")
 
 
 def _read_echo(call: LlmCall, echo: dict[str, Any]) -> None:
-    """Read what openai-agents puts in place of the parameters: the whole answer, which repeats the request's limits.
+    """Read what openai-agents puts in place of the parameters: the whole answer, which repeats the request's.
 
-    Sampling parameters in it are the provider's defaults as much as what was asked for; a limit is there only if asked
-    for. The content is left alone: it is there even where capturing content was switched off.
+    Sampling parameters in it are the provider's defaults as much as what was asked for.
     """
     call.api = "responses"
     call.response_id = text_of(echo, "id")
     call.model_returned = call.model_returned or text_of(echo, "model")
-    limit = integer_of(echo, "max_output_tokens")
-    if limit is not None:
-        call.params["max_output_tokens"] = limit
+    call.params |= asked_for(client_dump.sampling_params(echo))
+    instructions = text_of(echo, "instructions")
+    if instructions is not None:  # there also where capturing content was switched off
+        call.input = [{"role": "system", "text": instructions}]
 
 
 def _add_request(call: LlmCall, request: client_dump.Request | None, indexed: list[Message] | None) -> None:
@@ -178,15 +215,12 @@ def _add_request(call: LlmCall, request: client_dump.Request | None, indexed: li
     recorded = (request.input or None) if request is not None else None
     if recorded and indexed and indexed[0]["role"] == "system" and recorded[0]["role"] != "system":
         recorded = [indexed[0], *recorded]  # openai-agents: the instructions are no part of the input
-    if recorded is not None and (indexed is None or len(recorded) <= len(indexed) or _is_cut(call)):
-        call.input = recorded
-    else:
+    if recorded is not None and (indexed is None or len(recorded) <= len(indexed) or call.truncated):
+        call.input = recorded  # where the SDK dropped attributes, the oldest first, indexed messages are missing
+    elif indexed is not None:
         call.input = indexed
-
-
-def _is_cut(call: LlmCall) -> bool:
-    """Tell whether the SDK dropped attributes, the oldest first, so that indexed messages are missing."""
-    return call.truncated
+    elif call.input is not None:
+        call.pieced.add("input")
 
 
 def _add_response(
@@ -204,6 +238,7 @@ def _add_response(
         return
     call.api = response.api or call.api
     call.output = response.output
+    call.streamed = response.streamed if call.streamed is None else call.streamed
     call.model_returned = response.model or call.model_returned
     call.response_id = response.response_id or call.response_id
     call.usage = response.usage or call.usage

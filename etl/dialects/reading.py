@@ -25,8 +25,8 @@ from etl.dialects.spans import AgentSpan, AnswerFact, Reading, Span, ToolCall, T
 from etl.dialects.values import text_of
 from otel_exporter.schema import AGENT_NAME
 
-Found = Reading | list[ToolCall] | list[ToolFact] | list[AnswerFact]
-"""What a span is, or what it tells of others."""
+Found = Reading | list[ToolCall | AgentSpan | ToolFact | AnswerFact]
+"""What a span is, or the several things it is and what it tells of others."""
 
 ORDER: tuple[ModuleType, ...] = (
     gateway,
@@ -63,6 +63,8 @@ MARKERS = (
     "gcp.vertex.agent",
     "haystack.",
     "spanloop.",
+    "sk.available_functions",
+    "embedding.",
     "user.id",
 )
 """A span whose attributes hold none of these is an ordinary one: kept for the tree, never parsed."""

@@ -125,6 +125,8 @@ class AgentSpan:
     params: dict[str, Any] = field(default_factory=dict)
     """Sampling parameters that its span has for all of its calls."""
 
+    streamed: bool | None = None
+
 
 @dataclass(slots=True)
 class ToolFact:
@@ -172,9 +174,12 @@ class Embedding:
     """Length of each vector."""
 
     @classmethod
-    def of(cls, call: LlmCall, texts: list[str], dimensions: list[int]) -> "Embedding":
-        """Take what was read as a model call for what it is."""
+    def of(cls, call: LlmCall, dimensions: list[int]) -> "Embedding":
+        """Take what was read as a model call, each text a message, for what it is."""
+        texts = [message["text"] for message in call.input or () if message.get("text") is not None]
         call.api, call.input, call.output, call.finish_reasons = "embeddings", None, None, []
+        if call.usage is not None:
+            call.usage = {name: call.usage[name] for name in ("input_tokens", "output_tokens")}
         return cls(call, texts, dimensions)
 
 

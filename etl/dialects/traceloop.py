@@ -3,20 +3,19 @@
 https://github.com/traceloop/openllmetry
 """
 
+from itertools import pairwise
 from typing import Any
 
 from etl.dialects import client_dump, genai
 from etl.dialects.messages import call_arguments, canonical_input, canonical_output, decode, definition, result_text
-from etl.dialects.spans import AgentSpan, AnswerFact, LlmCall, Message, Reading, Span, ToolCall
+from etl.dialects.spans import AgentSpan, AnswerFact, Embedding, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, error_of, numbered, text_of
-from etl.dialects.wording import api_of_client, restore_wording
+from etl.dialects.wording import api_of_client, asked_for, restore_wording
 
 DIALECT = "traceloop"
 KIND = "traceloop.span.kind"
 CALL_TYPES = {"chat", "completion"}
 AGENTS_SCOPE = "opentelemetry.instrumentation.openai_agents"
-AGENTS_DEFAULTS = (("temperature", 1.0), ("top_p", 1.0))
-"""Over openai-agents the response's echo of the defaults is recorded as if it had been asked for."""
 
 EMPTY_JSON_TEXT = '""'
 """How LangChain's empty content comes out of the indexed form."""
@@ -48,7 +47,7 @@ def is_embedding(attributes: Attributes) -> bool:
     )
 
 
-def read(span: Span) -> Reading | list[AnswerFact] | None:
+def read(span: Span) -> Reading | list[AgentSpan | AnswerFact] | None:
     """Read a model call, a tool execution or an agent."""
     attributes = span.attributes
     kind = attributes.get(KIND)
@@ -57,19 +56,32 @@ def read(span: Span) -> Reading | list[AnswerFact] | None:
         return _read_tool(span)
     if kind == "agent" or (kind is None and operation in genai.AGENT_OPERATIONS):
         name = text_of(attributes, "gen_ai.agent.name", "traceloop.entity.name")
-        return AgentSpan(span, DIALECT, name, _conversation(attributes))
+        return AgentSpan(span, DIALECT, name, _conversation(attributes), system=genai.instructions_of(attributes))
     if operation == "execute_tool":
         return _read_tool(span)
     if kind in {"workflow", "task"}:
         if kind == "workflow" and span.scope.endswith(".langchain"):
             return AgentSpan(span, DIALECT, text_of(attributes, "traceloop.workflow.name"), _conversation(attributes))
-        output = attributes.get("traceloop.entity.output") if kind == "task" else None
-        return client_dump.answer_facts(decode(output)) if "AIMessage" in str(output) else None
+        return _read_task(span) if kind == "task" else None
     if is_embedding(attributes):
-        return genai.Embedding.of(call := read_call(span, DIALECT), texts_of(call), [])
+        return Embedding.of(read_call(span, DIALECT), [])
     if operation in genai.CALL_OPERATIONS or attributes.get("llm.request.type") in CALL_TYPES or is_indexed(attributes):
         return read_call(span, DIALECT)
     return None
+
+
+def _read_task(span: Span) -> list[AgentSpan | AnswerFact] | None:
+    """Read what a LangChain task tells of answers; and an agent where a graph's node runs the graph of its name."""
+    attributes = span.attributes
+    found: list[AgentSpan | AnswerFact] = []
+    name = text_of(attributes, "traceloop.entity.name")
+    path = text_of(attributes, "traceloop.entity.path") or ""
+    if name is not None and path.rsplit(".", 1)[-1] == name and span.scope.endswith(".langchain"):
+        found.append(AgentSpan(span, DIALECT, name, _conversation(attributes)))
+    output = attributes.get("traceloop.entity.output")
+    if "AIMessage" in str(output):
+        found += client_dump.answer_facts(decode(output))
+    return found or None
 
 
 def _conversation(attributes: Attributes) -> str | None:
@@ -86,7 +98,7 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     call.conversation_id = _conversation(attributes)
     call.agent = call.agent or text_of(attributes, "traceloop.association.properties.lc_agent_name")
     if span.scope == AGENTS_SCOPE:
-        call.params = {name: value for name, value in call.params.items() if (name, value) not in AGENTS_DEFAULTS}
+        call.params = asked_for(call.params)  # the response's echo
     if (call.provider or "").lower() == "langchain":  # the framework, not the provider
         call.provider = None
         if call.api is None:
@@ -99,7 +111,7 @@ def read_call(span: Span, dialect: str) -> LlmCall:
         restore_wording(call)
     if call.tools is None:
         call.tools = indexed_tools(attributes)
-    if span.failed and call.error is None:
+    if span.failed and call.error is None and not genai.is_incomplete(span.status_message):
         call.error = error_of(span.status_message)
     return call
 
@@ -129,15 +141,15 @@ def _items(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
             if key in fields:
                 item[key] = fields[key]
         items.append(item)
+    for item, following in pairwise(items):
+        if item["role"] is None:  # dropped by the SDK's limit, with all that stood before it
+            item["role"] = "assistant" if following["role"] == "user" else "user"
     return items
 
 
 def indexed_input(attributes: Attributes) -> list[Message] | None:
     """Read `gen_ai.prompt.N.*`."""
     items = _items(attributes, "gen_ai.prompt")
-    for item in items:
-        if item["tool_calls"] and item["content"] == "":
-            item["content"] = None
     return canonical_input(items) if items else None
 
 

@@ -10,8 +10,11 @@ Attributes = Mapping[str, Any]
 
 HTTP_STATUS = re.compile(r"\b(?:Error code|status(?: code)?|HTTP)[: ]+(\d{3})\b", re.IGNORECASE)
 
-STATUS_PREFIX = re.compile(r"^(?:[\w.]*(?:Error|Exception): )?Error code: \d{3} - ")
+CLIENT_ERROR = re.compile(r"Error code: (\d{3}) - ")
 """What OpenAI's and Anthropic's clients put before the server's own words."""
+
+REPR_END = re.compile(r"""['"][,)].*$""", re.DOTALL)
+"""Where an exception ends that stands inside another's words as Python's repr writes it."""
 
 
 def text_of(attributes: Attributes, *names: str) -> str | None:
@@ -31,8 +34,10 @@ def integer_of(attributes: Attributes, *names: str) -> int | None:
     """
     for name in names:
         value = attributes.get(name)
-        if isinstance(value, bool) or value is None:
+        if value is None or isinstance(value, bool):
             continue
+        if type(value) is int:
+            return value
         try:
             number = float(value)
         except (TypeError, ValueError):
@@ -82,6 +87,8 @@ def numbered(attributes: Attributes, prefix: str) -> dict[int, dict[str, Any]]:
     """
     found: dict[int, dict[str, Any]] = {}
     start = prefix + "."
+    if start not in "\n".join(attributes):  # so it is for most spans, and this is the quickest way to see it
+        return found
     skip = len(start)
     for key, value in attributes.items():
         if key.startswith(start):
@@ -99,6 +106,15 @@ def usage_of(**counts: int | None) -> dict[str, int | None] | None:
     return usage if any(count is not None for count in usage.values()) else None
 
 
+def complete_usage(
+    usage: dict[str, int | None] | None, other: dict[str, int | None] | None
+) -> dict[str, int | None] | None:
+    """Return usage with its unknown counts taken from another recording of the same."""
+    if usage is None or other is None:
+        return usage or other
+    return {name: other[name] if count is None else count for name, count in usage.items()}
+
+
 def error_of(message: str | None, kind: str | None = None) -> dict[str, Any]:
     """Return a canonical error: HTTP status, the provider's code and its own words, as far as the text holds them.
 
@@ -110,15 +126,33 @@ def error_of(message: str | None, kind: str | None = None) -> dict[str, Any]:
     if message:
         match = HTTP_STATUS.search(message)
         status = int(match.group(1)) if match else None
-        brace = message.find("{")
-        body = decode(message[brace:].strip()) if brace >= 0 else None
-        if isinstance(body, dict):
+        body = _error_body(message)
+        client = CLIENT_ERROR.search(message)
+        if body is not None:
+            inner_text = next((text for text in (body.get("error"), _data_error(body)) if isinstance(text, str)), None)
+            if inner_text is not None:  # openai-agents: {'error': "Error code: 500 - …"}, also below 'data'
+                return error_of(inner_text, kind)
             error = body.get("error")
-            if isinstance(error, str):  # openai-agents: {'error': "Error code: 500 - …"}
-                return error_of(error, kind)
             inner = error if isinstance(error, dict) else body
             code = next((inner[key] for key in ("code", "type") if isinstance(inner.get(key), str)), None)
             message = inner["message"] if isinstance(inner.get("message"), str) else message
-        else:
-            message = STATUS_PREFIX.sub("", message)
+        elif client is not None:
+            is_quoted = any(quote in message[: client.start()] for quote in "'\"")
+            message = message[client.end() :]
+            message = REPR_END.sub("", message) if is_quoted else message
     return {"http_status": status, "code": code, "message": message or None, "type": kind}
+
+
+def _error_body(message: str) -> dict[str, Any] | None:
+    """Return the object that stands in an error's words, also where another exception's words are around it."""
+    start = message.find("{")
+    if start < 0:
+        return None
+    ends = [len(message), message.rfind("}") + 1]
+    bodies = (decode(message[start:end].strip()) for end in ends)
+    return next((body for body in bodies if isinstance(body, dict)), None)
+
+
+def _data_error(body: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+    data = body.get("data")
+    return data.get("error") if isinstance(data, dict) else None

@@ -103,6 +103,44 @@ def api_of_client(span_name: str) -> str | None:
     return next((api for name, api in CLIENTS.items() if span_name.startswith(name)), None)
 
 
+DATED = re.compile(r"(.+?)-(?:\d{4}-\d{2}-\d{2}|\d{8})$")
+
+
+def alias_of(model: str | None) -> str | None:
+    """Return what a dated model is asked for by.
+
+    >>> alias_of("gpt-4o-mini-2024-07-18"), alias_of("gpt-4o-mini")
+    ('gpt-4o-mini', None)
+    """
+    match = DATED.match(model or "")
+    return match.group(1) if match else None
+
+
+ECHOED_DEFAULTS = (("temperature", 1.0), ("top_p", 1.0), ("tool_choice", "auto"))
+"""What a Responses answer says of parameters nobody set."""
+
+
+def asked_for(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters an answer's echo of its request proves: those that are not the provider's defaults.
+
+    >>> asked_for({"temperature": 0.2, "top_p": 1.0, "tool_choice": "auto"})
+    {'temperature': 0.2}
+    """
+    return {name: value for name, value in params.items() if (name, value) not in ECHOED_DEFAULTS}
+
+
+STREAM_NAME = re.compile(r"(?:^|[._])a?stream(?:ing)?(?:$|[._])", re.IGNORECASE)
+
+
+def names_a_stream(span_name: str) -> bool:
+    """Tell whether a span is named after a client's streaming method.
+
+    >>> [names_a_stream(name) for name in ("OpenAIChat.invoke_stream", "OpenAI.astream_chat", "chat", "upstream.x")]
+    [True, True, False, False]
+    """
+    return STREAM_NAME.search(span_name) is not None
+
+
 OPENAI_MODEL = re.compile(r"(gpt-|chatgpt-|o\d)")
 
 
