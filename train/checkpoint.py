@@ -8,34 +8,36 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
-
 from foundation.files import sync_directory, write_atomically, write_json
 from train.schema import MANIFEST, Manifest, weights_digest
 
-NOT_INHERITED = ("*.safetensors", "*.bin", "*.index.json", "config.json", MANIFEST, "metrics.jsonl", ".*")
+NOT_INHERITED = (
+    *("*.safetensors", "*.bin", "*.index.json", "config.json", "adapter_config.json"),
+    *("README.md", MANIFEST, "metrics.jsonl", ".*"),
+)
 """What a checkpoint does not take over from its parent. Tokenizer and template are copied byte for byte: their digests
 are how the next run knows that recorded ids are still this model's."""
 
 
 def write_checkpoint(
-    policy: PreTrainedModel,
+    save: Callable[[Path], None],
     parent: Path,
     out: Path,
     *,
     metrics: bytes,
     now: datetime,
-    describe: Callable[[str, str], Manifest],
+    describe: Callable[[Path, str, str], Manifest],
 ) -> Path:
     """Save a policy as OUT/<checkpoint id> and return that path.
 
-    `describe` makes the manifest from checkpoint id and weights digest. Until the rename nothing is to be seen under
-    the final name, and everything in the directory is on disk before it.
+    `save` writes the weights into a directory; `describe` makes the manifest from that directory, checkpoint id and
+    weights digest. Until the rename nothing is to be seen under the final name, and everything in the directory is on
+    disk before it.
     """
     out.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=out))
     try:
-        policy.save_pretrained(partial)
+        save(partial)
         for path in parent.iterdir():
             inherited = path.is_file() and not any(path.match(pattern) for pattern in NOT_INHERITED)
             if inherited:
@@ -44,7 +46,7 @@ def write_checkpoint(
         digest = weights_digest(partial)
         checkpoint_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{digest[:8]}"
         sync_files(partial)
-        write_json(partial / MANIFEST, describe(checkpoint_id, digest).model_dump(mode="json"))
+        write_json(partial / MANIFEST, describe(partial, checkpoint_id, digest).model_dump(mode="json"))
         partial.chmod(0o755)  # mkdtemp keeps its directories private; a checkpoint is for the serving user too
         checkpoint = partial.rename(out / checkpoint_id)
         sync_directory(out)

@@ -48,7 +48,14 @@ def run(
         sequences=plan.facts["num_sequences"],
         tokens=plan.facts["num_trained_tokens"],
     )
-    if not dry_run:
+    if not dry_run and config.adapter_per_agent:
+        from train.run import train_each_agent
+
+        checkpoints = train_each_agent(config, plan, report)
+        if not checkpoints:
+            return
+        report.update(checkpoints={agent: str(path) for agent, path in checkpoints.items()})
+    elif not dry_run:
         from train.run import train
 
         checkpoint = train(config, plan, report)

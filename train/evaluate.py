@@ -21,7 +21,7 @@ from train.lineage import build_sequences
 from train.losses import Sampled, behavior_kl
 from train.pack import collate, plan_batches
 from train.plan import read_limits
-from train.policy import SampledTokens, load_policy
+from train.policy import SampledTokens, load_policy, packs
 from train.schema import Manifest, read_manifest, weights_digest
 from train.settings import EvaluateConfig
 
@@ -211,11 +211,12 @@ def _score(logged: Logged, config: EvaluateConfig) -> tuple[Floats, Floats]:
     sequences = build_sequences(logged.calls)
     temperature = np.array([call.temperature for call in logged.calls])
     log_ratio, kl = np.zeros(len(logged.calls)), np.zeros(len(logged.calls))
-    for members in plan_batches([len(sequence.ids) for sequence in sequences], config.tokens_per_batch):
+    budget = config.tokens_per_batch if packs(tokens.policy) else 1
+    for members in plan_batches([len(sequence.ids) for sequence in sequences], budget):
         batch = collate(
             [sequences[member] for member in members], temperature, np.zeros(len(temperature)), device=device
         )
-        logprobs, _ = tokens(batch.input_ids, batch.attention_mask, batch.at, batch.targets, batch.temperature)
+        logprobs, _ = tokens(*batch.inputs)
         sampled = Sampled(logprobs, batch.behavior_logprobs, batch.advantages)
         calls = batch.calls.cpu().numpy()
         np.add.at(log_ratio, calls, sampled.log_ratio().double().cpu().numpy())

@@ -15,7 +15,7 @@ from foundation.errors import GateRefused, SettingsError, SpanloopError
 from train.credit import NO_SPREAD, call_advantages
 from train.data import Logged, SetAside, count_evidence, read_calls, read_transitions
 from train.lineage import Sequence, build_sequences
-from train.schema import MANIFEST, model_version, read_manifest
+from train.schema import MANIFEST, base_of, model_version, read_manifest
 from train.settings import TrainConfig
 
 
@@ -53,8 +53,11 @@ class Plan:
 
 
 def read_limits(model: Path) -> tuple[int, int]:
-    """Return vocabulary size and number of positions of a model directory, without opening its weights."""
-    path = model / "config.json"
+    """Return vocabulary size and number of positions of a model directory, without opening its weights.
+
+    Those of an adapter are its base's.
+    """
+    path = (base_of(model) or model) / "config.json"
     try:
         config = json.loads(path.read_bytes())
     except FileNotFoundError:

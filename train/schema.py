@@ -4,19 +4,23 @@
     OUT/<checkpoint id>/metrics.jsonl                                                            one line an update
     OUT/<checkpoint id>/manifest.json                                                            present = whole
 
+An adapter's directory holds adapter_config.json and adapter_model.safetensors, as PEFT writes them, in place of
+config.json and model.safetensors; its manifest names the base it needs.
+
 A directory without a manifest is not a checkpoint.
 """
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from foundation.errors import SpanloopError
 from foundation.settings import Settings
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 class Probe(Settings):
@@ -32,6 +36,19 @@ class Probe(Settings):
     """Natural log-probability of each continuation id under this checkpoint, temperature 1, float32."""
 
 
+class Base(Settings):
+    """The whole model an adapter was trained over, and is nothing without."""
+
+    path: str
+    """Its directory when the adapter was trained."""
+
+    version: str
+    """Its policy version, as `model_version` gives it."""
+
+    weights_digest: str
+    """sha256 over its safetensors files."""
+
+
 class Manifest(Settings):
     """What a checkpoint is, where it came from and what was measured on it."""
 
@@ -40,6 +57,15 @@ class Manifest(Settings):
 
     checkpoint_id: str
     """Name of the directory: `<UTC time>-<first 8 digits of weights_digest>`."""
+
+    kind: Literal["full", "adapter"] = "full"
+    """A whole model, or a LoRA adapter over `base`."""
+
+    base: Base | None = None
+    """What an adapter needs; null for a whole model."""
+
+    agents: tuple[str, ...] = ()
+    """Name patterns of the agents whose calls were trained; empty: all."""
 
     parent: str | None
     """Checkpoint id or path of the model training started from."""
@@ -97,6 +123,27 @@ def model_version(model: Path) -> str:
     if (model / MANIFEST).exists():
         return read_manifest(model).checkpoint_id
     return f"{model.resolve().name}-{weights_digest(model)[:8]}"
+
+
+def base_of(model: Path) -> Path | None:
+    """Return the directory of the base an adapter directory needs; None when the directory holds a whole model.
+
+    A base that is no longer where it was when the adapter was trained is looked for beside the adapter.
+    """
+    path = model / ADAPTER_CONFIG
+    if not path.exists():
+        return None
+    try:
+        named = Path(json.loads(path.read_bytes())["base_model_name_or_path"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SpanloopError(f"{path} is damaged: {error}") from error
+    for candidate in (named, model.resolve().parent / named.name):
+        if (candidate / "config.json").exists():
+            return candidate
+    raise SpanloopError(
+        f"the base of the adapter {model.name} is not at {named}",
+        hint="An adapter holds differences only. Put its base back, or beside the adapter under the same name.",
+    )
 
 
 def weights_digest(checkpoint: Path) -> str:

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from foundation.settings import DEFAULT_DATA, Settings
 
@@ -59,9 +59,29 @@ class TrainConfig(Settings):
     air: float = Field(default=1.0, ge=0)
     """Weight of the automatic intermediate rewards beside the outcome; 0 ignores them."""
 
+    adapter: Literal["none", "lora"] = "none"
+    """Train all weights (`none`), or freeze them and train a low-rank adapter: a few megabytes a checkpoint and a fifth
+    of the memory. A model that is an adapter already goes on being one."""
+
+    adapter_per_agent: bool = False
+    """Train one adapter for each agent the data names, each from the same base and in a checkpoint of its own."""
+
+    lora_rank: int = Field(default=32, ge=1)
+    """Rank of the adapter."""
+
+    lora_alpha: float = Field(default=64.0, gt=0)
+    """Scale of the adapter: its product counts `lora_alpha / lora_rank` times."""
+
+    lora_targets: tuple[str, ...] = ("all-linear",)
+    """Modules that get an adapter, by name, separated by commas. Default: every linear layer but the head, which learns
+    as fast as full training does where attention alone does not."""
+
+    merge: bool = False
+    """Publish the adapter merged into its base, as a whole model that any engine loads."""
+
     learning_rate: float | None = Field(default=None, gt=0)
     """Learning rate of AdamW. Default: by the model's width, 3e-4 x (128 / hidden size)^1.5, which gives 1e-5 for a
-    0.6 B and 2e-6 for an 8 B model."""
+    0.6 B and 2e-6 for an 8 B model; ten times that for an adapter."""
 
     epochs: int = Field(default=10, ge=1)
     """Passes over the episodes, at most: the KL budget ends the run when they have taught what they can."""
@@ -103,7 +123,25 @@ class TrainConfig(Settings):
     """Refuse when fewer episodes have an advantage: the others teach nothing."""
 
     tokens_per_batch: int = Field(default=8192, ge=1)
-    """Padded tokens in one forward pass; changes memory and speed, never the result."""
+    """Tokens in one forward pass; changes memory and speed, never the result."""
+
+    gradient_checkpointing: bool = False
+    """Compute activations anew in the backward pass instead of keeping them: a third more time, far less memory."""
+
+    kl_excess: Literal["take_back", "interpolate"] = "take_back"
+    """What becomes of the epoch that led beyond the KL budget: undone, or gone back from, on the straight line to the
+    weights it began with, as far as the budget demands."""
+
+    resume: bool = True
+    """Go on where an interrupted run of the same settings on the same data stopped, to the very weights it would have
+    had. False starts anew."""
+
+    save_interval_s: float = Field(default=300.0, ge=0)
+    """Seconds between the states a killed run can go on from; 0 keeps one after every update."""
+
+    log_with: tuple[str, ...] = ()
+    """Trackers of Accelerate that get the metrics beside `metrics.jsonl`: `tensorboard`, `wandb`, `mlflow`, `trackio`
+    and others, separated by commas, each installed by you."""
 
     dtype: Literal["float32", "bfloat16"] | None = None
     """Precision of the computation; weights and optimiser stay in float32. Default: bfloat16 on a GPU, else float32."""
@@ -111,7 +149,13 @@ class TrainConfig(Settings):
     seed: int = 0
     """Seed of the order of episodes."""
 
-    @field_validator("agents", mode="before")
+    @model_validator(mode="after")
+    def _adapters_where_asked_by_agent(self) -> Self:
+        if self.adapter_per_agent and self.adapter == "none":
+            raise ValueError("adapter_per_agent needs adapters: ask for them with adapter lora")
+        return self
+
+    @field_validator("agents", "lora_targets", "log_with", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         names = [value] if isinstance(value, str) else value
@@ -148,7 +192,7 @@ class EvaluateConfig(Settings):
     """Bootstrap resamples, of whole tasks."""
 
     tokens_per_batch: int = Field(default=8192, ge=1)
-    """Padded tokens in one forward pass."""
+    """Tokens in one forward pass."""
 
     seed: int = 0
     """Seed of the bootstrap."""

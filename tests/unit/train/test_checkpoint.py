@@ -84,7 +84,7 @@ def test_probes_are_what_transformers_computes_from_the_saved_weights(trained: P
 def test_a_run_that_dies_while_writing_leaves_no_checkpoint(model: Path, tmp_path: Path) -> None:
     """The manifest is the last file, the name comes after it; until then there is nothing to be seen."""
 
-    def die(checkpoint_id: str, digest: str) -> Manifest:
+    def die(written: Path, checkpoint_id: str, digest: str) -> Manifest:
         seen = list(tmp_path.iterdir())
         assert [path.name for path in seen if not path.name.startswith(".partial-")] == []
         assert all((path / "model.safetensors").exists() for path in seen)
@@ -93,7 +93,12 @@ def test_a_run_that_dies_while_writing_leaves_no_checkpoint(model: Path, tmp_pat
 
     with pytest.raises(KeyboardInterrupt):
         write_checkpoint(
-            load_policy(model), model, tmp_path, metrics=b"", now=datetime(2026, 1, 1, tzinfo=UTC), describe=die
+            load_policy(model).save_pretrained,
+            model,
+            tmp_path,
+            metrics=b"",
+            now=datetime(2026, 1, 1, tzinfo=UTC),
+            describe=die,
         )
 
     assert list(tmp_path.iterdir()) == []

@@ -20,9 +20,7 @@ def test_chunks_change_neither_values_nor_gradients(rows_per_chunk: int, has_bia
         here = hidden.clone().requires_grad_()
         head.zero_grad()
         if chunked:
-            logprobs, entropy = token_logprobs(
-                here, head, targets, temperature, vocabulary_size=11, logits_per_chunk=11 * rows_per_chunk
-            )
+            logprobs, entropy = token_logprobs(here, head, targets, temperature, logits_per_chunk=11 * rows_per_chunk)
         else:
             whole = (head(here) / temperature[:, None]).log_softmax(-1)
             logprobs, entropy = whole[range(7), targets], -(whole.exp() * whole).sum(-1).detach()
@@ -38,9 +36,7 @@ def test_the_entropy_of_a_uniform_distribution_is_the_logarithm_of_its_size() ->
     head = torch.nn.Linear(2, 8, bias=False)
     hidden = torch.zeros(3, 2, requires_grad=True)
 
-    logprobs, entropy = token_logprobs(
-        hidden, head, torch.zeros(3, dtype=torch.int64), torch.tensor([0.1, 1.0, 9.0]), vocabulary_size=8
-    )
+    logprobs, entropy = token_logprobs(hidden, head, torch.zeros(3, dtype=torch.int64), torch.tensor([0.1, 1.0, 9.0]))
 
     assert entropy.tolist() == pytest.approx([2.0794415] * 3)
     assert logprobs.tolist() == pytest.approx([-2.0794415] * 3)

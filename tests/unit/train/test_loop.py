@@ -12,8 +12,10 @@ from foundation.errors import GateRefused
 from tests.logged import bandit, publish
 from tests.unit.train.calls import call
 from train.data import Call, Episode, Logged
+from train.distance import choose_yardstick, measure_distance
+from train.learner import Learner
 from train.lineage import Sequence, build_sequences
-from train.loop import Learner, accumulate, choose_yardstick, deal_episodes, learn, measure_distance
+from train.loop import accumulate, deal_episodes, learn
 from train.plan import Plan, make_plan, read_limits
 from train.policy import SampledTokens, load_policy
 from train.settings import TrainConfig
@@ -51,7 +53,7 @@ def gradient(which: Learner, sequences: list[Sequence] | None = None) -> tuple[f
 
 @pytest.mark.parametrize("loss", ["ppo", "cispo"])
 def test_micro_batches_change_neither_loss_nor_gradient(model: Path, loss: str) -> None:
-    """One sequence at a time, or all of them padded to the longest."""
+    """One sequence at a time, or all of them in one row."""
     results = [
         gradient(learner(model, CONVERSATION, ADVANTAGES, loss=loss, behavior_kl=0.1, tokens_per_batch=budget))
         for budget in (1, 20, 8192)

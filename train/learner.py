@@ -1,0 +1,79 @@
+"""What an update computes with: the wrapped model, its optimiser, the plan, and this process's share of the work."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from train.lineage import Sequence
+from train.losses import Sampled
+from train.objective import Objective
+from train.pack import MicroBatch, collate, plan_batches
+from train.plan import Plan
+from train.policy import SampledTokens, packs
+from train.settings import TrainConfig
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The model as the accelerator wrapped it, its optimiser, and the plan they follow."""
+
+    accelerator: Accelerator
+    tokens: torch.nn.Module
+    """`train.policy.SampledTokens` over the model."""
+
+    optimizer: torch.optim.Optimizer
+    plan: Plan
+    config: TrainConfig
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What the tokens are trained for."""
+        return Objective(self.plan, self.config, device=self.accelerator.device)
+
+    @cached_property
+    def weights(self) -> list[Tensor]:
+        """The weights that are trained: the adapter's where there is one."""
+        return [weight for weight in self.tokens.parameters() if weight.requires_grad]
+
+    @cached_property
+    def tokens_per_batch(self) -> int:
+        """Budget of a forward pass; 1, and so a sequence a pass, for models that cannot take several."""
+        inner = self.accelerator.unwrap_model(self.tokens)
+        assert isinstance(inner, SampledTokens)
+        return self.config.tokens_per_batch if packs(inner.policy) else 1
+
+    def share(self, sequences: list[Sequence]) -> Iterator[tuple[MicroBatch, bool]]:
+        """Yield this process's micro-batches, and whether each counts.
+
+        Every process gets equally many, the last ones perhaps only for company: wrappers wait for one another.
+        """
+        batches = plan_batches([len(sequence.ids) for sequence in sequences], self.tokens_per_batch)
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        for turn in range(-(-len(batches) // world)):
+            index = turn * world + rank
+            chosen = batches[index] if index < len(batches) else batches[0]
+            yield (
+                collate(
+                    [sequences[member] for member in chosen],
+                    self.plan.temperature,
+                    self.plan.advantages,
+                    device=self.accelerator.device,
+                ),
+                index < len(batches),
+            )
+
+    def sample(self, batch: MicroBatch) -> tuple[Sampled, Tensor]:
+        """Run the model over a micro-batch; return its sampled tokens and their entropies."""
+        with self.accelerator.autocast():
+            policy_logprobs, entropies = self.tokens(*batch.inputs)
+        return self.objective.sampled(policy_logprobs, batch), entropies
+
+
+def local(weight: Tensor) -> Tensor:
+    """Return the part of a weight this process holds: all of it, unless it is sharded."""
+    part: Tensor = weight.to_local() if hasattr(weight, "to_local") else weight
+    return part

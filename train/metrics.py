@@ -1,0 +1,124 @@
+"""What is measured of an update: pure functions from its tokens, episodes and costs to named numbers."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from train.losses import Sampled, TokenLoss, behavior_kl
+
+ROWS = ("loss", "log_ratio", "kl", "is_clipped", "entropy", "advantage")
+"""What is kept of every trained token."""
+
+METRICS: Mapping[str, str] = {
+    "loss": "sum of token losses over the update's denominator",
+    "ratio_mean": "mean ratio of a token's probability to that under the policy that sampled it; near 1",
+    "ratio_min": "smallest ratio",
+    "ratio_max": "largest ratio",
+    "log_ratio_abs": "mean absolute log-ratio, nats a token",
+    "log_ratio_p01": "1st percentile of the log-ratio",
+    "log_ratio_p50": "median of the log-ratio",
+    "log_ratio_p99": "99th percentile of the log-ratio",
+    "ess_share": "effective share of tokens after weighting by their ratios: (sum r)^2 / (n sum r^2)",
+    "kl": "divergence from the policy that sampled, smaller of k2 and k3, nats a token",
+    "kl_k1": "the same by the estimator k1, minus the mean log-ratio; can be negative",
+    "kl_k3": "the same by the estimator k3",
+    "kl_call": "divergence after the epoch, nats a call, on the yardstick of the KL budget",
+    "kept_share": "how much of the epoch's way was kept, where the budget cut it short",
+    "clip_fraction": "share of tokens whose ratio met a bound",
+    "clip_low_fraction": "share of tokens held at the lower bound",
+    "clip_high_fraction": "share of tokens held at the upper bound",
+    "entropy": "mean entropy of the distributions that trained tokens were sampled from, nats",
+    "advantage_mean": "mean advantage of a token",
+    "advantage_std": "its standard deviation",
+    "advantage_min": "smallest advantage",
+    "advantage_max": "largest advantage",
+    "advantage_abs": "mean absolute advantage",
+    "advantage_zero_fraction": "share of tokens with advantage 0",
+    "grad_norm": "norm of the gradient before it was clipped",
+    "weight_norm": "norm of the trained weights after the update",
+    "learning_rate": "learning rate",
+    "reward": "mean outcome of the update's episodes",
+    "reward_std": "standard deviation of the outcomes",
+    "num_episodes": "episodes in the update",
+    "num_calls": "calls trained",
+    "num_tokens": "tokens trained",
+    "num_forward_tokens": "tokens of the forward passes: trained ones and their context",
+    "num_batches": "forward passes of all processes",
+    "longest": "tokens of the longest sequence",
+    "tokens_per_s": "tokens trained a second",
+    "forward_tokens_per_s": "tokens of forward passes a second",
+    "flops_per_s": "floating-point operations a second that the model needs, recomputation not counted",
+    "mfu": "the same as a share of what the devices can do in bfloat16; only for devices we know",
+    "memory_bytes": "most device memory of one process so far; only on a GPU",
+    "duration_s": "seconds of the update",
+}
+"""Every metric of a line of `metrics.jsonl` beside `update` and `epoch`, and what it means."""
+
+
+@torch.no_grad()
+def keep_tokens(sampled: Sampled, token: TokenLoss, entropies: Tensor) -> Float[Tensor, "row token"]:
+    """Return what `ROWS` names of the tokens of a micro-batch."""
+    rows = (token.loss, sampled.log_ratio(), behavior_kl(sampled), token.is_clipped, entropies, sampled.advantages)
+    return torch.stack([row.detach().double() for row in rows])
+
+
+def gather_tokens(kept: list[Tensor], accelerator: Accelerator) -> Float[Tensor, "row token"]:
+    """Join the tokens of all micro-batches and processes."""
+    mine = torch.cat(kept, dim=1) if kept else torch.zeros(len(ROWS), 0, dtype=torch.float64)
+    mine = mine.to(accelerator.device)
+    if accelerator.num_processes > 1:
+        # Processes have unequally many tokens: they are padded to the longest with what no token has, a NaN.
+        mine = accelerator.gather(accelerator.pad_across_processes(mine.T.contiguous(), pad_index=float("nan"))).T
+    return mine[:, ~mine[0].isnan()].cpu()
+
+
+def describe_tokens(table: Float[Tensor, "row token"], *, denominator: float) -> dict[str, float]:
+    """Return the metrics of an update's tokens; all zero but their number when there is none.
+
+    >>> table = torch.tensor([[1.0, 3.0], [0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [2.0, 4.0], [1.0, -1.0]])
+    >>> found = describe_tokens(table, denominator=8.0)
+    >>> found["loss"], found["ratio_mean"], found["clip_fraction"], found["entropy"], found["advantage_std"]
+    (0.5, 1.0, 0.5, 3.0, 1.0)
+    """
+    if not table.shape[1]:
+        table = torch.zeros(len(ROWS), 1)
+    loss, log_ratio, kl, is_clipped, entropy, advantage = table
+    ratio = log_ratio.exp()
+    quantiles = np.quantile(log_ratio.numpy(), [0.01, 0.5, 0.99])
+    values = {
+        "loss": loss.sum() / denominator,
+        "ratio_mean": ratio.mean(),
+        "ratio_min": ratio.min(),
+        "ratio_max": ratio.max(),
+        "log_ratio_abs": log_ratio.abs().mean(),
+        "ess_share": ratio.sum() ** 2 / (ratio**2).sum() / len(ratio),
+        "kl": kl.mean(),
+        "kl_k1": -log_ratio.mean(),
+        "kl_k3": (ratio - 1 - log_ratio).mean(),
+        "clip_fraction": is_clipped.mean(),
+        "clip_low_fraction": (is_clipped * (log_ratio < 0)).mean(),
+        "clip_high_fraction": (is_clipped * (log_ratio > 0)).mean(),
+        "entropy": entropy.mean(),
+        "advantage_mean": advantage.mean(),
+        "advantage_std": advantage.std(correction=0),
+        "advantage_min": advantage.min(),
+        "advantage_max": advantage.max(),
+        "advantage_abs": advantage.abs().mean(),
+        "advantage_zero_fraction": (advantage == 0).double().mean(),
+    }
+    named = dict(zip(("log_ratio_p01", "log_ratio_p50", "log_ratio_p99"), quantiles.tolist(), strict=True))
+    return {name: float(value) for name, value in values.items()} | named
+
+
+def describe_rewards(outcomes: NDArray[np.float64]) -> dict[str, float]:
+    """Return the metrics of the outcomes of an update's episodes.
+
+    >>> describe_rewards(np.array([0.0, 1.0]))
+    {'reward': 0.5, 'reward_std': 0.5, 'num_episodes': 2}
+    """
+    return {"reward": float(outcomes.mean()), "reward_std": float(outcomes.std()), "num_episodes": len(outcomes)}
