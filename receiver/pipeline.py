@@ -36,11 +36,14 @@ log = get_logger("receiver")
 DIGEST_BYTES = 8 << 20
 """Requests decoded before they are shown together; bounds how long a queryable span may wait for its neighbours."""
 
-LAND_ROWS = 16_384
+LAND_ROWS = 32_768
 """Rows that are landed at once, without waiting for the next tick: eight row groups."""
 
 LAND_BYTES = 64 << 20
 """The same for rows that are large."""
+
+QUIET_S = 0.25
+"""Rows that no others have followed for this long are landed at once: there is nothing to gain by waiting."""
 
 LEAST_LAND_BYTES = 1 << 20
 """What is landed at once, at least, when the disk refuses more: each failure halves what is tried next."""
@@ -246,22 +249,27 @@ class Pipeline:
 
     def _land(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: (
-                        self._is_closing
-                        or self.store.num_hot_rows >= LAND_ROWS
-                        or self.store.num_hot_bytes >= LAND_BYTES
-                    ),
-                    timeout=self._land_every_s,
-                )
-                if self._is_closing:
-                    return
+            self._wait_for_rows()
+            if self._is_closing:
+                return
             if self.store.has_unlanded and self._land_some():
                 self._commit.release(self.store.landed_seq)
             if time.monotonic() >= self._next_upkeep:
                 self._next_upkeep = time.monotonic() + UPKEEP_EVERY_S
                 self._keep_up()
+
+    def _wait_for_rows(self) -> None:
+        """Return when there is enough to land, when it has waited long enough, or when no more seems to come."""
+        due = time.monotonic() + self._land_every_s
+        with self._changed:
+            while not self._must_land() and (left_s := due - time.monotonic()) > 0:
+                published_seq = self._published_seq
+                self._changed.wait_for(self._must_land, timeout=min(QUIET_S, left_s))
+                if published_seq == self._published_seq == self._durable_seq and self.store.has_unlanded:
+                    return
+
+    def _must_land(self) -> bool:
+        return self._is_closing or self.store.num_hot_rows >= LAND_ROWS or self.store.num_hot_bytes >= LAND_BYTES
 
     def _keep_up(self) -> None:
         """Remove the days that are past their time and seal those that are over, if the clock can be believed."""
