@@ -42,6 +42,29 @@ def run(
 
 
 @app.command
+def publish(
+    *, data: Path = DEFAULT_DATA, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
+) -> None:
+    """Publish what the shares of a divided run (`etl run --bucket i/n`) have done; refuse while one is missing.
+
+    Example: spanloop etl publish --data /var/lib/spanloop
+
+    Parameters
+    ----------
+    data
+        Directory that holds everything.
+    as_json
+        Print the report on stdout.
+    """
+    from etl.run import publish_shares
+
+    report = RunReport("etl publish", {"data": str(data)})
+    publish_shares(EtlConfig(data=data), report)
+    if as_json:
+        report.print()
+
+
+@app.command
 def inspect(trace_id: str, *, data: Path = DEFAULT_DATA, project: str | None = None, width: int | None = None) -> None:
     """Show a trace as the ETL sees it: the tree, with what each span was read as and the rewards it got.
 

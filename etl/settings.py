@@ -91,6 +91,17 @@ class EtlConfig(Settings):
     """Spans that are in memory at once, as far as traces that share an episode or a call allow; 50,000 agent-like ones
     take about half a gigabyte."""
 
+    workers: int | None = Field(default=None, ge=1)
+    """Processes that transform buckets at the same time. Default: as many as there are cores, memory and work for."""
+
+    bucket: str | None = Field(default=None, pattern=r"^\d+/[1-9]\d*$")
+    """Share i of n of the buckets, `0/4` to `3/4`, for a scheduler that starts n processes: this one transforms its
+    share, and `spanloop etl publish` publishes them all once every share is done."""
+
+    ray: str | None = None
+    """Have buckets transformed by Ray: the address of a cluster that shares the data directory, `auto` for the one this
+    machine is part of, `local` to start one here. Needs spanloop[ray]."""
+
     tokenizer: Path | None = None
     """Checkpoint's directory, or its `tokenizer.json`: the token ids of answers are decoded and compared with the text,
     and calls where they differ are rejected. Default: not compared."""

@@ -184,7 +184,7 @@ def _parameters(traces: Collection[Trace]) -> tuple[list[str], list[str]]:
 
 
 def read_traces(
-    reader: Reader, traces: Collection[Trace], *, received: tuple[int, int] | None = None
+    reader: Reader, traces: Collection[Trace], received: tuple[int, int] | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return every span and every log record of these traces, whenever they came.
 

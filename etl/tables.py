@@ -9,7 +9,7 @@ import orjson
 import polars as pl
 import pyarrow as pa
 
-from etl.schema import TABLES, Columns
+from etl.schema import Columns
 
 TYPES: dict[str, pl.DataType] = {
     "String": pl.String(),
@@ -53,9 +53,9 @@ def polars_schema(columns: Columns) -> dict[str, pl.DataType]:
     return {name: TYPES[kind] for name, kind in columns.items()}
 
 
-def frame(table: str, rows: Sequence[Row]) -> pl.DataFrame:
-    """Return rows as a frame of the table, sorted."""
-    return columns(TABLES[table], rows).sort(*ORDER[table], nulls_last=True, maintain_order=True)
+def in_order(table: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of a table in its order."""
+    return rows.sort(*ORDER[table], nulls_last=True, maintain_order=True)
 
 
 def columns(schema: Columns, rows: Sequence[Row]) -> pl.DataFrame:

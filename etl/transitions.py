@@ -1,7 +1,7 @@
 """Makes the transitions of one episode from its calls: observation, action, next observation, rewards, evidence."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 import orjson
+import polars as pl
 
 from etl.dialects.spans import LlmCall
 from etl.dialects.values import integer_of, number_of
@@ -17,14 +18,48 @@ from etl.lineage import next_calls
 from etl.merge import message_signature
 from etl.rewards import air
 from etl.rewards.combine import combine
-from etl.schema import Evidence, Split
+from etl.schema import TRANSITIONS, Columns, Evidence, Split
 from etl.settings import EtlConfig
-from etl.tables import json_text
+from etl.tables import Row, json_text
 
 CUT_OFF = {"length", "max_tokens", "max_output_tokens", "incomplete"}
 """Finish reasons that say the answer was cut at its token limit."""
 
 WORD = re.compile(r"\w+")
+
+FROM_CALL = {
+    "trace_id": "trace_id",
+    "span_id": "span_id",
+    "agent": "agent",
+    "start_ns": "start_ns",
+    "end_ns": "end_ns",
+    "observation": "input",
+    "tools": "tools",
+    "params": "params",
+    **{
+        name: name
+        for name in (
+            "prompt_token_ids",
+            "response_token_ids",
+            "behavior_logprobs",
+            "logprobs_mode",
+            "policy_version",
+            "tokenizer_digest",
+            "chat_template_digest",
+        )
+    },
+}
+"""Columns of a transition that are columns of its call in `llm_calls`."""
+
+FROM_NEXT_CALL = {"next_observation": "input", "next_span_id": "span_id"}
+
+TRANSITION_COLUMNS: Columns = {
+    "call": "Int64",
+    "next_call": "Int64",
+    "has_offer": "Boolean",
+    **{name: kind for name, kind in TRANSITIONS.items() if name not in {*FROM_CALL, *FROM_NEXT_CALL}},
+}
+"""What rows of transitions are built in: their own columns, and where their calls are in `llm_calls`."""
 
 BUCKETS = 10_000
 """Resolution of the hold-out share."""
@@ -45,6 +80,9 @@ class NotATransition(StrEnum):
     MISMATCH = "ids_are_not_the_text"
     """The answer's token ids, decoded by the tokenizer of the settings, are another text than the recorded one."""
 
+    EMBEDDING = "embedding"
+    """It asked for vectors, not for an answer."""
+
     EVALUATOR = "evaluator"
     """A judge or grader made it, not the agent."""
 
@@ -64,7 +102,7 @@ def reject(call: LlmCall, *, is_evaluator: bool, is_mismatch: bool = False) -> N
         return NotATransition.EVALUATOR
     if is_mismatch:
         return NotATransition.MISMATCH
-    if not _says_anything(call.input) and call.prompt_token_ids is None:
+    if (not _says_anything(call.input) or "input" in call.pieced) and call.prompt_token_ids is None:
         return NotATransition.NO_OBSERVATION
     if "output" in call.pieced and call.response_token_ids is None:
         return NotATransition.NO_ACTION
@@ -95,8 +133,13 @@ def build_transitions(
     signals: Signals,
     config: EtlConfig,
     revision: int,
+    positions: dict[int, int],
+    call_rows: Sequence[Row],
 ) -> list[dict[str, Any]]:
-    """Return the rows of one episode; `calls` are its transitions in the order they began."""
+    """Return the rows of one episode in `TRANSITION_COLUMNS`; `calls` are its transitions in the order they began.
+
+    `call_rows` are the rows of `llm_calls`, and `positions` says where in them the call of a span's row is.
+    """
     following = next_calls(calls, agent_rows)
     rows = [call.span.index for call in calls]
     parts = [air.weighted(signals.measures, row, config) for row in rows]
@@ -110,21 +153,16 @@ def build_transitions(
         {
             "project": episode.key[0],
             "episode_id": episode.key[1],
-            "trace_id": call.span.trace_id,
-            "span_id": call.span.span_id,
-            "agent": call.agent,
+            "call": positions[row],
+            "next_call": positions[following[row].span.index] if row in following else None,
             "step": step,
             "task_id": tasks[call.agent],
             "revision": revision,
-            "start_ns": call.span.start_ns,
-            "end_ns": call.span.end_ns,
-            "observation": json_text(call.input),
-            "tools": None if "tools" in call.pieced else json_text(call.tools),
-            "action": json_text(call.output[0]) if call.output else None,
+            "has_offer": "tools" not in call.pieced,
+            "action": _action(call, call_rows[positions[row]]["output"]),
             "finish_reason": call.output[0]["finish_reason"] if call.output else None,
-            **_next(call, following.get(row)),
+            "done": row not in following,
             "stop_reason": _stop_reason(call, episode) if row not in following else None,
-            **_tokens(call),
             **_sampling(call),
             "behavior_model": call.model_returned or call.model_requested,
             "reward": combined.reward[step],
@@ -143,20 +181,26 @@ def build_transitions(
     ]
 
 
+def with_calls(own: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
+    """Return transitions in their published columns, with those of their calls, which are named by row number."""
+    first = calls.select(pl.col(source).alias(name) for name, source in FROM_CALL.items())[own["call"]]
+    following = calls.select(
+        pl.col(source).gather(own["next_call"]).alias(name) for name, source in FROM_NEXT_CALL.items()
+    )
+    whole = pl.concat([own, first, following], how="horizontal")
+    return whole.with_columns(tools=pl.when("has_offer").then("tools")).select(*TRANSITIONS)
+
+
 def _total(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if known else None
 
 
-def _next(call: LlmCall, following: LlmCall | None) -> dict[str, Any]:
-    if following is None:
-        return {"next_observation": None, "next_span_id": None, "done": True}
-    del call
-    return {
-        "next_observation": json_text(following.input),
-        "next_span_id": following.span.span_id,
-        "done": False,
-    }
+def _action(call: LlmCall, output: str | None) -> str | None:
+    """Return the first choice as JSON text; `output` is the text of all choices."""
+    if not call.output or output is None:
+        return None
+    return output[1:-1] if len(call.output) == 1 else json_text(call.output[0])
 
 
 def _stop_reason(call: LlmCall, episode: Episode) -> str:
@@ -167,25 +211,12 @@ def _stop_reason(call: LlmCall, episode: Episode) -> str:
     return "end" if episode.is_complete else "incomplete"
 
 
-def _tokens(call: LlmCall) -> dict[str, Any]:
-    return {
-        "prompt_token_ids": call.prompt_token_ids,
-        "response_token_ids": call.response_token_ids,
-        "behavior_logprobs": call.behavior_logprobs,
-        "logprobs_mode": call.logprobs_mode,
-        "policy_version": call.policy_version,
-        "tokenizer_digest": call.tokenizer_digest,
-        "chat_template_digest": call.chat_template_digest,
-    }
-
-
 def _sampling(call: LlmCall) -> dict[str, Any]:
     return {
         "temperature": number_of(call.params, "temperature"),
         "top_p": number_of(call.params, "top_p"),
         "top_k": integer_of(call.params, "top_k"),
         "min_p": number_of(call.params, "min_p"),
-        "params": json_text(call.params),
     }
 
 

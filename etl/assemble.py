@@ -1,0 +1,223 @@
+"""Assembles the rows of the published tables from what the steps before it found."""
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from etl.agents import Surroundings
+from etl.attribution import Rule
+from etl.calls import Readings
+from etl.clean import rejected_span
+from etl.dialects.spans import Embedding, LlmCall, ToolCall
+from etl.episodes import Episode
+from etl.rewards import given
+from etl.schema import TABLES
+from etl.settings import EtlConfig
+from etl.tables import Row, columns, in_order, json_text
+from etl.transitions import (
+    TRANSITION_COLUMNS,
+    NotATransition,
+    Signals,
+    build_transitions,
+    episode_split,
+    reject,
+    with_calls,
+)
+from etl.tree import NO_PARENT, Forest
+from etl.untraced_tools import DIALECT as UNTRACED
+
+
+class Facts:
+    """Columns of the spans that episodes are described with, by row."""
+
+    def __init__(self, spans: pl.DataFrame, logs: pl.DataFrame) -> None:
+        self.names = spans["name"].to_list()
+        self.services = spans["service_name"].to_list()
+        self.start_ns = spans["start_ns"].to_list()
+        self.end_ns = spans["end_ns"].to_list()
+        self.received_seq = spans["received_seq"].to_list()
+        self.log_seq: dict[tuple[str, str], int] = {
+            (project, trace_id): seq
+            for project, trace_id, seq in logs.filter(pl.col("trace_id").is_not_null())
+            .group_by("project", "trace_id")
+            .agg(pl.col("received_seq").max())
+            .iter_rows()
+        }
+
+    def revision(self, episode: Episode) -> int:
+        """Return the last request that told of the episode: it grows with every late span, and with nothing else."""
+        own = max(self.received_seq[row] for row in episode.rows)
+        return int(max(own, *(self.log_seq.get((episode.key[0], trace), own) for trace in episode.traces)))
+
+
+class Assembly:
+    """Collects the rows of the published tables."""
+
+    def __init__(
+        self,
+        config: EtlConfig,
+        forest: Forest,
+        facts: Facts,
+        readings: Readings,
+        rejected: list[Row],
+        mismatches: set[int],
+    ) -> None:
+        self.rows: dict[str, list[Row]] = {table: [] for table in TABLES}
+        self.rows["rejected"] = rejected
+        self._config = config
+        self._facts = facts
+        self._mismatches = mismatches
+        self._positions: dict[int, int] = {}
+        self._judged = Surroundings(forest, set(readings.evaluations))
+
+    def add_episode(self, episode: Episode, calls: list[LlmCall], agent_rows: dict[int, int], signals: Signals) -> None:
+        """Add an episode, its calls in the order they began, and its transitions."""
+        revision = self._facts.revision(episode)
+        usable: list[LlmCall] = []
+        own = self.rows["llm_calls"]
+        for call in calls:
+            self._positions[call.span.index] = len(own)
+            own.append(_call_row(call, episode))
+            is_evaluator = self._judged.nearest(call.span.index) != NO_PARENT
+            is_mismatch = call.span.index in self._mismatches
+            reason = reject(call, is_evaluator=is_evaluator, is_mismatch=is_mismatch)
+            if reason is None:
+                usable.append(call)
+            else:
+                span = {"project": call.span.project, "trace_id": call.span.trace_id, "span_id": call.span.span_id}
+                self.rows["rejected"].append(rejected_span(span, "transitions", reason.value))
+        transitions = build_transitions(
+            episode, usable, agent_rows, signals, self._config, revision, self._positions, own
+        )
+        self.rows["transitions"] += transitions
+        facts, rows = self._facts, episode.rows
+        task_id = transitions[0]["task_id"] if transitions else episode.task_id
+        self.rows["episodes"].append(
+            {
+                "project": episode.key[0],
+                "episode_id": episode.key[1],
+                "trace_ids": episode.traces,
+                "root_name": facts.names[episode.root],
+                "service_name": facts.services[episode.root],
+                "start_ns": min(facts.start_ns[row] for row in rows),
+                "end_ns": max(facts.end_ns[row] for row in rows),
+                "task_id": task_id,
+                "agents": sorted({call.agent for call in calls if call.agent}),
+                "num_spans": len(rows),
+                "num_transitions": len(transitions),
+                "outcome": signals.outcome,
+                "is_complete": episode.is_complete,
+                "stop_reason": transitions[-1]["stop_reason"] if transitions else None,
+                "revision": revision,
+                "split": episode_split(episode, usable, self._config).value,
+            }
+        )
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """Return the tables; what transitions have in common with their calls is taken over column by column."""
+        tables = {name: columns(TABLES[name], self.rows[name]) for name in TABLES if name != "transitions"}
+        own = columns(TRANSITION_COLUMNS, self.rows["transitions"])
+        tables["transitions"] = with_calls(own, tables["llm_calls"])
+        return {name: in_order(name, tables[name]) for name in TABLES}
+
+    def add_embeddings(self, embeddings: Iterable[Embedding], episodes: list[Episode], episode_of: list[int]) -> None:
+        """Add the calls of embeddings APIs, which are no transitions."""
+        for embedding in embeddings:
+            span = embedding.call.span
+            vectors = [{"embedding_dimensions": size} for size in embedding.dimensions]
+            own = dict(_call_row(embedding.call, episodes[episode_of[span.index]]))
+            own |= {"input": json_text(embedding.texts or None), "output": json_text(vectors or None)}
+            self.rows["llm_calls"].append(own)
+            ids = {"project": span.project, "trace_id": span.trace_id, "span_id": span.span_id}
+            self.rows["rejected"].append(rejected_span(ids, "transitions", NotATransition.EMBEDDING.value))
+
+    def add_tools(
+        self,
+        causes: Iterable[tuple[ToolCall, LlmCall | None, Rule | None]],
+        episodes: list[Episode],
+        episode_of: list[int],
+    ) -> None:
+        """Add the tool calls."""
+        for tool, call, rule in causes:
+            span, is_traced = tool.span, tool.dialect != UNTRACED
+            self.rows["tool_calls"].append(
+                {
+                    "project": span.project,
+                    "trace_id": span.trace_id,
+                    "span_id": span.span_id if is_traced else None,
+                    "parent_span_id": span.parent_span_id if is_traced else span.span_id,
+                    "episode_id": episodes[episode_of[span.index]].key[1],
+                    "start_ns": span.start_ns if is_traced or call is None else span.end_ns,
+                    "end_ns": span.end_ns if is_traced else None,
+                    "dialect": tool.dialect,
+                    "agent": call.agent if call is not None else None,
+                    "name": tool.name,
+                    "tool_call_id": tool.tool_call_id,
+                    "arguments": json_text(tool.arguments),
+                    "result": tool.result,
+                    "error": tool.error,
+                    "caused_by_span_id": call.span.span_id if call is not None else None,
+                    "attribution_rule": rule.value if rule is not None else None,
+                }
+            )
+
+    def add_rewards(self, rewards: list[given.Reward], episodes: list[Episode], keep: list[bool]) -> None:
+        """Add the rewards, used or not."""
+        for reward in rewards:
+            if reward.episode is not None and not keep[reward.episode]:
+                continue
+            assert reward.reason is not None
+            self.rows["rewards"].append(
+                {
+                    "project": reward.project,
+                    "trace_id": reward.trace_id,
+                    "span_id": reward.span_id,
+                    "episode_id": episodes[reward.episode].key[1] if reward.episode is not None else None,
+                    "name": reward.name,
+                    "value": reward.value,
+                    "label": reward.label,
+                    "explanation": reward.explanation,
+                    "source": reward.source,
+                    "time_ns": reward.time_ns,
+                    "used": reward.reason in {given.Reason.OUTCOME, given.Reason.STEP},
+                    "reason": reward.reason.value,
+                }
+            )
+
+
+def _call_row(call: LlmCall, episode: Episode) -> Row:
+    span = call.span
+    return {
+        "project": span.project,
+        "trace_id": span.trace_id,
+        "span_id": span.span_id,
+        "parent_span_id": span.parent_span_id,
+        "episode_id": episode.key[1],
+        "start_ns": span.start_ns,
+        "end_ns": span.end_ns,
+        "dialect": call.dialect,
+        "scope_name": span.scope or None,
+        "api": call.api,
+        "agent": call.agent,
+        "provider": call.provider,
+        "model_requested": call.model_requested,
+        "model_returned": call.model_returned,
+        "streamed": call.streamed,
+        "params": json_text(call.params),
+        "tools": json_text(call.tools),
+        "input": json_text(call.input),
+        "output": json_text(call.output),
+        "usage": json_text(call.usage),
+        "response_id": call.response_id,
+        "conversation_id": call.conversation_id,
+        "error": json_text(call.error),
+        "prompt_token_ids": call.prompt_token_ids,
+        "response_token_ids": call.response_token_ids,
+        "behavior_logprobs": call.behavior_logprobs,
+        "logprobs_mode": call.logprobs_mode,
+        "policy_version": call.policy_version,
+        "tokenizer_digest": call.tokenizer_digest,
+        "chat_template_digest": call.chat_template_digest,
+        "truncated": call.truncated,
+        "merged_span_ids": sorted(other.span_id for other in call.merged),
+    }
