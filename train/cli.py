@@ -48,6 +48,8 @@ def run(
         sequences=plan.facts["num_sequences"],
         tokens=plan.facts["num_trained_tokens"],
     )
+    for route in plan.facts["routes"]:
+        log.info("routed", **route)
     if not dry_run and config.adapter_per_agent:
         from train.run import train_each_agent
 

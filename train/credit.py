@@ -15,6 +15,12 @@ Ints = NDArray[np.int64]
 NO_SPREAD = 1e-6
 """Standard deviation below which a task's outcomes are equal but for rounding."""
 
+MIN_SCALE = 1e-2
+"""Deviation of a role's advantages below which they are not blown up further."""
+
+MAX_ADVANTAGE = 5.0
+"""Bound on an advantage after scaling by role."""
+
 
 def center(
     values: Floats, *, episode: Ints, slot: Ints, task: Ints, leave_one_out: bool = True, shrinkage: float = 0.0
@@ -112,6 +118,114 @@ def causal_returns(rewards: Floats, *, episode: Ints, start_ns: Ints, end_ns: In
     return returns
 
 
+def bootstrapped_returns(
+    rewards: Floats,
+    outcomes: Floats,
+    values: Floats,
+    *,
+    episode: Ints,
+    start_ns: Ints,
+    end_ns: Ints,
+    lambda_: float,
+) -> Floats:
+    """Return the lambda-return of each call: its reward and, of what follows, partly what came and partly its value.
+
+    Less the value of the call itself this is generalised advantage estimation (arXiv:1506.02438 eq. 16, discount 1)
+    with a call for a step. `outcomes` are of each episode; calls come grouped by episode. Where one call and all that
+    follows it are what follows another, the other's return is `(1 - lambda) value + lambda return` of that one, plus
+    its own reward; at a fork, where parallel calls follow, it is the plain causal return, since their returns overlap.
+    With `lambda_` 1, or where no value is known (NaN), all are plain causal returns.
+
+    >>> bootstrapped_returns(
+    ...     np.array([0.0, 0.0]), np.array([1.0]), np.array([0.5, 0.6]),
+    ...     episode=np.zeros(2, int), start_ns=np.array([0, 10]), end_ns=np.array([5, 15]), lambda_=0.0,
+    ... )
+    array([0.6, 1. ])
+    """
+    returns: Floats = outcomes[episode] + causal_returns(rewards, episode=episode, start_ns=start_ns, end_ns=end_ns)
+    edges = np.flatnonzero(np.diff(episode, prepend=-1))
+    for begin, stop in zip(edges, [*edges[1:], len(episode)], strict=True):
+        order = np.argsort(start_ns[begin:stop], kind="stable") + begin
+        following = np.searchsorted(start_ns[order], end_ns[order], side="left")
+        following = np.maximum(following, np.arange(1, len(order) + 1))  # an instant call does not follow itself
+        for place in reversed(range(len(order))):
+            after = following[place]
+            is_link = after < len(order) and following[after] == after + 1
+            if is_link and np.isfinite(values[order[after]]):
+                known, came = values[order[after]], returns[order[after]]
+                returns[order[place]] = rewards[order[place]] + (1 - lambda_) * known + lambda_ * came
+    return returns
+
+
+def moving_baseline(returns: Floats, *, role: Ints, episode: Ints, start_ns: Ints, decay: float) -> Floats:
+    """Return for each call a moving average of what its role earned in earlier episodes; NaN in the role's first one.
+
+    Role-conditioned advantage estimation (arXiv:2506.24119 §3.3): the average over the role's calls of an episode
+    enters after the episode, in the order the episodes began.
+
+    >>> moving_baseline(
+    ...     np.array([1.0, 0.0, 0.0]), role=np.zeros(3, int), episode=np.arange(3), start_ns=np.arange(3), decay=0.5
+    ... )
+    array([nan, 1. , 0.5])
+    """
+    baseline = np.full(len(returns), np.nan)
+    began = np.full(int(episode.max(initial=-1)) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(began, episode, start_ns)
+    average: dict[int, float] = {}
+    for one in np.lexsort((np.arange(len(began)), began)):
+        mine = np.flatnonzero(episode == one)
+        for each in np.unique(role[mine]):
+            chosen = mine[role[mine] == each]
+            before = average.get(int(each), np.nan)
+            baseline[chosen] = before
+            earned = float(returns[chosen].mean())
+            average[int(each)] = earned if np.isnan(before) else decay * before + (1 - decay) * earned
+    return baseline
+
+
+def cap_intermediate(intermediate: Floats, *, episode: Ints, outcomes: Floats, share: float) -> Floats:
+    """Scale down the intermediate rewards of an episode whose gains, or losses, exceed a share of the outcomes' range.
+
+    Below one half no episode outranks one with the best outcome by what it earned on the way. Where all outcomes are
+    equal there is no rank to keep, and nothing is changed.
+
+    >>> cap_intermediate(np.array([0.6, 0.6]), episode=np.zeros(2, int), outcomes=np.array([0.0, 1.0]), share=0.3)
+    array([0.15, 0.15])
+    """
+    limit = share * float(np.ptp(outcomes)) if len(outcomes) else 0.0
+    if limit == 0:
+        return intermediate
+    gained = np.bincount(episode, np.maximum(intermediate, 0), minlength=len(outcomes))
+    lost = np.bincount(episode, np.maximum(-intermediate, 0), minlength=len(outcomes))
+    scale: Floats = np.minimum(1.0, limit / np.maximum(np.maximum(gained, lost), 1e-12))
+    return intermediate * scale[episode]
+
+
+def gate_intermediate(intermediate: Floats, *, episode: Ints, outcomes: Floats, task: Ints) -> Floats:
+    """Drop the intermediate rewards of tasks whose attempts, two at least, all ended alike.
+
+    There they would be all there is to tell the attempts apart.
+    """
+    size = np.bincount(task)
+    low = np.full(len(size), np.inf)
+    high = np.full(len(size), -np.inf)
+    np.minimum.at(low, task, outcomes)
+    np.maximum.at(high, task, outcomes)
+    is_tied = (size > 1) & (high - low <= NO_SPREAD)
+    return np.where(is_tied[task[episode]], 0.0, intermediate)
+
+
+def scale_by_role(advantages: Floats, role: Ints) -> Floats:
+    """Divide by the deviation of all advantages of the role, the whole window's, and bound what is left.
+
+    One scale for all tasks of a role: never a group's, which would make as much of a slip as of a failure.
+    """
+    size = np.maximum(np.bincount(role), 1)
+    deviation = np.sqrt(np.bincount(role, advantages**2) / size)
+    scaled: Floats = advantages / np.maximum(deviation, MIN_SCALE)[role]
+    return scaled.clip(-MAX_ADVANTAGE, MAX_ADVANTAGE)
+
+
 def call_advantages(
     outcomes: Floats,
     task: Ints,
@@ -124,7 +238,6 @@ def call_advantages(
     leave_one_out: bool = True,
     shrinkage: float = 0.0,
     divide_by_std: bool = False,
-    intermediate_weight: float = 1.0,
 ) -> Floats:
     """Return one advantage a call: its episode's outcome advantage plus its own intermediate advantage.
 
@@ -136,4 +249,4 @@ def call_advantages(
     )
     returns = causal_returns(intermediate, episode=episode, start_ns=start_ns, end_ns=end_ns)
     local = center(returns, episode=episode, slot=slot, task=task, leave_one_out=leave_one_out, shrinkage=shrinkage)
-    return outcome[episode] + intermediate_weight * local
+    return outcome[episode] + local

@@ -1,6 +1,6 @@
 """Reads published transitions and decides, row by row, what can be trained. Knows nothing of tensors or losses."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,6 +18,32 @@ INTERMEDIATE_REWARDS = tuple(name for name in TRANSITIONS if name.startswith("re
 """Columns of automatic intermediate rewards, one a signal."""
 
 
+AIR_REWARDS = tuple(name for name in INTERMEDIATE_REWARDS if name != "reward_step")
+"""Those the ETL read off the trace, which `air_scale` bounds; `reward_step` was given."""
+
+
+class Known(StrEnum):
+    """What is known of how a call was sampled, as the model in training sees it; losses are chosen by it."""
+
+    EXACT = "exact"
+    """Ids and the log-probabilities of the very distribution they were drawn from (evidence A)."""
+
+    RESCORED = "rescored"
+    """Ids sampled by the model in training: it can say the log-probabilities itself (evidence B)."""
+
+    IDS = "ids"
+    """Ids sampled by an ancestor of the model (evidence B)."""
+
+    CUT = "cut"
+    """Ids, but the distribution was cut or greedy, and what was left of it is not on record (evidence A or B)."""
+
+    TEXT = "text"
+    """Text of our own model family, rendered with the model's template (evidence C)."""
+
+    FOREIGN = "foreign"
+    """Text, or ids, of another model (evidence D, or B of a policy nobody knows)."""
+
+
 class SetAside(StrEnum):
     """Why a call is context only: its tokens are not trained, its rewards still count for the calls before it."""
 
@@ -31,7 +57,10 @@ class SetAside(StrEnum):
     """A policy sampled it that is no near ancestor of the model."""
 
     NOT_EXACT = "not_exact"
-    """Its token ids or log-probabilities are not known exactly (evidence below A)."""
+    """Less is known of its sampling than the loss needs: no token ids, or no log-probabilities."""
+
+    UNRENDERED = "unrendered"
+    """Known as text only, and the model's chat template does not write it so that it reads back the same."""
 
     GREEDY = "greedy"
     """Temperature 0: nothing was sampled, so nothing else had a probability."""
@@ -50,6 +79,10 @@ class SetAside(StrEnum):
 
     TOO_LONG = "too_long"
     """More tokens than the model has positions."""
+
+
+Render = Callable[[str | None, str | None, str], tuple[list[int], list[int]] | None]
+"""Observation, tools and action as JSON text to the ids of prompt and response, null where they do not read back."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +110,17 @@ class Call:
 
     response_ids: NDArray[np.int64]
     behavior_logprobs: NDArray[np.float32]
-    """Log-probability of each response id under the distribution it was sampled from; same length."""
+    """Log-probability of each response id under what it was sampled from, NaN where unknown; same length."""
 
     temperature: float
-    """1 where it was not recorded; such a call is set aside."""
+    """1 where it was not recorded or 0."""
 
     policy_version: str | None
+
+    known: Known = Known.EXACT
+
+    was_cut_short: bool = False
+    """It ended because it was long, not because it was done."""
 
 
 @dataclass(frozen=True)
@@ -157,22 +195,31 @@ def read_calls(
     max_length: int,
     agents: tuple[str, ...] = (),
     policies: frozenset[str] | None = None,
+    own_version: str | None = None,
+    admits: frozenset[Known] = frozenset({Known.EXACT}),
+    render: Render | None = None,
 ) -> Logged:
     """Turn sorted transitions into episodes and calls; a call that cannot be trained carries the reason.
 
-    `agents` are name patterns, none meaning all; `policies` the versions whose calls are trained, None meaning all. A
-    call whose version was not recorded passes: the run compares its log-probabilities with the model's own anyway.
+    `agents` are name patterns, none meaning all; `policies` the versions whose calls are trained, None meaning all;
+    `own_version` that of the model in training; `admits` what must be known of a call. A call with log-probabilities
+    whose version was not recorded passes: the run compares them with the model's own anyway. Calls known as text only
+    get ids through `render`, where they are admitted.
     """
     episode_key = ("project", "episode_id")
+    if render is not None and admits & {Known.TEXT, Known.FOREIGN}:
+        rows = _render_text(rows, render)
     rows = rows.with_columns(
         agent=pl.col("agent").fill_null(""),
         outcome=pl.col("outcome").drop_nulls().first().over(episode_key),
         episode=pl.struct(episode_key).rle_id(),
-        intermediate=pl.sum_horizontal(pl.col(name).fill_null(0.0) for name in INTERMEDIATE_REWARDS),
+        intermediate=pl.col("reward_step").fill_null(0.0)
+        + pl.col("air_scale").fill_null(1.0) * pl.sum_horizontal(pl.col(name).fill_null(0.0) for name in AIR_REWARDS),
+        known=_known(policies, own_version),
     ).with_columns(turn=pl.int_range(pl.len()).over("episode", "agent"))
     trained_agents = [name for name in rows["agent"].unique() if not agents or _matches(name, agents)]
     rows = rows.with_columns(
-        set_aside=_set_aside(trained_agents, policies, vocabulary_size=vocabulary_size, max_length=max_length)
+        set_aside=_set_aside(trained_agents, policies, admits, vocabulary_size=vocabulary_size, max_length=max_length)
     )
     return Logged(
         [
@@ -192,7 +239,7 @@ def read_calls(
                 _scalars(rows),
                 _ragged(rows["prompt_token_ids"], np.int64),
                 _ragged(rows["response_token_ids"], np.int64),
-                _ragged(rows["behavior_logprobs"], np.float32),
+                _logprobs(rows),
                 strict=True,
             )
         ],
@@ -203,33 +250,29 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _set_aside(agents: list[str], policies: frozenset[str] | None, *, vocabulary_size: int, max_length: int) -> pl.Expr:
-    """Return the first reason that applies, null when the call can be trained."""
-    prompt, response, logprobs = (
-        pl.col(name) for name in ("prompt_token_ids", "response_token_ids", "behavior_logprobs")
+def _render_text(rows: pl.DataFrame, render: Render) -> pl.DataFrame:
+    """Give the rows without ids those of their text; where that cannot be done they stay without."""
+    texts = rows.select("observation", "tools", "action", "prompt_token_ids", "response_token_ids")
+    rendered = [
+        (prompt, response)
+        if prompt is not None or action is None
+        else (render(observation, tools, action) or (None, None))
+        for observation, tools, action, prompt, response in texts.iter_rows()
+    ]
+    return rows.with_columns(
+        pl.Series("prompt_token_ids", [prompt for prompt, _ in rendered], dtype=pl.List(pl.Int32)),
+        pl.Series("response_token_ids", [response for _, response in rendered], dtype=pl.List(pl.Int32)),
     )
+
+
+def _cut() -> pl.Expr:
+    """Return why the recorded distribution is not the one that was sampled from, null where it is."""
     temperature = pl.col("temperature")
-    is_foreign = pl.lit(False) if policies is None else ~pl.col("policy_version").is_in(sorted(policies))
     is_truncated = (
         (pl.col("top_p").fill_null(1.0) < 1) | (pl.col("top_k").fill_null(0) > 0) | (pl.col("min_p").fill_null(0.0) > 0)
     )
-    ids_fit = pl.all_horizontal(
-        (ids.list.min() >= 0) & (ids.list.max() < vocabulary_size) & ~ids.list.contains(None)
-        for ids in (prompt, response)
-    )
-    logprobs_fit = (logprobs.list.len() == response.list.len()) & logprobs.list.eval(
-        pl.element().is_finite().fill_null(False)
-    ).list.all()
     return (
-        pl.when(pl.col("outcome").is_null() | ~pl.col("outcome").is_finite())
-        .then(pl.lit(SetAside.NO_OUTCOME.value))
-        .when(~pl.col("agent").is_in(agents))
-        .then(pl.lit(SetAside.OTHER_AGENT.value))
-        .when(pl.col("evidence").ne_missing(Evidence.EXACT.value))
-        .then(pl.lit(SetAside.NOT_EXACT.value))
-        .when(is_foreign.fill_null(False))
-        .then(pl.lit(SetAside.OTHER_POLICY.value))
-        .when(temperature <= 0)
+        pl.when(temperature <= 0)
         .then(pl.lit(SetAside.GREEDY.value))
         .when(is_truncated)
         .then(pl.lit(SetAside.TRUNCATED_SAMPLING.value))
@@ -237,7 +280,66 @@ def _set_aside(agents: list[str], policies: frozenset[str] | None, *, vocabulary
         .then(pl.lit(SetAside.RAW_LOGPROBS.value))
         .when(pl.col("logprobs_mode") == "masked")
         .then(pl.lit(SetAside.MASKED.value))
-        .when(~(ids_fit & logprobs_fit & temperature.is_finite()).fill_null(False))
+    )
+
+
+def _known(policies: frozenset[str] | None, own_version: str | None) -> pl.Expr:
+    evidence, version = pl.col("evidence"), pl.col("policy_version")
+    is_ancestor = version.is_in(sorted(policies or ())).fill_null(False)
+    is_own = version.is_in([own_version]).fill_null(False) & pl.col("temperature").is_not_null()
+    return (
+        pl.when((evidence == Evidence.TEXT.value).fill_null(False))
+        .then(pl.lit(Known.TEXT.value))
+        .when(~evidence.is_in([Evidence.EXACT.value, Evidence.IDS.value]).fill_null(False))
+        .then(pl.lit(Known.FOREIGN.value))
+        .when((evidence == Evidence.IDS.value) & ~(is_ancestor | is_own))
+        .then(pl.lit(Known.FOREIGN.value))
+        .when(_cut().is_not_null())
+        .then(pl.lit(Known.CUT.value))
+        .when(evidence == Evidence.EXACT.value)
+        .then(pl.lit(Known.EXACT.value))
+        .when(is_own)
+        .then(pl.lit(Known.RESCORED.value))
+        .otherwise(pl.lit(Known.IDS.value))
+    )
+
+
+def _set_aside(
+    agents: list[str],
+    policies: frozenset[str] | None,
+    admits: frozenset[Known],
+    *,
+    vocabulary_size: int,
+    max_length: int,
+) -> pl.Expr:
+    """Return the first reason that applies, null when the call can be trained."""
+    prompt, response, logprobs = (
+        pl.col(name) for name in ("prompt_token_ids", "response_token_ids", "behavior_logprobs")
+    )
+    known, has_ratio = pl.col("known"), pl.col("known") == Known.EXACT.value
+    is_other = pl.lit(False) if policies is None else ~pl.col("policy_version").is_in(sorted(policies))
+    ids_fit = pl.all_horizontal(
+        (ids.list.min() >= 0) & (ids.list.max() < vocabulary_size) & ~ids.list.contains(None)
+        for ids in (prompt, response)
+    )
+    logprobs_fit = (logprobs.list.len() == response.list.len()) & logprobs.list.eval(
+        pl.element().is_finite().fill_null(False)
+    ).list.all()
+    temperature_fits = pl.col("temperature").is_finite()
+    return (
+        pl.when(pl.col("outcome").is_null() | ~pl.col("outcome").is_finite())
+        .then(pl.lit(SetAside.NO_OUTCOME.value))
+        .when(~pl.col("agent").is_in(agents))
+        .then(pl.lit(SetAside.OTHER_AGENT.value))
+        .when((pl.col("evidence") == Evidence.EXACT.value).fill_null(False) & is_other.fill_null(False))
+        .then(pl.lit(SetAside.OTHER_POLICY.value))
+        .when(~known.is_in(sorted(admits)) & (known == Known.CUT.value))
+        .then(_cut())
+        .when(~known.is_in(sorted(admits)))
+        .then(pl.lit(SetAside.NOT_EXACT.value))
+        .when(known.is_in([Known.TEXT.value, Known.FOREIGN.value]) & (prompt.is_null() | response.is_null()))
+        .then(pl.lit(SetAside.UNRENDERED.value))
+        .when(~ids_fit.fill_null(False) | (has_ratio & ~(logprobs_fit & temperature_fits).fill_null(False)))
         .then(pl.lit(SetAside.MALFORMED.value))
         .when(prompt.list.len() + response.list.len() > max_length)
         .then(pl.lit(SetAside.TOO_LONG.value))
@@ -254,11 +356,25 @@ def _scalars(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
         pl.col("end_ns").fill_null(pl.col("start_ns")).fill_null(0),
         "intermediate",
         "set_aside",
-        pl.col("temperature").fill_null(1.0),
-        "policy_version",
+        # Greedy calls are scored at temperature 1: 0 has no log-probabilities.
+        temperature=pl.when(pl.col("temperature") > 0).then(pl.col("temperature")).otherwise(1.0).fill_nan(1.0),
+        policy_version="policy_version",
+        known="known",
+        was_cut_short=(pl.col("finish_reason") == "length").fill_null(False),
     )
     for row in columns.iter_rows(named=True):
-        yield row | {"set_aside": None if row["set_aside"] is None else SetAside(row["set_aside"])}
+        reason = row["set_aside"]
+        yield row | {"set_aside": None if reason is None else SetAside(reason), "known": Known(row["known"])}
+
+
+def _logprobs(rows: pl.DataFrame) -> list[NDArray[np.float32]]:
+    """Return the log-probabilities of every call, one for each response id: NaN for all where they are not exact."""
+    exact = _ragged(rows["behavior_logprobs"], np.float32)
+    lengths = rows["response_token_ids"].list.len().fill_null(0)
+    return [
+        logprobs if known == Known.EXACT else np.full(length, np.nan, dtype=np.float32)
+        for logprobs, known, length in zip(exact, rows["known"], lengths, strict=True)
+    ]
 
 
 def _ragged(lists: pl.Series, dtype: type[np.generic]) -> list[NDArray[Any]]:

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import torch
 from accelerate import Accelerator
+from jaxtyping import Float
 from torch import Tensor
 
 from train.lineage import Sequence
@@ -45,6 +46,23 @@ class Learner:
         inner = self.accelerator.unwrap_model(self.tokens)
         assert isinstance(inner, SampledTokens)
         return self.config.tokens_per_batch if packs(inner.policy) else 1
+
+    def prepare(self) -> None:
+        """Give the objective what it needs of the model the run begins with; to be called before the first update."""
+        if self.objective.needs_reference:
+            self.objective.set_reference(self.score(self.plan.sequences))
+
+    @torch.no_grad()
+    def score(self, sequences: list[Sequence]) -> Float[Tensor, " place"]:
+        """Return the log-probabilities of the moment of the trained tokens of sequences, by place; 0 elsewhere."""
+        logprobs = torch.zeros(self.objective.num_tokens, device=self.accelerator.device)
+        for batch, counts in self.share(sequences):
+            with self.accelerator.autocast():
+                found, _ = self.tokens(*batch.inputs)
+            if counts:
+                logprobs[self.objective.positions(batch.calls)] = found.float()
+        total: Tensor = self.accelerator.reduce(logprobs, "sum")
+        return total
 
     def share(self, sequences: list[Sequence]) -> Iterator[tuple[MicroBatch, bool]]:
         """Yield this process's micro-batches, and whether each counts.

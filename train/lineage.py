@@ -44,7 +44,7 @@ class Sequence:
     """For each token the index of the call that sampled it, or `UNTRAINED`. Same length as `ids`."""
 
     behavior_logprobs: NDArray[np.float32]
-    """0 where untrained. Same length as `ids`."""
+    """0 where untrained, NaN where not known. Same length as `ids`."""
 
     start: Start
     """Why the sequence starts a new chain."""
@@ -53,6 +53,11 @@ class Sequence:
     def calls(self) -> NDArray[np.int64]:
         """Indices of the calls it trains, ascending; never empty."""
         return np.unique(self.call[self.call != UNTRAINED])
+
+    @property
+    def is_recorded(self) -> bool:
+        """Tell whether the log-probability of every trained token is on record."""
+        return not np.isnan(self.behavior_logprobs).any()
 
     @property
     def num_trained(self) -> int:

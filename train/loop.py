@@ -74,11 +74,13 @@ def learn(learner: Learner, write: Callable[[dict[str, Any]], None], keeper: Kee
     With a keeper the run goes on from what was kept, if anything was; `write` is given the earlier lines again first.
     """
     config = learner.config
+    learner.prepare()  # before anything kept is loaded: the reference is the model the run began with
     yardstick = choose_yardstick(learner.plan.sequences)
     kept = None if keeper is None else keeper.load(learner)
     progress, start = (Progress(), copy_weights(learner)) if kept is None else kept
     if progress.mismatch is None:
-        progress.mismatch = measure_distance(learner, yardstick).log_ratio_abs
+        recorded = [sequence for sequence in yardstick if sequence.is_recorded]
+        progress.mismatch = measure_distance(learner, recorded).log_ratio_abs
         _refuse_mismatch(progress.mismatch, config)
     for line in progress.lines:
         write(line)
@@ -138,9 +140,12 @@ def _run_epoch(learner: Learner, progress: Progress, start: list[torch.Tensor], 
 def _update(learner: Learner, sequences: list[Sequence], *, denominator: float) -> dict[str, float] | None:
     """Make one optimiser step and return its metrics; None when there was nothing to learn."""
     began = time.monotonic()
-    teaching = [sequence for sequence in sequences if teaches(sequence, learner)]
+    teaching = [sequence for sequence in sequences if learner.objective.teaches(sequence)]
     if not teaching:
         return None
+    opponents = learner.objective.opponents(teaching)
+    if opponents:
+        learner.objective.set_opponents(opponents, learner.score(opponents))
     metrics = accumulate(learner, teaching, denominator=denominator)
     norm = learner.accelerator.clip_grad_norm_(learner.weights, learner.config.max_grad_norm)
     learner.optimizer.step()
@@ -151,11 +156,6 @@ def _update(learner: Learner, sequences: list[Sequence], *, denominator: float) 
         "learning_rate": learner.optimizer.param_groups[0]["lr"],
     }
     return metrics | _costs(learner, teaching, metrics["num_tokens"], duration_s=time.monotonic() - began)
-
-
-def teaches(sequence: Sequence, learner: Learner) -> bool:
-    """Tell whether any token of a sequence can have a gradient."""
-    return learner.config.behavior_kl > 0 or bool(learner.plan.advantages[sequence.calls].any())
 
 
 def accumulate(learner: Learner, sequences: list[Sequence], *, denominator: float) -> dict[str, float]:

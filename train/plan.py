@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from etl.schema import Split
 from foundation.errors import GateRefused, SettingsError, SpanloopError
-from train.credit import NO_SPREAD, call_advantages
+from train.assignment import credit_calls
+from train.credit import NO_SPREAD
 from train.data import Logged, SetAside, count_evidence, read_calls, read_transitions
 from train.lineage import Sequence, build_sequences
+from train.render import make_renderer
+from train.routing import Route, admitted, route_calls
 from train.schema import MANIFEST, base_of, model_version, read_manifest
 from train.settings import TrainConfig
 
@@ -26,7 +29,10 @@ class Plan:
     logged: Logged
     sequences: list[Sequence]
     advantages: NDArray[np.float64]
-    """Of each call; 0 where its episode has no outcome."""
+    """Of each call, as its loss takes it; 0 where its episode has no outcome."""
+
+    route: Route
+    """The loss of each call."""
 
     facts: dict[str, Any]
     """Counts for the report."""
@@ -111,47 +117,33 @@ def make_plan(config: TrainConfig, *, vocabulary_size: int, max_length: int) -> 
         max_length=max_length,
         agents=config.agents,
         policies=choose_policies(rows, config.model, config.max_version_lag),
+        own_version=_own_version(config.model),
+        admits=admitted(config.loss),
+        render=make_renderer(base_of(config.model) or config.model) if _is_text(rows) else None,
     )
-    advantages = credit_calls(logged, config)
+    credit = credit_calls(logged, config)
+    route, advantages = route_calls(logged, credit.advantages, loss=config.loss, negative=config.negative)
     sequences = build_sequences(logged.calls)
+    facts = _count(logged, sequences, advantages * (route.weight > 0))
     plan = Plan(
-        logged, sequences, advantages, _count(logged, sequences, advantages) | {"evidence": count_evidence(rows)}
+        logged,
+        sequences,
+        advantages,
+        route,
+        facts | credit.facts | {"evidence": count_evidence(rows), "routes": route.table},
     )
     _refuse_too_little(plan, rows, config)
     return plan
 
 
-def credit_calls(logged: Logged, config: TrainConfig) -> NDArray[np.float64]:
-    """Return one advantage a call; 0 for the calls of episodes nobody rewarded.
+def _own_version(model: Path) -> str | None:
+    """Return the policy version of a model, null where there are no weights to know it by."""
+    return model_version(model) if (model / MANIFEST).exists() or any(model.glob("*.safetensors")) else None
 
-    Calls that are not trained take part all the same: what they earned belongs to the calls before them.
-    """
-    outcomes = np.array([episode.outcome for episode in logged.episodes])
-    rewarded = np.isfinite(outcomes)
-    renumbered = np.cumsum(rewarded) - 1
-    tasks = {name: number for number, name in enumerate(dict.fromkeys(episode.task for episode in logged.episodes))}
-    task = np.array([tasks[episode.task] for episode in logged.episodes], dtype=np.int64)[rewarded]
-    advantages = np.zeros(len(logged.calls))
-    counted = np.array([rewarded[call.episode] for call in logged.calls], dtype=bool)
-    if not counted.any():
-        return advantages
-    calls = [call for call, counts in zip(logged.calls, counted, strict=True) if counts]
-    slots: dict[tuple[str, int], int] = {}
-    credited = call_advantages(
-        outcomes[rewarded],
-        np.unique(task, return_inverse=True)[1],
-        np.array([call.intermediate for call in calls]),
-        episode=renumbered[np.array([call.episode for call in calls])],
-        slot=np.array([slots.setdefault((call.agent, call.turn), len(slots)) for call in calls]),
-        start_ns=np.array([call.start_ns for call in calls]),
-        end_ns=np.array([call.end_ns for call in calls]),
-        leave_one_out=config.baseline == "leave_one_out",
-        shrinkage=config.shrinkage,
-        divide_by_std=config.scale == "group_std",
-        intermediate_weight=config.air,
-    )
-    advantages[counted] = np.where(credited < 0, config.negative * credited, credited)
-    return advantages
+
+def _is_text(rows: pl.DataFrame) -> bool:
+    """Tell whether any row is known as text only."""
+    return bool(rows.select((pl.col("prompt_token_ids").is_null() & pl.col("action").is_not_null()).any()).item())
 
 
 def _count(logged: Logged, sequences: list[Sequence], advantages: NDArray[np.float64]) -> dict[str, Any]:
@@ -214,13 +206,17 @@ def _refuse_too_little(plan: Plan, rows: pl.DataFrame, config: TrainConfig) -> N
         f"  informative episodes  {facts['num_informative_episodes']} {wanted}",
         f"  episodes read         {facts['num_episodes']}, {facts['num_rewarded']} with an outcome",
         f"  tasks                 {facts['num_tasks']}, {tasks}",
-        f"  rows by evidence      {_listed(facts['evidence'])}; only A is trained",
+        f"  rows by evidence      {_listed(facts['evidence'])}; {config.loss} trains {_admits(config)}",
         f"  calls set aside       {_listed(facts['set_aside'])}",
     ]
     if facts["set_aside"].get(SetAside.OTHER_POLICY):
         versions = Counter(rows["policy_version"].drop_nulls().to_list())
         lines.append(f"  policy versions       {_listed(dict(versions.most_common(5)))}")
     raise GateRefused("\n".join(lines), hint=_way_out(facts))
+
+
+def _admits(config: TrainConfig) -> str:
+    return ", ".join(sorted(known.value for known in admitted(config.loss)))
 
 
 def _listed(counts: dict[str, int]) -> str:
@@ -242,5 +238,5 @@ def _way_out(facts: dict[str, Any]) -> str:
             "Most calls lack token ids and log-probabilities: let the agents ask through the gateway (spanloop serve)."
         )
     if not facts["num_repeated_tasks"]:
-        return "No task was attempted twice: set spanloop.task.id, or compare across tasks with --shrinkage 4."
+        return "No task was attempted twice: set spanloop.task.id, or compare across tasks with --baseline value."
     return "Wait for more traffic, or lower the limits named above."

@@ -8,9 +8,28 @@ from pydantic import Field, field_validator, model_validator
 
 from foundation.settings import DEFAULT_DATA, Settings
 
-LossName = Literal["grpo", "ppo", "cispo", "reinforce"]
-Baseline = Literal["leave_one_out", "group_mean"]
-Scale = Literal["none", "group_std"]
+LossName = Literal[
+    "auto",
+    "awr",
+    "cispo",
+    "dapo",
+    "dpo",
+    "dr_grpo",
+    "dro",
+    "grpo",
+    "gspo",
+    "kto",
+    "ppo",
+    "reinforce",
+    "rft",
+    "rloo",
+    "topr",
+]
+CreditName = Literal["gae", "return_to_go", "identical"]
+Baseline = Literal["value", "leave_one_out", "group_mean", "role_ema", "none"]
+Scale = Literal["none", "role_std", "group_std"]
+Correction = Literal["none", "token_truncate", "token_mask", "call_truncate", "call_mask", "call_band"]
+Estimator = Literal["k1", "k2", "k3", "smaller"]
 
 
 class TrainConfig(Settings):
@@ -36,16 +55,28 @@ class TrainConfig(Settings):
     """How many checkpoints back the policy that sampled a call may lie: 0 is the model being trained itself, 1 its
     parent too. Older calls are further off-policy and need the ratio's correction more."""
 
-    loss: LossName = "cispo"
-    """Loss on the sampled tokens. `cispo` bounds the weight of a token and keeps its gradient, so an epoch over old
-    calls still teaches; `ppo` and `grpo` silence a token once it has moved."""
+    loss: LossName = "auto"
+    """Loss on the sampled tokens. `auto` chooses call by call, by what is known of its sampling, and says what went
+    where; for calls that are recorded exactly that is `cispo`, which bounds the weight of a token and keeps its
+    gradient, so an epoch over old calls still teaches; `ppo` and `grpo` silence a token once it has moved."""
 
-    baseline: Baseline = "leave_one_out"
-    """What an episode's outcome is compared with: the mean of the other episodes of its task, or of all of them."""
+    credit: CreditName = "gae"
+    """How rewards reach calls. `gae`: the outcome, the intermediate rewards of a call and of what it led to, less what
+    could be expected before it, with what is expected after it in part of what came. `return_to_go`: what came, alone.
+    `identical`: the outcome alone, the same for all calls of an episode."""
+
+    baseline: Baseline = "value"
+    """What a return is compared with. `value`: a value fitted on the calls of other tasks, by what was known before
+    each call. `leave_one_out`, `group_mean`: the mean of the other episodes of its task, or of all of them.
+    `role_ema`: a moving average of what the role earned before. `none`: nothing."""
+
+    gae_lambda: float = Field(default=0.9, ge=0, le=1)
+    """Of `gae`: how much of what came counts beside what was expected after each call; 1 is all of it."""
 
     scale: Scale = "none"
-    """Divide outcome advantages by the standard deviation of the task's outcomes (`group_std`), as GRPO does. It
-    favours tasks that nearly always fail or succeed; intermediate rewards are never divided."""
+    """What advantages are divided by. `role_std`: the deviation of all advantages of the role in the window.
+    `group_std`: outcome advantages by the deviation of the task's outcomes, as GRPO does, which favours tasks that
+    nearly always fail or succeed; intermediate rewards are never divided by a group's."""
 
     shrinkage: float = Field(default=4.0, ge=0)
     """Weight, in episodes, of the mean over other tasks in a task's baseline: few attempts make a noisy mean. With 0 an
@@ -57,7 +88,15 @@ class TrainConfig(Settings):
     measured in docs/training.md). 1 is the plain policy gradient, for large batches and one epoch."""
 
     air: float = Field(default=1.0, ge=0)
-    """Weight of the automatic intermediate rewards beside the outcome; 0 ignores them."""
+    """Weight of the intermediate rewards beside the outcome; 0 ignores them."""
+
+    air_cap: float = Field(default=0.49, ge=0)
+    """Largest sum of the intermediate rewards of an episode, gains and losses each, as a share of the range of
+    outcomes. Below one half none makes a failure better than a success."""
+
+    air_gate: Literal["none", "outcome"] = "none"
+    """`outcome` drops the intermediate rewards of tasks whose attempts all ended alike, where they would be all there
+    is to tell attempts apart."""
 
     adapter: Literal["none", "lora"] = "none"
     """Train all weights (`none`), or freeze them and train a low-rank adapter: a few megabytes a checkpoint and a fifth
@@ -90,16 +129,34 @@ class TrainConfig(Settings):
     """Episodes in one optimiser step."""
 
     clip_low: float | None = Field(default=None, ge=0, le=1)
-    """How far below 1 the ratio to the behavior policy counts. Default: 0.2 for `grpo` and `ppo`, 1 for `cispo`."""
+    """How far below 1 the ratio to the behavior policy counts. Default: 1 for `cispo`, 0.0003 for `gspo`, else 0.2."""
 
     clip_high: float | None = Field(default=None, ge=0)
-    """How far above 1. Default: 0.28 for `grpo` and `ppo` (DAPO's clip-higher), 1 for `cispo`."""
+    """How far above 1. Default: 1 for `cispo`, 0.28 for `dapo`, 0.0004 for `gspo`, else 0.2."""
 
     dual_clip: float = Field(default=3.0, gt=1)
     """Bound on the ratio of bad actions in `ppo`, where the plain clip has none."""
 
+    beta: float | None = Field(default=None, gt=0)
+    """Temperature of the weights of `awr`, or strength of the pull to the starting model in `dro`, `dpo` and `kto`.
+    Default: for `awr` one that leaves half of the calls effective, 1 for `dro`, 0.1 for `dpo` and `kto`."""
+
+    correction: Correction = "none"
+    """For calls that an earlier version sampled: `none` leaves it to the loss's own ratio; the others weigh tokens or
+    calls by how much likelier the starting model was to sample them, and count the ratio from there. `token_truncate`
+    and `call_truncate` bound that weight; `token_mask`, `call_mask` and `call_band` leave out what lies beyond."""
+
+    correction_cap: float = Field(default=2.0, gt=1)
+    """Bound of that weight, and its inverse below."""
+
     behavior_kl: float = Field(default=0.0, ge=0)
     """Weight of the divergence from the behavior policy in the loss of every trained token."""
+
+    reference_kl: float = Field(default=0.0, ge=0)
+    """Weight of the divergence from the starting model in the loss of every trained token."""
+
+    kl_estimator: Estimator = "smaller"
+    """How these two are estimated from one sample: `k1`, `k2`, `k3`, or the `smaller` of the last two."""
 
     kl_budget: float = Field(default=0.5, gt=0)
     """Take back the epoch after which the policy is further than this from the one that acted, and stop: nats a call,
@@ -153,6 +210,18 @@ class TrainConfig(Settings):
     def _adapters_where_asked_by_agent(self) -> Self:
         if self.adapter_per_agent and self.adapter == "none":
             raise ValueError("adapter_per_agent needs adapters: ask for them with adapter lora")
+        return self
+
+    @model_validator(mode="after")
+    def _credit_fits_its_baseline(self) -> "TrainConfig":
+        if self.credit == "gae" and self.baseline != "value":
+            raise ValueError(f"credit gae needs baseline value, not {self.baseline}: choose credit return_to_go")
+        if self.credit == "identical" and self.baseline == "value":
+            raise ValueError(
+                "credit identical compares episodes, not calls: choose baseline leave_one_out or group_mean"
+            )
+        if self.scale == "group_std" and self.baseline not in ("leave_one_out", "group_mean"):
+            raise ValueError(f"scale group_std needs baseline leave_one_out or group_mean, not {self.baseline}")
         return self
 
     @field_validator("agents", "lora_targets", "log_with", mode="before")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from train.data import Call, SetAside
+from train.data import Call, Known, SetAside
 
 
 def call(
@@ -16,6 +16,8 @@ def call(
     behavior_logprobs: list[float] | None = None,
     temperature: float = 1.0,
     set_aside: SetAside | None = None,
+    known: Known = Known.EXACT,
+    was_cut_short: bool = False,
 ) -> Call:
     """Return one call; its log-probabilities are -1 unless given."""
     return Call(
@@ -32,4 +34,6 @@ def call(
         behavior_logprobs=np.array(behavior_logprobs or [-1.0] * len(response), dtype=np.float32),
         temperature=temperature,
         policy_version=None,
+        known=known,
+        was_cut_short=was_cut_short,
     )

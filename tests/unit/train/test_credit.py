@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.credit import call_advantages, causal_returns, center, outcome_advantages
+from train.credit import (
+    bootstrapped_returns,
+    call_advantages,
+    cap_intermediate,
+    causal_returns,
+    center,
+    gate_intermediate,
+    moving_baseline,
+    outcome_advantages,
+    scale_by_role,
+)
 
 ONE_TASK = np.zeros(4, dtype=np.int64)
 
@@ -129,3 +139,109 @@ def test_a_bonus_for_everybody_changes_nothing(episodes: list[tuple[int, float]]
     plain = outcome_advantages(outcomes, task, shrinkage=2.0)
 
     assert outcome_advantages(outcomes + bonus, task, shrinkage=2.0) == pytest.approx(plain, abs=1e-9)
+
+
+def chain(lengths: list[int]) -> dict[str, np.ndarray]:
+    """Return episode and times of calls that follow one another."""
+    turn = np.concatenate([np.arange(length) for length in lengths])
+    return {"episode": np.repeat(np.arange(len(lengths)), lengths), "start_ns": turn * 10, "end_ns": turn * 10 + 5}
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.floats(0, 1), st.integers(0, 1000))
+def test_bootstrapped_returns_of_a_chain_are_those_of_gae(lengths: list[int], lambda_: float, seed: int) -> None:
+    """Against the sum of temporal differences as its paper writes it: sum (lambda)^l delta, delta = r + V' - V."""
+    rng = np.random.default_rng(seed)
+    calls = chain(lengths)
+    size = sum(lengths)
+    rewards, values, outcomes = rng.normal(size=size), rng.normal(size=size), rng.normal(size=len(lengths))
+
+    found = bootstrapped_returns(rewards, outcomes, values, lambda_=lambda_, **calls) - values
+
+    expected, begin = np.zeros(size), 0
+    for number, length in enumerate(lengths):
+        own = slice(begin, begin + length)
+        following = np.append(values[own][1:], 0.0)
+        earned = rewards[own] + np.append(np.zeros(length - 1), outcomes[number])
+        delta = earned + following - values[own]
+        for start in range(length):
+            expected[begin + start] = sum(lambda_**step * delta[start + step] for step in range(length - start))
+        begin += length
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_at_a_fork_what_came_counts_and_siblings_do_not_leak() -> None:
+    """A planner, two workers at once, and a last call; worked by hand with values that would show up anywhere."""
+    returns = bootstrapped_returns(
+        np.array([0.0, -0.1, -0.2, 0.0]),
+        np.array([1.0]),
+        np.array([100.0, 200.0, 300.0, 0.5]),
+        episode=np.zeros(4, int),
+        start_ns=np.array([0, 10, 12, 40]),
+        end_ns=np.array([5, 30, 20, 45]),
+        lambda_=0.0,
+    )
+
+    assert returns == pytest.approx([0.7, 0.4, 0.3, 1.0])
+
+
+def test_an_unknown_value_leaves_what_came() -> None:
+    """NaN is not spread over an episode."""
+    returns = bootstrapped_returns(
+        np.array([0.0, 0.2]), np.array([1.0]), np.array([np.nan, np.nan]), lambda_=0.5, **chain([2])
+    )
+
+    assert returns == pytest.approx([1.2, 1.2])
+
+
+def test_a_moving_baseline_knows_earlier_episodes_only() -> None:
+    """In the order they began, whatever the order of the rows; a role's first episode has none."""
+    baseline = moving_baseline(
+        np.array([3.0, 1.0, 2.0, 5.0]),
+        role=np.array([0, 0, 0, 1]),
+        episode=np.array([2, 0, 1, 1]),
+        start_ns=np.array([30, 10, 20, 21]),
+        decay=0.75,
+    )
+
+    assert baseline == pytest.approx([0.75 * 1 + 0.25 * 2, np.nan, 1.0, np.nan], nan_ok=True)
+
+
+def test_no_failure_outranks_a_success_by_what_it_earned_on_the_way() -> None:
+    """Gains without end beside a success with losses without end, both held below half of the gap."""
+    outcomes, episode = np.array([0.0, 1.0]), np.array([0, 0, 1])
+
+    capped = cap_intermediate(np.array([3.0, 4.0, -9.0]), episode=episode, outcomes=outcomes, share=0.49)
+
+    totals = outcomes + np.bincount(episode, capped)
+    assert totals[0] < totals[1]
+    assert capped[0] / capped[1] == pytest.approx(3 / 4)
+
+
+def test_a_gate_silences_the_way_where_all_ended_alike() -> None:
+    """A tie of two, a difference, and a single attempt, which is no tie."""
+    gated = gate_intermediate(
+        np.full(5, -0.1),
+        episode=np.arange(5),
+        outcomes=np.array([0.0, 0.0, 0.0, 1.0, 0.0]),
+        task=np.array([0, 0, 1, 1, 2]),
+    )
+
+    assert gated.tolist() == [0, 0, -0.1, -0.1, -0.1]
+
+
+def test_a_slip_in_a_group_that_failed_stays_a_slip() -> None:
+    """Phantom advantages (verl-recipe 125): by the deviation of its group it would be as much as a failure."""
+    advantages = np.array([0.5, -0.5, 0.05, -0.05])
+
+    ours = scale_by_role(advantages, np.zeros(4, dtype=int))
+    by_group = advantages / np.array([0.5, 0.5, 0.05, 0.05])
+
+    assert ours[2] / ours[0] == pytest.approx(0.1)
+    assert by_group[2] / by_group[0] == pytest.approx(1.0)
+
+
+def test_roles_are_scaled_apart_and_bounded() -> None:
+    """A role of small rewards counts like one of large ones; one outlier among many does not carry the update."""
+    advantages = np.array([10.0, -10.0, 0.1, -0.1])
+    assert scale_by_role(advantages, np.array([0, 0, 1, 1])) == pytest.approx([1, -1, 1, -1])
+    assert scale_by_role(np.array([100.0] + [0.0] * 99), np.zeros(100, dtype=int)).max() == 5

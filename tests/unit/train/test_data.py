@@ -8,7 +8,9 @@ import pytest
 
 from etl.schema import Split
 from tests.logged import frame, publish, transition
-from train.data import Logged, SetAside, read_calls, read_transitions
+from train.data import Known, Logged, SetAside, read_calls, read_transitions
+
+NO_IDS = {"prompt_token_ids": None, "response_token_ids": None, "behavior_logprobs": None, "evidence": "C"}
 
 
 def read(*rows: dict[str, object], **settings: object) -> Logged:
@@ -144,3 +146,71 @@ def test_a_dataset_that_was_never_published_is_empty(tmp_path: Path) -> None:
     logged = read_calls(read_transitions(tmp_path, Split.TRAIN), vocabulary_size=10, max_length=10)
 
     assert (logged.episodes, logged.calls) == ([], [])
+
+
+MINE = {"policies": frozenset(["mine", "parent"]), "own_version": "mine", "admits": frozenset(Known)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "known"),
+    [
+        ({"policy_version": "mine"}, Known.EXACT),
+        ({"policy_version": "mine", "evidence": "B"}, Known.RESCORED),
+        ({"policy_version": "mine", "evidence": "B", "temperature": None}, Known.IDS),
+        ({"policy_version": "parent", "evidence": "B"}, Known.IDS),
+        ({"policy_version": "theirs", "evidence": "B"}, Known.FOREIGN),
+        ({"policy_version": None, "evidence": "B"}, Known.FOREIGN),
+        ({"policy_version": "mine", "temperature": 0.0}, Known.CUT),
+        ({"policy_version": "mine", "evidence": "B", "top_p": 0.9}, Known.CUT),
+        ({"policy_version": "theirs", "evidence": "B", "top_p": 0.9}, Known.FOREIGN),
+        ({"evidence": "C"}, Known.TEXT),
+        ({"evidence": "D"}, Known.FOREIGN),
+        ({"evidence": None}, Known.FOREIGN),
+    ],
+)
+def test_what_is_known_of_a_call_decides_what_it_can_be_trained_with(fields: dict[str, object], known: Known) -> None:
+    """Where everything is admitted, nothing of it is set aside; log-probabilities are those on record, or none."""
+    (call,) = read(transition(**fields), **MINE).calls
+
+    assert (call.known, call.set_aside) == (known, None)
+    assert np.isnan(call.behavior_logprobs).all() == (known is not Known.EXACT)
+    assert len(call.behavior_logprobs) == len(call.response_ids)
+    assert call.temperature > 0
+
+
+def test_text_is_rendered_and_what_cannot_be_is_set_aside() -> None:
+    """The renderer is asked for rows without ids alone, and only where text is admitted."""
+    rows = [
+        transition(step=0, observation="o", tools="t", action="good", **NO_IDS),
+        transition(step=1, observation="o", action="bad", **NO_IDS),
+        transition(step=2, action="has ids"),
+    ]
+    asked = []
+
+    def render(observation: str | None, tools: str | None, action: str) -> tuple[list[int], list[int]] | None:
+        asked.append((observation, tools, action))
+        return ([1, 2], [3]) if action == "good" else None
+
+    logged = read(*rows, render=render, admits=frozenset(Known))
+
+    assert asked == [("o", "t", "good"), ("o", None, "bad")]
+    assert [call.set_aside for call in logged.calls] == [None, SetAside.UNRENDERED, None]
+    assert (logged.calls[0].prompt_ids.tolist(), logged.calls[0].response_ids.tolist()) == ([1, 2], [3])
+    assert [call.set_aside for call in read(*rows, render=render).calls] == [SetAside.NOT_EXACT] * 2 + [None]
+    assert len(asked) == 2
+
+
+def test_intermediate_rewards_are_bounded_as_the_etl_bounded_them() -> None:
+    """By `air_scale`; a step reward that was given is not AIR and stays as it is."""
+    logged = read(transition(reward_tool_status=-0.4, reward_step=0.25, air_scale=0.5))
+
+    assert logged.calls[0].intermediate == pytest.approx(0.25 - 0.2)
+
+
+def test_an_answer_that_was_cut_short_is_known_as_such() -> None:
+    """By its finish reason."""
+    assert [read(transition(finish_reason=why)).calls[0].was_cut_short for why in ("length", "stop", None)] == [
+        True,
+        False,
+        False,
+    ]

@@ -18,6 +18,7 @@ from train.lineage import Sequence, build_sequences
 from train.loop import accumulate, deal_episodes, learn
 from train.plan import Plan, make_plan, read_limits
 from train.policy import SampledTokens, load_policy
+from train.routing import route_calls
 from train.settings import TrainConfig
 
 CONVERSATION = [
@@ -40,7 +41,9 @@ def learner(
     policy = load_policy(model, dtype=dtype)
     config = TrainConfig(model=model, **settings)
     episodes = [Episode(str(index), "task", 1.0) for index in range(1 + max(each.episode for each in calls))]
-    plan = Plan(Logged(episodes, list(calls)), build_sequences(calls), advantages, facts={})
+    logged = Logged(episodes, list(calls))
+    route, _ = route_calls(logged, advantages, loss=config.loss, negative=1.0)
+    plan = Plan(logged, build_sequences(calls), advantages, route, facts={})
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3)
     return Learner(Accelerator(cpu=True), SampledTokens(policy), optimizer, plan, config)
 

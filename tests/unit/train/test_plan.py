@@ -41,7 +41,8 @@ def test_a_plan_counts_what_it_will_train(tmp_path: Path) -> None:
 
 def test_negative_advantages_weigh_as_little_as_the_settings_say(tmp_path: Path) -> None:
     """Success +1, failure -1 against the other attempt of its task, and half of that."""
-    advantages = plan(publish(tmp_path, attempts(20, [1.0, 0.0])), negative=0.5, shrinkage=0).advantages
+    settings = {"credit": "return_to_go", "baseline": "leave_one_out", "shrinkage": 0}
+    advantages = plan(publish(tmp_path, attempts(20, [1.0, 0.0])), negative=0.5, **settings).advantages
 
     assert advantages.tolist() == [1.0, -0.5] * 20
 
@@ -53,9 +54,13 @@ def test_negative_advantages_weigh_as_little_as_the_settings_say(tmp_path: Path)
         (attempts(5, [1.0, 0.0]), {}, "trainable episodes    10 of at least 32"),
         (attempts(40, [None]), {}, "40, 0 with an outcome"),
         (attempts(40, [1.0, 1.0]), {}, "informative episodes  0 of at least 16"),
-        (attempts(40, [1.0, 0.0], evidence="C"), {}, "rows by evidence      C 80; only A is trained"),
-        (attempts(40, [1.0, 0.0], evidence="C"), {}, "through the gateway"),
-        (attempts(40, [1.0]), {"shrinkage": 0}, "--shrinkage 4"),
+        (attempts(40, [1.0, 0.0], evidence="C"), {"loss": "ppo"}, "rows by evidence      C 80; ppo trains exact, resc"),
+        (attempts(40, [1.0, 0.0], evidence="C"), {"loss": "ppo"}, "through the gateway"),
+        (
+            attempts(40, [1.0]),
+            {"shrinkage": 0, "credit": "return_to_go", "baseline": "leave_one_out"},
+            "--baseline value",
+        ),
         (attempts(40, [1.0, 0.0]), {"agents": "nobody"}, "other_agent 80"),
     ],
 )
