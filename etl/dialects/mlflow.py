@@ -8,25 +8,28 @@ from typing import Any
 
 import orjson
 
-from etl.dialects import client_dump
+from etl.dialects import client_dump, genai
 from etl.dialects.messages import call_arguments, definitions, result_text
 from etl.dialects.spans import AgentSpan, LlmCall, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, error_of, text_of
 from etl.dialects.wording import restore_wording
 
 DIALECT = "mlflow"
+SCOPE = "mlflow.tracing.provider"
 KIND = "mlflow.spanType"
 CHUNK_EVENT = "mlflow.chunk.item."
 
 
 def recognises(span: Span) -> bool:
     """Tell whether the span speaks this dialect."""
-    return KIND in span.attributes
+    return KIND in span.attributes or (span.scope == SCOPE and genai.OPERATION in span.attributes)
 
 
 def read(span: Span) -> Reading | None:
     """Read a model call, a tool execution or an agent."""
     attributes = span.attributes
+    if KIND not in attributes:
+        return _read_translated(span)
     kind = _value(attributes, KIND)
     if kind in {"CHAT_MODEL", "LLM"}:
         return _read_call(span)
@@ -43,6 +46,18 @@ def read(span: Span) -> Reading | None:
     if kind == "AGENT":
         return AgentSpan(span, DIALECT, span.name)
     return None
+
+
+def _read_translated(span: Span) -> Reading | None:
+    """Read a span that MLflow translated to the GenAI conventions: the model it names is the one that answered."""
+    found = genai.read(span)
+    if isinstance(found, LlmCall):
+        asked = _text(span.attributes, "model")
+        if asked is not None and asked != found.model_requested:
+            found.model_requested, found.model_returned = asked, found.model_returned or found.model_requested
+    elif isinstance(found, ToolCall) and found.result is not None:
+        found.result = result_text(_value(span.attributes, "gen_ai.tool.call.result"))
+    return found
 
 
 def _value(attributes: Attributes, name: str) -> Any:  # noqa: ANN401 - any JSON value
