@@ -56,6 +56,15 @@ out: the ids are no evidence of what the agent saw."""
 POLICY_VERSION = "spanloop.policy.version"
 """Id of the checkpoint (and adapter) that sampled the answer."""
 
+POLICY_BASE = "spanloop.policy.base"
+"""Version of the whole model under it, where the policy is an adapter."""
+
+CANARY_ARM = "spanloop.canary.arm"
+"""`live` or `canary`: which of two checkpoints a call was given to, while a canary runs. Absent otherwise."""
+
+CANARY_UNIT = "spanloop.canary.unit"
+"""16 hex digits: a keyed hash of what was given to that arm as a whole: a user, else an episode, else a trace."""
+
 TOKENIZER_DIGEST = "spanloop.tokenizer.digest"
 CHAT_TEMPLATE_DIGEST = "spanloop.chat_template.digest"
 """First 16 hex digits of the sha256 of tokenizer.json and of the chat template."""

@@ -23,6 +23,7 @@ from aiohttp import web
 from tokenizers.decoders import DecodeStream
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from serve.adapters import adapter_base
 from serve.chat import BadConversation, ToolCall, ToolCallStream, encode_conversation, parse_tool_calls
 from serve.child import end_with_parent
 from serve.generation import Batch, Generator, Row, Token, prompt_logprobs
@@ -33,13 +34,28 @@ MAX_CHOICES = 128
 
 
 def load_model(path: Path) -> Any:  # noqa: ANN401 - transformers ships no types
-    """Open a model directory: safetensors only, no code of its own, in the checkpoint's own precision."""
+    """Open a model directory: safetensors only, no code of its own, in the checkpoint's own precision.
+
+    The weights of an adapter directory are those of its base with the adapter merged into them.
+    """
+    base = adapter_base(path)
     model = AutoModelForCausalLM.from_pretrained(
-        path, dtype="auto", local_files_only=True, use_safetensors=True, trust_remote_code=False
-    ).eval()
+        base or path, dtype="auto", local_files_only=True, use_safetensors=True, trust_remote_code=False
+    )
+    if base is not None:
+        model = _merge(model, path)
+    model.eval()
     if getattr(model, "_is_stateful", False):
         raise ValueError(f"{type(model).__name__} keeps recurrent state, which the embedded engine cannot batch")
     return model
+
+
+def _merge(model: Any, adapter: Path) -> Any:  # noqa: ANN401
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise ValueError("adapters need PEFT: pip install 'spanloop[serve]'") from error
+    return PeftModel.from_pretrained(model, adapter, local_files_only=True).merge_and_unload(safe_merge=True)
 
 
 @dataclass
@@ -69,6 +85,7 @@ class Job:
     id: str
     is_chat: bool
     model: str
+    weights: "Weights"
     prompt: list[int]
     sampling: Sampling
     num_choices: int
@@ -81,29 +98,74 @@ class Job:
     created: int
 
 
+class UnknownModel(ValueError):
+    """A request names a model that is not loaded."""
+
+
+@dataclass
+class Weights:
+    """What answers to one name: a model and the batch it runs."""
+
+    path: Path
+    max_length: int
+    vocabulary_size: int
+    eos_ids: frozenset[int]
+    generator: Generator
+    running: asyncio.Task[None] | None = None
+
+
 class Engine:
-    """A model, its tokenizer and the batch they run in."""
+    """One tokenizer, and models of any number of names that share it."""
 
     def __init__(self, model_path: Path, name: str) -> None:
-        self.name = name
-        self.model_path = model_path
         self.tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True, trust_remote_code=False)
-        model = load_model(model_path)
-        self.max_length = int(getattr(model.config, "max_position_embeddings", 4096))
-        self.vocabulary_size = int(model.config.vocab_size)
-        self.eos_ids = _eos_ids(model, self.tokenizer)
-        self.generator = Generator(model)
+        self._models = {name: self._describe(model_path, load_model(model_path))}
 
-    async def load(self, path: Path) -> str:
-        """Replace the weights once no row is in flight; return their precision."""
+    def _describe(self, path: Path, model: Any) -> Weights:  # noqa: ANN401
+        return Weights(
+            path,
+            max_length=int(getattr(model.config, "max_position_embeddings", 4096)),
+            vocabulary_size=int(model.config.vocab_size),
+            eos_ids=_eos_ids(model, self.tokenizer),
+            generator=Generator(model),
+        )
+
+    def start(self) -> None:
+        """Run the batches of the models there are."""
+        for weights in self._models.values():
+            weights.running = asyncio.create_task(weights.generator.run())
+
+    def find(self, name: object) -> Weights:
+        """Return what answers to a name."""
+        weights = self._models.get(name) if isinstance(name, str) else None
+        if weights is None:
+            raise UnknownModel("the model of this request is not loaded")
+        return weights
+
+    async def load(self, path: Path, name: str) -> str:
+        """Put a model under a name and return its precision; one that has the name gives way once no row is in flight.
+
+        An adapter is added to the weights of the base its directory names.
+        """
         model = await asyncio.to_thread(load_model, path)
+        weights = self._models.get(name)
+        if weights is None:
+            weights = self._models[name] = self._describe(path, model)
+            weights.running = asyncio.create_task(weights.generator.run())
+        else:
 
-        def put_in_place(batch: Batch) -> None:
-            batch.model = model
+            def put_in_place(batch: Batch) -> None:
+                batch.model = model
 
-        await self.generator.when_idle(put_in_place)
-        self.model_path = path
+            await weights.generator.when_idle(put_in_place)
+            weights.path = path
         return str(model.dtype).removeprefix("torch.")
+
+    def unload(self, name: str) -> None:
+        """Forget a model. Called when none of its rows is in flight."""
+        weights = self._models.pop(name, None)
+        if weights is not None and weights.running is not None:
+            weights.running.cancel()
 
     async def sample(self, job: Job) -> AsyncGenerator[Piece, None]:
         """Yield every sampled token of every choice as it comes; leaving early takes the rows out of the batch."""
@@ -116,7 +178,7 @@ class Engine:
             Row(
                 job.prompt,
                 _seeded(job.sampling, index),
-                self.eos_ids,
+                job.weights.eos_ids,
                 deliver=partial(deliver, index),
                 fail=pieces.put_nowait,
             )
@@ -125,7 +187,7 @@ class Engine:
         choices = [Choice(index) for index in range(job.num_choices)]
         texts = [TextStream(self.tokenizer, keep_special=job.parse_tools) for _ in choices]
         for row in rows:
-            self.generator.submit(row)
+            job.weights.generator.submit(row)
         try:
             num_open = len(choices)
             while num_open:
@@ -136,7 +198,7 @@ class Engine:
                 choice = choices[index]
                 if choice.finish_reason is not None:
                     continue  # sampled between the stop string and the row's leaving
-                text = "" if token.id in self.eos_ids else texts[index].add(token.id)
+                text = "" if token.id in job.weights.eos_ids else texts[index].add(token.id)
                 choice.ids.append(token.id)
                 choice.tokens.append(token)
                 choice.finish_reason = token.finish_reason
@@ -200,17 +262,18 @@ def _find_stop(text: str, stops: tuple[str, ...], *, start: int) -> int | None:
 
 def read_job(engine: Engine, request: Mapping[str, Any], *, is_chat: bool) -> Job:
     """Understand a request; raise `ValueError` with a message for the client."""
+    weights = engine.find(request.get("model"))
     if is_chat:
         tools = request.get("tools") or None
         prompt = encode_conversation(engine.tokenizer, request.get("messages"), tools)
         parse_tools = bool(tools) and request.get("tool_choice") != "none"
     else:
-        prompt = _read_prompt(engine, request.get("prompt"))
+        prompt = _read_prompt(engine, weights, request.get("prompt"))
         parse_tools = False
-    room = engine.max_length - len(prompt)
+    room = weights.max_length - len(prompt)
     if not prompt or room < 1:
         raise BadConversation(
-            f"the prompt has {len(prompt)} tokens; it and an answer must fit into this model's {engine.max_length}"
+            f"the prompt has {len(prompt)} tokens; it and an answer must fit into this model's {weights.max_length}"
         )
     num_choices = request.get("n") or 1
     if not isinstance(num_choices, int) or not 1 <= num_choices <= MAX_CHOICES:
@@ -222,7 +285,8 @@ def read_job(engine: Engine, request: Mapping[str, Any], *, is_chat: bool) -> Jo
     return Job(
         id=f"{'chatcmpl' if is_chat else 'cmpl'}-{uuid.uuid4().hex}",
         is_chat=is_chat,
-        model=engine.name,
+        model=request["model"],
+        weights=weights,
         prompt=prompt,
         sampling=sampling,
         num_choices=num_choices,
@@ -236,11 +300,11 @@ def read_job(engine: Engine, request: Mapping[str, Any], *, is_chat: bool) -> Jo
     )
 
 
-def _read_prompt(engine: Engine, prompt: object) -> list[int]:
+def _read_prompt(engine: Engine, weights: Weights, prompt: object) -> list[int]:
     if isinstance(prompt, str):
         ids: list[int] = engine.tokenizer.encode(prompt)
         return ids
-    size = engine.vocabulary_size
+    size = weights.vocabulary_size
     if isinstance(prompt, list) and all(type(item) is int and 0 <= item < size for item in prompt):
         return prompt
     raise BadConversation("prompt must be one text or one list of token ids of this model")
@@ -334,7 +398,7 @@ async def _answer_whole(engine: Engine, job: Job) -> dict[str, Any]:
     if job.token_ids and job.is_chat:
         answer["prompt_token_ids"] = job.prompt
     if job.prompt_logprobs:
-        scores = await engine.generator.when_idle(lambda batch: prompt_logprobs(batch.model, job.prompt))
+        scores = await job.weights.generator.when_idle(lambda batch: prompt_logprobs(batch.model, job.prompt))
         table = [None, *({str(i): {"logprob": p, "rank": r}} for i, (p, r) in zip(job.prompt[1:], scores, strict=True))]
         for holder in [answer] if job.is_chat else bodies:
             holder["prompt_logprobs"] = table
@@ -397,6 +461,7 @@ def make_app(engine: Engine) -> web.Application:
             web.post("/v1/chat/completions", _handler(engine, is_chat=True)),
             web.post("/v1/completions", _handler(engine, is_chat=False)),
             web.post("/load", _load_handler(engine)),
+            web.post("/unload", _unload_handler(engine)),
         ]
     )
     return app
@@ -413,6 +478,8 @@ def _handler(engine: Engine, *, is_chat: bool) -> Callable[[web.Request], Awaita
             if not isinstance(request, dict):
                 raise BadConversation("the body is not a JSON object")
             job = read_job(engine, request, is_chat=is_chat)
+        except UnknownModel as error:
+            return _error(str(error), status=404)
         except ValueError as error:
             return _error(str(error))
         if not job.stream:
@@ -430,11 +497,19 @@ def _handler(engine: Engine, *, is_chat: bool) -> Callable[[web.Request], Awaita
 
 def _load_handler(engine: Engine) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(http: web.Request) -> web.Response:
-        path = Path((await http.json())["path"])
+        request = await http.json()
         try:
-            return _json({"ok": True, "dtype": await engine.load(path)})
+            return _json({"ok": True, "dtype": await engine.load(Path(request["path"]), request["name"])})
         except (OSError, ValueError, RuntimeError) as error:
             return _json({"ok": False, "error": f"{type(error).__name__}: {error}"})
+
+    return handle
+
+
+def _unload_handler(engine: Engine) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(http: web.Request) -> web.Response:
+        engine.unload((await http.json())["name"])
+        return _json({"ok": True})
 
     return handle
 
@@ -452,8 +527,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
     engine = Engine(arguments.model, arguments.name)
     runner = web.AppRunner(make_app(engine), handler_cancellation=True, access_log=None)
     await runner.setup()
+    engine.start()
     await web.UnixSite(runner, arguments.uds).start()
-    await engine.generator.run()
+    await asyncio.Event().wait()  # until SIGTERM
 
 
 def main() -> None:

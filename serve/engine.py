@@ -22,8 +22,9 @@ import aiohttp
 import orjson
 
 from foundation.errors import GateRefused, SpanloopError
+from serve.adapters import whole_model
 from serve.child import PARENT
-from train.schema import Probe
+from train.schema import Probe, tokenizer_digests
 
 STOP_TIMEOUT_S = 20.0
 CONNECT_TIMEOUT_S = 10.0
@@ -75,6 +76,21 @@ class Engine(ABC):
         Called only while no request is in flight. Raises `LoadRefused` when the weights from before are still there,
         `EngineFailed` when nobody can say which are.
         """
+
+    def can_add(self, checkpoint: Path) -> bool:  # noqa: ARG002 - one set of weights unless an engine says otherwise
+        """Tell whether a checkpoint can be opened beside the model there is, in the same process."""
+        return False
+
+    async def add(self, checkpoint: Path, name: str) -> str:  # noqa: ARG002
+        """Open a checkpoint beside the model there is, under a name no other had before; return its precision.
+
+        Raises `LoadRefused` when it cannot be opened.
+        """
+        raise LoadRefused(f"this engine holds one model at a time, so not {checkpoint} beside it")
+
+    async def remove(self, name: str) -> None:  # noqa: ARG002
+        """Forget what was added under a name. Called when no request for it is in flight."""
+        raise AssertionError("nothing was added")
 
     @property
     def parts(self) -> "Sequence[Engine]":
@@ -203,10 +219,10 @@ class Engine(ABC):
         answer: dict[str, Any] = await self.post("/v1/completions", body)
         return answer
 
-    async def score(self, prompt: list[int], response: list[int]) -> list[float]:
+    async def score(self, prompt: list[int], response: list[int], model: str | None = None) -> list[float]:
         """Return the log-probability at temperature 1 of each response id after the prompt."""
         ids = [*prompt, *response]
-        answer = await self.complete(ids, max_tokens=1, prompt_logprobs=0)
+        answer = await self.complete(ids, max_tokens=1, prompt_logprobs=0, model=model or self.name)
         table = answer["choices"][0]["prompt_logprobs"]
         return [table[place][str(ids[place])]["logprob"] for place in range(len(prompt), len(ids))]
 
@@ -231,7 +247,19 @@ class EmbeddedEngine(Engine):
 
     async def load(self, checkpoint: Path) -> str:
         """Have the engine open the checkpoint beside the model it has, then put it in its place."""
-        answer = await self.post("/load", {"path": str(checkpoint)})
+        return await self.add(checkpoint, self.name)
+
+    def can_add(self, checkpoint: Path) -> bool:
+        """Tell whether a checkpoint has the tokenizer there is: any number of models share the one."""
+        return tokenizer_digests(whole_model(checkpoint)) == tokenizer_digests(whole_model(self.model))
+
+    async def add(self, checkpoint: Path, name: str) -> str:
+        """Open a checkpoint beside the models there are; an adapter merged into its base."""
+        answer = await self.post("/load", {"path": str(checkpoint), "name": name})
         if not answer["ok"]:
             raise LoadRefused(f"the engine refused {checkpoint}: {answer['error']}")
         return str(answer["dtype"])
+
+    async def remove(self, name: str) -> None:
+        """Forget one of the models."""
+        await self.post("/unload", {"name": name})

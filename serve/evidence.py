@@ -55,6 +55,9 @@ class Policy:
     decoder: Decoder | None = field(default=None, compare=False, repr=False)
     """Checks ids against text; null for a model whose tokenizer cannot be read."""
 
+    base: str | None = None
+    """Version of the whole model under an adapter."""
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -63,6 +66,11 @@ class Caller:
     episode: str | None = None
     agent: str | None = None
     task: str | None = None
+    arm: str | None = None
+    """`live` or `canary`, while a canary runs."""
+
+    unit: str | None = None
+    """What was given to that arm as a whole, hashed."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +185,7 @@ def make_exporter(endpoint: str | None) -> SpanExporter:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
         return HttpExporter(endpoint=None if endpoint is None else f"{endpoint.rstrip('/')}/v1/traces")
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+    from serve.otlp import GrpcExporter
 
     is_named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}") for name in ("TRACES_ENDPOINT", "ENDPOINT"))
     return GrpcExporter(endpoint=endpoint or (None if is_named else DEFAULT_ENDPOINT))
@@ -220,6 +228,9 @@ def attributes(call: Call) -> dict[str, AttributeValue]:
         "gen_ai.response.model": recording.model,
         "gen_ai.response.finish_reasons": [choice.finish_reason or "" for choice in choices] or None,
         names.POLICY_VERSION: call.policy.version,
+        names.POLICY_BASE: call.policy.base,
+        names.CANARY_ARM: call.caller.arm,
+        names.CANARY_UNIT: call.caller.unit,
         names.TOKENIZER_DIGEST: call.policy.tokenizer_digest,
         names.CHAT_TEMPLATE_DIGEST: call.policy.chat_template_digest,
         names.EPISODE_ID: call.caller.episode,

@@ -7,6 +7,7 @@ A stream is forwarded event by event as it comes, and every record is made after
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -19,6 +20,7 @@ from foundation.narration import get_logger
 from serve.access import Access
 from serve.admission import Admission, NotServing, Serving
 from serve.answers import Recording, Wants, ask_for_evidence, client_wants, strip, without_strict
+from serve.assignment import CANARY, Split, find_unit
 from serve.engine import Engine
 from serve.evidence import Call, Caller, CountingExporter, end_span, start_span
 from serve.sampling import with_defaults
@@ -75,6 +77,9 @@ class Gateway:
 
         self.tracer = tracer
         self.admission = Admission()
+        self.split: Split | None = None
+        """The canary and its share of the calls, while one runs."""
+
         self.num_answered = 0
         self.num_failed = 0
         self._started = int(time.time())
@@ -149,10 +154,22 @@ class Gateway:
         async def handle(http: web.Request) -> web.StreamResponse:
             caller = read_caller(http)
             request = await read_request(http, self.model_names)
-            async with self.admission.admitted() as serving:
+            admission, caller = self._choose(http, request, caller)
+            async with admission.admitted() as serving:
                 return await self._answer(http, request, serving, caller, is_chat=is_chat)
 
         return handle
+
+    def _choose(self, http: web.Request, request: Mapping[str, Any], caller: Caller) -> tuple[Admission, Caller]:
+        """Return which arm a call goes to; the live one, without its merit or blame, where the canary cannot answer."""
+        if self.split is None:
+            return self.admission, caller
+        unit = find_unit(http.headers, request, caller.episode)
+        arm = self.split.arm(unit)
+        if arm == CANARY and self.split.admission.serving is None:
+            return self.admission, caller
+        caller = replace(caller, arm=arm, unit=self.split.hash(unit))
+        return (self.split.admission if arm == CANARY else self.admission), caller
 
     async def _answer(
         self, http: web.Request, request: dict[str, Any], serving: Serving, caller: Caller, *, is_chat: bool

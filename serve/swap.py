@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from foundation.errors import GateRefused
 from foundation.files import write_atomically
 from foundation.settings import Settings
+from serve.adapters import adapter_base, check_base, is_adapter
 from serve.decoding import read_decoder
 from serve.engine import Engine
 from serve.evidence import Policy
@@ -45,7 +46,7 @@ def check_integrity(checkpoint: Path, *, require_manifest: bool = True) -> Manif
 
     A model that never was a checkpoint of ours has none, and passes only where that is allowed.
     """
-    if not (checkpoint / "config.json").is_file():
+    if not (checkpoint / "config.json").is_file() and not is_adapter(checkpoint):
         raise CheckpointRefused(f"{checkpoint} is not a model directory: it has no config.json")
     root = checkpoint.resolve()
     for path in sorted(checkpoint.rglob("*")):
@@ -53,7 +54,7 @@ def check_integrity(checkpoint: Path, *, require_manifest: bool = True) -> Manif
             raise CheckpointRefused(f"{path} is a link that leads out of the checkpoint")
         if path.suffix in UNSAFE_SUFFIXES:
             raise CheckpointRefused(f"{path} could run code when opened", hint="Checkpoints hold safetensors only.")
-    if "auto_map" in _read_config(checkpoint):
+    if not is_adapter(checkpoint) and "auto_map" in _read_config(checkpoint):
         raise CheckpointRefused(f"{checkpoint / 'config.json'} asks for code of the model's own (auto_map)")
     read_tensors(checkpoint)
     if not require_manifest and not (checkpoint / MANIFEST).exists():
@@ -65,6 +66,8 @@ def check_integrity(checkpoint: Path, *, require_manifest: bool = True) -> Manif
             f"the weights in {checkpoint} are not those of its manifest: sha256 {digest[:12]}…, "
             f"manifest says {manifest.weights_digest[:12]}…"
         )
+    if is_adapter(checkpoint):
+        check_base(checkpoint, manifest)
     return manifest
 
 
@@ -122,8 +125,16 @@ def _read_config(model: Path) -> dict[str, Any]:
 
 def describe_policy(model: Path) -> Policy:
     """Return what spans record of the model in a directory."""
-    tokenizer, template = tokenizer_digests(model)
-    return Policy(model_version(model), tokenizer, template, read_decoder(model, tokenizer))
+    base = adapter_base(model)
+    whole = base or model
+    tokenizer, template = tokenizer_digests(whole)
+    return Policy(
+        model_version(model),
+        tokenizer,
+        template,
+        base=None if base is None else model_version(base),
+        decoder=read_decoder(whole, tokenizer),
+    )
 
 
 # --- after
@@ -167,11 +178,11 @@ SMALLEST_ROUNDED_SHIFT = 5e-3
 """The same for half precision: a few times the 0.0008 measured for the right weights in bfloat16."""
 
 
-async def score_all(engine: Engine, probes: Sequence[Probe]) -> list[float]:
-    """Ask the engine for the log-probabilities of every id of every probe."""
+async def score_all(engine: Engine, probes: Sequence[Probe], model: str | None = None) -> list[float]:
+    """Ask the engine for the log-probabilities of every id of every probe, of its own model or another it holds."""
     scores: list[float] = []
     for probe in probes:
-        scores += await engine.score(probe.prompt_token_ids, probe.response_token_ids)
+        scores += await engine.score(probe.prompt_token_ids, probe.response_token_ids, model)
     return scores
 
 
@@ -195,10 +206,10 @@ def measure(scores: Sequence[float], expected: Sequence[float], before: Sequence
     return Difference(sum(distances) / len(distances), max(distances), len(distances), shift)
 
 
-async def compare(engine: Engine, probes: Sequence[Probe]) -> Difference:
+async def compare(engine: Engine, probes: Sequence[Probe], model: str | None = None) -> Difference:
     """Ask every part of the engine for the log-probabilities of the probes; return the worst of them."""
     expected = expected_scores(probes)
-    return _worst([measure(await score_all(part, probes), expected) for part in engine.parts])
+    return _worst([measure(await score_all(part, probes, model), expected) for part in engine.parts])
 
 
 def _worst(differences: Sequence[Difference]) -> Difference:

@@ -144,7 +144,7 @@ class ForgetfulEngine:
         self.loaded.append(checkpoint.name)
         return "float32"
 
-    async def score(self, prompt: list[int], response: list[int]) -> list[float]:  # noqa: ARG002 - the engine's signature
+    async def score(self, prompt: list[int], response: list[int], model: str | None = None) -> list[float]:  # noqa: ARG002 - the engine's signature
         return [-1.0 if self.is_stale or self.loaded[-1:] != ["new"] else -2.0 for _ in response]
 
 
