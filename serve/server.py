@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from os import getpid
 from pathlib import Path
@@ -270,7 +271,17 @@ def run(config: ServeConfig, engine_arguments: tuple[str, ...] = ()) -> None:
         bind(config.listen, has_keys=has_keys) as listener,
     ):
         live = prepare_registry(config)
-        asyncio.run(_run(config, live, listener, engine_arguments))
+        with asyncio.Runner(loop_factory=_event_loop()) as runner:
+            runner.run(_run(config, live, listener, engine_arguments))
+
+
+def _event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's event loop, which spends less on a call; null, for Python's own, where it is not installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 async def _run(config: ServeConfig, live: Registry, listener: socket.socket, engine_arguments: tuple[str, ...]) -> None:
