@@ -7,7 +7,8 @@ A stream is forwarded event by event as it comes, and every record is made after
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -17,9 +18,10 @@ from opentelemetry.trace import Tracer
 
 from foundation.keys import Forbidden, Unauthenticated
 from foundation.narration import get_logger
+from serve import answers, responses
 from serve.access import Access
 from serve.admission import Admission, NotServing, Serving
-from serve.answers import Recording, Wants, ask_for_evidence, client_wants, strip, without_strict
+from serve.answers import Json, Recording, Wants
 from serve.assignment import CANARY, Split, find_unit
 from serve.engine import Engine
 from serve.evidence import Call, Caller, CountingExporter, end_span, start_span
@@ -34,6 +36,7 @@ JSON_HEADERS = {"Content-Type": "application/json"}
 BASES = ("", "/episode/{episode}", "/agent/{agent}", "/episode/{episode}/agent/{agent}")
 """What may stand before `/v1` in a base URL: for clients that can be told nothing but a URL."""
 
+EMBEDDINGS = "/v1/embeddings"
 MAX_BODY_BYTES = 64 << 20
 LIVE = ":live"
 
@@ -53,6 +56,52 @@ class BadRequest(ValueError):
         super().__init__(message)
         self.status = status
         self.kind = kind
+
+
+@dataclass(frozen=True)
+class Api:
+    """One of OpenAI's ways to ask a model: where, and how its requests and answers are read and reduced."""
+
+    path: str
+    is_chat: bool
+    loosen: Callable[[Json], Json]
+    """Takes the mark `strict` off tools."""
+
+    client_wants: Callable[[Mapping[str, Any]], Wants]
+    ask_for_evidence: Callable[[Json], Json]
+    read: Callable[[Recording, Mapping[str, Any]], None]
+    strip: Callable[[Json, Wants], Json | None]
+    describe: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    """Returns the request as the span is to have it."""
+
+
+def _completions(path: str, *, is_chat: bool) -> Api:
+    return Api(
+        path=path,
+        is_chat=is_chat,
+        loosen=answers.without_strict,
+        client_wants=partial(answers.client_wants, is_chat=is_chat),
+        ask_for_evidence=partial(answers.ask_for_evidence, is_chat=is_chat),
+        read=Recording.read,
+        strip=answers.strip,
+        describe=lambda request: request,
+    )
+
+
+APIS = (
+    _completions("/v1/chat/completions", is_chat=True),
+    _completions("/v1/completions", is_chat=False),
+    Api(
+        path="/v1/responses",
+        is_chat=True,
+        loosen=responses.loosen,
+        client_wants=responses.client_wants,
+        ask_for_evidence=responses.ask_for_evidence,
+        read=responses.read,
+        strip=responses.strip,
+        describe=responses.as_chat,
+    ),
+)
 
 
 class Gateway:
@@ -98,17 +147,10 @@ class Gateway:
             return await handler(request)
 
         app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors_as_openai, authorise])
-        chat, text = self._handler(is_chat=True), self._handler(is_chat=False)
+        handlers = {api.path: self._handler(api) for api in APIS}
         for base in BASES:
-            app.add_routes(
-                [
-                    web.post(f"{base}/v1/chat/completions", chat),
-                    web.post(f"{base}/v1/completions", text),
-                    web.post(f"{base}/v1/responses", self._respond),
-                    web.post(f"{base}/v1/embeddings", self._embed),
-                    web.get(f"{base}/v1/models", self._list_models),
-                ]
-            )
+            app.add_routes([web.post(base + path, handler) for path, handler in handlers.items()])
+            app.add_routes([web.post(base + EMBEDDINGS, self._embed), web.get(f"{base}/v1/models", self._list_models)])
         app.add_routes([web.get("/healthz", self._is_alive), web.get("/readyz", self._is_ready)])
         return app
 
@@ -150,13 +192,13 @@ class Gateway:
 
     # --- completions
 
-    def _handler(self, *, is_chat: bool) -> Handler:
+    def _handler(self, api: Api) -> Handler:
         async def handle(http: web.Request) -> web.StreamResponse:
             caller = read_caller(http)
             request = await read_request(http, self.model_names)
             admission, caller = self._choose(http, request, caller)
             async with admission.admitted() as serving:
-                return await self._answer(http, request, serving, caller, is_chat=is_chat)
+                return await self._answer(http, api, request, serving, caller)
 
         return handle
 
@@ -172,14 +214,14 @@ class Gateway:
         return (self.split.admission if arm == CANARY else self.admission), caller
 
     async def _answer(
-        self, http: web.Request, request: dict[str, Any], serving: Serving, caller: Caller, *, is_chat: bool
+        self, http: web.Request, api: Api, request: Json, serving: Serving, caller: Caller
     ) -> web.StreamResponse:
-        asked = with_defaults(request if self.strict_tools else without_strict(request), self.defaults)
+        asked = with_defaults(request if self.strict_tools else api.loosen(request), self.defaults)
         recording = Recording()
-        span = start_span(self.tracer, http.headers, is_chat=is_chat, model=request["model"])
+        span = start_span(self.tracer, http.headers, is_chat=api.is_chat, model=request["model"])
         error: str | None = "cancelled"  # unless something else happens first
         try:
-            response, error = await self._forward(http, serving, asked, recording, is_chat=is_chat)
+            response, error = await self._forward(http, api, serving, asked, recording)
         except (aiohttp.ClientError, OSError) as failure:
             if http.transport is not None:  # else it is the client that went away
                 error = type(failure).__name__
@@ -190,28 +232,27 @@ class Gateway:
             else:
                 self.num_failed += 1
             # On the loop's next turn: by then the last bytes of the answer are on their way.
-            call = Call(is_chat, asked, serving.policy, serving.engine.provider, recording, error, caller)
+            provider = serving.engine.provider
+            call = Call(api.is_chat, api.describe(asked), serving.policy, provider, recording, error, caller)
             asyncio.get_running_loop().call_soon(end_span, span, call, time.time_ns(), self.exporter)
         return response
 
     async def _forward(
         self,
         http: web.Request,
+        api: Api,
         serving: Serving,
-        asked: dict[str, Any],
+        asked: Json,
         recording: Recording,
-        *,
-        is_chat: bool,
     ) -> tuple[web.StreamResponse, str | None]:
         """Pass the request on and the answer back; return the response and what went wrong, if anything did."""
-        wants = client_wants(asked, is_chat=is_chat)
-        body = ask_for_evidence({**asked, "model": serving.model}, is_chat=is_chat)
-        path = "/v1/chat/completions" if is_chat else "/v1/completions"
+        wants = api.client_wants(asked)
+        body = orjson.dumps(api.ask_for_evidence({**asked, "model": serving.model}))
         headers = {VERSION_HEADER: serving.policy.version}
         for remaining in reversed(range(MAX_ATTEMPTS)):
             try:
                 with serving.engine.place(asked) as url:
-                    return await self._exchange(http, serving.engine, url + path, body, recording, wants, headers)
+                    return await self._exchange(http, api, serving.engine, url, body, recording, wants, headers)
             except CONNECTION_LOST:
                 if remaining == 0 or http.transport is None:
                     raise
@@ -220,14 +261,15 @@ class Gateway:
     async def _exchange(
         self,
         http: web.Request,
+        api: Api,
         engine: Engine,
         url: str,
-        body: dict[str, Any],
+        body: bytes,
         recording: Recording,
         wants: Wants,
         headers: Mapping[str, str],
     ) -> tuple[web.StreamResponse, str | None]:
-        async with engine.session.post(url, data=orjson.dumps(body), headers=JSON_HEADERS) as upstream:
+        async with engine.session.post(url + api.path, data=body, headers=JSON_HEADERS) as upstream:
             if upstream.status != 200:
                 content = await upstream.read()
                 whole = web.Response(
@@ -236,25 +278,17 @@ class Gateway:
                 return whole, str(upstream.status)
             if upstream.content_type != "text/event-stream":
                 answer = orjson.loads(await upstream.read())
-                recording.read(answer)
-                return _json(strip(answer, wants), headers=headers), None
-            return await _forward_stream(http, upstream, recording, wants, headers), None
-
-    # --- what is passed through as it is
-
-    async def _respond(self, http: web.Request) -> web.StreamResponse:
-        """Pass on a call of the responses API, where the engine has it; its answers carry no token ids to record."""
-        return await self._pass_through(http, "/v1/responses")
+                api.read(recording, answer)
+                return _json(api.strip(answer, wants), headers=headers), None
+            return await _forward_stream(http, api, upstream, recording, wants, headers), None
 
     async def _embed(self, http: web.Request) -> web.StreamResponse:
-        return await self._pass_through(http, "/v1/embeddings")
-
-    async def _pass_through(self, http: web.Request, path: str) -> web.StreamResponse:
+        """Pass on a call that samples nothing, as it is."""
         request = await read_request(http, self.model_names)
         async with self.admission.admitted() as serving:
             body = orjson.dumps({**request, "model": serving.model})
             with serving.engine.place(request) as url:
-                return await self._relay(http, serving, url + path, body)
+                return await self._relay(http, serving, url + EMBEDDINGS, body)
 
     async def _relay(self, http: web.Request, serving: Serving, url: str, body: bytes) -> web.StreamResponse:
         async with serving.engine.session.post(url, data=body, headers=JSON_HEADERS) as upstream:
@@ -282,6 +316,7 @@ def read_caller(http: web.Request) -> Caller:
 
 async def _forward_stream(
     http: web.Request,
+    api: Api,
     upstream: aiohttp.ClientResponse,
     recording: Recording,
     wants: Wants,
@@ -303,7 +338,7 @@ async def _forward_stream(
             break
         if event is None:
             break
-        if forwarded := reduce_event(event, recording, wants):
+        if forwarded := reduce_event(event, api, recording, wants):
             await response.write(forwarded)
     await response.write_eof()
     return response
@@ -320,18 +355,16 @@ async def split_events(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield held
 
 
-def reduce_event(event: bytes, recording: Recording, wants: Wants) -> bytes:
+def reduce_event(event: bytes, api: Api, recording: Recording, wants: Wants) -> bytes:
     """Record one event of a stream and return what of it the client gets; nothing when nothing is left."""
-    payload = event.strip()
-    if not payload.startswith(b"data:"):
-        return event
-    payload = payload.removeprefix(b"data:").strip()
-    if payload == b"[DONE]":
+    head, marker, payload = event.partition(b"data:")
+    payload = payload.strip()
+    if not marker or not (head == b"" or head.endswith(b"\n")) or payload == b"[DONE]":
         return event
     chunk = orjson.loads(payload)
-    recording.read(chunk)
-    reduced = strip(chunk, wants)
-    return b"" if reduced is None else b"data: " + orjson.dumps(reduced) + b"\n\n"
+    api.read(recording, chunk)
+    reduced = api.strip(chunk, wants)
+    return b"" if reduced is None else head + b"data: " + orjson.dumps(reduced) + b"\n\n"
 
 
 async def read_request(http: web.Request, model_names: tuple[str, ...]) -> dict[str, Any]:

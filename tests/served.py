@@ -37,12 +37,19 @@ class Served:
 
     def stream(self, path: str = "chat/completions", **request: Any) -> list[dict[str, Any]]:
         """Ask for a stream; return its chunks."""
+        events = self._events(path, **request)
+        assert events.pop() == "data: [DONE]"
+        return [json.loads(event.removeprefix("data: ")) for event in events]
+
+    def events(self, path: str, **request: Any) -> list[dict[str, Any]]:
+        """Ask for a stream of named events; return what they carry."""
+        return [json.loads(event.partition("data: ")[2]) for event in self._events(path, **request)]
+
+    def _events(self, path: str, **request: Any) -> list[str]:
         body = json.dumps({"model": "base:live", "stream": True, **request}).encode()
         headers = {"Content-Type": "application/json"}
         with urllib.request.urlopen(urllib.request.Request(f"{self.url}/v1/{path}", body, headers)) as response:
-            events = response.read().decode().strip().split("\n\n")
-        assert events.pop() == "data: [DONE]"
-        return [json.loads(event.removeprefix("data: ")) for event in events]
+            return response.read().decode().strip().split("\n\n")
 
     def span_of(self, response_id: str) -> dict[str, Any]:
         """Return the attributes of the span of one answer, once it arrived."""

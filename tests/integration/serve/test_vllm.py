@@ -173,3 +173,29 @@ def test_tool_calls_come_as_tool_calls(served: Served) -> None:
         (message,) = json.loads(span["gen_ai.output.messages"])
         (part,) = [part for part in message["parts"] if part["type"] == "tool_call"]
         assert (part["name"], part["arguments"]) == ("calculator", {"expression": "7-3"})
+
+
+@pytest.mark.parametrize("has_tools", [False, True])
+def test_the_responses_api_leaves_the_evidence_chat_does(served: Served, has_tools: bool) -> None:
+    """Whole and streamed: the same ids; log-probabilities with text, which is where vLLM gives them."""
+    tools = [{"type": "function", "strict": True, **TOOLS[0]["function"]}]
+    request = {"input": USER[0]["content"], "instructions": "Use the calculator.", "temperature": 0}
+    request |= {"max_output_tokens": 48, "tools": tools if has_tools else []}
+
+    whole, _ = served.ask("responses", **request)
+    events = served.events("responses", **request)
+
+    first = served.span_of(whole["id"])
+    second = served.span_of(events[-1]["response"]["id"])
+    ids = names.CHOICE_TOKEN_IDS.format(index=0)
+    assert first[ids] == second[ids]
+    assert first[names.PROMPT_TOKEN_IDS] == second[names.PROMPT_TOKEN_IDS]
+    assert first[names.CHOICE_TEXT_MATCHES.format(index=0)] is True
+    kinds = [item["type"] for item in whole["output"]]
+    if has_tools:
+        assert kinds == ["function_call"]
+        assert len(first[ids]) == whole["usage"]["output_tokens"]
+    else:
+        assert kinds == ["message"]
+        assert len(first[names.CHOICE_LOGPROBS.format(index=0)]) == len(first[ids])
+    assert whole["output_messages"] is None

@@ -344,17 +344,50 @@ def test_a_name_that_could_not_be_one_is_refused() -> None:
     run(scenario)
 
 
-def test_embeddings_and_responses_pass_through() -> None:
+def test_embeddings_pass_through() -> None:
     """Under the engine's own name of the model, and back as they came."""
 
     async def scenario(one: Bench) -> None:
         one.engine.answer = {"data": [{"embedding": [0.5]}]}
-        for path in ("embeddings", "responses"):
-            status, answer, response = await one.post(f"/v1/{path}", {"model": "base:live", "input": "a"})
+        status, answer, response = await one.post("/v1/embeddings", {"model": "base:live", "input": "a"})
 
-            assert (status, answer) == (200, one.engine.answer)
-            assert response.headers[VERSION_HEADER] == "v1"
-        assert one.engine.asked == [{"model": "base", "input": "a"}] * 2
+        assert (status, answer) == (200, one.engine.answer)
+        assert response.headers[VERSION_HEADER] == "v1"
+        assert one.engine.asked == [{"model": "base", "input": "a"}]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_response_leaves_evidence_too(stream: bool) -> None:
+    """The Responses API, whole and streamed: ids and log-probabilities to the span, events keep their names."""
+    part = {"type": "output_text", "text": "hi", "logprobs": [{"token": "hi", "logprob": -0.5}]}
+    whole = {
+        "id": "resp_1",
+        "object": "response",
+        "output": [{"type": "message", "content": [part]}],
+        "input_messages": [{"type": "raw_message_tokens", "tokens": [1, 2]}],
+        "output_messages": [{"type": "raw_message_tokens", "tokens": [7]}],
+    }
+
+    async def scenario(one: Bench) -> None:
+        last = json.dumps({"type": "response.completed", "response": whole})
+        one.engine.answer, one.engine.events = whole, [f"event: response.completed\ndata: {last}\n\n".encode()]
+        status, answer, _ = await one.post("/v1/responses", {"model": "base", "input": "a", "stream": stream})
+
+        assert status == 200
+        if stream:
+            head, _, data = answer.partition(b"data: ")
+            assert head == b"event: response.completed\n"
+            answer = json.loads(data)["response"]
+        assert answer["output"] == [{"type": "message", "content": [{**part, "logprobs": None}]}]
+        assert answer["output_messages"] is None
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes[PROMPT_TOKEN_IDS] == (1, 2)
+        assert span.attributes[CHOICE_TOKEN_IDS.format(index=0)] == (7,)
+        assert span.attributes[CHOICE_LOGPROBS.format(index=0)] == (-0.5,)
+        assert span.attributes["gen_ai.response.id"] == "resp_1"
 
     run(scenario)
 
