@@ -6,11 +6,12 @@ bodies share a text. Only the ids are patched per send, so that every span is ne
 requests.
 """
 
+import itertools
 import json
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -20,9 +21,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 SPANS_A_REQUEST = 512
 SPANS_A_TRACE = 16
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-MARK = b"\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa"
-"""First half of every trace id of the template, and its first half that of every span id; each send replaces these four
-bytes by a number of its own."""
+MARK = b"\xaa\xaa\xaa\xaa"
+"""Twice the first half of each trace id of a body, once that of each span id; every send puts its number there."""
 STARTED_NS = 1_760_000_000_000_000_000
 
 
@@ -59,9 +59,9 @@ def _body(chance: random.Random, texts: Texts | None, number: int, attributes_of
         trace_ns = STARTED_NS + (number * SPANS_A_REQUEST + first) * 1_000_000
         spans = [
             scope_spans.spans.add(
-                trace_id=MARK + trace.to_bytes(8, "big"),
-                span_id=MARK[:4] + (first + index).to_bytes(4, "big"),
-                parent_span_id=MARK[:4] + first.to_bytes(4, "big") if index else b"",
+                trace_id=MARK + MARK + trace.to_bytes(8, "big"),
+                span_id=MARK + (first + index).to_bytes(4, "big"),
+                parent_span_id=MARK + first.to_bytes(4, "big") if index else b"",
                 start_time_unix_nano=trace_ns + index * 1_000_000 + chance.randrange(1_000_000),
                 end_time_unix_nano=trace_ns + (index + 1) * 1_000_000 + chance.randrange(1_000_000),
             )
@@ -134,7 +134,12 @@ def _add(holder: object, values: dict[str, str | int | float]) -> None:
 
 def numbered(body: bytes, number: int) -> bytes:
     """Return a request with ids of its own."""
-    return body.replace(MARK[:4], number.to_bytes(4, "big"))
+    return body.replace(MARK, number.to_bytes(4, "big"))
+
+
+def trace_id(number: int, trace: int = 0) -> str:
+    """Return the id, in hex, of a trace of the request with a number."""
+    return f"{number:08x}{number:08x}{trace:016x}"
 
 
 class Sender(threading.Thread):
@@ -144,6 +149,8 @@ class Sender(threading.Thread):
         super().__init__()
         self.latencies: list[float] = []
         self.refused = 0
+        self.acknowledged: tuple[int, float] | None = None
+        """Number of the last request that was acknowledged, and when."""
         self._address, self._bodies, self._numbers, self._lock = address, bodies, numbers, lock
 
     def run(self) -> None:
@@ -166,16 +173,30 @@ class Sender(threading.Thread):
                             raise
                         self.refused += 1
                         time.sleep(1)
-                self.latencies.append(time.perf_counter() - began)
+                now = time.perf_counter()
+                self.latencies.append(now - began)
+                self.acknowledged = (number, now)
+
+
+def start(address: str, bodies: Sequence[bytes], numbers: Iterable[int], *, in_flight: int) -> list[Sender]:
+    """Begin to send the requests with these numbers."""
+    shared, lock = iter(numbers), threading.Lock()
+    senders = [Sender(address, bodies, shared, lock) for _ in range(in_flight)]
+    for sender in senders:
+        sender.start()
+    return senders
 
 
 def send(address: str, bodies: Sequence[bytes], num_requests: int, *, in_flight: int) -> tuple[list[Sender], float]:
     """Send requests numbered from 1 and return who sent them and how many seconds it took."""
-    numbers, lock = iter(range(1, num_requests + 1)), threading.Lock()
-    senders = [Sender(address, bodies, numbers, lock) for _ in range(in_flight)]
     began = time.perf_counter()
-    for sender in senders:
-        sender.start()
+    senders = start(address, bodies, range(1, num_requests + 1), in_flight=in_flight)
     for sender in senders:
         sender.join()
     return senders, time.perf_counter() - began
+
+
+def until(seconds: float) -> Iterator[int]:
+    """Yield numbers from 1 on for so long."""
+    over = time.perf_counter() + seconds
+    yield from itertools.takewhile(lambda _: time.perf_counter() < over, itertools.count(1))
