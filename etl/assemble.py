@@ -4,9 +4,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from etl.agents import Surroundings
 from etl.attribution import Rule
-from etl.calls import Readings
 from etl.clean import rejected_span
 from etl.dialects.spans import Embedding, LlmCall, ToolCall
 from etl.episodes import Episode
@@ -20,10 +18,8 @@ from etl.transitions import (
     Signals,
     build_transitions,
     episode_split,
-    reject,
     with_calls,
 )
-from etl.tree import NO_PARENT, Forest
 from etl.untraced_tools import DIALECT as UNTRACED
 
 
@@ -56,19 +52,16 @@ class Assembly:
     def __init__(
         self,
         config: EtlConfig,
-        forest: Forest,
         facts: Facts,
-        readings: Readings,
         rejected: list[Row],
-        mismatches: set[int],
+        apart: dict[int, NotATransition],
     ) -> None:
         self.rows: dict[str, list[Row]] = {table: [] for table in TABLES}
         self.rows["rejected"] = rejected
         self._config = config
         self._facts = facts
-        self._mismatches = mismatches
+        self._apart = apart
         self._positions: dict[int, int] = {}
-        self._judged = Surroundings(forest, set(readings.evaluations))
 
     def add_episode(self, episode: Episode, calls: list[LlmCall], agent_rows: dict[int, int], signals: Signals) -> None:
         """Add an episode, its calls in the order they began, and its transitions."""
@@ -78,9 +71,7 @@ class Assembly:
         for call in calls:
             self._positions[call.span.index] = len(own)
             own.append(_call_row(call, episode))
-            is_evaluator = self._judged.nearest(call.span.index) != NO_PARENT
-            is_mismatch = call.span.index in self._mismatches
-            reason = reject(call, is_evaluator=is_evaluator, is_mismatch=is_mismatch)
+            reason = self._apart.get(call.span.index)
             if reason is None:
                 usable.append(call)
             else:

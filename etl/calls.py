@@ -1,5 +1,6 @@
 """Finds the spans that mean something in a frame of spans, and has each read by its dialect."""
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,9 @@ PARSED = (
 )
 
 
+SCOPE_BEGINNINGS = "^(" + "|".join(map(re.escape, ("agentops", *reading.JUDGES))) + ")"
+
+
 @dataclass(slots=True)
 class Readings:
     """Everything the dialects found, by kind."""
@@ -78,7 +82,7 @@ def read_all(spans: pl.DataFrame, logs: pl.DataFrame) -> Readings:
             | pl.col("attributes").str.contains_any(list(reading.MARKERS))
             | pl.col("scope_name").is_in(list(reading.SCOPES))
             | pl.col("events").str.contains(EVALUATION_EVENT, literal=True)
-            | pl.col("scope_name").str.starts_with("agentops")
+            | pl.col("scope_name").str.to_lowercase().str.contains(SCOPE_BEGINNINGS)
             | pl.col("name").str.starts_with("agentlightning.")
             | pl.col("name").str.starts_with("haystack.")
         )

@@ -16,7 +16,8 @@ from etl.merge import message_signature
 Digest = bytes
 
 
-def _extend(digest: Digest, message: Message) -> Digest:
+def extend(digest: Digest, message: Message) -> Digest:
+    """Return the digest of messages with one more at their end."""
     return blake2b(digest + orjson.dumps(message_signature(message), default=str), digest_size=16).digest()
 
 
@@ -28,7 +29,7 @@ def digests(call: LlmCall) -> list[Digest]:
     if call.digests is None:
         call.digests = [b""]
         for message in call.input or ():
-            call.digests.append(_extend(call.digests[-1], message))
+            call.digests.append(extend(call.digests[-1], message))
     return call.digests
 
 
@@ -49,7 +50,7 @@ def next_calls(calls: list[LlmCall], agent_rows: dict[int, int]) -> dict[int, Ll
                     following[candidate.span.index] = call
                 break
         for message in call.output or ():
-            ends[call.agent, _extend(chain[-1], message)].append(call)
+            ends[call.agent, extend(chain[-1], message)].append(call)
     _fill_by_time(calls, agent_rows, following)
     return following
 

@@ -33,8 +33,8 @@ class EtlConfig(Settings):
     if it likes, project, span_id, label, explanation and time_ns: rewards of source `sql:<file>`."""
 
     reward_sources: dict[str, list[str]] = Field(default_factory=dict)
-    """Sources whose rewards count, by project: span_event, log_record, agentlightning, sql:<file>. A project that is
-    not named takes them all."""
+    """Sources whose rewards count, by project: span_event, log_record, span_attribute, agentlightning, sql:<file>. A
+    project that is not named takes them all."""
 
     tool_error: float = Field(default=-0.1, ge=-1, le=0)
     """Reward of an action for each of its tool calls that ended in an error."""

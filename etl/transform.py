@@ -26,13 +26,14 @@ from etl.counts import count
 from etl.dialects.spans import LlmCall, ToolCall
 from etl.episodes import Episode, group_episodes
 from etl.merge import merge_calls, unique_embeddings
+from etl.retries import attempts, thrown_away
 from etl.rewards import air, given
 from etl.rewards.sql import RewardQuery, query_rewards
 from etl.settings import EtlConfig
 from etl.tables import Dataset
 from etl.tokens import Decode, mismatched
-from etl.transitions import Signals, task_ids
-from etl.tree import Forest, build_forest
+from etl.transitions import NotATransition, Signals, reject, task_ids
+from etl.tree import NO_PARENT, Forest, build_forest
 from etl.untraced_tools import find_untraced
 
 
@@ -75,14 +76,18 @@ def transform(
     complete_models(calls)
     complete_answers(calls, pairs)
     complete_offers(calls, pairs)
-    outcomes, steps = given.settle(
-        rewards, _judged_rows(rewards, spans), calls, episode_of, episodes, config.outcome, config.reward_sources
-    )
-    facts = Facts(spans, logs)
-    assembly = Assembly(config, forest, facts, readings, rejected, mismatched(calls, decode))
     by_episode: dict[int, list[LlmCall]] = defaultdict(list)
     for call in sorted(calls, key=lambda call: (call.span.start_ns, call.span.span_id)):
         by_episode[episode_of[call.span.index]].append(call)
+    retried = attempts(calls, forest)
+    if not config.retry and not config.waste:  # else these signals have something to say of them
+        used = {call.span.index for _, call in pairs if call is not None}
+        retried = retried.union(*(thrown_away(own, used) for own in by_episode.values()))
+    apart = _set_apart(calls, Surroundings(forest, set(readings.evaluations)), retried, mismatched(calls, decode))
+    outcomes, steps = given.settle(
+        rewards, _judged_rows(rewards, spans), calls, apart, episode_of, episodes, config.outcome, config.reward_sources
+    )
+    assembly = Assembly(config, Facts(spans, logs), rejected, apart)
     measures = _measure(episodes, by_episode, outcomes, pairs, config)
     for number, episode in enumerate(episodes):
         if keep[number]:
@@ -96,6 +101,20 @@ def transform(
     counts = count(spans_in, rejected, readings, calls, wrappers, episodes, episode_of, keep, tables)
     pending = sorted({(e.key[0], trace) for e in episodes if e.is_waiting for trace in e.traces})
     return Dataset(tables, counts, pending)
+
+
+def _set_apart(
+    calls: list[LlmCall], judges: Surroundings, retried: set[int], mismatches: set[int]
+) -> dict[int, NotATransition]:
+    """Return why calls are no transitions, by row."""
+    found: dict[int, NotATransition] = {}
+    for call in calls:
+        row = call.span.index
+        is_evaluator = judges.nearest(row) != NO_PARENT
+        reason = reject(call, is_evaluator=is_evaluator, is_retried=row in retried, is_mismatch=row in mismatches)
+        if reason is not None:
+            found[row] = reason
+    return found
 
 
 def _judged_rows(rewards: Sequence[given.Reward], spans: pl.DataFrame) -> dict[tuple[str, str, str], int]:

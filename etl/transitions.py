@@ -83,6 +83,9 @@ class NotATransition(StrEnum):
     EMBEDDING = "embedding"
     """It asked for vectors, not for an answer."""
 
+    RETRIED = "retried"
+    """Another answer took its place: it came to nothing inside a client, or the agent asked again and left it."""
+
     EVALUATOR = "evaluator"
     """A judge or grader made it, not the agent."""
 
@@ -96,10 +99,14 @@ class Signals:
     measures: air.Measures
 
 
-def reject(call: LlmCall, *, is_evaluator: bool, is_mismatch: bool = False) -> NotATransition | None:
+def reject(
+    call: LlmCall, *, is_evaluator: bool, is_retried: bool = False, is_mismatch: bool = False
+) -> NotATransition | None:
     """Return why a call is no transition, or None when it is one."""
     if is_evaluator:
         return NotATransition.EVALUATOR
+    if is_retried:
+        return NotATransition.RETRIED
     if is_mismatch:
         return NotATransition.MISMATCH
     if (not _says_anything(call.input) or "input" in call.pieced) and call.prompt_token_ids is None:

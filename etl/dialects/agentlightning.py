@@ -9,6 +9,8 @@ from etl.dialects.messages import decode
 from etl.dialects.spans import LlmCall, Span
 from etl.dialects.values import number_of, numbered, text_of
 
+DIALECT = "agentlightning"
+
 
 def is_annotation(span: Span) -> bool:
     """Tell whether the span is one of agent-lightning's own, which are never model calls."""

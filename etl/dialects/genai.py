@@ -21,7 +21,7 @@ from etl.dialects.messages import (
     salvage_messages,
     tool_result,
 )
-from etl.dialects.spans import AgentSpan, Embedding, LlmCall, LogRecord, Message, Reading, Span, ToolCall
+from etl.dialects.spans import AgentSpan, Embedding, Evaluation, LlmCall, LogRecord, Message, Reading, Span, ToolCall
 from etl.dialects.values import (
     Attributes,
     error_of,
@@ -33,11 +33,13 @@ from etl.dialects.values import (
     usage_of,
 )
 from etl.dialects.wording import names_a_stream, restore_wording
+from otel_exporter.schema import EVALUATION_NAME
 
 DIALECT = "genai"
 OPERATION = "gen_ai.operation.name"
 DETAILS_EVENT = "gen_ai.client.inference.operation.details"
 CALL_OPERATIONS = {"chat", "text_completion", "generate_content"}
+EVALUATION_OPERATIONS = {"evaluate", "evaluation"}
 EMBEDDING_OPERATIONS = {"embeddings", "embedding"}
 AGENT_OPERATIONS = {"invoke_agent", "create_agent"}
 MESSAGE_EVENTS = {
@@ -77,10 +79,8 @@ REASONING_TOKENS = (USAGE + "reasoning.output_tokens", USAGE + "reasoning_tokens
 def recognises(span: Span) -> bool:
     """Tell whether the span speaks this dialect."""
     attributes = span.attributes
-    return (
-        OPERATION in attributes
-        or OFFERED in attributes
-        or any(record.event_name in MESSAGE_EVENTS for record in span.logs)
+    return any(mark in attributes for mark in (OPERATION, OFFERED, EVALUATION_NAME)) or any(
+        record.event_name in MESSAGE_EVENTS for record in span.logs
     )
 
 
@@ -92,6 +92,8 @@ def read(span: Span) -> Reading | None:
         return read_call(span, DIALECT)
     if operation in EMBEDDING_OPERATIONS:
         return read_embedding(span, DIALECT)
+    if is_judgement(span):
+        return Evaluation(span, DIALECT)
     if operation == "execute_tool":
         return read_tool(span, DIALECT)
     if OFFERED in attributes:  # Semantic Kernel: the loop around its model calls
@@ -110,6 +112,12 @@ def read(span: Span) -> Reading | None:
             params=read_params(attributes) if operation == "invoke_agent" else {},
         )
     return None
+
+
+def is_judgement(span: Span) -> bool:
+    """Tell whether the span is itself an evaluation: by its operation, or as it carries a result as attributes."""
+    attributes = span.attributes
+    return attributes.get(OPERATION) in EVALUATION_OPERATIONS or EVALUATION_NAME in attributes
 
 
 def read_embedding(span: Span, dialect: str) -> Embedding:

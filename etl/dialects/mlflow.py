@@ -10,7 +10,7 @@ import orjson
 
 from etl.dialects import client_dump, genai
 from etl.dialects.messages import call_arguments, definitions, result_text
-from etl.dialects.spans import AgentSpan, LlmCall, Reading, Span, ToolCall
+from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, error_of, text_of
 from etl.dialects.wording import restore_wording
 
@@ -45,6 +45,8 @@ def read(span: Span) -> Reading | None:
         )
     if kind == "AGENT":
         return AgentSpan(span, DIALECT, span.name)
+    if kind == "EVALUATOR":
+        return Evaluation(span, DIALECT)
     return None
 
 

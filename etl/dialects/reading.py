@@ -21,7 +21,7 @@ from etl.dialects import (
     traceloop,
     vercel,
 )
-from etl.dialects.spans import AgentSpan, AnswerFact, Reading, Span, ToolCall, ToolFact
+from etl.dialects.spans import AgentSpan, AnswerFact, Evaluation, Reading, Span, ToolCall, ToolFact
 from etl.dialects.values import text_of
 from otel_exporter.schema import AGENT_NAME
 
@@ -65,6 +65,8 @@ MARKERS = (
     "spanloop.",
     "sk.available_functions",
     "embedding.",
+    "annotations.",
+    "evaluations.",
     "user.id",
 )
 """A span whose attributes hold none of these is an ordinary one: kept for the tree, never parsed."""
@@ -77,10 +79,16 @@ SCOPES = ("litellm", "openai", "anthropic", autogen.RUNTIME, adk.SCOPE, strands.
 """Scopes of spans that are parsed whatever their attributes are called."""
 
 
+JUDGES = ("ragas", "deepeval", "trulens", "phoenix.evals")
+"""Beginnings of the scopes of libraries that judge answers: what they call models for is no agent's work."""
+
+
 def read(span: Span) -> Found | None:
     """Read one span; None for an ordinary one."""
     if agentlightning.is_annotation(span):
-        return None
+        return Evaluation(span, agentlightning.DIALECT) if agentlightning.rewards(span) else None
+    if span.scope.lower().startswith(JUDGES):
+        return Evaluation(span, "generic")
     for dialect in ORDER:
         if dialect.recognises(span):
             reading: Found | None = dialect.read(span)

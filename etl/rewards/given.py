@@ -1,4 +1,4 @@
-"""Rewards somebody gave: evaluation results on spans and in log records, and agent-lightning's annotations.
+"""Rewards somebody gave: evaluation results, as events, records or attributes, and agent-lightning's annotations.
 
 Which counts. A score named as configured (default `outcome`), anywhere in the episode, says how it ended; where there
 is none, the only name given to the episode as a whole does. Any other score on a model call is a reward of that call.
@@ -7,18 +7,20 @@ score is kept with the reason it was used or not.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import fsum
 from typing import Any
 
 import polars as pl
 
 from etl.calls import Readings, json_object
 from etl.dialects import agentlightning
-from etl.dialects.spans import LlmCall
+from etl.dialects.spans import LlmCall, Span
 from etl.dialects.values import number_of, text_of
 from etl.episodes import Episode
+from etl.rewards import attributes
 from otel_exporter.schema import (
     EVALUATION_EVENT,
     EVALUATION_EXPLANATION,
@@ -27,8 +29,11 @@ from otel_exporter.schema import (
     EVALUATION_SCORE,
 )
 
-AGENTLIGHTNING = "agentlightning"
+AGENTLIGHTNING = agentlightning.DIALECT
 """Source of rewards on annotation spans, which are linked to what they judge rather than placed on it."""
+
+
+UNNAMED = "(unnamed)"
 
 
 class Reason(StrEnum):
@@ -43,6 +48,7 @@ class Reason(StrEnum):
     SUPERSEDED = "superseded"
     NOT_THE_OUTCOME = "not_the_outcome"
     NOT_ALLOWED = "source_not_allowed"
+    NOT_A_TRANSITION = "not_a_transition"
 
 
 @dataclass(slots=True)
@@ -80,13 +86,14 @@ def collect(readings: Readings, logs: pl.DataFrame) -> list[Reward]:
                 reward = _evaluation(fields, span.project, span.trace_id, span.span_id, "span_event", time_ns)
                 reward.row = span.index
                 found.append(reward)
+        found += [_attribute(score, span) for score in attributes.scores(span)]
         if agentlightning.is_annotation(span) or "agentops.span.kind" in span.attributes:
             found += _annotations(span.index, readings)
     records = logs.filter(pl.col("event_name") == EVALUATION_EVENT)
-    for project, trace_id, span_id, time_ns, attributes in records.select(
+    for project, trace_id, span_id, time_ns, fields in records.select(
         "project", "trace_id", "span_id", "time_ns", "attributes"
     ).iter_rows():
-        found.append(_evaluation(json_object(attributes), project, trace_id, span_id, "log_record", time_ns or 0))
+        found.append(_evaluation(json_object(fields), project, trace_id, span_id, "log_record", time_ns or 0))
     return found
 
 
@@ -97,13 +104,29 @@ def _evaluation(
         project,
         trace_id,
         span_id,
-        text_of(fields, EVALUATION_NAME) or "(unnamed)",
+        text_of(fields, EVALUATION_NAME) or UNNAMED,
         number_of(fields, EVALUATION_SCORE),
         text_of(fields, EVALUATION_LABEL),
         text_of(fields, EVALUATION_EXPLANATION),
         source,
         time_ns,
         text_of(fields, "gen_ai.response.id"),
+    )
+
+
+def _attribute(score: attributes.Score, span: Span) -> Reward:
+    return Reward(
+        span.project,
+        span.trace_id,
+        score.span_id,
+        score.name or UNNAMED,
+        score.value,
+        score.label,
+        score.explanation,
+        attributes.SOURCE,
+        span.end_ns,
+        score.response_id,
+        span.index if score.span_id == span.span_id else None,
     )
 
 
@@ -132,12 +155,16 @@ def settle(
     rewards: list[Reward],
     rows: dict[tuple[str, str, str], int],
     calls: list[LlmCall],
+    apart: Container[int],
     episode_of: list[int],
     episodes: list[Episode],
     outcome: str,
     allowed: Mapping[str, Collection[str]],
 ) -> tuple[list[float | None], dict[int, float]]:
-    """Decide which rewards count, in place; return the outcome of every episode and the step rewards by call row."""
+    """Decide which rewards count, in place; return the outcome of every episode and the step rewards by call row.
+
+    `apart` are the rows of calls that are no transitions, so that nothing can be a reward of theirs.
+    """
     _locate(rewards, rows, calls, episode_of, episodes)
     for reward in rewards:
         if reward.source not in allowed.get(reward.project, (reward.source,)):
@@ -148,7 +175,7 @@ def settle(
         if reward.episode is not None and reward.reason is None:
             by_episode[reward.episode].append(reward)
     outcomes: list[float | None] = [None] * len(episodes)
-    steps: dict[int, float] = {}
+    given: dict[int, list[float]] = defaultdict(list)
     for number, own in by_episode.items():
         name = _outcome_name(own, outcome)
         naming = [reward for reward in own if reward.name == name]
@@ -159,14 +186,15 @@ def settle(
                 outcomes[number] = reward.value
             elif reward.name == name:
                 reward.reason = Reason.SUPERSEDED
-            elif reward.call is not None:
+            elif reward.call is None:
+                reward.reason = Reason.NOT_THE_OUTCOME
+            elif reward.call.span.index in apart:
+                reward.reason = Reason.NOT_A_TRANSITION
+            else:
                 reward.reason = Reason.STEP
                 assert reward.value is not None
-                row = reward.call.span.index
-                steps[row] = steps.get(row, 0.0) + reward.value
-            else:
-                reward.reason = Reason.NOT_THE_OUTCOME
-    return outcomes, steps
+                given[reward.call.span.index].append(reward.value)
+    return outcomes, {row: fsum(values) for row, values in given.items()}  # the same sum in any order
 
 
 def _outcome_name(rewards: list[Reward], configured: str) -> str | None:
@@ -184,19 +212,23 @@ def _locate(
     episodes: list[Episode],
 ) -> None:
     by_row = {span.index: call for call in calls for span in (call.span, *call.merged)}
-    by_response = {(call.span.project, call.response_id): call for call in calls if call.response_id}
+    by_response: dict[tuple[str, str], list[LlmCall]] = defaultdict(list)
+    for call in calls:
+        if call.response_id:
+            by_response[call.span.project, call.response_id].append(call)
     by_trace: dict[tuple[str, str], int] = {}
     for number, episode in enumerate(episodes):
         for trace_id in episode.traces:
             by_trace.setdefault((episode.key[0], trace_id), number)
     for reward in rewards:
-        call = by_response.get((reward.project, reward.response_id)) if reward.response_id else None
+        answered = by_response.get((reward.project, reward.response_id), []) if reward.response_id else []
+        judged = _of_its_trace(answered, reward)
         if reward.row is None and reward.trace_id and reward.span_id:
             reward.row = rows.get((reward.project, reward.trace_id, reward.span_id))
-        if call is None and reward.row is not None:
-            call = by_row.get(reward.row)
-        if call is not None:
-            reward.call, reward.row = call, call.span.index
+        if judged is None and reward.row is not None:
+            judged = by_row.get(reward.row)
+        if judged is not None:
+            reward.call, reward.row = judged, judged.span.index
         if reward.row is not None:
             reward.episode = episode_of[reward.row]
         elif reward.trace_id and not reward.span_id:
@@ -206,8 +238,15 @@ def _locate(
         elif reward.value - reward.value != 0:
             reward.reason = Reason.NOT_FINITE
             reward.value = None
-        elif reward.episode is None or (reward.source == AGENTLIGHTNING and reward.response_id and call is None):
+        elif reward.episode is None or (reward.source == AGENTLIGHTNING and reward.response_id and judged is None):
             reward.reason = Reason.NO_SPAN
+
+
+def _of_its_trace(answered: list[LlmCall], reward: Reward) -> LlmCall | None:
+    """Return the call with the reward's response id: the one in its trace, else the only one there is."""
+    own = [call for call in answered if call.span.trace_id == reward.trace_id]
+    candidates = own or answered
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _drop_repeats(rewards: list[Reward]) -> None:

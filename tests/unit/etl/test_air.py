@@ -96,7 +96,7 @@ def test_a_question_asked_again_falls_on_the_answer_before() -> None:
 def test_an_answer_nobody_used() -> None:
     """Used are answers in a later request, and those whose tools ran."""
     rows = transitions(
-        step("a", start=1, said="lost"),
+        step("a", start=1, asked=[("user", "which?")], said="lost"),
         step("b", start=3, said="kept"),
         step("c", start=5, said=None, calls=[("1", "search", {"q": 1})]),
         tool("t", parent="root", tool_name="search", call_id="1", start=6.5, end=7),

@@ -1,0 +1,71 @@
+"""Answers that another answer took the place of, so that nothing that came after tells anything of them.
+
+1. An attempt inside a client's own span: a call with the same question below it, or the gateway's within its time,
+   that is not the one that answered. The agent never saw it.
+2. An answer the agent threw away: it asked the very same again after this one had ended, and went on from another
+   answer to it, one that a later request holds or whose tools ran, while nothing went on from this one.
+
+Answers to one question that overlap in time are samples, and of equal questions of which none was gone on from nobody
+can say which counted: those all stay.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+
+from etl.dialects import gateway
+from etl.dialects.spans import LlmCall
+from etl.lineage import digests, extend
+from etl.tree import Forest
+
+NEIGHBORS = 8
+"""How many calls with one question may be open at once and still be compared."""
+
+
+def attempts(calls: Iterable[LlmCall], forest: Forest) -> set[int]:
+    """Return the rows of attempts inside other calls' spans; `calls` are merged, each one once."""
+    asked: dict[Hashable, list[LlmCall]] = defaultdict(list)
+    for call in sorted(calls, key=lambda call: (call.span.start_ns, -call.span.end_ns, call.span.span_id)):
+        if call.input:
+            asked[call.span.project, digests(call)[-1]].append(call)
+    found: set[int] = set()
+    for same in asked.values():
+        for position, inner in enumerate(same):
+            outers = same[max(0, position - NEIGHBORS) : position]
+            if any(_is_attempt(inner, outer, forest) for outer in outers):
+                found.add(inner.span.index)
+    return found
+
+
+def _is_attempt(inner: LlmCall, outer: LlmCall, forest: Forest) -> bool:
+    if inner.span.end_ns > outer.span.end_ns or outer.dialect == gateway.DIALECT:
+        return False
+    below = forest.is_ancestor(outer.span.index, inner.span.index)
+    return below or (inner.dialect == gateway.DIALECT and inner.span.trace_id != outer.span.trace_id)
+
+
+def thrown_away(calls: Sequence[LlmCall], used: set[int]) -> set[int]:
+    """Return the rows of answers an agent went on without.
+
+    `calls` are one episode's, in the order they began; `used` are the rows of those whose tools ran.
+    """
+    asked: dict[Hashable, list[LlmCall]] = defaultdict(list)
+    for call in calls:
+        if call.input and call.output:
+            asked[call.agent, digests(call)[-1]].append(call)
+    repeated = [same for same in asked.values() if len(same) > 1]
+    if not repeated:
+        return set()
+    held = {digest for call in calls for digest in digests(call)}
+    found: set[int] = set()
+    for same in repeated:
+        last_start = max((call.span.start_ns for call in same if _went_on(call, held, used)), default=None)
+        if last_start is not None:
+            found |= {
+                call.span.index for call in same if call.span.end_ns <= last_start and not _went_on(call, held, used)
+            }
+    return found
+
+
+def _went_on(call: LlmCall, held: set[bytes], used: set[int]) -> bool:
+    question = digests(call)[-1]
+    return call.span.index in used or any(extend(question, answer) in held for answer in call.output or ())

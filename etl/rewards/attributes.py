@@ -1,0 +1,58 @@
+"""Rewards that stand on spans as attributes: OpenInference's annotations, and results of the GenAI conventions.
+
+    annotations.N.annotation.{name,score,label,explanation}          of the span
+    trace.annotations.N.annotation.…, session.annotations.N.…        of the trace as a whole
+    evaluations.N.evaluation.…                                       the same in other words
+    gen_ai.evaluation.{name,score.value,…}                           on a span of its own: of its parent
+
+https://github.com/Arize-ai/openinference/tree/main/spec, https://github.com/open-telemetry/semantic-conventions-genai
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from etl.dialects.spans import Span
+from etl.dialects.values import number_of, numbered, text_of
+from otel_exporter.schema import EVALUATION_EXPLANATION, EVALUATION_LABEL, EVALUATION_NAME, EVALUATION_SCORE
+
+SOURCE = "span_attribute"
+COLLECTIONS = (("annotations", "annotation"), ("evaluations", "evaluation"))
+WHOLE = ("trace.", "session.")
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One score as it is written."""
+
+    name: str | None
+    value: float | None
+    label: str | None
+    explanation: str | None
+    span_id: str | None
+    """The span it judges; None for the trace as a whole."""
+
+    response_id: str | None = None
+
+
+def scores(span: Span) -> Iterator[Score]:
+    """Return the scores among a span's attributes."""
+    attributes = span.attributes
+    for collection, kind in COLLECTIONS:
+        for scope in ("", *WHOLE):
+            for fields in numbered(attributes, scope + collection).values():
+                yield Score(
+                    text_of(fields, f"{kind}.name"),
+                    number_of(fields, f"{kind}.score"),
+                    text_of(fields, f"{kind}.label"),
+                    text_of(fields, f"{kind}.explanation"),
+                    None if scope else span.span_id,
+                )
+    if EVALUATION_NAME in attributes:
+        yield Score(
+            text_of(attributes, EVALUATION_NAME),
+            number_of(attributes, EVALUATION_SCORE),
+            text_of(attributes, EVALUATION_LABEL),
+            text_of(attributes, EVALUATION_EXPLANATION),
+            span.parent_span_id,
+            text_of(attributes, "gen_ai.response.id"),
+        )
