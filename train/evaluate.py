@@ -59,12 +59,15 @@ class Estimate:
     snips: float
     """The same divided by the mean weight: a little biased, much less noisy."""
 
+    dr: float
+    """Doubly robust: mean of baseline + weight (outcome - baseline), the baseline being that of the task."""
+
     gain: float
-    """Doubly robust estimate of new minus old: mean of (weight - 1)(outcome - baseline of the task)."""
+    """The same of new minus old: mean of (weight - 1)(outcome - baseline)."""
 
     gain_low: float
     gain_high: float
-    """Ends of its confidence interval, from a bootstrap over tasks."""
+    """Ends of its confidence interval, from a bootstrap over whole clusters."""
 
     ess_share: float
     """Effective number of calls after weighting, as a share of all."""
@@ -75,6 +78,12 @@ class Estimate:
     kl_call: float
     """Distance of the new policy from the one that acted, nats a call."""
 
+    nll: float | None
+    """Negative log-likelihood of the calls that went better than their baseline, nats a token; null without any."""
+
+    nll_before: float | None
+    """The same under the policy that acted."""
+
 
 def estimate(
     log_ratio: Floats,
@@ -83,6 +92,9 @@ def estimate(
     episode: NDArray[np.int64],
     task: NDArray[np.int64],
     *,
+    cluster: NDArray[np.int64],
+    logprob: Floats,
+    num_tokens: NDArray[np.int64],
     confidence: float,
     resamples: int,
     rng: np.random.Generator,
@@ -90,7 +102,8 @@ def estimate(
     """Estimate the gain of a policy from logged calls.
 
     `log_ratio` is log(pi / mu) of each call's whole action, `kl` its summed divergence, `episode` the index of its
-    episode; `outcomes` and `task` are of each episode. There must be at least one call.
+    episode; `outcomes` and `task` are of each episode. `cluster` says which calls go together in the bootstrap,
+    `logprob` and `num_tokens` are log mu and length of each call's action. There must be at least one call.
     """
     weight = np.exp(log_ratio)
     baseline_free = center(
@@ -102,19 +115,24 @@ def estimate(
     )
     earned = outcomes[episode]
     gains = (weight - 1) * baseline_free[episode]
-    low, high = bootstrap_mean(gains, task[episode], confidence=confidence, resamples=resamples, rng=rng)
+    low, high = bootstrap_mean(gains, cluster, confidence=confidence, resamples=resamples, rng=rng)
+    good = baseline_free[episode] > 0
+    good_tokens = int(num_tokens[good].sum())
     return Estimate(
         num_episodes=len(np.unique(episode)),
         num_calls=len(weight),
         earned=float(earned.mean()),
         ips=float((weight * earned).mean()),
         snips=float((weight * earned).sum() / weight.sum()),
+        dr=float((earned + gains).mean()),
         gain=float(gains.mean()),
         gain_low=low,
         gain_high=high,
         ess_share=float(weight.sum() ** 2 / (weight**2).sum() / len(weight)),
         max_weight_share=float(weight.max() / weight.sum()),
         kl_call=float(kl.mean()),
+        nll=float(-(logprob + log_ratio)[good].sum() / good_tokens) if good_tokens else None,
+        nll_before=float(-logprob[good].sum() / good_tokens) if good_tokens else None,
     )
 
 
@@ -139,6 +157,12 @@ def judge(found: Estimate | None, config: EvaluateConfig) -> tuple[Verdict, str]
         return Verdict.REFUSED, f"{found.kl_call:.2f} nats a call from its parent, {config.max_kl} at most (max_kl)"
     if found.ess_share < config.min_ess:
         return Verdict.REFUSED, f"effective share of calls {found.ess_share:.2f}, {config.min_ess} at least (min_ess)"
+    if found.nll is not None and found.nll_before is not None and found.nll > found.nll_before + config.max_nll_rise:
+        change = f"{found.nll_before:.3f} to {found.nll:.3f} nats a token"
+        return (
+            Verdict.REFUSED,
+            f"what went well became less likely: {change}, {config.max_nll_rise} at most (max_nll_rise)",
+        )
     interval = f"gain {found.gain:+.4f} in [{found.gain_low:+.4f}, {found.gain_high:+.4f}]"
     if found.num_episodes < config.min_episodes:
         return (
@@ -197,10 +221,21 @@ def _estimate_logged(logged: Logged, config: EvaluateConfig) -> Estimate | None:
         np.array([logged.episodes[index].outcome for index in episodes]),
         episode,
         np.unique(names, return_inverse=True)[1],
+        cluster=_clusters([logged.calls[index].episode for index in judged], logged, config),
+        logprob=np.array([logged.calls[index].behavior_logprobs.sum(dtype=np.float64) for index in judged]),
+        num_tokens=np.array([len(logged.calls[index].response_ids) for index in judged]),
         confidence=config.confidence,
         resamples=config.resamples,
         rng=np.random.default_rng(config.seed),
     )
+
+
+def _clusters(episodes: list[int], logged: Logged, config: EvaluateConfig) -> NDArray[np.int64]:
+    """Return for each call the number of what it is resampled with."""
+    if config.cluster == "episode":
+        return np.array(episodes, dtype=np.int64)
+    names = [logged.episodes[index].task for index in episodes]
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import PreTrainedModel
 
-from etl.schema import table_files
+from etl.schema import read_watermark, table_files
 from foundation.errors import GateRefused, SettingsError
 from foundation.narration import get_logger
 from foundation.report import RunReport
@@ -279,8 +279,13 @@ def _manifest(
 
 
 def describe_window(data: Path) -> dict[str, Any]:
-    """Return the files of the transitions table with their digests."""
+    """Return the files of the transitions table with their digests, and the first and last received_seq they cover."""
     files = table_files(data, "transitions")
+    windows = (read_watermark(data) or {"windows": []})["windows"]
     return {
-        "files": {path.relative_to(data).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+        "files": {path.relative_to(data).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        "received_seq": [
+            min((window["since_seq"] for window in windows), default=None),
+            max((window["until_seq"] for window in windows), default=None),
+        ],
     }

@@ -257,8 +257,16 @@ class EvaluateConfig(Settings):
     min_episodes: int = Field(default=16, ge=2)
     """Held-out episodes below which the verdict is `inconclusive` whatever they say."""
 
+    max_nll_rise: float = Field(default=0.1, ge=0)
+    """Refuse a policy that finds the held-out calls that went well less likely than their own policy did, by more nats
+    a token than this."""
+
+    cluster: Literal["task", "episode"] = "task"
+    """What the bootstrap resamples as a whole: all attempts at a task, or single episodes, where every one is of a user
+    and a task of its own."""
+
     resamples: int = Field(default=2000, ge=100)
-    """Bootstrap resamples, of whole tasks."""
+    """Bootstrap resamples, of whole clusters."""
 
     tokens_per_batch: int = Field(default=8192, ge=1)
     """Tokens in one forward pass."""

@@ -55,6 +55,7 @@ def test_the_manifest_names_what_was_read(trained: Path) -> None:
     manifest = read_manifest(trained)
 
     assert list(manifest.window["files"]) == ["dataset/transitions/part-0.parquet"]
+    assert manifest.window["received_seq"] == [0, 1]
     assert manifest.window["counts"]["num_trained_calls"] == 128
     assert manifest.settings["learning_rate"] == 1e-3
     assert manifest.parent is not None

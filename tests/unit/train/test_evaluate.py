@@ -29,6 +29,9 @@ def simulate(rng: np.random.Generator, *, policy: np.ndarray = PI, num_tasks: in
         (rng.random(num_episodes) < CHANCE[action]).astype(float),
         np.arange(num_episodes),
         np.repeat(np.arange(num_tasks), 4),
+        cluster=np.repeat(np.arange(num_tasks), 4),
+        logprob=np.log(MU)[action],
+        num_tokens=np.ones(num_episodes, dtype=int),
         confidence=0.95,
         resamples=400,
         rng=rng,
@@ -63,6 +66,9 @@ def test_weights_of_one_and_three_leave_four_fifths_of_the_calls() -> None:
         np.array([1.0, 0.0]),
         np.arange(2),
         np.zeros(2, dtype=np.int64),
+        cluster=np.zeros(2, dtype=np.int64),
+        logprob=np.array([-2.0, -9.0]),
+        num_tokens=np.array([4, 1]),
         confidence=0.95,
         resamples=100,
         rng=np.random.default_rng(0),
@@ -73,6 +79,8 @@ def test_weights_of_one_and_three_leave_four_fifths_of_the_calls() -> None:
     assert found.snips == pytest.approx(0.25)
     assert found.max_weight_share == pytest.approx(0.75)
     assert found.gain == pytest.approx((0 * 1 + 2 * -1) / 2)
+    assert found.dr == pytest.approx(0.5 - 1)
+    assert (found.nll, found.nll_before) == (0.5, 0.5)  # of the good call alone, whose weight is 1
 
 
 def test_values_of_one_cluster_do_not_count_as_many() -> None:
@@ -97,12 +105,15 @@ GOOD = Estimate(
     earned=0.5,
     ips=0.6,
     snips=0.6,
+    dr=0.6,
     gain=0.1,
     gain_low=0.05,
     gain_high=0.15,
     ess_share=0.8,
     max_weight_share=0.02,
     kl_call=0.1,
+    nll=0.4,
+    nll_before=0.5,
 )
 
 
@@ -115,6 +126,9 @@ GOOD = Estimate(
         ({"kl_call": 0.71}, Verdict.REFUSED),
         ({"ess_share": 0.29}, Verdict.REFUSED),
         ({"num_episodes": 15}, Verdict.INCONCLUSIVE),
+        ({"nll": 0.59}, Verdict.PASSED),
+        ({"nll": 0.61}, Verdict.REFUSED),
+        ({"nll": None, "nll_before": None}, Verdict.PASSED),
         ({"num_episodes": 15, "kl_call": 0.71}, Verdict.REFUSED),
     ],
 )
@@ -126,3 +140,30 @@ def test_verdicts(changes: dict[str, float], verdict: Verdict) -> None:
 def test_without_heldout_calls_nothing_can_be_said() -> None:
     """Which is not the same as a refusal."""
     assert judge(None, CONFIG)[0] is Verdict.INCONCLUSIVE
+
+
+def test_a_bad_model_of_the_outcome_does_not_bias_the_estimate() -> None:
+    """Doubly robust: outcomes shifted by a constant no baseline of a lone task knows change the gain by noise alone."""
+    gains = []
+    for shift in (0.0, 5.0):
+        rng = np.random.default_rng(3)
+        action = rng.choice(3, size=4000, p=MU)
+        log_ratio = np.log(PI / MU)[action]
+        outcomes = (rng.random(4000) < CHANCE[action]) + shift
+        found = estimate(
+            log_ratio,
+            0.5 * log_ratio**2,
+            outcomes,
+            np.arange(4000),
+            np.arange(4000) // 4,
+            cluster=np.arange(4000) // 4,
+            logprob=np.log(MU)[action],
+            num_tokens=np.ones(4000, dtype=int),
+            confidence=0.95,
+            resamples=100,
+            rng=rng,
+        )
+        gains.append(found.gain)
+        assert found.dr == pytest.approx(found.earned + found.gain)
+    assert gains[0] == pytest.approx(gains[1], abs=1e-9)
+    assert gains[0] == pytest.approx(TRUE_GAIN, abs=0.03)
