@@ -65,6 +65,9 @@ CANARY_ARM = "spanloop.canary.arm"
 CANARY_UNIT = "spanloop.canary.unit"
 """16 hex digits: a keyed hash of what was given to that arm as a whole: a user, else an episode, else a trace."""
 
+CALLER_PROJECT = "spanloop.caller.project"
+"""Project of the API key the call came with, where the gateway asks for keys."""
+
 TOKENIZER_DIGEST = "spanloop.tokenizer.digest"
 CHAT_TEMPLATE_DIGEST = "spanloop.chat_template.digest"
 """First 16 hex digits of the sha256 of tokenizer.json and of the chat template."""

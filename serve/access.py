@@ -20,10 +20,14 @@ class Access:
         """Tell whether any key opens the gateway; from then on every request needs one."""
         return any(Scope.SERVE in key.scopes for key in self._keys.keys().values())
 
-    def check(self, headers: Mapping[str, str]) -> None:
-        """Raise `Unauthenticated` or `Forbidden` unless the request may pass."""
+    def check(self, headers: Mapping[str, str]) -> str | None:
+        """Return the project of the request's key, null while there are none.
+
+        Raises `Unauthenticated` or `Forbidden` unless the request may pass.
+        """
         if not self.has_keys:
-            return
+            return None
         key = self._keys.find(presented_key({name.lower(): value for name, value in headers.items()}))
         if Scope.SERVE not in key.scopes:
             raise Forbidden(f"this key has no scope {Scope.SERVE}")
+        return key.project

@@ -66,6 +66,9 @@ class Caller:
     episode: str | None = None
     agent: str | None = None
     task: str | None = None
+    project: str | None = None
+    """Project of the key the call came with; no header can say it."""
+
     arm: str | None = None
     """`live` or `canary`, while a canary runs."""
 
@@ -236,6 +239,7 @@ def attributes(call: Call) -> dict[str, AttributeValue]:
         names.EPISODE_ID: call.caller.episode,
         names.AGENT_NAME: call.caller.agent,
         names.TASK_ID: call.caller.task,
+        names.CALLER_PROJECT: call.caller.project,
         **_content(call, choices),
         **_tokens(call),
     }

@@ -6,7 +6,7 @@ A stream is forwarded event by event as it comes, and every record is made after
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from serve.answers import Json, Recording, Wants
 from serve.assignment import CANARY, Split, find_unit
 from serve.engine import Engine
 from serve.evidence import Call, Caller, CountingExporter, end_span, start_span
+from serve.media import find_refused
 from serve.sampling import with_defaults
 
 log = get_logger("serve")
@@ -39,6 +40,9 @@ BASES = ("", "/episode/{episode}", "/agent/{agent}", "/episode/{episode}/agent/{
 EMBEDDINGS = "/v1/embeddings"
 MAX_BODY_BYTES = 64 << 20
 LIVE = ":live"
+
+PROJECT = web.RequestKey("project", str)
+"""Project of the key a request came with."""
 
 MAX_ATTEMPTS = 3
 """Times a call is sent while connections break before anything of an answer came: an engine may close an idle one at
@@ -116,8 +120,10 @@ class Gateway:
         exporter: CountingExporter | None = None,
         strict_tools: bool = False,
         access: Access | None = None,
+        media_domains: Collection[str] = (),
     ) -> None:
         self.access = access
+        self.media_domains = frozenset(media_domains)
         self.base = base
         self.strict_tools = strict_tools
         self.exporter = exporter
@@ -155,15 +161,17 @@ class Gateway:
         return app
 
     def _authorise(self, http: web.Request) -> None:
-        """Let a request pass when its key does; probes of health need none."""
+        """Let a request pass when its key does, and keep the key's project; probes of health need none."""
         if self.access is None or http.path in ("/healthz", "/readyz"):
             return
         try:
-            self.access.check(http.headers)
+            project = self.access.check(http.headers)
         except Unauthenticated as error:
             raise BadRequest(str(error), status=401, kind="authentication_error") from None
         except Forbidden as error:
             raise BadRequest(str(error), status=403, kind="permission_error") from None
+        if project is not None:
+            http[PROJECT] = project
 
     # --- small questions
 
@@ -195,7 +203,7 @@ class Gateway:
     def _handler(self, api: Api) -> Handler:
         async def handle(http: web.Request) -> web.StreamResponse:
             caller = read_caller(http)
-            request = await read_request(http, self.model_names)
+            request = await read_request(http, self.model_names, self.media_domains)
             admission, caller = self._choose(http, request, caller)
             async with admission.admitted() as serving:
                 return await self._answer(http, api, request, serving, caller)
@@ -284,7 +292,7 @@ class Gateway:
 
     async def _embed(self, http: web.Request) -> web.StreamResponse:
         """Pass on a call that samples nothing, as it is."""
-        request = await read_request(http, self.model_names)
+        request = await read_request(http, self.model_names, self.media_domains)
         async with self.admission.admitted() as serving:
             body = orjson.dumps({**request, "model": serving.model})
             with serving.engine.place(request) as url:
@@ -311,7 +319,7 @@ def read_caller(http: web.Request) -> Caller:
         if value is not None and not (0 < len(value) <= MAX_CALLER_LENGTH and value.isprintable()):
             raise BadRequest(f"the {name} must be 1 to {MAX_CALLER_LENGTH} printable characters")
         found[name] = value
-    return Caller(**found)
+    return Caller(**found, project=http.get(PROJECT))
 
 
 async def _forward_stream(
@@ -367,8 +375,8 @@ def reduce_event(event: bytes, api: Api, recording: Recording, wants: Wants) -> 
     return b"" if reduced is None else head + b"data: " + orjson.dumps(reduced) + b"\n\n"
 
 
-async def read_request(http: web.Request, model_names: tuple[str, ...]) -> dict[str, Any]:
-    """Read and check the body of a completion request."""
+async def read_request(http: web.Request, model_names: tuple[str, ...], media_domains: Collection[str]) -> Json:
+    """Read and check the body of a request to a model."""
     try:
         request = orjson.loads(await http.read())
     except orjson.JSONDecodeError as error:
@@ -381,35 +389,9 @@ async def read_request(http: web.Request, model_names: tuple[str, ...]) -> dict[
         raise BadRequest(
             f"the model {shown} is not served here; ask for {model_names[0]}", status=404, kind="model_not_found"
         )
-    messages = request.get("messages")
-    for index, message in enumerate(messages if isinstance(messages, list) else ()):
-        if isinstance(message, dict) and _fetches(message.get("content")):
-            # The engine would fetch it from inside our network, with our addresses.
-            raise BadRequest(f"messages[{index}] names a URL to fetch; send media inline, as a data: URL")
+    if (place := find_refused(request, media_domains)) is not None:
+        raise BadRequest(f"{place} names a URL to fetch; send media inline, as a data: URL")
     return request
-
-
-def _fetches(content: object) -> bool:
-    """Tell whether message content names a URL somebody would have to fetch.
-
-    >>> _fetches([{"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}}])
-    True
-    >>> _fetches([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])
-    False
-    >>> _fetches([{"type": "text", "text": "see http://example.com"}])
-    False
-    """
-    if isinstance(content, list):
-        return any(_fetches(part) for part in content)
-    if not isinstance(content, dict):
-        return False
-    for name, value in content.items():
-        if isinstance(value, str) and (name == "url" or name.endswith("_url")):
-            if not value.lower().startswith("data:"):
-                return True
-        elif _fetches(value):
-            return True
-    return False
 
 
 # --- errors as OpenAI's clients expect them

@@ -92,12 +92,17 @@ class Replica(VllmEngine):
 class UpstreamEngine(Engine):
     """Replicas behind one face."""
 
+    is_ours = False
+
     kind = "vllm"
     provider = "vllm"
 
-    def __init__(self, urls: Sequence[str], model: Path, log_path: Path, prove: Prove) -> None:
+    def __init__(
+        self, urls: Sequence[str], model: Path, log_path: Path, prove: Prove, *, api_key: str | None = None
+    ) -> None:
         super().__init__(model, "", log_path)
         self._urls = urls
+        self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._prove = prove
         self._target = model
         """What every replica that is ready has loaded."""
@@ -119,6 +124,7 @@ class UpstreamEngine(Engine):
     async def start(self, timeout_s: float) -> None:
         """Wait until every replica answers."""
         self._session = aiohttp.ClientSession(
+            headers=self._headers,
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             read_bufsize=1 << 20,

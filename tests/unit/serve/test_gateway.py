@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_exporter.schema import (
     AGENT_NAME,
+    CALLER_PROJECT,
     CHOICE_LOGPROBS,
     CHOICE_TOKEN_IDS,
     EPISODE_ID,
@@ -331,6 +332,25 @@ def test_a_base_url_or_headers_say_who_asks(path: str, headers: dict[str, str], 
     run(scenario)
 
 
+def test_media_of_an_allowed_domain_pass() -> None:
+    """Whatever API names them, and of no other domain; `server_url` is a server the engine would call."""
+    image = {"type": "input_image", "image_url": "https://media.example/a.png"}
+    requests = [{"input": [{"role": "user", "content": [image]}]}, {"input": [{"type": "x", "output": [image]}]}]
+    server = {"type": "mcp", "server_url": "https://media.example/"}
+
+    async def scenario(one: Bench) -> None:
+        for request in requests:
+            assert (await one.ask("responses", **request))[0] == 400
+        assert one.engine.asked == []
+        one.gateway.media_domains = frozenset({"media.example"})
+        for request in requests:
+            assert (await one.ask("responses", **request))[0] == 200
+        status, answer, _ = await one.ask("responses", input="a", tools=[server])
+        assert (status, "tools[0]" in answer["error"]["message"]) == (400, True)
+
+    run(scenario)
+
+
 def test_a_name_that_could_not_be_one_is_refused() -> None:
     """400, before the engine hears of it."""
 
@@ -459,6 +479,10 @@ def test_a_call_without_a_key_is_turned_away(tmp_path: Path) -> None:
         assert one.engine.asked == []
         body = {"model": "base", "messages": USER}
         assert (await one.post("/v1/chat/completions", body, Authorization=f"Bearer {key}"))[0] == 200
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes[CALLER_PROJECT] == "p"
+        assert key not in str(dict(span.attributes))
         async with one.client.get(f"{one.url}/readyz") as ready:
             assert ready.status == 200
 

@@ -30,6 +30,9 @@ class CardboardVllm:
         """Answers 200 to a change of weights and keeps the old ones."""
 
         self.url = ""
+        self.keys: list[str | None] = []
+        """Of each request, the key it came with."""
+
         self._runner: web.AppRunner
 
     async def _complete(self, http: web.Request) -> web.Response:
@@ -50,7 +53,12 @@ class CardboardVllm:
         return web.json_response({}, status=200 if self.can_load else 404)
 
     async def start(self, port: int = 0) -> int:
-        app = web.Application()
+        @web.middleware
+        async def note_key(request: web.Request, handler: Any) -> Any:
+            self.keys.append(request.headers.get("Authorization"))
+            return await handler(request)
+
+        app = web.Application(middlewares=[note_key])
         app.add_routes([web.get(path, self._ok) for path in ("/health", "/v1/models")])
         app.add_routes([web.post(path, self._ok) for path in ("/pause", "/resume", "/reset_prefix_cache")])
         app.add_routes([web.post("/v1/completions", self._complete), web.post("/collective_rpc", self._call)])
@@ -207,6 +215,24 @@ def test_a_replica_that_cannot_be_reached_is_not_asked_again() -> None:
 def placed(engine: UpstreamEngine, number: int) -> str:
     with engine.place(conversation(number)) as url:
         return url
+
+
+def test_the_key_of_the_upstreams_goes_with_every_request() -> None:
+    """Calls, probes and checks of health alike."""
+
+    async def scenario() -> None:
+        replica = CardboardVllm()
+        await replica.start()
+        engine = UpstreamEngine([replica.url], Path("old"), Path("unused.log"), prove, api_key="sk-upstream")
+        await engine.start(5)
+        await engine.complete([1], max_tokens=1)
+
+        assert set(replica.keys) == {"Bearer sk-upstream"}
+        assert len(replica.keys) >= 4
+        await engine.stop()
+        await replica.stop()
+
+    run(scenario)
 
 
 def test_replicas_of_different_models_are_no_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
