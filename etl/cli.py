@@ -139,7 +139,8 @@ def export(
     data
         Directory that holds everything.
     form
-        How to write it. trl, verl, datasets (Hugging Face) and openai (fine-tuning) are JSON lines of transitions.
+        How to write it. trl, datasets (Hugging Face) and openai (fine-tuning) are JSON lines of transitions, verl is a
+        Parquet file of them. What OpenAI's fine-tuning would refuse is left out and counted.
     to
         File to write. Default: stdout.
     """

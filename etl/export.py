@@ -1,19 +1,28 @@
 """Writes a published table to stdout or a file: JSON lines, as they are or for another trainer, or one Parquet file."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
 import orjson
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from etl.interchange import FORMATS
+from etl.interchange import FORMATS, VERL_SCHEMA, openai_refuses
 from etl.schema import TABLES, table_files
 from etl.tables import ORDER, polars_schema
 from foundation.errors import SettingsError
+from foundation.narration import get_logger
+
+log = get_logger("etl")
+
+BATCH_ROWS = 10_000
 
 Table = Literal["llm_calls", "tool_calls", "rewards", "episodes", "transitions", "rejected"]
 Format = Literal["jsonl", "parquet", "trl", "verl", "datasets", "openai"]
@@ -36,23 +45,46 @@ JSON_COLUMNS = {
 
 def export(data: Path, table: Table, form: Format, to: Path | None) -> int:
     """Write the rows of a published table and return how many there are."""
+    if form in {"parquet", "verl"} and to is None:
+        raise SettingsError(
+            f"{form} is Parquet, which is not written to stdout", hint="Name a file: --to calls.parquet"
+        )
     rows = read_table(data, table)
     if form == "parquet":
-        if to is None:
-            raise SettingsError("Parquet is not written to stdout", hint="Name a file: --to calls.parquet")
+        assert to is not None
         rows.write_parquet(to, compression="zstd")
         return rows.height
     if form in FORMATS:
         if table != "transitions":
             raise SettingsError(f"{form} is a format of transitions, not of {table}", hint="--what transitions")
         rows = rows.filter(pl.col("observation").is_not_null() & pl.col("action").is_not_null())
-    shape = FORMATS.get(form)
+    plain = (decoded(table, row) for row in rows.iter_rows(named=True))
+    lines = map(FORMATS[form], plain) if form in FORMATS else plain
+    if form == "verl":
+        assert to is not None
+        return _write_verl(lines, to)
+    written = 0
+    refused: Counter[str] = Counter()
     with _output(to) as file:
-        for row in rows.iter_rows(named=True):
-            line = decoded(table, row)
-            line = line if shape is None else shape(line)
-            file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-    return rows.height
+        for line in lines:
+            reason = openai_refuses(line) if form == "openai" else None
+            if reason is None:
+                file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+                written += 1
+            else:
+                refused[reason] += 1
+    if refused:
+        log.warning("left out what OpenAI would refuse", **refused)
+    return written
+
+
+def _write_verl(lines: Iterator[dict[str, Any]], to: Path) -> int:
+    written = 0
+    with pq.ParquetWriter(to, VERL_SCHEMA, compression="zstd") as writer:
+        while batch := list(islice(lines, BATCH_ROWS)):
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=VERL_SCHEMA))
+            written += len(batch)
+    return written
 
 
 def read_table(data: Path, table: str) -> pl.DataFrame:

@@ -1,12 +1,14 @@
 """Transitions as other trainers take them: TRL, verl, Hugging Face datasets, OpenAI's fine-tuning format.
 
 Messages are in OpenAI's wire shape everywhere, arguments as JSON text, since that is what chat templates are given.
+TRL, datasets and OpenAI take JSON lines, verl a Parquet file.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import orjson
+import pyarrow as pa
 
 Row = dict[str, Any]
 
@@ -78,7 +80,7 @@ def to_verl(row: Row) -> Row:
             "step": row["step"],
             "answer": completion,
             "return": row["return_"],
-            "tools": openai_tools(row["tools"]),
+            "tools": orjson.dumps(openai_tools(row["tools"])).decode(),
         },
     }
 
@@ -113,6 +115,61 @@ def to_openai(row: Row) -> Row:
     line: Row = {"messages": [*prompt, completion]}
     tools = openai_tools(row["tools"])
     return {**line, "tools": tools} if tools else line
+
+
+def openai_refuses(line: Row) -> str | None:
+    """Return why OpenAI's fine-tuning would refuse a line; None where it takes it.
+
+    https://platform.openai.com/docs/guides/supervised-fine-tuning: every message has content or tool calls, a tool's
+    result answers a call asked for before, every call asked for is answered, the last message is the assistant's.
+    """
+    open_calls: set[str] = set()
+    for position, message in enumerate(line["messages"]):
+        role, calls = message["role"], message.get("tool_calls") or ()
+        if role not in {"system", "user", "assistant", "tool"}:
+            return "unknown_role"
+        if message["content"] is None and not calls and not message.get("refusal"):
+            return "no_content"
+        if role == "tool":
+            if message.get("tool_call_id") not in open_calls:
+                return "tool_result_without_call"
+            open_calls.discard(message["tool_call_id"])
+        elif open_calls:
+            return "tool_call_without_result"
+        if not all(call["id"] and call["function"]["name"] for call in calls):
+            return "tool_call_without_id"
+        if position < len(line["messages"]) - 1:
+            open_calls |= {call["id"] for call in calls}
+    return "tool_call_without_result" if open_calls else None
+
+
+_CALL = pa.struct(
+    {"id": pa.string(), "type": pa.string(), "function": pa.struct({"name": pa.string(), "arguments": pa.string()})}
+)
+_MESSAGE = pa.struct(
+    {"role": pa.string(), "content": pa.string(), "tool_calls": pa.list_(_CALL), "tool_call_id": pa.string()}
+)
+VERL_SCHEMA = pa.schema(
+    {
+        "data_source": pa.string(),
+        "prompt": pa.list_(_MESSAGE),
+        "ability": pa.string(),
+        "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.float64()}),
+        "extra_info": pa.struct(
+            {
+                "split": pa.string(),
+                "index": pa.string(),
+                "task_id": pa.string(),
+                "step": pa.int64(),
+                "answer": _MESSAGE,
+                "return": pa.float64(),
+                "tools": pa.string(),
+            }
+        ),
+    }
+)
+"""Of verl's RL dataset (https://verl.readthedocs.io/en/latest/preparation/prepare_data.html). What it does not name is
+in `extra_info`, tools there as JSON text, since each tool's schema is another type."""
 
 
 FORMATS: dict[str, Callable[[Row], Row]] = {

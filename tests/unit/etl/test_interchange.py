@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from etl.interchange import FORMATS
+from etl.interchange import FORMATS, openai_refuses
 
 ROW: dict[str, Any] = {
     "project": "p",
@@ -81,3 +81,32 @@ def test_an_unknown_outcome_stays_unknown(name: str) -> None:
     line = FORMATS[name]({**ROW, "outcome": None, "return_": None})
 
     assert 0.0 not in (line.get("reward"), line.get("label"), line.get("outcome"))
+
+
+def call(identifier: str | None) -> dict[str, Any]:
+    """Return an assistant's message that asks for a tool."""
+    asked = {"id": identifier, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    return {"role": "assistant", "content": None, "tool_calls": [asked]}
+
+
+def result(identifier: str) -> dict[str, Any]:
+    """Return a tool's message."""
+    return {"role": "tool", "content": "84", "tool_call_id": identifier}
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ([PROMPT[0], call("c"), result("c"), ANSWER], None),
+        ([PROMPT[0], call("c")], None),
+        ([{"role": "user", "content": None}, ANSWER], "no_content"),
+        ([{"role": "critic", "content": "hm"}, ANSWER], "unknown_role"),
+        ([PROMPT[0], result("c"), ANSWER], "tool_result_without_call"),
+        ([PROMPT[0], call("c"), result("c"), result("c"), ANSWER], "tool_result_without_call"),
+        ([PROMPT[0], call("c"), ANSWER], "tool_call_without_result"),
+        ([PROMPT[0], call(None), ANSWER], "tool_call_without_id"),
+    ],
+)
+def test_what_openai_refuses(messages: list[dict[str, Any]], reason: str | None) -> None:
+    """One line that is refused fails a whole file: it is left out, with the reason."""
+    assert openai_refuses({"messages": messages}) == reason
