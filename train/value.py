@@ -115,7 +115,7 @@ def deal_folds(task: Ints, episode: Ints) -> Ints:
 
 
 def cross_fit(features: Floats, returns: Floats, fold: Ints) -> Values:
-    """Predict the returns of each fold from the others, by ridge regression with an intercept.
+    """Predict the returns of each fold from the others, by ridge regression with an intercept, within their range.
 
     The penalty for a fold is chosen by how well the remaining folds predict one another, so that fold has no say in it.
     """
@@ -127,7 +127,10 @@ def cross_fit(features: Floats, returns: Floats, fold: Ints) -> Values:
     for held in folds:
         others = [one for one in folds if one != held]
         penalty = _choose_penalty(rows, returns, fold, others, grams, moments)
-        values[fold == held] = rows[fold == held] @ _solve(others, grams, moments, penalty)
+        elsewhere = returns[fold != held]
+        # A line runs on beyond what can be earned; below it every failure would look like a small success.
+        fitted = rows[fold == held] @ _solve(others, grams, moments, penalty)
+        values[fold == held] = fitted.clip(elsewhere.min(), elsewhere.max())
     known = np.isfinite(values)
     spread = float(((returns[known] - returns[known].mean()) ** 2).sum()) if known.any() else 0.0
     missed = float(((returns[known] - values[known]) ** 2).sum())

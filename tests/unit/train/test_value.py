@@ -96,3 +96,14 @@ def test_folds_are_of_tasks_where_there_are_enough_and_of_episodes_elsewhere() -
     assert all(len(set(by_task[many == task])) == 1 for task in range(20))
     assert all(len(set(by_episode[2 * each : 2 * each + 2])) == 1 for each in range(6))
     assert len(set(by_episode)) > 1
+
+
+def test_a_value_stays_within_what_was_earned_elsewhere() -> None:
+    """A line through few points runs on beyond them; a failure that beat an impossible value would be a success."""
+    rng = np.random.default_rng(0)
+    outcomes = (rng.random(60) < 0.1).astype(float)
+
+    found = cross_fit(rng.normal(size=(60, 1)) + 3 * outcomes[:, None], outcomes, np.arange(60) % 5)
+
+    assert found.values.min() == 0
+    assert found.values.max() <= 1
