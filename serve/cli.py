@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from foundation.errors import SpanloopError
 from foundation.files import exclusive
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from serve.schema import lock_path, read_registry, read_server
-from serve.settings import RegistryConfig, ServeConfig
+from serve.settings import CanaryConfig, RegistryConfig, ServeConfig
 
 log = get_logger("serve")
 
@@ -72,7 +73,7 @@ def promote(
     if dry_run:
         report.update(live=before.live, live_version=before.live_version, checkpoint=str(checkpoint))
     else:
-        result = _ask_gateway(config, "promote", {"checkpoint": str(checkpoint), "force": force})
+        result = _ask_gateway(config.data, "promote", {"checkpoint": str(checkpoint), "force": force})
         if result is None:
             with exclusive(lock_path(config.data), purpose="spanloop serve promote"):
                 before = registry.require(config.data)
@@ -84,13 +85,65 @@ def promote(
 
 
 @app.command
+def canary(
+    checkpoint: Path,
+    *,
+    config: Annotated[CanaryConfig, Parameter(name="*")] = CanaryConfig(),
+    force: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Give a checkpoint a share of the calls; it becomes live when it is not worse, and is rolled back when it is.
+
+    Both models answer until then, each to its own users, episodes or traces. Needs a running gateway. `spanloop serve
+    status` shows how they compare, `promote` makes it live at once, `rollback` ends it.
+
+    Example: spanloop serve canary --data /var/lib/spanloop --share 0.05 /var/lib/spanloop/checkpoints/20260101T020000
+
+    Parameters
+    ----------
+    checkpoint
+        Directory of the checkpoint.
+    force
+        Try it although a gate refused it. A damaged or unsafe checkpoint stays refused.
+    json
+        Print the report on stdout.
+    dry_run
+        Check the checkpoint and change nothing.
+    """
+    from serve import registry
+    from serve.changes import check_promotable
+
+    checkpoint = checkpoint.resolve()
+    before = registry.require(config.data)
+    check_promotable(checkpoint, force=force)
+    report = RunReport("serve canary", config.model_dump(mode="json") | {"checkpoint": str(checkpoint)})
+    if dry_run:
+        report.update(live=before.live, live_version=before.live_version, checkpoint=str(checkpoint))
+    else:
+        body = {"checkpoint": str(checkpoint), "force": force, "config": config.model_dump(mode="json")}
+        result = _ask_gateway(config.data, "canary", body)
+        if result is None:
+            raise SpanloopError(
+                f"no gateway serves {config.data}: there are no calls to give a share of",
+                hint="Start it first: spanloop serve run --data DIR",
+            )
+        report.update(**result)
+        log.info("canary", version=result["canary"]["version"], share=result["canary"]["share"])
+    if json:
+        report.print()
+
+
+@app.command
 def rollback(
     *,
     config: Annotated[RegistryConfig, Parameter(name="*")] = RegistryConfig(),
     json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Return to the checkpoint that was live before; with a gateway running, return when its weights serve.
+    """End the canary where one runs, else return to the checkpoint that was live before.
+
+    With a gateway running, return when that is in force.
 
     Example: spanloop serve rollback --data /var/lib/spanloop
 
@@ -105,14 +158,17 @@ def rollback(
     from serve.changes import change_report
 
     before = registry.require(config.data)
-    target = registry.rollback_target(before)
+    target = Path(before.live) if before.canary is not None else registry.rollback_target(before)
     report = RunReport("serve rollback", config.model_dump(mode="json"))
     if dry_run:
         report.update(live=before.live, live_version=before.live_version, target=str(target))
         log.info("would return to", checkpoint=str(target))
     else:
-        result = _ask_gateway(config, "rollback", {})
-        if result is None:
+        result = _ask_gateway(config.data, "rollback", {})
+        if result is None and before.canary is not None:
+            with exclusive(lock_path(config.data), purpose="spanloop serve rollback"):
+                result = change_report(before, registry.end_canary(config.data, "rolled back by hand"))
+        elif result is None:
             with exclusive(lock_path(config.data), purpose="spanloop serve rollback"):
                 before = registry.require(config.data)
                 result = change_report(before, registry.rollback(config.data)) | {"engine": None}
@@ -134,7 +190,7 @@ def status(*, config: Annotated[RegistryConfig, Parameter(name="*")] = RegistryC
         Print one JSON object instead of lines.
     """
     registry = read_registry(config.data)
-    running = _ask_gateway(config, "status", {})
+    running = _ask_gateway(config.data, "status", {})
     server = read_server(config.data) if running is not None else None
     found: dict[str, Any] = {
         "base": None if registry is None else registry.base,
@@ -142,6 +198,7 @@ def status(*, config: Annotated[RegistryConfig, Parameter(name="*")] = RegistryC
         "live_version": None if registry is None else registry.live_version,
         "previous": [] if registry is None else list(registry.previous),
         "changed_time": None if registry is None else registry.changed_time,
+        "canary": None if registry is None or registry.canary is None else registry.canary.model_dump(mode="json"),
         "is_running": running is not None,
         "url": None if server is None else server.url,
         "engine": None if server is None else server.engine,
@@ -150,17 +207,35 @@ def status(*, config: Annotated[RegistryConfig, Parameter(name="*")] = RegistryC
     if json:
         sys.stdout.write(json_text.dumps(found, indent=2) + "\n")
         return
+    trial = found.pop("canary")
     for name, value in found.items():
         shown = ", ".join(value) if isinstance(value, list) else value
         sys.stdout.write(f"{name:17} {'-' if shown in (None, '') else shown}\n")
+    _show_canary(trial)
+
+
+def _show_canary(trial: dict[str, Any] | None) -> None:
+    """Write how a canary compares, a line a metric."""
+    if trial is None:
+        sys.stdout.write(f"{'canary':17} -\n")
+        return
+    sys.stdout.write(f"{'canary':17} {trial['version']}, {trial['share']:g} of the calls\n")
+    for name, found in trial.get("metrics", {}).items():
+        means = ["-" if found[arm] is None else f"{found[arm]:.3f}" for arm in ("canary", "live")]
+        sys.stdout.write(
+            f"  {name:15} {means[0]} of {found['num_canary']} units, live {means[1]} of {found['num_live']}; "
+            f"difference in [{found['difference_low']:+.3f}, {found['difference_high']:+.3f}]\n"
+        )
+    if trial.get("trouble"):
+        sys.stdout.write(f"  {'trouble':15} {trial['trouble']}\n")
 
 
 def _ask_gateway(
-    config: RegistryConfig, action: Literal["promote", "rollback", "status"], body: dict[str, Any]
+    data: Path, action: Literal["promote", "rollback", "canary", "status"], body: dict[str, Any]
 ) -> dict[str, Any] | None:
     """Ask the running gateway; None when none runs. Its client is loaded only when there is one to ask."""
-    if read_server(config.data) is None:
+    if read_server(data) is None:
         return None
     from serve.control import ask_running
 
-    return ask_running(config.data, action, body)
+    return ask_running(data, action, body)

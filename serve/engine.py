@@ -50,12 +50,18 @@ class Engine(ABC):
     provider: ClassVar[str]
     """What `gen_ai.provider.name` says of it."""
 
+    is_ours: ClassVar[bool] = True
+    """Whether we start it, and could start another beside it."""
+
     def __init__(self, model: Path, name: str, log: Path, extra_arguments: Sequence[str] = ()) -> None:
         self.model = model
         self.name = name
         self.log = log
         self.extra_arguments = tuple(extra_arguments)
         self.url = "http://engine"
+        self.max_adapter_rank = 0
+        """Highest rank of adapters it is started to take, where it has to know; 0 for none."""
+
         self._directory = Path(tempfile.mkdtemp(prefix="spanloop-"))  # mode 0700
         self.socket = self._directory / "engine.sock"
         self._process: subprocess.Popen[bytes] | None = None

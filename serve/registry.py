@@ -12,7 +12,8 @@ from typing import Any
 
 from foundation.errors import SettingsError, SpanloopError
 from foundation.files import sync_directory, write_atomically
-from serve.schema import Registry, audit_path, read_registry, registry_path
+from serve.adapters import whole_model
+from serve.schema import Canary, Registry, audit_path, read_registry, registry_path
 from train.schema import model_version
 
 KEPT_PREVIOUS = 50
@@ -28,18 +29,27 @@ def initialise(data: Path, model: Path, base: str) -> Registry:
     return _change(data, None, _entry(base, model, model_version(model), ()), "initialise")
 
 
-def promote(data: Path, checkpoint: Path, version: str | None = None, *, behavior: bool | None = None) -> Registry:
+def promote(
+    data: Path,
+    checkpoint: Path,
+    version: str | None = None,
+    *,
+    behavior: bool | None = None,
+    reason: str | None = None,
+) -> Registry:
     """Make a checkpoint live and remember the one before it. Promoting the live one changes nothing.
 
     `version` is the checkpoint's `model_version`, for callers that know it already: finding it may mean hashing.
-    `behavior` is what the gate on behavior said, null where it was not asked.
+    `behavior` is what the gate on behavior said, null where it was not asked. A canary ends with either.
     """
     current = require(data)
     version = version or model_version(checkpoint)
     if Path(current.live) == checkpoint.resolve() and current.live_version == version:
         return current
     previous = (*current.previous, current.live)[-KEPT_PREVIOUS:]
-    return _change(data, current, _entry(current.base, checkpoint, version, previous), "promote", behavior=behavior)
+    return _change(
+        data, current, _entry(current.base, checkpoint, version, previous), "promote", behavior=behavior, reason=reason
+    )
 
 
 def rollback(
@@ -56,6 +66,31 @@ def rollback(
     return _change(
         data, current, _entry(current.base, found, version, current.previous[:-1]), "rollback", behavior=behavior
     )
+
+
+def start_canary(data: Path, canary: Canary) -> Registry:
+    """Give a checkpoint its first share of the calls."""
+    current = require(data)
+    assert current.canary is None, "one canary at a time"
+    return _change(data, current, _with_canary(current, canary), "canary_start")
+
+
+def widen_canary(data: Path, share: float, reason: str) -> Registry:
+    """Give the canary a larger share."""
+    current = require(data)
+    assert current.canary is not None, "there is a canary"
+    now = datetime.now(UTC).isoformat()
+    canary = current.canary.model_copy(update={"share": share, "share_time": now})
+    return _change(data, current, _with_canary(current, canary), "canary_widen", reason=reason)
+
+
+def end_canary(data: Path, reason: str) -> Registry:
+    """Take the canary away; the live model answers everything again."""
+    return _change(data, current := require(data), _with_canary(current, None), "canary_rollback", reason=reason)
+
+
+def _with_canary(current: Registry, canary: Canary | None) -> Registry:
+    return current.model_copy(update={"canary": canary, "changed_time": datetime.now(UTC).isoformat()})
 
 
 def rollback_target(registry: Registry) -> Path:
@@ -86,7 +121,7 @@ def read_audit(data: Path) -> list[dict[str, Any]]:
 
 
 def _entry(base: str, model: Path, version: str, previous: tuple[str, ...]) -> Registry:
-    if not (model / "config.json").exists():
+    if not (whole_model(model) / "config.json").exists():
         raise SpanloopError(f"{model} is not a model directory: it has no config.json")
     return Registry(
         base=base,
@@ -98,12 +133,20 @@ def _entry(base: str, model: Path, version: str, previous: tuple[str, ...]) -> R
 
 
 def _change(
-    data: Path, current: Registry | None, new: Registry, action: str, *, behavior: bool | None = None
+    data: Path,
+    current: Registry | None,
+    new: Registry,
+    action: str,
+    *,
+    behavior: bool | None = None,
+    reason: str | None = None,
 ) -> Registry:
     if current is not None:
         _repair_audit(data, current)
     write_atomically(registry_path(data), (new.model_dump_json(indent=2) + "\n").encode())
-    _append_audit(data, action, None if current is None else current.live_version, new, behavior=behavior)
+    _append_audit(
+        data, action, None if current is None else current.live_version, new, behavior=behavior, reason=reason
+    )
     return new
 
 
@@ -119,7 +162,15 @@ def _repair_audit(data: Path, current: Registry) -> None:
         _append_audit(data, "recovered", trail[-1]["to"] if trail else None, current)
 
 
-def _append_audit(data: Path, action: str, before: str | None, new: Registry, *, behavior: bool | None = None) -> None:
+def _append_audit(
+    data: Path,
+    action: str,
+    before: str | None,
+    new: Registry,
+    *,
+    behavior: bool | None = None,
+    reason: str | None = None,
+) -> None:
     path = audit_path(data)
     is_new = not path.exists()
     line = {
@@ -128,7 +179,10 @@ def _append_audit(data: Path, action: str, before: str | None, new: Registry, *,
         "from": before,
         "to": new.live_version,
         "checkpoint": new.live,
+        "canary": None if new.canary is None else new.canary.version,
+        "share": None if new.canary is None else new.canary.share,
         "behavior": behavior,
+        "reason": reason,
     }
     with path.open("ab") as file:
         file.write(json.dumps(line).encode() + b"\n")

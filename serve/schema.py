@@ -1,7 +1,8 @@
 """What serving publishes: which checkpoint is live, and where the gateway answers. Imports nothing heavy.
 
     DATA/serve/registry.json      the live checkpoint and those before it; replaced by rename
-    DATA/serve/audit.jsonl        one line a change: when, what, from, to, by which command
+    DATA/serve/audit.jsonl        one line a change: when, what, from, to, canary and its share, why
+    DATA/serve/gates/             what the gate on behavior found, one file a checkpoint
     DATA/serve/server.json        where the gateway and its control endpoint answer, while one runs; mode 0600
     DATA/serve/probes/            what a model without probes of its own answered when it was freshly loaded
     DATA/serve/engine.log         output of the engine
@@ -14,6 +15,49 @@ from pathlib import Path
 from foundation.settings import Settings
 
 SCHEMA_VERSION = 1
+
+
+class Canary(Settings):
+    """A checkpoint that answers a share of the calls, until it is live or gone."""
+
+    checkpoint: str
+    """Its directory."""
+
+    version: str
+    """Its policy version."""
+
+    share: float
+    """Part of the users, episodes or traces it answers."""
+
+    shares: tuple[float, ...]
+    """The shares it goes through before it is live, ascending."""
+
+    hold: bool = False
+    """Stay at the present share until somebody promotes or rolls back."""
+
+    alpha: float
+    """Chance that a canary as good as the live model is rolled back, at most, over its whole life."""
+
+    units: int
+    """Users, episodes or traces that must have been observed with either model before the share grows."""
+
+    reward: str | None
+    """Name of the reward both are compared by; null compares guardrails alone."""
+
+    reward_low: float = 0.0
+    """Reward that counts as 0; below it, too."""
+
+    reward_high: float = 1.0
+    """Reward that counts as 1; above it, too."""
+
+    slow_s: float | None = None
+    """Duration from which a call is slow; null where too few calls were on record to say."""
+
+    started_time: str
+    """UTC, ISO 8601."""
+
+    share_time: str
+    """When it got the present share; only what began since then is compared."""
 
 
 class Registry(Settings):
@@ -33,6 +77,9 @@ class Registry(Settings):
 
     previous: tuple[str, ...] = ()
     """Directories that were live before, newest last."""
+
+    canary: Canary | None = None
+    """The checkpoint that is being tried on a share of the calls."""
 
     changed_time: str
     """UTC, ISO 8601."""

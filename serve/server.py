@@ -25,6 +25,7 @@ from foundation.narration import get_logger
 from otel_exporter.schema import GATEWAY_SCOPE
 from serve import control, registry, vllm
 from serve.access import Access
+from serve.adapters import adapter_rank, is_adapter, whole_model
 from serve.admission import Serving
 from serve.changes import Changes
 from serve.engine import EmbeddedEngine, Engine, EngineFailed
@@ -34,7 +35,7 @@ from serve.sampling import sampling_defaults
 from serve.schema import Registry, ServerInfo, lock_path, read_registry, server_path
 from serve.settings import ServeConfig
 from serve.swap import (
-    ProbeFailed,
+    check_difference,
     check_integrity,
     compare,
     describe_policy,
@@ -43,6 +44,7 @@ from serve.swap import (
     record_probes,
 )
 from serve.upstream import UpstreamEngine
+from train.schema import model_version
 
 log = get_logger("serve")
 
@@ -169,8 +171,9 @@ class Server:
             exporter=exporter,
             strict_tools=config.strict_tools,
             access=Access(config.data),
+            media_domains=config.allowed_media_domains,
         )
-        self.changes = Changes(config, self.gateway.admission)
+        self.changes = Changes(config, self.gateway, self._open_engine)
 
     @property
     def data(self) -> Path:
@@ -180,16 +183,15 @@ class Server:
     async def start_engine(self) -> Engine:
         """Start an engine on the live checkpoint, prove that it answers as it should, and let calls in."""
         live = registry.require(self.data)
-        log_path = self.data / "serve" / "engine.log"
-        engine = self._make_engine(live, log_path)
         began = time.monotonic()
+        serving = await self._open_engine(Path(live.live), "engine.log")
+        engine = serving.engine
         try:
-            await engine.start(self.config.start_timeout_s)
-            await self._prove(engine)
+            await self._prove(serving, Path(live.live))
         except BaseException:
             await engine.stop()
             raise
-        self.gateway.admission.begin(Serving(engine, engine.name, describe_policy(engine.model)))
+        self.gateway.admission.begin(serving)
         log.info(
             "ready",
             url=f"{self.url}/v1",
@@ -200,29 +202,44 @@ class Server:
         )
         return engine
 
-    def _make_engine(self, live: Registry, log_path: Path) -> Engine:
-        model = Path(live.live)
+    async def _open_engine(self, checkpoint: Path, log_name: str) -> Serving:
+        """Start an engine on a checkpoint; on an adapter's base, with the adapter added."""
+        model = whole_model(checkpoint)
+        engine = self._make_engine(model, self.data / "serve" / log_name, adapter_rank(checkpoint))
+        try:
+            await engine.start(self.config.start_timeout_s)
+            name = engine.name
+            if is_adapter(checkpoint):
+                name = f"{engine.name}+{model_version(checkpoint)}"
+                await engine.add(checkpoint, name)
+        except BaseException:
+            await engine.stop()
+            raise
+        return Serving(engine, name, describe_policy(checkpoint))
+
+    def _make_engine(self, model: Path, log_path: Path, rank: int) -> Engine:
         if self.engine_kind is UpstreamEngine:
-            return UpstreamEngine(self.config.upstream, model, log_path, self._is_proved)
-        return self.engine_kind(model, live.base, log_path, self.engine_arguments)
+            key = self.config.upstream_api_key
+            api_key = None if key is None else key.get_secret_value()
+            return UpstreamEngine(self.config.upstream, model, log_path, self._is_proved, api_key=api_key)
+        arguments = self.engine_arguments
+        if self.config.allowed_media_domains and self.engine_kind is vllm.VllmEngine:
+            arguments = ("--allowed-media-domains", *self.config.allowed_media_domains, *arguments)
+        engine = self.engine_kind(model, self.gateway.base, log_path, arguments)
+        engine.max_adapter_rank = max(rank, self.config.max_adapter_rank)
+        return engine
 
     async def _is_proved(self, engine: Engine, model: Path) -> bool:
         probes = await asyncio.to_thread(find_probes, self.data, model)
         return is_within(await compare(engine, probes), dtype="unknown")
 
-    async def _prove(self, engine: Engine) -> None:
+    async def _prove(self, serving: Serving, model: Path) -> None:
         """Check a fresh engine against what the trainer measured, or record what it says for want of that."""
-        probes = find_probes(self.data, engine.model)
+        probes = find_probes(self.data, model)
         if not probes:
-            await record_probes(self.data, engine.model, engine.parts[0])
-            probes = find_probes(self.data, engine.model)
-        difference = await compare(engine, probes)
-        if not is_within(difference, dtype="unknown"):
-            raise ProbeFailed(
-                f"{engine.model} does not answer as its manifest says: log-probabilities are off by "
-                f"{difference.mean:.4f} on average and {difference.max:.4f} at most",
-                hint="Its files, or the engine, are not those it was made with. See docs/serving.md.",
-            )
+            await record_probes(self.data, model, serving.engine.parts[0])
+            probes = find_probes(self.data, model)
+        check_difference(await compare(serving.engine, probes, serving.model), "unknown", model)
 
     async def keep_engine(self) -> None:
         """Keep an engine running; return only by an exception, when it can no longer be started."""
@@ -230,8 +247,14 @@ class Server:
         failures = 0
         try:
             while True:
+                await self.changes.resume_canary()
                 await engine.ended()
+                serving = self.gateway.admission.serving
+                if serving is not None and serving.engine is not engine:
+                    engine = serving.engine  # another has taken over, and this one was stopped
+                    continue
                 self.gateway.admission.suspend()
+                await self.changes.set_canary_aside()
                 log.warning("the engine ended; starting it again", status=engine.exit_status(), log=str(engine.log))
                 await engine.stop()
                 await asyncio.sleep(min(30.0, 2.0**failures - 1))
@@ -243,7 +266,10 @@ class Server:
                     if failures == MAX_RESTARTS:
                         raise
         finally:
+            if (serving := self.gateway.admission.serving) is not None:
+                engine = serving.engine
             self.gateway.admission.suspend()
+            await self.changes.set_canary_aside()
             await engine.stop()
 
     async def status(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -255,6 +281,7 @@ class Server:
             "num_in_flight": self.gateway.admission.num_in_flight,
             "num_answered": self.gateway.num_answered,
             "num_failed": self.gateway.num_failed,
+            "canary": self.changes.canary_status(),
             **self.exporter.counts(),
         }
 
@@ -297,6 +324,7 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
     actions: dict[str, control.Action] = {
         "promote": server.changes.promote,
         "rollback": server.changes.rollback,
+        "canary": server.changes.canary,
         "status": server.status,
     }
     front = web.AppRunner(
@@ -304,6 +332,7 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
     )
     back = web.AppRunner(control.make_app(token, actions), access_log=None)
     keeping = asyncio.create_task(server.keep_engine())
+    watching = asyncio.create_task(server.changes.watch_canary())
     try:
         await front.setup()
         await back.setup()
@@ -330,7 +359,8 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
         server_path(config.data).unlink(missing_ok=True)
         await front.cleanup()
         await back.cleanup()
-        keeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await keeping
+        for task in (watching, keeping):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
         await asyncio.to_thread(close_provider, provider, exporter, timeout_s=FLUSH_TIMEOUT_S)

@@ -1,9 +1,9 @@
 """Settings of the serving commands."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from foundation.settings import DEFAULT_DATA, Settings
 
@@ -52,6 +52,14 @@ class ServeConfig(GateConfig):
     """URLs of vLLM that already runs elsewhere, each a replica with the live model; no engine is started then. Calls of
     one conversation go to the same replica."""
 
+    upstream_api_key: SecretStr | None = None
+    """Key the upstreams ask for, sent as `Authorization: Bearer`. Set it as SPANLOOP_SERVE_RUN_UPSTREAM_API_KEY: what
+    stands on a command line, everybody on the machine can read."""
+
+    allowed_media_domains: tuple[str, ...] = ()
+    """Domains from which the engine may fetch media that a message names by URL. Default: none, so that media come
+    inline, as `data:` URLs."""
+
     listen: str = "127.0.0.1:8000"
     """Address agents reach. Loopback only, as long as no key has the scope `serve`."""
 
@@ -68,8 +76,65 @@ class ServeConfig(GateConfig):
     start_timeout_s: float = Field(default=600, gt=0)
     """How long the engine may take to start. A large model on a slow disk takes minutes."""
 
+    canary_interval_s: float = Field(default=10, gt=0)
+    """How often a canary is compared with the live model, from what the receiver has stored."""
+
+    max_adapter_rank: int = Field(default=0, ge=0)
+    """Highest rank of LoRA adapters vLLM will be asked to serve; 0 starts it without support for any, unless an adapter
+    is live. The embedded engine takes every rank."""
+
     drain_timeout_s: float = Field(default=300, gt=0)
     """How long a change of model waits for answers in flight. None of them is cut off: after this the change fails."""
+
+
+class CanaryConfig(Settings):
+    """Settings of a canary."""
+
+    data: Path = Field(default=DEFAULT_DATA)
+    """Directory that holds everything: spans, dataset, checkpoints, registry."""
+
+    share: float | None = Field(default=None, gt=0, lt=1)
+    """Part of the users, episodes or traces the checkpoint answers at first. Default: the first of `shares`."""
+
+    shares: tuple[float, ...] = (0.01, 0.05, 0.25)
+    """Parts it answers one after the other, separated by commas, before it answers all."""
+
+    hold: bool = False
+    """Stay at the first share until somebody promotes or rolls back; what is significantly worse is rolled back."""
+
+    units: int = Field(default=200, ge=1)
+    """Users, episodes or traces that must be observed with either model before the share grows."""
+
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    """Chance that a checkpoint as good as the live one is rolled back, at most, however often one looks."""
+
+    reward: str = "outcome"
+    """Name of the reward both are compared by. Empty: errors, unread tool calls and slow calls alone."""
+
+    reward_low: float = 0.0
+    """Lowest value of the reward; what is below counts as this."""
+
+    reward_high: float = 1.0
+    """Highest value of the reward; what is above counts as this."""
+
+    @field_validator("shares", mode="before")
+    @classmethod
+    def _split_shares(cls, value: object) -> object:
+        if isinstance(value, list | tuple):
+            return [part for each in value for part in (each.split(",") if isinstance(each, str) else [each])]
+        return value.split(",") if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (
+            not self.shares
+            or list(self.shares) != sorted({*self.shares})
+            or not 0 < self.shares[0] <= self.shares[-1] < 1
+        ):
+            raise ValueError("shares must ascend between 0 and 1, both exclusive")
+        if self.reward_low >= self.reward_high:
+            raise ValueError("reward_low must be below reward_high")
+        return self
 
 
 class RegistryConfig(Settings):

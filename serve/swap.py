@@ -212,6 +212,16 @@ async def compare(engine: Engine, probes: Sequence[Probe], model: str | None = N
     return _worst([measure(await score_all(part, probes, model), expected) for part in engine.parts])
 
 
+def check_difference(difference: Difference, dtype: str, model: Path) -> None:
+    """Raise `ProbeFailed` when an engine that has just opened a model does not answer as its probes say."""
+    if not is_within(difference, dtype):
+        raise ProbeFailed(
+            f"{model} does not answer as its manifest says: log-probabilities are off by {difference.mean:.4f} on "
+            f"average and {difference.max:.4f} at most",
+            hint="Its files, or the engine, are not those it was made with. See docs/serving.md.",
+        )
+
+
 def _worst(differences: Sequence[Difference]) -> Difference:
     """Return the largest difference; one that is not a number is larger than any."""
     return max(differences, key=lambda each: math.inf if math.isnan(each.mean) else each.mean)

@@ -9,7 +9,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from serve.engine import Engine, LoadRefused
+import aiohttp
+
+from serve.adapters import adapter_base, adapter_rank
+from serve.engine import Engine, EngineFailed, LoadRefused
 
 
 def is_installed() -> bool:
@@ -25,6 +28,9 @@ def is_cpu_build() -> bool:
         return False
     return True
 
+
+ADAPTER_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Values `--max-lora-rank` takes (vLLM 0.32; it takes 1 too, which no one trains)."""
 
 CPU_ARGUMENTS = (
     "--enforce-eager",  # compilation costs 20-50 s of start-up and showed no gain for small models
@@ -57,14 +63,51 @@ class VllmEngine(Engine):
             "--worker-extension-cls", "serve.vllm_extension.SwapExtension",
             "--no-enable-log-requests", "--disable-uvicorn-access-log",
         ]  # fmt: skip
+        if self.max_adapter_rank:
+            # Two at once: one that answers, and the next while it is proved and takes over.
+            rank = next(rank for rank in ADAPTER_RANKS if rank >= min(self.max_adapter_rank, ADAPTER_RANKS[-1]))
+            arguments += ["--enable-lora", "--max-lora-rank", str(rank), "--max-loras", "2"]
         if is_cpu_build():
             arguments += CPU_ARGUMENTS
         return [sys.executable, "-m", "serve.vllm_server", *arguments, *self.extra_arguments]
 
     def environment(self) -> dict[str, str]:
         """Return vLLM's own variables: development endpoints on (on our socket only), nothing sent or fetched."""
-        common = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
-        return common | (CPU_ENVIRONMENT if is_cpu_build() else {})
+        common = {
+            "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
+            "VLLM_SERVER_DEV_MODE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "HF_HUB_OFFLINE": "1",
+        }
+        adapters = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"} if self.max_adapter_rank else {}
+        return common | adapters | (CPU_ENVIRONMENT if is_cpu_build() else {})
+
+    def can_add(self, checkpoint: Path) -> bool:
+        """Tell whether a checkpoint is an adapter over the base there is, of a rank vLLM was started for."""
+        rank = adapter_rank(checkpoint)
+        return 0 < rank <= self.max_adapter_rank and adapter_base(checkpoint) == self.model.resolve()
+
+    async def add(self, checkpoint: Path, name: str) -> str:
+        """Load an adapter beside the base and other adapters."""
+        try:
+            await self._text("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(checkpoint)})
+        except EngineFailed as error:
+            raise LoadRefused(f"vLLM refused the adapter {checkpoint}: {error.message}") from error
+        return "unknown"
+
+    async def remove(self, name: str) -> None:
+        """Forget an adapter."""
+        await self._text("/v1/unload_lora_adapter", {"lora_name": name})
+
+    async def _text(self, path: str, body: dict[str, str]) -> None:
+        """Send JSON to one of the paths that answer with a sentence."""
+        try:
+            async with self.session.post(f"{self.url}{path}", json=body) as response:
+                content = await response.text()
+        except (aiohttp.ClientError, OSError) as error:
+            raise EngineFailed(f"the engine does not answer {path}: {error}") from error
+        if response.status != 200:
+            raise EngineFailed(f"{response.status}: {content[:300]}")
 
     async def load(self, checkpoint: Path) -> str:
         """Pause, swap the weights in every worker, drop what was cached under the old ones, resume."""
