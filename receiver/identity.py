@@ -46,12 +46,16 @@ def _words(ids: pa.StringArray, num_words: int) -> npt.NDArray[np.uint64]:
 
 
 def _project_seeds(projects: pa.StringArray) -> Hashes:
+    if len(projects) == 0:
+        return np.empty(0, np.uint64)
     encoded = projects.dictionary_encode()
     seeds = [
         int.from_bytes(hashlib.blake2b(project.encode(), digest_size=8).digest(), "little")
         for project in encoded.dictionary.to_pylist()
     ]
-    of_rows: Hashes = np.array(seeds, np.uint64)[encoded.indices.to_numpy()]
+    # Not `to_numpy`, which imports pandas where that is installed.
+    indices = np.frombuffer(encoded.indices.buffers()[1], np.int32, len(projects), encoded.indices.offset * 4)
+    of_rows: Hashes = np.array(seeds, np.uint64)[indices]
     return of_rows
 
 
