@@ -131,7 +131,37 @@ class Collector:
     """An OTLP/gRPC receiver that only remembers."""
 
     spans: list[ReceivedSpan] = field(default_factory=list)
-    endpoint: str = ""
+    port: int = 0
+    _server: Any = None
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens, or did."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Listen, on the same port as before."""
+
+        def export(request: ExportTraceServiceRequest, _: grpc.ServicerContext) -> ExportTraceServiceResponse:
+            self.take(request)
+            return ExportTraceServiceResponse()
+
+        handler = grpc.method_handlers_generic_handler(
+            "opentelemetry.proto.collector.trace.v1.TraceService",
+            {
+                "Export": grpc.unary_unary_rpc_method_handler(
+                    export, ExportTraceServiceRequest.FromString, ExportTraceServiceResponse.SerializeToString
+                )
+            },
+        )
+        self._server = grpc.server(ThreadPoolExecutor(2))
+        self._server.add_generic_rpc_handlers((handler,))
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self._server.start()
+
+    def stop(self) -> None:
+        """Close every connection."""
+        self._server.stop(0).wait()
 
     def take(self, request: ExportTraceServiceRequest) -> None:
         for resource_spans in request.resource_spans:
@@ -151,34 +181,20 @@ class Collector:
                     )
 
     def by_response_id(self) -> dict[str, ReceivedSpan]:
-        return {span.attributes["gen_ai.response.id"]: span for span in self.spans}
+        """Return the spans of calls that were answered."""
+        found = ((span.attributes.get("gen_ai.response.id"), span) for span in self.spans)
+        return {response_id: span for response_id, span in found if response_id is not None}
 
 
 @contextlib.contextmanager
 def collector() -> Iterator[Collector]:
     """Run a collector on a free port."""
     received = Collector()
-
-    def export(request: ExportTraceServiceRequest, _: grpc.ServicerContext) -> ExportTraceServiceResponse:
-        received.take(request)
-        return ExportTraceServiceResponse()
-
-    handler = grpc.method_handlers_generic_handler(
-        "opentelemetry.proto.collector.trace.v1.TraceService",
-        {
-            "Export": grpc.unary_unary_rpc_method_handler(
-                export, ExportTraceServiceRequest.FromString, ExportTraceServiceResponse.SerializeToString
-            )
-        },
-    )
-    server = grpc.server(ThreadPoolExecutor(2))
-    server.add_generic_rpc_handlers((handler,))
-    received.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    server.start()
+    received.start()
     try:
         yield received
     finally:
-        server.stop(0).wait()
+        received.stop()
 
 
 class CardboardEngine:

@@ -1,0 +1,199 @@
+"""Receiver, engine and gateway killed while agents call: at worst an agent is told to try again.
+
+The engine is the embedded one on a tiny model. `SPANLOOP_RELIABILITY=long` kills each twenty times instead of once.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import statistics
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve.schema import read_registry
+from tests.fakes import tiny_model
+from tests.served import Served, serving, spanloop
+from tests.serving import Collector, collector
+
+KILLS = 20 if os.environ.get("SPANLOOP_RELIABILITY") == "long" else 1
+RETRYABLE = {200, 503}
+
+
+@dataclass
+class Load:
+    """Agents that call one after another until told to stop, and what they got."""
+
+    url: str
+    outcomes: list[tuple[int | str, float]] = field(default_factory=list)
+    """HTTP status, or what happened without one, and seconds taken. A stream that ended with an error counts as 503."""
+
+    def _ask(self, *, stream: bool) -> int | str:
+        body = {"model": "base", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 8, "stream": stream}
+        request = urllib.request.Request(
+            f"{self.url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                content = response.read()
+        except urllib.error.HTTPError as error:
+            return error.code if error.headers["Retry-After"] or error.code != 503 else "503 without Retry-After"
+        except (OSError, http.client.HTTPException):  # the gateway itself went away
+            return "gone"
+        if not stream:
+            assert json.loads(content)["choices"][0]["message"]["role"] == "assistant"
+            return 200
+        return 200 if content.endswith(b"data: [DONE]\n\n") else 503 if b'"error"' in content else "cut"
+
+    @contextlib.contextmanager
+    def running(self, num_agents: int = 4) -> Iterator["Load"]:
+        """Call from several agents, half of them streaming, while the block runs."""
+        is_over = threading.Event()
+
+        def agent(number: int) -> None:
+            while not is_over.is_set():
+                began = time.monotonic()
+                outcome = self._ask(stream=number % 2 == 0)
+                self.outcomes.append((outcome, time.monotonic() - began))
+                if outcome != 200:
+                    is_over.wait(0.05)
+
+        agents = [threading.Thread(target=agent, args=(number,)) for number in range(num_agents)]
+        for each in agents:
+            each.start()
+        try:
+            yield self
+        finally:
+            is_over.set()
+            for each in agents:
+                each.join()
+
+    def wait_for(self, num_answers: int) -> None:
+        """Wait until so many more calls were answered."""
+        start = len(self.answered)
+        deadline = time.monotonic() + 90
+        while len(self.answered) < start + num_answers:
+            assert time.monotonic() < deadline, Counter(outcome for outcome, _ in self.outcomes)
+            time.sleep(0.02)
+
+    @property
+    def answered(self) -> list[float]:
+        """Seconds each call that was answered took."""
+        return [seconds for outcome, seconds in list(self.outcomes) if outcome == 200]
+
+
+def status(data: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(spanloop("serve", "status", "--data", str(data), "--json").stdout)
+    return found
+
+
+def child_of(pid: int) -> int:
+    """Return the process id of the engine a gateway started."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        for child in (thread / "children").read_text().split():
+            if b"serve.embedded" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    raise AssertionError("no engine")
+
+
+@contextlib.contextmanager
+def gateway(data: Path, model: Path, received: Collector) -> Iterator[Served]:
+    own = ["--model", str(model), "--engine", "embedded", "--name", "base"]
+    with serving(data, *own, collector=received) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("models") / "base")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Served]:
+    with collector() as received, gateway(tmp_path_factory.mktemp("served") / "data", model, received) as served:
+        yield served
+
+
+def test_no_agent_waits_for_a_receiver_that_is_away(served: Served) -> None:
+    """Every call is answered; afterwards each span has arrived or is counted as lost."""
+    for _ in range(KILLS):
+        load = Load(served.url)
+        with load.running():
+            load.wait_for(40)
+            served.collector.stop()
+            num_before = len(load.answered)
+            load.wait_for(80)
+            served.collector.start()
+            load.wait_for(40)
+
+        assert {outcome for outcome, _ in load.outcomes} == {200}
+        with_receiver, without = load.answered[:num_before], load.answered[num_before : num_before + 80]
+        assert statistics.median(without) < 3 * statistics.median(with_receiver)
+
+    deadline = time.monotonic() + 40
+    while (found := status(served.data))["num_spans_waiting"] > 0:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+    lost = found["num_spans_failed"] + found["num_spans_dropped"]
+    assert found["num_spans_exported"] + lost == found["num_answered"]
+    # An export that was under way when the receiver went may have arrived without its answer.
+    assert len(served.collector.by_response_id()) >= found["num_spans_exported"]
+
+
+def test_an_engine_that_is_killed_comes_back(served: Served) -> None:
+    """Calls in flight fail in a way that can be retried, streams say that they broke off, and the rest is answered."""
+    num_before = status(served.data)["num_answered"]
+    load = Load(served.url)
+    with load.running():
+        for _ in range(KILLS):
+            load.wait_for(20)
+            os.kill(child_of(served.process.pid), signal.SIGKILL)
+            load.wait_for(20)
+
+    outcomes = Counter(outcome for outcome, _ in load.outcomes)
+    assert set(outcomes) <= RETRYABLE, outcomes
+    assert outcomes[503] >= KILLS
+    assert status(served.data)["num_answered"] == num_before + outcomes[200]
+
+
+def test_a_gateway_that_is_killed_starts_again(served: Served, model: Path) -> None:
+    """Whoever waited sees the connection close; the next one serves what the registry says, and no engine is left."""
+    running = served
+    with contextlib.ExitStack() as stack:
+        for _ in range(KILLS):
+            before = read_registry(served.data)
+            engine = child_of(running.process.pid)
+            load = Load(running.url)
+            with load.running():
+                load.wait_for(20)
+                running.process.kill()
+                running.process.wait()
+                time.sleep(0.2)
+
+            assert {outcome for outcome, _ in load.outcomes} <= {200, "gone", "cut"}
+            assert read_registry(served.data) == before
+            deadline = time.monotonic() + 20
+            while is_running(engine):
+                assert time.monotonic() < deadline, "the engine outlived its gateway"
+                time.sleep(0.05)
+            running = stack.enter_context(gateway(served.data, model, served.collector))
+            answer, _ = running.ask(messages=[{"role": "user", "content": "hi"}], max_tokens=2)
+            assert running.span_of(answer["id"])
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there and not merely waiting to be forgotten."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except (FileNotFoundError, ProcessLookupError):
+        return False
