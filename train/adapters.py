@@ -7,10 +7,10 @@ it, which names the base by path, version and digest: an adapter over other weig
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from foundation.errors import SettingsError, SpanloopError
-from train.schema import MANIFEST, Base, model_version, read_manifest, weights_digest
+from train.schema import MANIFEST, Base, base_of, model_version, read_manifest, weights_digest
 from train.settings import TrainConfig
 
 
@@ -29,7 +29,7 @@ def open_adapter(policy: PreTrainedModel, adapter: Path) -> None:
                 f"{base} is not the base of {adapter.name}: its weights are not those of {recorded.version}",
                 hint="An adapter over other weights is another policy. Put the base back that its manifest names.",
             )
-    policy.load_adapter(str(adapter), is_trainable=True, local_files_only=True)
+    policy.load_adapter(str(adapter), is_trainable=True)
     _in_full_precision(policy)
 
 
@@ -67,17 +67,13 @@ def attach(policy: PreTrainedModel, config: TrainConfig) -> None:
     _in_full_precision(policy)
 
 
-def merge(policy: PreTrainedModel) -> None:
-    """Add an adapter's product to the weights it adapts and take the adapter away; what is left is a whole model."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
+def merge(adapter: Path) -> PreTrainedModel:
+    """Open the base of an adapter directory, as it is on disk and in float32, and add the adapter to its weights."""
+    from peft import PeftModel
 
-    adapted = [(name, module) for name, module in policy.named_modules() if isinstance(module, BaseTunerLayer)]
-    for name, module in adapted:
-        module.merge()
-        parent, _, attribute = name.rpartition(".")
-        setattr(policy.get_submodule(parent), attribute, module.get_base_layer())
-    policy._hf_peft_config_loaded = False  # noqa: SLF001 - so that save_pretrained writes a whole model again
-    del policy.peft_config
+    whole = AutoModelForCausalLM.from_pretrained(base_of(adapter), dtype=torch.float32, local_files_only=True)
+    merged: PreTrainedModel = PeftModel.from_pretrained(whole, str(adapter)).merge_and_unload()
+    return merged
 
 
 def _in_full_precision(policy: PreTrainedModel) -> None:

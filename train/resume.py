@@ -13,6 +13,7 @@ import hashlib
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -104,7 +105,8 @@ class Keeper:
         try:
             progress = Progress(**json.loads((state / PROGRESS).read_bytes()))
             kept = _describe(learner, [torch.empty_like(weight, device="cpu") for weight in _local(learner)])
-            load_state(kept, checkpoint_id=state)
+            with _alone():
+                load_state(kept, checkpoint_id=state)
         except (ValueError, TypeError, OSError, CheckpointException) as error:
             raise SpanloopError(
                 f"{state} cannot be gone on from: {error}", hint="Remove it, or start anew with --no-resume."
@@ -139,7 +141,8 @@ class Keeper:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
         learner.accelerator.wait_for_everyone()
-        save_state(_describe(learner, start), checkpoint_id=partial)
+        with _alone():
+            save_state(_describe(learner, start), checkpoint_id=partial)
         if is_main:
             write_json(partial / PROGRESS, asdict(progress))
             sync_files(partial)
@@ -157,6 +160,14 @@ class Keeper:
 
     def _states(self) -> list[Path]:
         return sorted(self.directory.glob("state-*"))
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Let a run of one process keep its state without being told that it is one process."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
 
 
 def sweep(out: Path, *, now_s: float) -> None:

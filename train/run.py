@@ -240,9 +240,7 @@ def _saver(policy: PreTrainedModel, weights: dict[str, Tensor] | None, *, merged
         # Over the base as it is on disk: in training it may have been in half precision, or in pieces.
         with tempfile.TemporaryDirectory(dir=directory) as adapter:
             save(Path(adapter))
-            whole = load_policy(Path(adapter))
-        merge(whole)
-        whole.save_pretrained(directory)
+            merge(Path(adapter)).save_pretrained(directory)
 
     return save_merged if merged else save
 
