@@ -17,7 +17,6 @@ from etl.transitions import (
     NotATransition,
     Signals,
     build_transitions,
-    episode_split,
     with_calls,
 )
 from etl.untraced_tools import DIALECT as UNTRACED
@@ -100,7 +99,8 @@ class Assembly:
                 "is_complete": episode.is_complete,
                 "stop_reason": transitions[-1]["stop_reason"] if transitions else None,
                 "revision": revision,
-                "split": episode_split(episode, usable, self._config).value,
+                "split": signals.side.split.value,
+                "split_group": signals.side.group,
             }
         )
 

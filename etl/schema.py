@@ -114,6 +114,7 @@ EPISODES: Columns = {
     "stop_reason": "String",
     "revision": "Int64",
     "split": "String",
+    "split_group": "String",
 }
 
 TRANSITIONS: Columns = {
@@ -166,6 +167,7 @@ TRANSITIONS: Columns = {
     "return_": "Float64",
     "evidence": "String",
     "split": "String",
+    "split_group": "String",
     "weight": "Float64",
 }
 

@@ -30,9 +30,11 @@ from etl.retries import attempts, thrown_away
 from etl.rewards import air, given
 from etl.rewards.sql import RewardQuery, query_rewards
 from etl.settings import EtlConfig
+from etl.splits import assign_sides
 from etl.tables import Dataset
+from etl.tasks import task_ids
 from etl.tokens import Decode, mismatched
-from etl.transitions import NotATransition, Signals, reject, task_ids
+from etl.transitions import NotATransition, Signals, reject
 from etl.tree import NO_PARENT, Forest, build_forest
 from etl.untraced_tools import find_untraced
 
@@ -87,12 +89,17 @@ def transform(
     outcomes, steps = given.settle(
         rewards, _judged_rows(rewards, spans), calls, apart, episode_of, episodes, config.outcome, config.reward_sources
     )
+    usable = {number: [call for call in own if call.span.index not in apart] for number, own in by_episode.items()}
+    sides = assign_sides(episodes, usable, config)
     assembly = Assembly(config, Facts(spans, logs), rejected, apart)
     measures = _measure(episodes, by_episode, outcomes, pairs, config)
     for number, episode in enumerate(episodes):
         if keep[number]:
             assembly.add_episode(
-                episode, by_episode.get(number, []), agent_rows, Signals(outcomes[number], steps, measures)
+                episode,
+                by_episode.get(number, []),
+                agent_rows,
+                Signals(outcomes[number], steps, measures, sides[number]),
             )
     assembly.add_embeddings([e for e in embeddings if keep[episode_of[e.call.span.index]]], episodes, episode_of)
     assembly.add_tools([entry for entry in causes if keep[episode_of[entry[0].span.index]]], episodes, episode_of)

@@ -1,31 +1,26 @@
 """Makes the transitions of one episode from its calls: observation, action, next observation, rewards, evidence."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
-from hashlib import sha256
 from typing import Any
 
-import orjson
 import polars as pl
 
 from etl.dialects.spans import LlmCall
 from etl.dialects.values import integer_of, number_of
 from etl.episodes import Episode
 from etl.lineage import next_calls
-from etl.merge import message_signature
 from etl.rewards import air
 from etl.rewards.combine import combine
-from etl.schema import TRANSITIONS, Columns, Evidence, Split
+from etl.schema import TRANSITIONS, Columns, Evidence
 from etl.settings import EtlConfig
+from etl.splits import Side
 from etl.tables import Row, json_text
+from etl.tasks import task_ids
 
 CUT_OFF = {"length", "max_tokens", "max_output_tokens", "incomplete"}
 """Finish reasons that say the answer was cut at its token limit."""
-
-WORD = re.compile(r"\w+")
 
 FROM_CALL = {
     "trace_id": "trace_id",
@@ -61,9 +56,6 @@ TRANSITION_COLUMNS: Columns = {
 }
 """What rows of transitions are built in: their own columns, and where their calls are in `llm_calls`."""
 
-BUCKETS = 10_000
-"""Resolution of the hold-out share."""
-
 
 class NotATransition(StrEnum):
     """Why a model call is no transition."""
@@ -97,6 +89,7 @@ class Signals:
     outcome: float | None
     steps: dict[int, float]
     measures: air.Measures
+    side: Side
 
 
 def reject(
@@ -154,7 +147,6 @@ def build_transitions(
     steps = [signals.steps.get(row) for row in rows]
     combined = combine(signals.outcome, steps, totals, outcome_gap=config.outcome_gap, discount=config.discount)
     tasks = task_ids(episode, calls)
-    split = episode_split(episode, calls, config)
     last = len(calls) - 1
     return [
         {
@@ -181,7 +173,8 @@ def build_transitions(
             "outcome": signals.outcome,
             "return_": combined.return_[step],
             "evidence": evidence(call, config).value,
-            "split": split.value,
+            "split": signals.side.split.value,
+            "split_group": signals.side.group,
             "weight": 1.0,
         }
         for step, (row, call) in enumerate(zip(rows, calls, strict=True))
@@ -236,54 +229,3 @@ def evidence(call: LlmCall, config: EtlConfig) -> Evidence:
     model = call.model_returned or call.model_requested or ""
     is_own = call.policy_version is not None or any(model.startswith(own) for own in config.own_models)
     return Evidence.TEXT if is_own else Evidence.FOREIGN
-
-
-def task_ids(episode: Episode, calls: list[LlmCall]) -> dict[str | None, str]:
-    """Return the task id of every role: the explicit one, else a hash of the role's first observation."""
-    tasks: dict[str | None, str] = {}
-    for call in calls:
-        if call.agent not in tasks:
-            tasks[call.agent] = episode.task_id or _observation_hash(call)
-    return tasks
-
-
-def _observation_hash(call: LlmCall) -> str:
-    if call.input:
-        seen: Any = [message_signature(message) for message in call.input]
-    else:
-        seen = call.prompt_token_ids
-    return sha256(orjson.dumps([call.agent, seen], default=str)).hexdigest()[:16]
-
-
-def episode_split(episode: Episode, calls: list[LlmCall], config: EtlConfig) -> Split:
-    """Say on which side of the hold-out an episode is: as its spans say, else by time, else by hash.
-
-    What is hashed is the user or the task; a task without an id is taken by the words of its first question, in any
-    case, spacing or punctuation, so that near copies of one task are on one side.
-    """
-    if episode.split is not None:
-        return Split.HELDOUT if episode.split == Split.HELDOUT else Split.TRAIN
-    if config.holdout_from is not None and episode.start_ns >= _nanoseconds(config.holdout_from):
-        return Split.HELDOUT
-    user = episode.user if config.holdout_by == "user" else None
-    key = user or episode.task_id or (_words(calls[0]) if calls else None)
-    if key is None:
-        return Split.TRAIN
-    bucket = int.from_bytes(sha256(key.encode()).digest()[:8], "big") % BUCKETS
-    return Split.HELDOUT if bucket < config.holdout * BUCKETS else Split.TRAIN
-
-
-def _nanoseconds(instant: datetime) -> int:
-    aware = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
-    return int(aware.timestamp() * 1_000_000) * 1000
-
-
-def _words(call: LlmCall) -> str:
-    """Return the words of a call's question, those of the system text and the first user message.
-
-    Where no text is recorded, the prompt's token ids stand for it.
-    """
-    first = next((message for message in call.input or () if message["role"] == "user"), None)
-    texts = [message.get("text") or "" for message in (call.input or ())[:1]] + [(first or {}).get("text") or ""]
-    words = " ".join(WORD.findall(" ".join(texts).casefold()))
-    return words or _observation_hash(call)
