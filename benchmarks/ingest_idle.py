@@ -3,15 +3,27 @@
     python benchmarks/ingest_idle.py --seconds 20
 
 Memory is what is resident, split into its own and what the kernel can drop or share: pages of the libraries' files.
+`libraries_rss_mb` is a process that has imported gRPC, DuckDB, Arrow, NumPy and aiohttp, opened a database in memory,
+and done nothing else: what is left once all of ours is gone.
 """
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from ingest_servers import receiver
+
+
+LIBRARIES = """
+import aiohttp.web, duckdb, grpc, numpy, pyarrow
+connection = duckdb.connect(":memory:")
+connection.execute("set TimeZone = 'UTC'")
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS")))
+"""
 
 
 def main() -> None:
@@ -23,12 +35,14 @@ def main() -> None:
         time.sleep(2)
         cpu_before = server.cpu_s
         time.sleep(arguments.seconds)
+        cpu_s = server.cpu_s - cpu_before
         idle = {
             "ready_s": round(server.ready_s, 2),
             "idle_rss_mb": server.memory_mb("VmRSS"),
             "of_it_own_mb": server.memory_mb("RssAnon"),
             "of_it_files_mb": server.memory_mb("RssFile"),
-            "idle_cpu_percent": round(100 * (server.cpu_s - cpu_before) / arguments.seconds, 2),
+            "libraries_rss_mb": int(subprocess.check_output([sys.executable, "-c", LIBRARIES])) // 1024,
+            "idle_cpu_percent": round(100 * cpu_s / arguments.seconds, 2),
         }
     print(json.dumps(idle))
 
