@@ -17,7 +17,6 @@ from pathlib import Path
 
 from ingest_servers import receiver
 
-
 LIBRARIES = """
 import aiohttp.web, duckdb, grpc, numpy, pyarrow
 connection = duckdb.connect(":memory:")
