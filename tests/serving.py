@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from foundation.files import write_json
 from tests.fakes import tiny_model
-from train.schema import Manifest, Probe, tokenizer_digests, weights_digest
+from train.schema import Base, Manifest, Probe, model_version, tokenizer_digests, weights_digest
 
 PROMPTS = ([264, 10, 20, 30, 260], [40, 50, 60, 70, 80, 90], [5, 6, 7])
 
@@ -39,7 +39,6 @@ def fresh_logprobs(model: Path, prompt: list[int], response: list[int]) -> list[
 
 def with_manifest(model: Path, *, gate: dict[str, Any] | None = None, **changes: Any) -> Path:
     """Make a model directory a checkpoint: a manifest, and probes that are true of its weights."""
-    response = list(range(100, 116))
     digest = weights_digest(model)
     tokenizer, template = tokenizer_digests(model)
     manifest = Manifest(
@@ -53,12 +52,7 @@ def with_manifest(model: Path, *, gate: dict[str, Any] | None = None, **changes:
         window={},
         settings={},
         metrics={},
-        probes=[
-            Probe(
-                prompt_token_ids=prompt, response_token_ids=response, logprobs=fresh_logprobs(model, prompt, response)
-            )
-            for prompt in PROMPTS
-        ],
+        probes=[] if "probes" in changes else with_probes(model),
         gate=None if gate is None else {"weights_digest": digest, **gate},
     )
     write_json(model / "manifest.json", manifest.model_copy(update=changes).model_dump(mode="json"))
@@ -83,6 +77,39 @@ def altered_checkpoint(model: Path, path: Path, *, seed: int, scale: float = 0.5
         tensors[name] = (tensor.float() + noise).to(tensor.dtype)
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
     return with_manifest(path)
+
+
+def adapter_checkpoint(base: Path, path: Path, *, seed: int, rank: int = 8, scale: float = 0.3) -> Path:
+    """Write an adapter checkpoint over a model directory: all linear layers, both factors random."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    adapted = get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules=targets, task_type="CAUSAL_LM"))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_" in name:
+                weight.copy_(torch.randn(weight.shape, generator=generator) * scale / weight.shape[1] ** 0.5)
+    adapted.peft_config["default"].base_model_name_or_path = str(base.resolve())
+    adapted.save_pretrained(path)
+    merged = path.with_name(f"{path.name}-merged")
+    adapted.merge_and_unload().save_pretrained(merged)
+    base_digest = weights_digest(base)
+    origin = Base(path=str(base.resolve()), version=model_version(base), weights_digest=base_digest)
+    probes = with_probes(merged)
+    return with_manifest(path, kind="adapter", base=origin, probes=probes)
+
+
+def with_probes(model: Path) -> list[Probe]:
+    """Return probes that are true of a model's weights."""
+    response = list(range(100, 116))
+    return [
+        Probe(prompt_token_ids=prompt, response_token_ids=response, logprobs=fresh_logprobs(model, prompt, response))
+        for prompt in PROMPTS
+    ]
 
 
 def write_keys(data: Path, **scopes: list[str]) -> dict[str, str]:
