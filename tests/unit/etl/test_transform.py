@@ -1,5 +1,7 @@
 """Properties of the whole transformation, over any set of spans."""
 
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import polars as pl
@@ -10,9 +12,40 @@ from polars.testing import assert_frame_equal
 from etl.settings import EtlConfig
 from etl.tables import Dataset
 from etl.transform import transform
-from tests.spans import Span, agent, evaluation, gateway, llm, logs_frame, span, spans_frame, tool
+from tests.spans import Span, agent, evaluation, gateway, llm, logs_frame, reward_record, span, spans_frame, tool
 
 NUM_NAMES = 12
+
+
+JUDGE = {"openinference.span.kind": "EVALUATOR"}
+EMBEDDING = {"gen_ai.operation.name": "embeddings", "gen_ai.request.model": "e"}
+ANNOTATED = {"trace.annotations.0.annotation.name": "solved", "trace.annotations.0.annotation.score": 0.25}
+NAMES = ("outcome", "style", "solved")
+VALUES = (None, -1.0, 0.0, 0.5, 1.0)
+"""Sums of these are exact in binary."""
+
+
+def scores() -> st.SearchStrategy[dict[str, Any]]:
+    """Scores as span events, some with a label alone."""
+    return st.builds(
+        lambda value, name, at: evaluation(value, name=name, at=at, label="seen"),
+        st.sampled_from(VALUES),
+        st.sampled_from(NAMES),
+        st.integers(0, 30),
+    )
+
+
+def records() -> st.SearchStrategy[list[dict[str, Any]]]:
+    """Scores as log records, of spans and traces that may not be there."""
+    one = st.builds(
+        lambda value, trace, named, name, at: reward_record(value, trace=trace, span_name=named, name=name, at=at),
+        st.sampled_from([-1.0, 0.5, 1.0]),
+        st.sampled_from(["t", "u", "gone"]),
+        st.sampled_from([None, "s0", "s1", "gone"]),
+        st.sampled_from(NAMES),
+        st.integers(0, 30),
+    )
+    return st.lists(one, max_size=4)
 
 
 @st.composite
@@ -33,10 +66,12 @@ def draw_span(draw: st.DrawFn, name: str) -> Span:
         "status": draw(st.sampled_from(["unset", "ok", "error"])),
         "seq": draw(st.integers(1, 3)),
     }
-    kind = draw(st.sampled_from(["plain", "llm", "gateway", "tool", "agent"]))
+    kind = draw(st.sampled_from(["plain", "llm", "gateway", "tool", "agent", "judge", "embedding"]))
+    common["events"] = draw(st.lists(scores(), max_size=2))
     if kind == "plain":
-        events = draw(st.lists(st.sampled_from([0.0, 0.5, 1.0]).map(evaluation), max_size=2))
-        return span(name, events=events, **common)
+        return span(name, attributes=draw(st.sampled_from([{}, ANNOTATED])), **common)
+    if kind in {"judge", "embedding"}:
+        return span(name, attributes=JUDGE if kind == "judge" else EMBEDDING, **common)
     if kind == "agent":
         return agent(name, agent_name=draw(st.sampled_from(["planner", "critic"])), **common)
     if kind == "tool":
@@ -48,9 +83,9 @@ def draw_span(draw: st.DrawFn, name: str) -> Span:
     return make(name, said=said, response_id=response_id, calls=calls, **common)
 
 
-def run(spans: pl.DataFrame) -> Dataset:
+def run(spans: pl.DataFrame, logs: Sequence[dict[str, Any]] = ()) -> Dataset:
     """Run the ETL, taking every trace as complete."""
-    return transform(spans, logs_frame(), EtlConfig(complete_after=0))
+    return transform(spans, logs_frame(logs), EtlConfig(complete_after=0))
 
 
 def same(one: Dataset, other: Dataset, *, tables: tuple[str, ...] | None = None) -> None:
@@ -60,13 +95,14 @@ def same(one: Dataset, other: Dataset, *, tables: tuple[str, ...] | None = None)
 
 
 @settings(deadline=None)
-@given(forests(), st.randoms(use_true_random=False))
-def test_the_order_of_spans_does_not_matter(spans: list[Span], random: Any) -> None:
-    """Spans arrive as they end, in any order."""
-    shuffled = list(spans)
+@given(forests(), records(), st.randoms(use_true_random=False))
+def test_the_order_of_spans_does_not_matter(spans: list[Span], logs: list[dict[str, Any]], random: Any) -> None:
+    """Spans and records arrive in any order."""
+    shuffled, mixed = list(spans), list(logs)
     random.shuffle(shuffled)
+    random.shuffle(mixed)
 
-    same(run(spans_frame(spans)), run(spans_frame(shuffled)))
+    same(run(spans_frame(spans), logs), run(spans_frame(shuffled), mixed))
 
 
 @settings(deadline=None, max_examples=50)
@@ -88,23 +124,29 @@ def without_doubles(spans: list[Span]) -> list[Span]:
 
 
 @settings(deadline=None, max_examples=50)
-@given(forests())
-def test_rewards_are_conserved(spans: list[Span]) -> None:
-    """What the transitions carry is what was used of the rewards given, but for those of calls that are none."""
-    dataset = run(spans_frame(spans))
+@given(forests(), records())
+def test_rewards_are_conserved(spans: list[Span], logs: list[dict[str, Any]]) -> None:
+    """What was given is what episodes and steps have, and what was not used, exactly; and every score says which."""
+    dataset = run(spans_frame(spans), logs)
 
-    rewards, transitions = dataset.tables["rewards"], dataset.tables["transitions"]
-    with_steps = dataset.tables["episodes"].filter(pl.col("num_transitions") > 0).select("project", "episode_id")
-    outcomes = rewards.filter(pl.col("reason") == "outcome").join(with_steps, on=["project", "episode_id"], how="semi")
-    assert float(outcomes["value"].sum()) == float(transitions["reward_outcome"].sum())
-    given = float(rewards.filter(pl.col("reason") == "step")["value"].sum())
-    judged = transitions.select("trace_id", "span_id").height
-    assert float(transitions["reward_step"].sum()) <= given or judged == 0
+    rewards, transitions, episodes = (dataset.tables[name] for name in ("rewards", "transitions", "episodes"))
+    unused = rewards.filter(~pl.col("used"))
+    assert not unused["reason"].is_in(["outcome", "step"]).any()
+    assert total(rewards["value"]) == sum(
+        map(total, (episodes["outcome"], transitions["reward_step"], unused["value"])), Fraction()
+    )
+    with_steps = episodes.filter(pl.col("num_transitions") > 0)
+    assert total(transitions["reward_outcome"]) == total(with_steps["outcome"])
     parts = pl.sum_horizontal(
         pl.col("reward_outcome"), pl.col("reward_step"), pl.col("reward_tool_status") * pl.col("air_scale")
     )
     off = transitions.select((pl.col("reward").fill_null(0.0) - parts).abs().max()).item()
     assert off is None or off < 1e-9
+
+
+def total(values: pl.Series) -> Fraction:
+    """Add up what is known, without rounding."""
+    return sum(map(Fraction, values.drop_nulls()), Fraction())
 
 
 @settings(deadline=None)
@@ -142,6 +184,8 @@ def test_every_call_is_a_transition_or_rejected(spans: list[Span]) -> None:
     assert transitions.height + rejected == dataset.tables["llm_calls"].height
     assert transitions.select("trace_id", "span_id").n_unique() == transitions.height
     assert transitions["observation"].null_count() == 0
+    calls = dataset.counts["calls"]
+    assert calls["in"] == calls["transitions"] + sum(calls["rejected"].values())
     assert int(dataset.tables["episodes"]["num_transitions"].sum() or 0) == transitions.height
 
 
@@ -153,6 +197,7 @@ def test_every_reward_is_used_once_or_says_why_not(spans: list[Span]) -> None:
 
     rewards = dataset.tables["rewards"]
     assert rewards["reason"].null_count() == 0
+    assert dataset.counts["rewards"] == dict(rewards.group_by("reason").len().iter_rows())
     outcomes = rewards.filter(pl.col("reason") == "outcome")
     assert outcomes.select("project", "episode_id").n_unique() == outcomes.height
     assert sorted(outcomes["value"]) == sorted(dataset.tables["episodes"]["outcome"].drop_nulls())
@@ -179,3 +224,19 @@ def test_an_unknown_dialect_is_seen() -> None:
     stranger = span("x", scope="brand.new", attributes={"llm.brandnew.model": "m", "llm.brandnew.messages": "[]"})
 
     assert run(spans_frame([stranger])).counts["unread_scopes"] == {"brand.new": 1}
+
+
+def test_a_deep_chain_and_a_wide_fan_are_no_trouble() -> None:
+    """No recursion, and every span is there: agents in agents, and calls side by side."""
+    deep = [
+        agent(f"d{n}", agent_name=f"a{n}", trace="deep", parent=None if n == 0 else f"d{n - 1}", end=9)
+        for n in range(1_200)
+    ]
+    wide = [llm(f"w{n}", trace="wide", parent="root", start=n, end=n + 0.5) for n in range(2_000)]
+    spans = [*deep, llm("bottom", trace="deep", parent="d1199"), span("root", trace="wide", end=5_000), *wide]
+
+    dataset = run(spans_frame(spans))
+
+    assert sum(dataset.counts["spans"]["used"].values()) == len(spans) - 1
+    assert dataset.tables["llm_calls"].filter(pl.col("agent") == "a1199").height == 1
+    assert dataset.tables["transitions"].height == 2_001
