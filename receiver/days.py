@@ -3,6 +3,7 @@
 A day takes writes until the day after it has ended; older days are sealed and opened read-only.
 """
 
+import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import duckdb
 
 from foundation.errors import Busy, SpanloopError
 from receiver.schema import SCHEMA_VERSION, TABLES, spans_directory
+
+MAX_TEMP_BYTES = 4 << 30
+"""Most disk that queries together may use beside their memory; at most a quarter of what is free."""
 
 ROW_GROUP_SIZE = 4096
 """DuckDB writes an insert of several row groups straight to the file, without its own log; hence small ones. Sealing
@@ -32,10 +36,17 @@ def open_database(data: Path, *, memory_limit: str) -> duckdb.DuckDBPyConnection
     connection.execute("set autoload_known_extensions = false")
     connection.execute("set allow_community_extensions = false")
     connection.execute(f"set temp_directory = {literal(str((data / 'sql-temp').absolute()))}")
+    connection.execute(f"set max_temp_directory_size = '{_temp_bytes(data)} bytes'")
     connection.execute(f"set allowed_directories = [{', '.join(literal(path) for path in directories)}]")
     connection.execute("set enable_external_access = false")
     connection.execute("set lock_configuration = true")
     return connection
+
+
+def _temp_bytes(data: Path) -> int:
+    """Return what queries may spill to disk: never so much that landing finds none."""
+    existing = next(path for path in (data.absolute(), *data.absolute().parents) if path.exists())
+    return min(MAX_TEMP_BYTES, shutil.disk_usage(existing).free // 4)
 
 
 def literal(text: str) -> str:

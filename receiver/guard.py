@@ -6,6 +6,7 @@ words, and closes what that leaves open: several statements, catalog functions t
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -25,7 +26,13 @@ REFUSED_FUNCTIONS = frozenset(
 )  # fmt: skip
 """Scalar functions that show or change the state of the server, or hide SQL in a string."""
 
+MAX_SQL_BYTES = 100_000
+MAX_SOURCES = 60
+"""Tables, functions and queries within one statement. Ordering hundreds of joins takes DuckDB's planner minutes, in
+which it heeds no interrupt."""
+
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SOURCES = frozenset({"BASE_TABLE", "TABLE_FUNCTION", "SELECT_NODE"})
 CATALOG_PREFIXES = ("duckdb_", "pg_", "sqlite_", "pragma_", "hot_", "day_", "information_schema")
 
 
@@ -35,6 +42,97 @@ class QueryRefused(SettingsError):
 
 def check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Raise `QueryRefused` unless the text is one SELECT that reads published views only."""
+    nodes = list(_nodes(_parse(connection, sql)))
+    local_names = {str(entry["key"]).lower() for node in nodes for entry in _ctes(node)}
+    for name in local_names:
+        if not IDENTIFIER.fullmatch(name) or name.startswith(CATALOG_PREFIXES):
+            raise QueryRefused(f'"{name}" cannot be the name of a WITH query', hint="Choose a plain name of your own.")
+    for node in nodes:
+        _check_node(node, local_names)
+    num_sources = sum(node.get("type") in SOURCES for node in nodes)
+    if num_sources > MAX_SOURCES:
+        raise QueryRefused(
+            f"the statement reads from {num_sources} sources; {MAX_SOURCES} are allowed", hint="Ask in several queries."
+        )
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a statement reads, as far as that is plain to see."""
+
+    views: frozenset[str]
+    """The published views it names."""
+
+    traces: frozenset[str] | None
+    """The traces beyond which it reads nothing; None when it may read any."""
+
+
+def needs(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> Needs:
+    """Return what a statement reads. Raises `QueryRefused` for what is no SELECT.
+
+    Traces are known for one SELECT from one view, whose WHERE demands `trace_id = …` or `trace_id in (…)` of texts or
+    parameters, alone or together with other conditions. Looking at no rows of other traces then changes no answer.
+
+    >>> asked = needs(duckdb.connect(), "select * from spans where trace_id in ('a', ?) and name = 'x'", ["b"])
+    >>> sorted(asked.views), sorted(asked.traces or ())
+    (['spans'], ['a', 'b'])
+    >>> needs(duckdb.connect(), "select * from spans where trace_id = 'a' or name = 'x'").traces is None
+    True
+    """
+    tree = _parse(connection, sql)
+    nodes = list(_nodes(tree))
+    named = {str(node["table_name"]).lower() for node in nodes if node.get("type") == "BASE_TABLE"}
+    return Needs(frozenset(named & {*VIEWS}), _traces(tree, nodes, parameters or []))
+
+
+def _traces(tree: list[dict[str, Any]], nodes: list[dict[str, Any]], parameters: list[Any]) -> frozenset[str] | None:
+    select = tree[0]["node"] if len(tree) == 1 else {}
+    is_plain = sum(str(node.get("type", "")).endswith("_NODE") for node in nodes) == 1
+    source = select.get("from_table") or {}
+    if not is_plain or source.get("type") != "BASE_TABLE" or source.get("column_name_alias"):
+        return None
+    where = select.get("where_clause") or {}
+    conditions = where["children"] if where.get("type") == "CONJUNCTION_AND" else [where]
+    found = (_named(condition, parameters) for condition in conditions)
+    return next((traces for traces in found if traces is not None), None)
+
+
+def _named(condition: dict[str, Any], parameters: list[Any]) -> frozenset[str] | None:
+    match condition.get("type"):
+        case "COMPARE_EQUAL":
+            sides = [condition["left"], condition["right"]]
+            if not _is_trace_id(sides[0]):
+                sides.reverse()
+        case "COMPARE_IN":
+            sides = condition["children"]
+        case _:
+            return None
+    if not _is_trace_id(sides[0]):
+        return None
+    values = [_text(side, parameters) for side in sides[1:]]
+    return None if None in values else frozenset(str(value) for value in values)
+
+
+def _is_trace_id(node: dict[str, Any]) -> bool:
+    return node.get("type") == "COLUMN_REF" and str(node["column_names"][-1]).lower() == "trace_id"
+
+
+def _text(node: dict[str, Any], parameters: list[Any]) -> str | None:
+    if node.get("type") == "VALUE_CONSTANT" and node.get("literal", {}).get("kind") == "STRING":
+        return str(node["literal"]["text"])
+    if node.get("type") == "VALUE_PARAMETER" and str(node["identifier"]).isdigit():
+        position = int(node["identifier"]) - 1
+        value = parameters[position] if position < len(parameters) else None
+        return value if isinstance(value, str) else None
+    return None
+
+
+def _parse(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
+    """Return DuckDB's own parse of one SELECT."""
+    if len(sql.encode()) > MAX_SQL_BYTES:
+        raise QueryRefused(
+            f"the statement is longer than {MAX_SQL_BYTES:,} bytes", hint="Pass long lists as parameters."
+        )
     try:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
@@ -42,19 +140,17 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     if len(statements) != 1:
         raise QueryRefused(f"{len(statements)} statements where one is expected", hint="Send one SELECT at a time.")
     serialized = connection.execute("select json_serialize_sql(?::varchar)", [sql]).fetchall()[0][0]
-    tree = orjson.loads(serialized)
+    try:
+        tree = orjson.loads(serialized)
+    except orjson.JSONDecodeError:
+        raise QueryRefused("the statement is nested too deep", hint="Ask in several queries.") from None
     if tree["error"]:
         raise QueryRefused(
             f"only a SELECT can run here: {tree['error_message']}",
             hint="Write the query as one SELECT (WITH and subqueries included).",
         )
-    nodes = list(_nodes(tree["statements"]))
-    local_names = {str(entry["key"]).lower() for node in nodes for entry in _ctes(node)}
-    for name in local_names:
-        if not IDENTIFIER.fullmatch(name) or name.startswith(CATALOG_PREFIXES):
-            raise QueryRefused(f'"{name}" cannot be the name of a WITH query', hint="Choose a plain name of your own.")
-    for node in nodes:
-        _check_node(node, local_names)
+    parsed: list[dict[str, Any]] = tree["statements"]
+    return parsed
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any JSON

@@ -25,7 +25,7 @@ from google.rpc.status_pb2 import Status
 from foundation.errors import SpanloopError
 from foundation.keys import Forbidden, Scope, Unauthenticated
 from foundation.narration import get_logger
-from receiver import otlp, query, rewards
+from receiver import guard, otlp, query, rewards
 from receiver.access import Access, Principal
 from receiver.bodies import BodyReader, TooLarge
 from receiver.intake import COMMIT_TIMEOUT_S, Intake
@@ -46,7 +46,9 @@ IDLE_PATIENCE_S = 60.0
 """How long a connection may stay without a whole request head: silent, idle, or sending one byte at a time."""
 
 NUM_INTAKE_THREADS = 32
-NUM_QUERY_THREADS = 8
+NUM_LOCAL_QUERIES = 8
+QUERY_PATIENCE_S = 5.0
+"""How long a query waits for its turn before its sender is asked to come again."""
 
 
 class HttpServer:
@@ -58,7 +60,10 @@ class HttpServer:
         self._config = config
         self._access = access
         self._threads = ThreadPoolExecutor(NUM_INTAKE_THREADS, thread_name_prefix="receiver-http")
-        self._query_threads = ThreadPoolExecutor(NUM_QUERY_THREADS, thread_name_prefix="receiver-sql")
+        self._local_threads = ThreadPoolExecutor(NUM_LOCAL_QUERIES, thread_name_prefix="receiver-read")
+        self._query_threads = ThreadPoolExecutor(config.sql_max_concurrent, thread_name_prefix="receiver-sql")
+        self._parser = duckdb.connect(":memory:")
+        self._query_turns = asyncio.Semaphore(config.sql_max_concurrent)
         self._bodies = BodyReader(
             max_request_bytes=config.max_request_bytes,
             max_held_bytes=max(config.max_request_bytes, config.max_backlog_bytes),
@@ -93,6 +98,7 @@ class HttpServer:
         self._threads.shutdown(wait=False)
         self._bodies.close()
         self._query_threads.shutdown(wait=False)
+        self._local_threads.shutdown(wait=False)
 
     # --- who
 
@@ -193,18 +199,36 @@ class HttpServer:
             sender = request[SENDER]
             if sender.is_local:
                 return await self._stream(request, sql, parameters)
-            body = await asyncio.get_running_loop().run_in_executor(
-                self._query_threads, self._collect, sql, parameters, form, sender.visible_project
-            )
+            body = await self._in_turn(sql, parameters, form, sender.visible_project)
         except SpanloopError as error:
             return _query_error(error)
+        except Overloaded as error:
+            return web.json_response({"error": str(error)}, status=503, headers={"Retry-After": str(RETRY_DELAY_S)})
         return web.Response(body=body, headers={"Content-Type": query.CONTENT_TYPES[form]})
+
+    async def _in_turn(self, sql: str, parameters: list[Any], form: query.Format, project: str | None) -> bytes:
+        """Run a query once fewer than allowed run; a turn ends with its thread, even when its client has gone."""
+        try:
+            async with asyncio.timeout(QUERY_PATIENCE_S):
+                await self._query_turns.acquire()
+        except TimeoutError:
+            raise Overloaded("too many queries run at once") from None
+        running = asyncio.get_running_loop().run_in_executor(
+            self._query_threads, self._collect, sql, parameters, form, project
+        )
+        running.add_done_callback(lambda _: self._query_turns.release())
+        return await asyncio.shield(running)
 
     def _collect(self, sql: str, parameters: list[Any], form: query.Format, project: str | None) -> bytes:
         config = self._config
         bounds = query.Bounds(config.sql_timeout_s, config.sql_max_rows, config.sql_max_result_bytes)
-        with self._pipeline.snapshot(project=project) as connection:
+        needs = self._needs(sql, parameters)
+        with self._pipeline.snapshot(project=project, needs=needs, can_wait=True) as connection:
             return query.encode(query.collect(connection, sql, parameters, bounds), form)
+
+    def _needs(self, sql: str, parameters: list[Any]) -> guard.Needs:
+        with contextlib.closing(self._parser.cursor()) as parser:
+            return guard.needs(parser, sql, parameters)
 
     async def _stream(self, request: web.Request, sql: str, parameters: list[Any]) -> web.StreamResponse:
         """Answer a local reader without bounds, a batch at a time; the ETL reads millions of rows this way."""
@@ -216,7 +240,8 @@ class HttpServer:
 
         def run() -> None:
             with contextlib.ExitStack() as stack:
-                connection = stack.enter_context(self._pipeline.snapshot())
+                needs = self._needs(sql, parameters)
+                connection = stack.enter_context(self._pipeline.snapshot(needs=needs))
                 reader = query.stream(connection, sql, parameters)
                 asyncio.run_coroutine_threadsafe(response.prepare(request), loop).result()
                 sink = stack.enter_context(pa.PythonFile(_Sink(send), mode="w"))
@@ -225,7 +250,7 @@ class HttpServer:
                     writer.write_batch(batch)
 
         try:
-            await loop.run_in_executor(self._query_threads, run)
+            await loop.run_in_executor(self._local_threads, run)
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             if response.prepared:  # the reader sees a stream without its end and fails, as it must
                 log.warning("a query failed while its rows were sent", reason=type(error).__name__)
@@ -245,7 +270,7 @@ class HttpServer:
             return web.json_response({"error": "only a command on this machine can ask for a backup"}, status=403)
         staging = spans_directory(self._config.data) / f"backup-{secrets.token_hex(4)}"
         try:
-            await asyncio.get_running_loop().run_in_executor(self._query_threads, self._pipeline.back_up, staging)
+            await asyncio.get_running_loop().run_in_executor(self._local_threads, self._pipeline.back_up, staging)
         except (duckdb.Error, OSError) as error:
             await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
             return web.json_response({"error": str(error).splitlines()[0]}, status=500)

@@ -25,6 +25,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from foundation.errors import Busy, SpanloopError
 from foundation.files import sync_directory
@@ -43,6 +44,7 @@ from receiver.days import (
     open_database,
 )
 from receiver.decode import SCHEMAS
+from receiver.guard import Needs
 from receiver.schema import SPANS, TABLES
 from receiver.upkeep import back_up, copy_day, is_compacted, remove_day
 from receiver.views import create_views
@@ -103,6 +105,16 @@ class _Hot:
         return cls(request, key, request.batch.nbytes)
 
 
+def _of_traces(batches: list[pa.RecordBatch], traces: frozenset[str]) -> list[pa.RecordBatch]:
+    """Return the batches that hold a row of one of these traces, found in one pass without Python's lock."""
+    if not batches:
+        return []
+    column = pa.chunked_array([batch.column("trace_id") for batch in batches])
+    rows = pc.indices_nonzero(pc.is_in(column, value_set=pa.array(sorted(traces), pa.string()))).to_numpy()
+    ends = np.cumsum([batch.num_rows for batch in batches])
+    return [batches[number] for number in np.unique(np.searchsorted(ends, rows, side="right"))]
+
+
 def body_digest(body: bytes) -> str:
     """Return the identity of a log request."""
     return hashlib.blake2b(body, digest_size=16).hexdigest()
@@ -134,6 +146,7 @@ class Store:
         self._hot: list[_Hot] = []
         self._hot_logs: set[str] = set()
         self._snapshots: set[duckdb.DuckDBPyConnection] = set()
+        self._interruptible: set[duckdb.DuckDBPyConnection] = set()
         self.num_hot_rows = 0
         """Rows waiting to land."""
         self.num_hot_bytes = 0
@@ -527,12 +540,21 @@ class Store:
     # --- reading
 
     @contextlib.contextmanager
-    def snapshot(self, *, project: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Yield a connection inside a transaction that sees, through the views, every row published so far once."""
+    def snapshot(
+        self, *, project: str | None = None, needs: Needs | None = None, can_wait: bool = False
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a connection inside a transaction that sees, through the views, every row published so far once.
+
+        With a project it sees that one's rows alone. Where it is known what a query needs it may leave out the rest,
+        which makes looking a trace up several times faster. One that can wait is interrupted when landing needs its
+        memory.
+        """
         with self._cursor() as cursor:
             try:
                 with self._lock:
                     self._snapshots.add(cursor)
+                    if can_wait:
+                        self._interruptible.add(cursor)
                     days = list(self._days)
                     hot = {
                         table: [item.decoded.batch for item in self._hot if item.decoded.table == table]
@@ -542,10 +564,18 @@ class Store:
                     for day, sealed in self._days.items():
                         if not sealed:  # DuckDB takes its snapshot of a database at the first touch
                             cursor.execute(f"select seq from {database_name(day)}.landed").fetchall()
-                create_views(cursor, self.data, days, hot, project=project)
+                if needs is not None and needs.traces is not None:
+                    hot = {table: _of_traces(batches, needs.traces) for table, batches in hot.items()}
+                create_views(cursor, self.data, days, hot, project=project, needed=needs.views if needs else None)
                 yield cursor
             finally:
                 self._snapshots.discard(cursor)
+                self._interruptible.discard(cursor)
+
+    def interrupt_queries(self) -> None:
+        """End the queries that can wait, so that what they hold is free."""
+        for cursor in list(self._interruptible):
+            cursor.interrupt()
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -26,6 +26,7 @@ from receiver.commit import GroupCommit
 from receiver.days import day_of
 from receiver.decode import TABLE_OF, complete, decode
 from receiver.disk import Disk, OsDisk
+from receiver.guard import Needs
 from receiver.land import Decoded, Store, body_digest
 from receiver.native import decode_spans
 from receiver.upkeep import expired
@@ -125,8 +126,6 @@ class Pipeline:
             self._durable_seq = self._published_seq = self._wal.last_seq
             for start in range(0, len(recovery.records), 64):
                 self._publish(recovery.records[start : start + 64], max_attempts=PUBLISH_ATTEMPTS)
-            while self.store.has_unlanded and self._land_some():
-                self._wal.release(self.store.landed_seq)
         except BaseException:
             self._exit.close()
             raise
@@ -296,12 +295,14 @@ class Pipeline:
     def _land_some(self) -> bool:
         """Land what waits, or less of it after each failure; tell whether that worked."""
         try:
-            self.store.land(max_bytes=self._land_limit)
+            self.store.land(max_bytes=self._land_limit or LAND_BYTES)
         except Exception as error:  # noqa: BLE001 - whatever it is, the spans are in the log and landing must go on
             self.counts["failed_landings"] += 1
-            tried = self._land_limit or self.store.num_hot_bytes
+            tried = self._land_limit or min(LAND_BYTES, self.store.num_hot_bytes)
             self._land_limit = max(LEAST_LAND_BYTES, tried // 2)
             log.warning("landing failed; the spans stay in the log", **_describe(error))
+            if isinstance(error, duckdb.OutOfMemoryException):
+                self.store.interrupt_queries()
             time.sleep(min(1.0, self._land_every_s))
             return False
         if self._land_limit is not None:
@@ -313,15 +314,22 @@ class Pipeline:
     # --- out
 
     @contextlib.contextmanager
-    def snapshot(self, *, wait_s: float = 2.0, project: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    def snapshot(
+        self,
+        *,
+        wait_s: float = 2.0,
+        project: str | None = None,
+        needs: Needs | None = None,
+        can_wait: bool = False,
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Yield a connection that sees every request acknowledged before the call, unless decoding lags by `wait_s`.
 
-        With a project it sees that one's rows alone.
+        The rest is as `Store.snapshot` says.
         """
         with self._changed:
             durable_seq = self._durable_seq
             self._changed.wait_for(lambda: self._published_seq >= durable_seq, timeout=wait_s)
-        with self.store.snapshot(project=project) as connection:
+        with self.store.snapshot(project=project, needs=needs, can_wait=can_wait) as connection:
             yield connection
 
     @property

@@ -96,11 +96,15 @@ def _deadline(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterat
     timer.start()
     try:
         yield
-    except (duckdb.InterruptException, SettingsError):
+    except (duckdb.InterruptException, SettingsError) as error:
         if over.is_set():
             raise QueryTooExpensive(
                 f"the query ran longer than {timeout_s:g} s",
                 hint="Narrow it down: by time, by trace_id, or by columns.",
+            ) from None
+        if isinstance(error, duckdb.InterruptException):
+            raise QueryTooExpensive(
+                "the query was ended, because spans could not be landed beside it", hint="Narrow it down."
             ) from None
         raise
     finally:
@@ -109,15 +113,21 @@ def _deadline(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterat
 
 def encode(table: pa.Table, form: Format) -> bytes:
     """Write a result in one of the formats; JSON is an array of one object a row."""
-    if form == "json":
-        return orjson.dumps(table.to_pylist(), default=_spell, option=orjson.OPT_NON_STR_KEYS)
     sink = io.BytesIO()
+    if form == "json":  # a piece at a time: as Python objects rows take many times their size
+        pieces = (_json_rows(batch) for batch in table.to_batches(BATCH_ROWS))
+        sink.write(b"[" + b",".join(piece for piece in pieces if piece) + b"]")
+        return sink.getvalue()
     if form == "csv":
         pyarrow.csv.write_csv(flat(table), sink)
     else:
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
     return sink.getvalue()
+
+
+def _json_rows(batch: pa.RecordBatch) -> bytes:
+    return orjson.dumps(batch.to_pylist(), default=_spell, option=orjson.OPT_NON_STR_KEYS)[1:-1]
 
 
 def flat(table: pa.Table) -> pa.Table:

@@ -62,6 +62,10 @@ class ReceiverConfig(Settings):
     sql_max_result_mb: int = Field(default=256, ge=1)
     """Largest result of a query in MiB, as Arrow."""
 
+    sql_max_concurrent: int = Field(default=4, ge=1)
+    """Queries of others than this machine's own commands that run at once; more wait a few seconds, then are asked to
+    come again."""
+
     memory_limit: str = "2GB"
     """DuckDB's memory limit, for landing and queries together."""
 

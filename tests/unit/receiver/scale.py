@@ -2,7 +2,10 @@
 
 import os
 
-IS_LONG = os.environ.get("SPANLOOP_RELIABILITY") == "long"
+SWITCH = "SPANLOOP_RELIABILITY"
+"""Environment variable of the test run; commands under test do not know it and would refuse it."""
+
+IS_LONG = os.environ.get(SWITCH) == "long"
 
 
 def times(short: int, long: int) -> int:

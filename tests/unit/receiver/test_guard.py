@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import orjson
 import pyarrow as pa
 import pytest
 
@@ -139,6 +140,59 @@ def test_everything_else_is_refused_with_a_reason(database: duckdb.DuckDBPyConne
 @pytest.mark.parametrize(
     "sql",
     [
+        "select " + "+".join(["1"] * 500),
+        "select " + "(" * 20_000 + "1" + ")" * 20_000,
+        "select * from (" * 500 + "select 1" + ")" * 500,
+        " union all ".join(["select 1"] * 500),
+        "select 1 from range(9) t0 " + " ".join(f"join range(9) t{i} on true" for i in range(1, 500)),
+        "select 'x" + "x" * guard.MAX_SQL_BYTES + "'",
+    ],
+    ids=["sum", "parentheses", "subqueries", "union", "joins", "text"],
+)
+def test_a_statement_that_would_keep_the_planner_busy_is_refused(database: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """The planner heeds no interrupt, so depth, length and number of sources are bounded before it."""
+    with pytest.raises(guard.QueryRefused):
+        query.collect(database, sql, None, BOUNDS)
+
+
+@pytest.mark.parametrize(
+    ("sql", "parameters", "traces"),
+    [
+        ("select * from spans where trace_id = 'a'", None, {"a"}),
+        ("from spans s where s.trace_id = ? and name = 'x'", ["a"], {"a"}),
+        ("select count(*) from spans where 'a' = trace_id limit 3", None, {"a"}),
+        ("select * from traces where trace_id in ('a', $1) order by 1", ["b"], {"a", "b"}),
+        ("select * from spans where trace_id = 5", None, None),
+        ("select * from spans where trace_id = ?", [5], None),
+        ("select * from spans where trace_id = ?", [], None),
+        ("select * from spans where not trace_id = 'a'", None, None),
+        ("select * from spans where trace_id = 'a' or name = 'x'", None, None),
+        ("select * from spans where trace_id not in ('a')", None, None),
+        ("select * from spans as s(trace_id, project) where trace_id = 'a'", None, None),
+        ("select * from spans where trace_id = 'a' union all from spans", None, None),
+        ("select (select count(*) from spans) from spans where trace_id = 'a'", None, None),
+        ("select * from spans join spans b using (span_id) where spans.trace_id = 'a'", None, None),
+        ("with a as (from spans) select * from a where trace_id = 'a'", None, None),
+        ("select * from (from spans) where trace_id = 'a'", None, None),
+    ],
+)
+def test_the_traces_a_statement_is_about_are_known_only_where_that_is_plain(
+    database: duckdb.DuckDBPyConnection, sql: str, parameters: list[object] | None, traces: set[str] | None
+) -> None:
+    """A guess would leave rows out, so everything but a plain condition counts as reading all."""
+    assert guard.needs(database, sql, parameters).traces == traces
+
+
+def test_the_views_a_statement_names_are_known(database: duckdb.DuckDBPyConnection) -> None:
+    """Wherever they stand, also below one another."""
+    sql = "with a as (from traces) select (select count(*) from log_records), * from a join Spans using (trace_id)"
+
+    assert guard.needs(database, sql).views == {"traces", "log_records", "spans"}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
         "select * from read_text('/etc/passwd')",
         "select * from read_csv('/etc/passwd')",
         "select * from '/etc/passwd'",
@@ -212,3 +266,6 @@ def test_results_are_written_as_arrow_json_and_csv() -> None:
     assert query.encode(table, "json") == b'[{"a":1,"b":[1,2],"c":"00ff"},{"a":null,"b":[],"c":""}]'
     assert pa.ipc.open_stream(query.encode(table, "arrow")).read_all().equals(table)
     assert b'"[1,2]"' in query.encode(table, "csv")
+    assert query.encode(table.slice(0, 0), "json") == b"[]"
+    long = pa.table({"i": range(query.BATCH_ROWS + 1)})
+    assert orjson.loads(query.encode(long, "json")) == long.to_pylist()

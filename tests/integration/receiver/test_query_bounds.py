@@ -1,0 +1,92 @@
+"""Queries beside landing: how many run at once, what they may hold, and that a lookup sees what a scan sees."""
+
+import contextlib
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from receiver import query
+from receiver.guard import Needs
+from receiver.otlp import Signal, read_protobuf
+from receiver.pipeline import Pipeline
+from tests.integration.receiver.processes import running
+from tests.unit.receiver.export_requests import span, traces
+
+pytestmark = pytest.mark.integration
+
+ENDLESS = "select count(*) from range(1000000000000) t(i) where i % 7 = 8"
+
+
+def submit(pipeline: Pipeline, *numbers: int) -> None:
+    body = traces(*(span(number, trace_id=bytes([number]) * 16) for number in numbers)).SerializeToString()
+    pipeline.submit(read_protobuf(Signal.TRACES, body), "default").result(10)
+
+
+def test_only_so_many_queries_run_at_once_and_ingest_goes_on(tmp_path: Path) -> None:
+    """More wait for their turn and are then asked to come again; each ends at its time; spans are taken throughout."""
+    bounds = ("--sql-max-concurrent", "2", "--sql-timeout-s", "7")
+    with running(tmp_path / "data", *bounds) as receiver, ThreadPoolExecutor(5) as threads:
+        asked = [
+            threads.submit(receiver.post, "/v1/sql", json.dumps({"sql": ENDLESS}).encode(), Content_Type="x/y")
+            for _ in range(5)
+        ]
+        time.sleep(0.5)
+        for number in range(1, 20):
+            receiver.export(traces(span(number)).SerializeToString())
+        answers = [future.result() for future in asked]
+        assert sorted(answer[0] for answer in answers) == [422, 422, 503, 503, 503]
+        assert {answer[1].get("Retry-After") for answer in answers if answer[0] == 503} == {"1"}
+        assert receiver.sql("select count(*) as n from spans") == [{"n": 19}]
+
+
+def test_a_query_gives_way_when_landing_lacks_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The query is ended with the reason; landing is tried again and works."""
+    with contextlib.closing(Pipeline(tmp_path, land_every_s=0.05)) as pipeline:
+        outcome: list[Exception] = []
+
+        def ask() -> None:
+            try:
+                with pipeline.snapshot(can_wait=True) as connection:
+                    query.collect(connection, ENDLESS, None, query.Bounds(30, 10, 1000))
+            except query.QueryTooExpensive as error:
+                outcome.append(error)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        time.sleep(0.3)
+        land = pipeline.store.land
+
+        def lacking(**_: object) -> None:
+            monkeypatch.setattr(pipeline.store, "land", land)
+            raise duckdb.OutOfMemoryException("no memory")
+
+        monkeypatch.setattr(pipeline.store, "land", lacking)
+        submit(pipeline, 1)
+        asking.join(timeout=10)
+        assert "could not be landed" in str(outcome[0])
+        deadline = time.monotonic() + 10
+        while pipeline.backlog_bytes and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert pipeline.backlog_bytes == 0
+
+
+def test_a_lookup_finds_what_a_scan_finds(tmp_path: Path) -> None:
+    """Whether a trace is landed, hot, or both: leaving out hot rows of other traces leaves out nothing of it."""
+    with contextlib.closing(Pipeline(tmp_path, land_every_s=60)) as pipeline:
+        submit(pipeline, 1, 2)
+        pipeline.store.land()
+        submit(pipeline, 3, 4)
+        body = traces(span(77, trace_id=b"\1" * 16)).SerializeToString()
+        pipeline.submit(read_protobuf(Signal.TRACES, body), "default").result(10)
+        for number, expected in ((1, 2), (2, 1), (3, 1), (4, 1), (5, 0)):
+            trace_id = (bytes([number]) * 16).hex()
+            sql = f"select span_id from spans where trace_id = '{trace_id}'"
+            needs = Needs(frozenset({"spans"}), frozenset({trace_id}))
+            with pipeline.snapshot() as every, pipeline.snapshot(needs=needs) as some:
+                assert sorted(every.execute(sql).fetchall()) == sorted(some.execute(sql).fetchall())
+                assert len(some.execute(sql).fetchall()) == expected
