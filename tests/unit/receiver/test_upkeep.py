@@ -49,6 +49,32 @@ def test_a_day_that_is_over_is_compacted_and_opens_for_others(tmp_path: Path, mo
     assert landing.query("select count(*), count(distinct span_id) from spans") == [(3, 3)]
 
 
+def test_a_sealed_day_keeps_its_rows_sorted_by_trace_part_by_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trace is found in few places, the day stays in the order of receipt, and a deleted row leaves no hole."""
+    monkeypatch.setattr("receiver.upkeep.SORTED_ROWS", 4)
+    landing = Landing(tmp_path)
+    traces = [b"c", b"a", b"b"]
+    for number in range(10):
+        landing.arrive(span(number + 1, trace_id=traces[number % 3] * 16))
+        landing.store.land()
+    landing.arrive(span(2, trace_id=b"a" * 16, seconds=9))  # replaces an earlier version
+    landing.store.land()
+
+    landing.store.seal(FIRST + timedelta(days=2))
+
+    with duckdb.connect(str(day_path(tmp_path, FIRST)), read_only=True) as sealed:
+        rows = [
+            (bytes.fromhex(trace)[:1], seq)
+            for trace, seq in sealed.sql("select trace_id, received_seq from spans order by rowid").fetchall()
+        ]
+    assert sorted(seq for _, seq in rows) == [1, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+    parts = [rows[:3], rows[3:7], rows[7:]]  # of the first four rows one was replaced
+    assert [sorted(part) for part in parts] == parts
+    assert max(parts[0], key=lambda row: row[1])[1] < min(parts[1], key=lambda row: row[1])[1]
+
+
 def test_what_is_past_its_time_or_too_much_is_removed_oldest_first(tmp_path: Path) -> None:
     """By age, by size, and never a day that still takes spans."""
     landing = three_days(tmp_path)
