@@ -108,7 +108,9 @@ def _join_by_response_id(calls: list[LlmCall], groups: _Groups) -> None:
     for numbers in by_id.values():
         for position, number in enumerate(numbers[1:], start=1):
             call = calls[number]
-            for earlier in numbers[:position][-8:]:  # a call is seen by a handful of layers, never by hundreds
+            for earlier in numbers[
+                max(0, position - 8) : position
+            ]:  # a call is seen by a handful of layers, never by hundreds
                 other = calls[earlier]
                 near = call.span.trace_id == other.span.trace_id or any(
                     _is_gateway(one) or _is_bare(one) for one in (call, other)

@@ -37,7 +37,10 @@ class Score:
 def scores(span: Span) -> Iterator[Score]:
     """Return the scores among a span's attributes."""
     attributes = span.attributes
+    names = "\n".join(attributes)
     for collection, kind in COLLECTIONS:
+        if collection not in names:
+            continue
         for scope in ("", *WHOLE):
             for fields in numbered(attributes, scope + collection).values():
                 yield Score(
