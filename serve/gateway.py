@@ -5,8 +5,9 @@ A stream is forwarded event by event as it comes, and every record is made after
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -234,6 +235,9 @@ class Gateway:
             if http.transport is not None:  # else it is the client that went away
                 error = type(failure).__name__
             raise
+        except NotServing:
+            error = "503"
+            raise
         finally:
             if error is None and recording.error is None:
                 self.num_answered += 1
@@ -259,7 +263,7 @@ class Gateway:
         headers = {VERSION_HEADER: serving.policy.version}
         for remaining in reversed(range(MAX_ATTEMPTS)):
             try:
-                with serving.engine.place(asked) as url:
+                with _place(serving.engine, asked) as url:
                     return await self._exchange(http, api, serving.engine, url, body, recording, wants, headers)
             except CONNECTION_LOST:
                 if remaining == 0 or http.transport is None:
@@ -295,7 +299,7 @@ class Gateway:
         request = await read_request(http, self.model_names, self.media_domains)
         async with self.admission.admitted() as serving:
             body = orjson.dumps({**request, "model": serving.model})
-            with serving.engine.place(request) as url:
+            with _place(serving.engine, request) as url:
                 return await self._relay(http, serving, url + EMBEDDINGS, body)
 
     async def _relay(self, http: web.Request, serving: Serving, url: str, body: bytes) -> web.StreamResponse:
@@ -309,6 +313,15 @@ class Gateway:
                 await response.write(piece)
             await response.write_eof()
             return response
+
+
+@contextlib.contextmanager
+def _place(engine: Engine, request: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the URL a call is to go to; raise `NotServing` where the engine was let go of since the call was let in."""
+    if engine.session.closed:
+        raise NotServing("the engine ended", hint="Try again in a few seconds.")
+    with engine.place(request) as url:
+        yield url
 
 
 def read_caller(http: web.Request) -> Caller:

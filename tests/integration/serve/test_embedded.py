@@ -1,8 +1,6 @@
 """`spanloop serve` as it runs for real, with the embedded engine: processes, sockets, OTLP."""
 
 import json
-import os
-import signal
 import threading
 import time
 import urllib.error
@@ -227,61 +225,6 @@ def test_strangers_change_nothing(served: Served) -> None:
         urllib.request.urlopen(request)
 
     assert server_path(served.data).stat().st_mode & 0o777 == 0o600
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the processes a process started, directly or not."""
-    children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return children + [below for child in children for below in descendants(child)]
-
-
-def is_gone(pid: int) -> bool:
-    """Tell whether a process has ended (a zombie has)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
-def wait_until(condition: Any, what: str, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
-def test_life_and_death(tmp_path: Path) -> None:
-    """An engine that is killed comes back; a gateway that is killed takes its engine along; the next start is clean."""
-    model = tiny_model(tmp_path / "base")
-    data = tmp_path / "data"
-    with serving(data, "--model", str(model), "--engine", "embedded") as one:
-        (engine,) = descendants(one.process.pid)
-        os.kill(engine, signal.SIGKILL)
-        wait_until(lambda: is_gone(engine), "the engine ends")
-        # Meanwhile clients see an error they may retry, and none other.
-        wait_until(lambda: answers_or_503(one), "the gateway answers again")
-
-        (engine,) = descendants(one.process.pid)
-        one.process.kill()
-        wait_until(lambda: is_gone(engine), "the engine ends with the gateway")
-        status = json.loads(spanloop("serve", "status", "--data", str(data), "--json").stdout)
-        assert status["is_running"] is False
-        assert status["base"] == "base"
-
-    with serving(data, "--engine", "embedded") as one:
-        (engine,) = descendants(one.process.pid)
-    assert one.process.returncode == 0, one.log.read_text()
-    assert is_gone(engine)
-    assert not server_path(data).exists()
-
-
-def answers_or_503(served: Served) -> bool:
-    try:
-        return bool(served.ask(messages=USER, max_tokens=2)[0]["choices"])
-    except urllib.error.HTTPError as error:
-        if error.code != 503:
-            raise
-        return False
 
 
 def test_without_a_gateway_only_the_registry_changes(tmp_path: Path) -> None:

@@ -21,10 +21,13 @@ from typing import Any
 
 import pytest
 
-from serve.schema import read_registry
+from serve.control import ask_running
+from serve.schema import read_registry, server_path
 from tests.fakes import tiny_model
-from tests.served import Served, serving, spanloop
+from tests.served import Served, serving
 from tests.serving import Collector, collector
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 KILLS = 20 if os.environ.get("SPANLOOP_RELIABILITY") == "long" else 1
 RETRYABLE = {200, 503}
@@ -93,7 +96,8 @@ class Load:
 
 
 def status(data: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(spanloop("serve", "status", "--data", str(data), "--json").stdout)
+    found = ask_running(data, "status", {})
+    assert found is not None
     return found
 
 
@@ -161,7 +165,7 @@ def test_an_engine_that_is_killed_comes_back(served: Served) -> None:
             load.wait_for(20)
 
     outcomes = Counter(outcome for outcome, _ in load.outcomes)
-    assert set(outcomes) <= RETRYABLE, outcomes
+    assert set(outcomes) <= RETRYABLE, f"{outcomes} {served.log.read_text()}"
     assert outcomes[503] >= KILLS
     assert status(served.data)["num_answered"] == num_before + outcomes[200]
 
@@ -182,6 +186,7 @@ def test_a_gateway_that_is_killed_starts_again(served: Served, model: Path) -> N
 
             assert {outcome for outcome, _ in load.outcomes} <= {200, "gone", "cut"}
             assert read_registry(served.data) == before
+            assert ask_running(served.data, "status", {}) is None
             deadline = time.monotonic() + 20
             while is_running(engine):
                 assert time.monotonic() < deadline, "the engine outlived its gateway"
@@ -189,6 +194,10 @@ def test_a_gateway_that_is_killed_starts_again(served: Served, model: Path) -> N
             running = stack.enter_context(gateway(served.data, model, served.collector))
             answer, _ = running.ask(messages=[{"role": "user", "content": "hi"}], max_tokens=2)
             assert running.span_of(answer["id"])
+        engine = child_of(running.process.pid)
+    assert running.process.returncode == 0, running.log.read_text()
+    assert not is_running(engine)
+    assert not server_path(served.data).exists()
 
 
 def is_running(pid: int) -> bool:

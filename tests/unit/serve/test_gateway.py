@@ -262,6 +262,22 @@ def test_a_connection_lost_before_the_answer_is_tried_again(num_lost: int, statu
     run(scenario)
 
 
+def test_a_call_let_in_before_its_engine_was_let_go_can_be_retried() -> None:
+    """The engine ended between two attempts and its client is closed: 503, and the span does not blame the caller."""
+
+    async def scenario(one: Bench) -> None:
+        await one.engine.session.close()
+
+        status, _, response = await one.ask()
+
+        assert (status, "Retry-After" in response.headers) == (503, True)
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes["error.type"] == "503"
+
+    run(scenario)
+
+
 def test_while_no_engine_is_ready_calls_can_be_retried() -> None:
     """503 with Retry-After; readiness says the same, liveness does not mind."""
 
