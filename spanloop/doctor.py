@@ -5,7 +5,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -17,6 +17,7 @@ from pydantic import Field
 from rich.console import Console
 
 from foundation.errors import SpanloopError
+from foundation.keys import read_keys
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA, Settings
 from otel_exporter.schema import GATEWAY_SCOPE
@@ -92,14 +93,9 @@ def check_machine(data: Path) -> Iterator[Finding]:
     for port in USUAL_HOLDERS:
         yield check_port(port, data)
     place = _existing_parent(data)
-    free = shutil.disk_usage(place).free
-    yield Finding(
-        "free space",
-        "ok" if free >= MIN_FREE_BYTES else "fail",
-        f"{free / 2**30:.1f} GiB free for {data}",
-        None if free >= MIN_FREE_BYTES else "Free some, or name another directory with --data.",
-    )
+    yield check_free_space(shutil.disk_usage(place).free, data)
     yield _check_fsync(place)
+    yield from check_keys(data, os.environ)
     yield check_clock(time.time())
     yield check_decoder()
     yield (
@@ -108,6 +104,9 @@ def check_machine(data: Path) -> Iterator[Finding]:
         else Finding("engine", "warn", "vLLM is not installed; serving uses the embedded engine", "make setup-vllm")
     )
 
+
+HEADER_VARIABLES = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+"""Where OpenTelemetry's exporters find the headers they send; the first one serves traces and logs."""
 
 EARLIEST_CLOCK = 1_767_225_600.0
 """Start of 2026 in UTC: this release is younger, so a clock before it is wrong."""
@@ -154,6 +153,36 @@ def check_port(port: int, data: Path) -> Finding:
     )
 
 
+def check_free_space(free: int, data: Path) -> Finding:
+    """Tell whether the receiver would take requests: it refuses them rather than use what landing needs."""
+    shown = f"{free / 2**30:.1f} GiB free for {data}"
+    if free >= MIN_FREE_BYTES:
+        return Finding("free space", "ok", shown)
+    return Finding(
+        "free space",
+        "fail",
+        f"{shown}: the receiver refuses requests rather than use --reserve-mb (128) beside what waits to land",
+        "Free some, name another directory with --data, or keep less: --retain-days, --retain-gb.",
+    )
+
+
+def check_keys(data: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Tell whether the exporters started here have the key that a receiver with keys demands."""
+    num_keys = len(read_keys(data))
+    if not num_keys:
+        return
+    if any(environment.get(name) for name in HEADER_VARIABLES):
+        yield Finding("keys", "ok", f"{num_keys} API keys, and {HEADER_VARIABLES[0]} is set here")
+        return
+    yield Finding(
+        "keys",
+        "warn",
+        f"{num_keys} API keys exist, so the receiver refuses whoever sends none; {HEADER_VARIABLES[0]} is not set here",
+        f'export {HEADER_VARIABLES[0]}="authorization=Bearer sl_…" for the agents, spanloop serve run and spanloop demo'
+        f" (a new key: spanloop receiver keys create --data {data} --name agents --scope ingest).",
+    )
+
+
 def _check_fsync(place: Path) -> Finding:
     with tempfile.TemporaryFile(dir=place) as file:
         durations = []
@@ -189,7 +218,7 @@ def check_traffic(data: Path) -> Iterator[Finding]:
         return
     reader = connect(data)
     try:
-        for check in (_check_traces, _check_content, _check_token_ids, _check_rewards):
+        for check in (_check_traces, _check_clocks, _check_limits, _check_content, _check_token_ids, _check_rewards):
             yield from check(reader)
     finally:
         reader.close()
@@ -206,6 +235,54 @@ def _check_traces(reader: Reader) -> Iterator[Finding]:
         "select count(distinct trace_id) as traces, count(distinct service_name) as services from spans",
     )[0]
     yield Finding("traces", "ok", f"{row['traces']} traces from {row['services']} services")
+
+
+def _check_clocks(reader: Reader) -> Iterator[Finding]:
+    """Look for senders whose clock is ahead of ours: their spans end after they were received."""
+    for row in _rows(
+        reader,
+        """
+        select
+            coalesce(service_name, '(no service.name)') as service,
+            round(max(epoch(end_time) - epoch(received_time))) as ahead_s
+        from spans
+        where end_time > received_time + interval 1 minute
+        group by all
+        order by ahead_s desc
+        limit 20
+        """,
+    ):
+        yield Finding(
+            "clock of agents",
+            "warn",
+            f"service {row['service']}: spans end up to {row['ahead_s']:.0f} s after they were received",
+            "Set the clock of its host: timedatectl set-ntp true. Steps are ordered by the senders' clocks.",
+        )
+
+
+def _check_limits(reader: Reader) -> Iterator[Finding]:
+    """Look for spans that an SDK cut: agents put more on a span than the default of 128 attributes."""
+    for row in _rows(
+        reader,
+        """
+        select
+            coalesce(service_name, '(no service.name)') as service,
+            count(*) filter (where dropped_attributes_count > 0) as cut_attributes,
+            count(*) filter (where dropped_events_count > 0) as cut_events
+        from spans
+        where dropped_attributes_count > 0 or dropped_events_count > 0
+        group by all
+        order by cut_attributes + cut_events desc
+        limit 20
+        """,
+    ):
+        yield Finding(
+            "limits",
+            "warn",
+            f"service {row['service']}: its SDK dropped attributes of {row['cut_attributes']} spans and events of"
+            f" {row['cut_events']}",
+            "Set OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=4096 and OTEL_SPAN_EVENT_COUNT_LIMIT=4096 on it.",
+        )
 
 
 LLM_CALLS = """

@@ -25,16 +25,19 @@ from aiohttp import web
 from grpc import Compression
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 
+from receiver import pipeline as receiver_pipeline
 from receiver.access import Access
 from receiver.days import day_files
 from receiver.disk import OsDisk
 from receiver.grpc_server import GrpcServer
 from receiver.http_server import HttpServer
 from receiver.intake import Intake
+from receiver.land import Decoded
 from receiver.otlp import Signal, read_protobuf
 from receiver.pipeline import Overloaded, Pipeline
 from receiver.schema import connect
 from receiver.settings import ReceiverConfig
+from receiver.wal import Record
 from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running, start
 from tests.integration.receiver.test_kill import Client
 from tests.unit.receiver.export_requests import logs, span, traces
@@ -453,6 +456,35 @@ def test_a_landing_thread_that_meets_the_unexpected_goes_on(tmp_path: Path, monk
     pipeline.close()
 
     assert stored(tmp_path) == [1]
+
+
+def test_a_logged_request_that_cannot_be_decoded_is_kept_aside_without_a_word_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The narration has the error's type and place; the bytes are in quarantine; what came with it is stored."""
+    canary = "kanarienvogel"
+    decode = receiver_pipeline._decode
+
+    def fails_on_canary(record: Record) -> Decoded:
+        if canary.encode() in record.entry.body:
+            raise ValueError(f"cannot read {canary}")
+        return decode(record)
+
+    monkeypatch.setattr("receiver.pipeline._decode", fails_on_canary)
+    with contextlib.closing(Pipeline(tmp_path, land_every_s=0.05)) as pipeline:
+        submit(pipeline, 1)
+        submit(pipeline, 2, name=canary)
+        submit(pipeline, 3)
+        with pipeline.snapshot():
+            assert pipeline.counts["undecodable_requests"] == 1
+
+    said = "".join(capfd.readouterr())
+    assert canary not in said
+    assert "ValueError" in said
+    assert "test_faults.py:" in said
+    (kept,) = (tmp_path / "wal" / "quarantine").iterdir()
+    assert canary.encode() in kept.read_bytes()
+    assert stored(tmp_path) == [1, 3]
 
 
 def test_grpc_goes_on_while_the_disk_is_slow(tmp_path: Path) -> None:

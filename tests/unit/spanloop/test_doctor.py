@@ -1,0 +1,86 @@
+"""What the doctor finds, and that each finding names what mends it."""
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+from foundation.keys import Scope, create_key
+from receiver.otlp import Signal, read_protobuf
+from receiver.pipeline import Pipeline
+from spanloop.doctor import Finding, check_clock, check_free_space, check_keys, check_traffic
+from tests.unit.receiver.export_requests import span, traces
+
+
+def store(data: Path, *spans: Any) -> None:
+    with contextlib.closing(Pipeline(data)) as pipeline:
+        pipeline.submit(read_protobuf(Signal.TRACES, traces(*spans).SerializeToString()), "default").result(10)
+
+
+def about(findings: list[Finding], check: str) -> Finding:
+    (finding,) = [finding for finding in findings if finding.check == check]
+    return finding
+
+
+def test_a_key_without_the_exporters_variable_is_named_with_it(tmp_path: Path) -> None:
+    """No keys, nothing to say; with keys the variable must be set where exporters start."""
+    assert list(check_keys(tmp_path, {})) == []
+    create_key(tmp_path, name="agents", project="p", scopes=[Scope.INGEST])
+
+    (missing,) = check_keys(tmp_path, {})
+    (there,) = check_keys(tmp_path, {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer secret"})
+
+    assert missing.verdict == "warn"
+    assert 'OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer ' in (missing.remedy or "")
+    assert there.verdict == "ok"
+    assert "secret" not in f"{missing}{there}"
+
+
+@pytest.mark.parametrize(("free_gib", "verdict"), [(0.5, "fail"), (2, "ok")])
+def test_little_free_space_names_the_flags_that_free_some(free_gib: float, verdict: str) -> None:
+    """The receiver would soon refuse requests."""
+    finding = check_free_space(int(free_gib * 2**30), Path("data"))
+
+    assert finding.verdict == verdict
+    assert (verdict == "ok") == (finding.remedy is None)
+    if finding.remedy:
+        assert "--retain-days" in finding.remedy
+
+
+def test_a_clock_before_this_release_is_wrong() -> None:
+    """Spans would be filed under a day that is long over."""
+    assert check_clock(0.0).verdict == "fail"
+    assert check_clock(time.time()).verdict == "ok"
+
+
+def test_traffic_that_lacks_something_names_the_variable_of_its_sender(tmp_path: Path) -> None:
+    """Calls without messages and token ids, attributes an SDK dropped, a clock ahead of ours: per service."""
+    call = span(1, name="chat")
+    call.attributes.append(KeyValue(key="gen_ai.operation.name", value=AnyValue(string_value="chat")))
+    call.dropped_attributes_count = 3
+    early = span(2)
+    early.end_time_unix_nano = time.time_ns() + 3600 * 10**9
+    store(tmp_path, call, early)
+
+    findings = list(check_traffic(tmp_path))
+
+    for check, verdict, remedy in (
+        ("content", "warn", "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"),
+        ("token ids", "warn", "OPENAI_BASE_URL"),
+        ("limits", "warn", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"),
+        ("clock of agents", "warn", "timedatectl"),
+        ("rewards", "warn", "/v1/rewards"),
+    ):
+        finding = about(findings, check)
+        assert (finding.verdict, remedy in (finding.remedy or "")) == (verdict, True), finding
+    assert "service agent" in about(findings, "limits").message
+
+
+def test_traffic_that_lacks_nothing_is_not_complained_about(tmp_path: Path) -> None:
+    """A span that is no call, whole and in time, gives no finding but the missing rewards."""
+    store(tmp_path, span(1))
+
+    assert {finding.check for finding in check_traffic(tmp_path) if finding.verdict != "ok"} == {"rewards"}
