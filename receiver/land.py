@@ -4,20 +4,15 @@ Rows are first *hot*: Arrow batches in memory, visible to queries at once. Landi
 inserts, in one transaction with the sequence number reached. A query takes its list of hot batches and its snapshot of
 the files under the lock in which a landing commits and drops what it landed, so it sees each row exactly once.
 
-One span is stored once per (project, trace_id, span_id). The same id with the same content is ignored. The same id with
-other content keeps the row that ended later, and of two that ended together the one whose digest is larger: whatever
-the order of arrival, the outcome is the same. A sealed day no longer changes. Log records have no id: a request whose
-bytes were stored before is ignored as a whole.
+One span is stored once: `receiver.settle` says which version. Log records have no id: a request whose bytes were stored
+before is ignored as a whole.
 """
 
 import contextlib
-import hashlib
-import itertools
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -25,27 +20,26 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from foundation.errors import Busy, SpanloopError
 from foundation.files import sync_directory
 from foundation.narration import get_logger
-from receiver import identity
+from receiver import identity, settle
 from receiver.days import (
     OutOfDate,
     attach,
     database_name,
     day_files,
-    day_of,
     day_path,
     filter_path,
     is_sealed,
     landed_seq,
     open_database,
 )
-from receiver.decode import SCHEMAS
 from receiver.guard import Needs
-from receiver.schema import SPANS, TABLES
+from receiver.hot import Decoded, HotTail, of_traces
+from receiver.schema import TABLES
+from receiver.settle import IDS
 from receiver.upkeep import back_up, copy_day, is_compacted, remove_day
 from receiver.views import create_views
 
@@ -60,64 +54,9 @@ SWAP_PATIENCE_S = 2.0
 CHECKPOINT_WAL_BYTES = 64 << 20
 """Size of DuckDB's own log beyond which it is folded into the day file; replaying it is what a restart waits for."""
 
-NOT_CONTENT = frozenset({"project", "received_time", "received_seq", "start_time", "end_time"})
-CONTENT = ", '|', ".join(
-    f"coalesce(length({column.name}::varchar) || ':' || {column.name}::varchar, '-')"
-    for column in SPANS
-    if column.name not in NOT_CONTENT
-)
-IDS = ["project", "trace_id", "span_id"]
 ORDER = {"spans": "order by trace_id, start_ns", "log_records": ""}
 """How rows that land together lie in the file. A trace in one place is read from few row groups, which the range of
 their trace ids tells, and compresses better: its conversation repeats."""
-DIGEST = f"sha256(concat({CONTENT}))"
-"""Digest of what a span says, whenever and however often it arrived. Lengths keep neighbouring columns apart."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """One request, ready to be stored."""
-
-    seq: int
-    received_ns: int
-    table: str
-    batch: pa.RecordBatch
-    body_digest: str = ""
-    """Digest of a log request's bytes, which is its identity."""
-    project: str = "default"
-
-    @property
-    def day(self) -> date:
-        """The UTC day of receipt."""
-        return day_of(self.received_ns)
-
-
-@dataclass(frozen=True)
-class _Hot:
-    decoded: Decoded
-    log_key: str
-    """Identity of a log request; empty for spans."""
-    num_bytes: int
-
-    @classmethod
-    def of(cls, request: Decoded) -> "_Hot":
-        key = f"{request.project} {request.body_digest}" if request.table == "log_records" else ""
-        return cls(request, key, request.batch.nbytes)
-
-
-def _of_traces(batches: list[pa.RecordBatch], traces: frozenset[str]) -> list[pa.RecordBatch]:
-    """Return the batches that hold a row of one of these traces, found in one pass without Python's lock."""
-    if not batches:
-        return []
-    column = pa.chunked_array([batch.column("trace_id") for batch in batches])
-    rows = pc.indices_nonzero(pc.is_in(column, value_set=pa.array(sorted(traces), pa.string()))).to_numpy()
-    ends = np.cumsum([batch.num_rows for batch in batches])
-    return [batches[number] for number in np.unique(np.searchsorted(ends, rows, side="right"))]
-
-
-def body_digest(body: bytes) -> str:
-    """Return the identity of a log request."""
-    return hashlib.blake2b(body, digest_size=16).hexdigest()
 
 
 class BeingRead(SpanloopError):
@@ -143,14 +82,9 @@ class Store:
         self._reached_seq = self.landed_seq
         self._lock = threading.Lock()
         self._landing = threading.RLock()
-        self._hot: list[_Hot] = []
-        self._hot_logs: set[str] = set()
+        self._hot = HotTail()
         self._snapshots: set[duckdb.DuckDBPyConnection] = set()
         self._interruptible: set[duckdb.DuckDBPyConnection] = set()
-        self.num_hot_rows = 0
-        """Rows waiting to land."""
-        self.num_hot_bytes = 0
-        """Memory held by rows waiting to land."""
         self._filters = {day: self._load_filter(day) for day in self._days}
 
     @property
@@ -164,10 +98,20 @@ class Store:
         return self._reached_seq
 
     @property
+    def num_hot_rows(self) -> int:
+        """Rows waiting to land."""
+        return self._hot.num_rows
+
+    @property
+    def num_hot_bytes(self) -> int:
+        """Memory held by rows waiting to land."""
+        return self._hot.num_bytes
+
+    @property
     def oldest_hot_ns(self) -> int | None:
         """When the oldest row that waits to land was received; None when none waits."""
         with self._lock:
-            return self._hot[0].decoded.received_ns if self._hot else None
+            return self._hot.requests[0].received_ns if self._hot.requests else None
 
     def _open_day(self, day: date, *, read_only: bool) -> None:
         """Attach a day file, migrated if need be, waiting a while for a query that reads the file directly."""
@@ -190,26 +134,25 @@ class Store:
         """Make requests, in the order of receipt, visible to queries; what is stored already is dropped and counted."""
         if not requests:
             return
-        items = [_Hot.of(request) for request in requests]
         known_spans = self._requests_with_known_spans(requests)
         with self._lock:
-            known_logs = self._hot_logs & {item.log_key for item in items}
+            known_logs = self._hot.log_keys & {request.log_key for request in requests}
         known_logs |= self._known_log_requests([request for request in requests if request.table == "log_records"])
-        fresh: list[_Hot] = []
-        for index, item in enumerate(items):
-            if item.decoded.table == "log_records":
-                if item.log_key not in known_logs:
-                    fresh.append(item)
-                    known_logs.add(item.log_key)
+        fresh: list[Decoded] = []
+        for index, request in enumerate(requests):
+            if request.table == "log_records":
+                if request.log_key not in known_logs:
+                    fresh.append(request)
+                    known_logs.add(request.log_key)
                 else:
-                    self.counts["duplicate_log_records"] += item.decoded.batch.num_rows
+                    self.counts["duplicate_log_records"] += request.batch.num_rows
             elif index not in known_spans:
-                fresh.append(item)
+                fresh.append(request)
             else:
                 # Rare: land all that came before, so that there is one place to compare with.
-                self._show(fresh, reached_seq=item.decoded.seq - 1)
+                self._show(fresh, reached_seq=request.seq - 1)
                 self.land()
-                fresh = self._settle(items[index:])
+                fresh = self._settle(requests[index:])
                 break
         self._show(fresh, reached_seq=requests[-1].seq)
 
@@ -232,7 +175,7 @@ class Store:
         suspects = np.flatnonzero(is_suspect & ~is_repeated)
         known_owners = {int(index) for index in owner[is_repeated]}
         if len(suspects):
-            batches = pa.Table.from_batches([request.batch.select(IDS) for _, request in spans])
+            batches = pa.Table.from_batches([request.batch.select(list(IDS)) for _, request in spans])
             is_known = self._is_stored(batches.take(pa.array(suspects)))
             known_owners |= {int(index) for index in owner[suspects[is_known]]}
         return known_owners
@@ -240,14 +183,11 @@ class Store:
     def _filter_of(self, day: date) -> identity.IdentityFilter:
         return self._filters.setdefault(day, identity.IdentityFilter())
 
-    def _show(self, fresh: list[_Hot], *, reached_seq: int) -> None:
+    def _show(self, fresh: list[Decoded], *, reached_seq: int) -> None:
         with self._lock:
-            for item in fresh:
-                self._hot.append(item)
-                self._hot_logs.add(item.log_key)
-                self.num_hot_rows += item.decoded.batch.num_rows
-                self.num_hot_bytes += item.num_bytes
-                self.counts[f"stored_{item.decoded.table}"] += item.decoded.batch.num_rows
+            self._hot.add(fresh)
+            for request in fresh:
+                self.counts[f"stored_{request.table}"] += request.batch.num_rows
             self._reached_seq = reached_seq
 
     def _is_stored(self, suspects: pa.Table) -> npt.NDArray[np.bool_]:
@@ -278,97 +218,38 @@ class Store:
             ).fetchall()
         return {row[0] for row in rows}
 
-    def _settle(self, items: list[_Hot]) -> list[_Hot]:
+    def _settle(self, requests: Sequence[Decoded]) -> list[Decoded]:
         """Compare requests with each other and with the day files; return what of them is new.
 
         Rows that replace an older version of a span do so here, in the day file that holds it.
         """
-        settled: list[_Hot] = []
-        logs = [item for item in items if item.decoded.table == "log_records"]
-        known = self._known_log_requests([item.decoded for item in logs])
-        for item in logs:
-            if item.log_key not in known:
-                settled.append(item)
-                known.add(item.log_key)
+        settled: list[Decoded] = []
+        logs = [request for request in requests if request.table == "log_records"]
+        known = self._known_log_requests(logs)
+        for request in logs:
+            if request.log_key not in known:
+                settled.append(request)
+                known.add(request.log_key)
             else:
-                self.counts["duplicate_log_records"] += item.decoded.batch.num_rows
-        spans = [item.decoded for item in items if item.decoded.table == "spans"]
+                self.counts["duplicate_log_records"] += request.batch.num_rows
+        spans = [request for request in requests if request.table == "spans"]
         for day in sorted({request.day for request in spans}):
             settled += self._settle_spans([request for request in spans if request.day == day])
-        return sorted(settled, key=lambda item: item.decoded.day)
+        return sorted(settled, key=lambda request: request.day)
 
-    def _settle_spans(self, requests: list[Decoded]) -> list[_Hot]:
+    def _settle_spans(self, requests: list[Decoded]) -> list[Decoded]:
         arrived = pa.Table.from_batches([request.batch for request in requests])
         with self._landing, self._cursor() as cursor:
-            cursor.register("arrived", arrived)
-            cursor.execute(
-                f"""
-                create temp table winners as
-                select *, {DIGEST} as digest, false as is_stored
-                from arrived
-                qualify row_number() over (
-                    partition by project, trace_id, span_id order by end_ns desc, digest desc
-                ) = 1
-                """
-            )
-            versions, winners = cursor.execute(
-                f"""
-                select
-                    (select count(distinct (project, trace_id, span_id, {DIGEST})) from arrived),
-                    (select count(*) from winners)
-                """
-            ).fetchall()[0]
-            self.counts["conflicting_spans"] += versions - winners
-            self.counts["duplicate_spans"] += arrived.num_rows - versions
+            self.counts.update(settle.choose_winners(cursor, arrived))
             for day, sealed in self._days.items():
-                self._settle_day(cursor, database_name(day), sealed=sealed)
-            names = ", ".join(SCHEMAS["spans"].names)
-            new = cursor.sql(f"select {names} from winners where not is_stored").to_arrow_table()
-        last = requests[-1]
-        batches = new.cast(SCHEMAS["spans"]).combine_chunks().to_batches()
-        fresh = [Decoded(last.seq, last.received_ns, "spans", batch, project=last.project) for batch in batches]
-        return [_Hot.of(request) for request in fresh]
-
-    def _settle_day(self, cursor: duckdb.DuckDBPyConnection, name: str, *, sealed: bool) -> None:
-        ids = "project, trace_id, span_id"
-        cursor.execute(
-            f"""
-            create temp table met as
-            select
-                {", ".join(f"w.{column}" for column in ids.split(", "))},
-                w.digest = s.digest as is_same,
-                (w.end_ns, w.digest) > (s.end_ns, s.digest) as is_newer
-            from winners as w
-            join (
-                select {ids}, end_ns, {DIGEST} as digest from {name}.spans semi join winners using ({ids})
-            ) as s using ({ids})
-            """
-        )
-        same, other, newer = cursor.execute(
-            """
-            select
-                count(*) filter (where is_same),
-                count(*) filter (where not is_same),
-                count(*) filter (where is_newer)
-            from met
-            """
-        ).fetchall()[0]
-        self.counts["duplicate_spans"] += same
-        self.counts["conflicting_spans"] += other
-        if newer and not sealed:
-            columns = ", ".join(SCHEMAS["spans"].names)
-            cursor.execute("begin")
-            cursor.execute(f"delete from {name}.spans where ({ids}) in (select ({ids}) from met where is_newer)")
-            cursor.execute(
-                f"""
-                insert into {name}.spans
-                select {columns} from winners semi join (from met where is_newer) using ({ids})
-                """
-            )
-            with self._lock:
-                cursor.execute("commit")
-        cursor.execute(f"update winners set is_stored = true where ({ids}) in (select ({ids}) from met)")
-        cursor.execute("drop table met")
+                self.counts.update(
+                    settle.settle_with_day(cursor, database_name(day), sealed=sealed, committing=self._lock)
+                )
+            last = requests[-1]
+            return [
+                Decoded(last.seq, last.received_ns, "spans", batch, project=last.project)
+                for batch in settle.new_spans(cursor)
+            ]
 
     # --- landing
 
@@ -379,42 +260,34 @@ class Store:
         """
         with self._landing:
             with self._lock:
-                waiting, reached_seq = self._first_hot(max_bytes), self._reached_seq
-                left = self._hot[len(waiting) :]
+                waiting, reached_seq = self._hot.first(max_bytes), self._reached_seq
+                left = self._hot.requests[len(waiting) :]
                 if left:
-                    reached_seq = max(self.landed_seq, min(item.decoded.seq for item in left) - 1)
+                    reached_seq = max(self.landed_seq, min(request.seq for request in left) - 1)
             if not waiting and reached_seq <= self.landed_seq:
                 return
             while waiting:
-                day = waiting[0].decoded.day
-                count = next((i for i, item in enumerate(waiting) if item.decoded.day != day), len(waiting))
+                day = waiting[0].day
+                count = next((i for i, request in enumerate(waiting) if request.day != day), len(waiting))
                 group, waiting = waiting[:count], waiting[count:]
-                self._land_day(day, group, max(item.decoded.seq for item in group) if waiting else reached_seq)
+                self._land_day(day, group, max(request.seq for request in group) if waiting else reached_seq)
             if self.landed_seq < reached_seq and self._days:  # nothing but duplicates came last
                 self._land_day(max(self._days), [], reached_seq)
 
-    def _first_hot(self, max_bytes: int | None) -> list[_Hot]:
-        if max_bytes is None:
-            return list(self._hot)
-        sizes = itertools.accumulate(item.num_bytes for item in self._hot)
-        return self._hot[: max(1, sum(size <= max_bytes for size in sizes))]
-
-    def _land_day(self, day: date, group: list[_Hot], seq: int) -> None:
+    def _land_day(self, day: date, group: list[Decoded], seq: int) -> None:
         self._ensure_day(day)
         name = database_name(day)
         with self._cursor() as cursor:
             cursor.execute("begin")
             try:
                 for table in TABLES:
-                    batches = [item.decoded.batch for item in group if item.decoded.table == table]
+                    batches = [request.batch for request in group if request.table == table]
                     if batches:
                         cursor.register("landing", pa.Table.from_batches(batches))
                         cursor.execute(f"insert into {name}.{table} from landing {ORDER[table]}")
                         cursor.unregister("landing")
                 digests = [
-                    (item.decoded.project, item.decoded.body_digest)
-                    for item in group
-                    if item.decoded.table == "log_records"
+                    (request.project, request.body_digest) for request in group if request.table == "log_records"
                 ]
                 if digests:
                     cursor.executemany(f"insert into {name}.log_requests values (?, ?)", digests)
@@ -422,7 +295,7 @@ class Store:
                 cursor.execute(f"insert into {name}.landed values (?)", [seq])
                 with self._lock:
                     cursor.execute("commit")
-                    self._forget(len(group))
+                    self._hot.drop(len(group))
                     self.landed_seq = seq
             except duckdb.Error:
                 with contextlib.suppress(duckdb.Error):
@@ -432,13 +305,6 @@ class Store:
         wal = day_path(self.data, day).with_suffix(".duckdb.wal")
         if wal.exists() and wal.stat().st_size > CHECKPOINT_WAL_BYTES:
             self._checkpoint(day)
-
-    def _forget(self, count: int) -> None:
-        for item in self._hot[:count]:
-            self._hot_logs.discard(item.log_key)
-            self.num_hot_rows -= item.decoded.batch.num_rows
-            self.num_hot_bytes -= item.num_bytes
-        del self._hot[:count]
 
     def _ensure_day(self, day: date) -> None:
         if day in self._days:
@@ -556,16 +422,13 @@ class Store:
                     if can_wait:
                         self._interruptible.add(cursor)
                     days = list(self._days)
-                    hot = {
-                        table: [item.decoded.batch for item in self._hot if item.decoded.table == table]
-                        for table in TABLES
-                    }
+                    hot = self._hot.batches()
                     cursor.execute("begin")
                     for day, sealed in self._days.items():
                         if not sealed:  # DuckDB takes its snapshot of a database at the first touch
                             cursor.execute(f"select seq from {database_name(day)}.landed").fetchall()
                 if needs is not None and needs.traces is not None:
-                    hot = {table: _of_traces(batches, needs.traces) for table, batches in hot.items()}
+                    hot = {table: of_traces(batches, needs.traces) for table, batches in hot.items()}
                 create_views(cursor, self.data, days, hot, project=project, needed=needs.views if needs else None)
                 yield cursor
             finally:

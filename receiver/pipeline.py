@@ -27,7 +27,8 @@ from receiver.days import day_of
 from receiver.decode import TABLE_OF, complete, decode
 from receiver.disk import Disk, OsDisk
 from receiver.guard import Needs
-from receiver.land import Decoded, Store, body_digest
+from receiver.hot import Decoded, body_digest
+from receiver.land import Store
 from receiver.native import decode_spans
 from receiver.upkeep import expired
 from receiver.wal import Entry, Record, WriteAheadLog

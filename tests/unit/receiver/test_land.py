@@ -13,7 +13,8 @@ import pytest
 
 from receiver.days import day_files, day_of
 from receiver.decode import TABLE_OF, decode
-from receiver.land import Decoded, Store, body_digest
+from receiver.hot import Decoded, body_digest
+from receiver.land import Store
 from receiver.otlp import Signal
 from tests.unit.receiver.export_requests import TRACE_ID, logs, span, traces
 
