@@ -1,11 +1,9 @@
 """Draws one trace: its tree, what each span was read as, and the rewards it got, as chips."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
@@ -13,6 +11,7 @@ from etl.episodes import Trace
 from etl.rewards.air import SIGNALS
 from etl.settings import EtlConfig
 from etl.source import read_traces
+from etl.stats import output_console
 from etl.transform import transform
 from etl.tree import NO_PARENT, build_forest
 from foundation.errors import SettingsError
@@ -30,7 +29,7 @@ def show_trace(data: Path, trace_id: str, *, project: str | None, width: int | N
         spans, logs = read_traces(reader, {trace})
     finally:
         reader.close()
-    Console(file=sys.stdout, width=width, highlight=False).print(draw(spans, logs))
+    output_console(width).print(draw(spans, logs))
 
 
 def _find(query: Any, trace_id: str, project: str | None) -> Trace:  # noqa: ANN401 - the reader's bound method
@@ -88,6 +87,9 @@ def _marks(tables: dict[str, pl.DataFrame]) -> Marks:
         chips += [_chip(name, row[f"reward_{name}"]) for name in ("outcome", "step", *SIGNALS)]
         chips.append(f"return {_number(row['return_'])}")
         marks.setdefault(row["span_id"], []).extend(chip for chip in chips if chip)
+    for row in tables["llm_calls"].iter_rows(named=True):
+        for span_id in row["merged_span_ids"]:
+            marks.setdefault(span_id, []).append(f"[cyan]same call as {row['span_id']}[/cyan]")
     for row in tables["rejected"].iter_rows(named=True):
         marks.setdefault(row["span_id"], []).append(f"[yellow]rejected: {row['reason']}[/yellow]")
     for row in tables["tool_calls"].iter_rows(named=True):
