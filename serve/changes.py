@@ -106,10 +106,14 @@ class Changes:
         config = CanaryConfig.model_validate(request["config"])
         async with self._lock:
             before = registry.require(self._data)
+            if before.canary is not None and Path(before.canary.checkpoint) == checkpoint:
+                return change_report(before, before) | {"canary": before.canary.model_dump(mode="json")}
             if before.canary is not None:
                 raise Busy(
                     f"{before.canary.version} is a canary already", hint="End it with `spanloop serve rollback`."
                 )
+            if Path(before.live) == checkpoint:
+                raise CheckpointRefused(f"{before.live_version} is live: there is nothing to compare it with")
             await asyncio.to_thread(check_promotable, checkpoint, force=force)
             serving, _, report = await self._open_beside(checkpoint, force=force)
             slow_s = await asyncio.to_thread(_slow_or_none, self._data)

@@ -47,6 +47,10 @@ class NightlyConfig(Settings):
     out: Path | None = None
     """Where checkpoints go. Default: DATA/checkpoints."""
 
+    canary: bool = False
+    """Try the checkpoint on a share of the calls (`spanloop serve canary`) instead of making it live at once. Needs a
+    running gateway; while the canary of another night is under way, status 75, and the next run goes on from there."""
+
 
 def nightly(
     *,
@@ -224,7 +228,7 @@ def _perform(step: str, config: NightlyConfig, night: Night) -> dict[str, Any]:
         case "evaluate":
             return run_stage("train", "evaluate", "--data", data, "--checkpoint", str(night.checkpoint))
         case "promote":
-            return run_stage("serve", "promote", "--data", data, str(night.checkpoint))
+            return run_stage("serve", "canary" if config.canary else "promote", "--data", data, str(night.checkpoint))
     raise AssertionError(step)
 
 

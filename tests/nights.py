@@ -80,7 +80,7 @@ def stage(data: Path, stop: str) -> None:
             answer = etl(data)
         elif name == "train run":
             answer = train(Path(given["--out"]), Path(given["--model"]))
-        elif name == "serve promote":
+        elif name in ("serve promote", "serve canary"):
             (data / "live").write_text(arguments[4])
             answer = {"live": arguments[4]}
         with (data / "work.log").open("a") as file:

@@ -144,3 +144,13 @@ def test_what_killed_trainings_left_is_removed_once_it_is_old(data: Path) -> Non
     assert run(data)[0] == ExitStatus.DONE
 
     assert [path.name for path in (data / "checkpoints").glob(".partial-*")] == [".partial-young"]
+
+
+def test_a_night_may_end_in_a_canary(data: Path) -> None:
+    """Told so, it gives its checkpoint a share of the calls, and makes nothing live."""
+    command = [sys.executable, "-m", "tests.nights", str(data), "", "nightly", "--model", str(data.parent / "base")]
+
+    ended = subprocess.run([*command, "--canary", "--json"], capture_output=True, text=True)
+
+    assert ended.returncode == ExitStatus.DONE, ended.stderr
+    assert (nights.count(data, "serve canary"), nights.count(data, "serve promote")) == (1, 0)
