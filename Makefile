@@ -31,8 +31,9 @@ setup-vllm: setup  ## real vLLM: `vllm` where there is an NVIDIA GPU, the CPU bu
 		$(PIP) install --quiet --no-deps --requirement $(LOCK); \
 	fi
 
-soak-serve: setup  ## 10,000 calls across 20 promotions and 5 rollbacks, and 200 kills of the registry's writer
+soak-serve: setup  ## 10,000 calls across 20 promotions and 5 rollbacks, 200 kills of the registry's writer, 20 of everything else
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving_promotions
+	SPANLOOP_RELIABILITY=long $(BIN)/python -m pytest -v -k "faults or replicas or vllm" tests/integration/serve
 
 check: setup  ## format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .

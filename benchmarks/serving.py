@@ -2,9 +2,11 @@
 
     python -m benchmarks.serving examples/calculator/policy
 
-One vLLM (make setup-vllm), a gateway in front of it, a client: rounds alternate, the ratio is that of each pair. The
-second direct column asks for what the gateway asks for, log-probabilities and token ids: the difference between the two
-is what the evidence costs inside vLLM.
+One vLLM (make setup-vllm), a gateway in front of it, a client. Rounds alternate, there and back, and a ratio is that of
+a pair in the same round: what else the machine does at that time cancels out. The second direct column asks for what
+the gateway asks for, log-probabilities and token ids: the difference between the two is what the evidence costs inside
+vLLM. The CPU columns are the processor time an answer takes in vLLM and in the gateway; vLLM's contains its waiting,
+which spins.
 """
 
 import argparse
@@ -13,13 +15,14 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from transformers.utils.logging import disable_progress_bar
 
-from benchmarks.serving_overhead import process, sink
+from benchmarks.serving_overhead import process, processor_s, sink
 from serve.vllm import VllmEngine
 from spanloop.processes import free_port
 from tests.served import serving
@@ -30,39 +33,76 @@ TOKENS = 48
 EVIDENCE = {"logprobs": True, "return_token_ids": True}
 
 
-async def measure(url: str, model: str, concurrency: int, seconds: float, extra: dict[str, Any]) -> float:
-    """Return generated tokens a second over some seconds."""
-    num_tokens = 0
+@dataclass(frozen=True)
+class Target:
+    """Somewhere to ask, and how."""
+
+    url: str
+    model: str
+    extra: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What some seconds of asking gave."""
+
+    tokens_s: float
+    vllm_ms: float
+    """Processor time of vLLM an answer."""
+
+    gateway_ms: float
+
+
+async def ask(target: Target, concurrency: int, seconds: float) -> tuple[float, int]:
+    """Ask for some seconds; return generated tokens a second, and answers."""
+    num_tokens = num_answers = 0
     deadline = time.perf_counter() + seconds
 
     async def client(session: aiohttp.ClientSession, place: int) -> None:
-        nonlocal num_tokens
+        nonlocal num_tokens, num_answers
         number = 0
         while time.perf_counter() < deadline:
             number += 1
             body = {
-                "model": model,
+                "model": target.model,
                 "messages": [{"role": "user", "content": f"What is {number} times {place}?"}],
                 "max_tokens": TOKENS,
                 "ignore_eos": True,
-                **extra,
+                **target.extra,
             }
-            async with session.post(f"{url}/v1/chat/completions", json=body) as response:
+            async with session.post(f"{target.url}/v1/chat/completions", json=body) as response:
                 response.raise_for_status()
                 num_tokens += (await response.json())["usage"]["completion_tokens"]
+                num_answers += 1
 
     began = time.perf_counter()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(*(client(session, place) for place in range(concurrency)))
-    return num_tokens / (time.perf_counter() - began)
+    return num_tokens / (time.perf_counter() - began), num_answers
+
+
+def measure(target: Target, concurrency: int, seconds: float, *, vllm: int, gateway: int) -> Round:
+    """Ask for some seconds, with the processor time of both processes and all they started."""
+    before = processor_s(vllm), processor_s(gateway)
+    tokens_s, num_answers = asyncio.run(ask(target, concurrency, seconds))
+    after = processor_s(vllm), processor_s(gateway)
+    vllm_ms, gateway_ms = (1000 * (then - now) / num_answers for now, then in zip(before, after, strict=True))
+    return Round(tokens_s, vllm_ms, gateway_ms)
+
+
+def ratios(ours: list[Round], theirs: list[Round]) -> str:
+    """Return the median ratio of pairs, and the quartiles."""
+    found = [our.tokens_s / their.tokens_s for our, their in zip(ours, theirs, strict=True)]
+    low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
+    return f"{middle:.3f} ({low:.2f}-{high:.2f})"
 
 
 def main() -> None:
     """Print one line a level of concurrency."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=2.0)
     arguments = parser.parse_args()
     disable_progress_bar()
     port = free_port()
@@ -74,33 +114,38 @@ def main() -> None:
         command[place : place + 2] = ["--host", "127.0.0.1", "--port", str(port)]
         own = ["--upstream", engine, "--name", "base"]
         with (
-            process(command, f"{engine}/health", vllm.environment()),
+            process(command, f"{engine}/health", vllm.environment()) as pid,
             sink() as received,
             serving(Path(name) / "data", "--model", str(arguments.model), *own, collector=received) as served,
         ):
-            targets: dict[str, tuple[str, str, dict[str, Any]]] = {
-                "direct": (engine, "base", {}),
-                "direct, evidence": (engine, "base", EVIDENCE),
-                "gateway": (served.url, "base:live", {}),
+            targets = {
+                "direct": Target(engine, "base", {}),
+                "evidence": Target(engine, "base", EVIDENCE),
+                "gateway": Target(served.url, "base:live", {}),
             }
+            print(f"{'at once':>7} {'direct':>8} {'evidence':>8} {'gateway':>8}  tokens/s", end="")
             print(
-                f"{'at once':>8} {'direct':>10} {'with evidence':>14} {'gateway':>10} {'ratio':>7} {'to evidence':>12}"
+                f"  {'gateway:direct':>19}  {'gateway:evidence':>19}  {'evidence:direct':>19}"
+                "  CPU ms/answer: vLLM + gateway"
             )
             for concurrency in (1, 8, 32):
-                rates: dict[str, list[float]] = {name: [] for name in targets}
+                rounds: dict[str, list[Round]] = {each: [] for each in targets}
                 for number in range(arguments.rounds + 1):
-                    for name_, (url, model, extra) in targets.items():
-                        rate = asyncio.run(measure(url, model, concurrency, arguments.seconds, extra))
+                    for each in list(targets) if number % 2 else reversed(targets):
+                        one = measure(
+                            targets[each], concurrency, arguments.seconds, vllm=pid, gateway=served.process.pid
+                        )
                         if number:  # the first round warms up
-                            rates[name_].append(rate)
-                plain, asked, through = rates.values()
-                ratio = statistics.median(ours / theirs for ours, theirs in zip(through, plain, strict=True))
-                to_asked = statistics.median(ours / theirs for ours, theirs in zip(through, asked, strict=True))
-                medians = [statistics.median(each) for each in rates.values()]
+                            rounds[each].append(one)
+                direct, evidence, through = rounds.values()
+                rates = [f"{statistics.median(one.tokens_s for one in each):8.0f}" for each in rounds.values()]
+                pairs = [ratios(through, direct), ratios(through, evidence), ratios(evidence, direct)]
+                used = [statistics.median(one.vllm_ms for one in each) for each in rounds.values()]
+                own_ms = statistics.median(one.gateway_ms for one in through)
                 print(
-                    f"{concurrency:8} {medians[0]:10.0f} {medians[1]:14.0f} {medians[2]:10.0f} "
-                    f"{ratio:7.3f} {to_asked:12.3f}"
+                    f"{concurrency:7} {' '.join(rates)}            {'  '.join(f'{pair:>19}' for pair in pairs)}", end=""
                 )
+                print(f"  {used[0]:.1f}, {used[1]:.1f}, {used[2]:.1f} + {own_ms:.2f}")
                 sys.stdout.flush()
         vllm.release()
 

@@ -160,8 +160,9 @@ def processor_s(pid: int) -> float:
     """Return the processor time of a process and everything it started, so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return own + sum(processor_s(int(child)) for child in children)
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    return own + sum(processor_s(child) for child in children)
 
 
 @contextlib.contextmanager
