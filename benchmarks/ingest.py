@@ -29,7 +29,7 @@ Figures = dict[str, float]
 def main() -> None:
     """Run the rounds and print them as JSON, one line a round and one of medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mix", choices=["small", "llm"], default="small")
+    parser.add_argument("--mix", choices=["small", "llm", "texts"], default="small")
     parser.add_argument("--spans", type=int, default=200_000, help="spans a round")
     parser.add_argument("--in-flight", type=int, default=4, help="requests under way at once")
     parser.add_argument("--bodies", type=int, default=32, help="different requests; sent in turns")

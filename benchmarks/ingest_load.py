@@ -1,9 +1,9 @@
 """The load of the receiver's benchmarks: export requests of 512 spans, serialised before the clock starts.
 
-`small` is 20 attributes, 0.8 KB a span, each value another. `llm` is agent trees of 16 spans, 7 KB a span on average:
-nine model calls whose conversation grows from 4 to 16 KB of messages, five tools, an HTTP call and the agent. No two
-bodies share a text. Only the ids are patched per send, so that every span is new; bodies recur after `num_bodies`
-requests.
+`small` is 20 attributes, 0.9 KB a span, each value another. `llm` is agent trees of 16 spans, 6 KB a span on average:
+nine model calls whose conversation grows from 4 to 16 KB of messages, five tools, an HTTP call and the agent. `texts`
+is the worst for compression: `small` with 4 to 16 KB of words that no span near it repeats. Only the ids are patched
+per send, so that every span is new; bodies recur after as many requests as there are bodies.
 """
 
 import itertools
@@ -44,11 +44,13 @@ class Texts:
 def make_bodies(mix: str, num_bodies: int, *, attributes_of_resource: dict[str, str] | None = None) -> list[bytes]:
     """Return serialised requests, the same ones at every call."""
     chance = random.Random(17)
-    texts = Texts(chance) if mix == "llm" else None
-    return [_body(chance, texts, number, attributes_of_resource or {}) for number in range(num_bodies)]
+    texts = Texts(chance) if mix != "small" else None
+    return [_body(mix, chance, texts, number, attributes_of_resource or {}) for number in range(num_bodies)]
 
 
-def _body(chance: random.Random, texts: Texts | None, number: int, attributes_of_resource: dict[str, str]) -> bytes:
+def _body(
+    mix: str, chance: random.Random, texts: Texts | None, number: int, attributes_of_resource: dict[str, str]
+) -> bytes:
     request = ExportTraceServiceRequest()
     resource_spans = request.resource_spans.add()
     _add(resource_spans.resource, {"service.name": "bench", **attributes_of_resource})
@@ -67,10 +69,13 @@ def _body(chance: random.Random, texts: Texts | None, number: int, attributes_of
             )
             for index in range(SPANS_A_TRACE)
         ]
-        if texts is None:
-            _fill_small(spans, chance)
-        else:
+        if mix == "llm" and texts:
             _fill_agent(spans, chance, texts)
+        else:
+            _fill_small(spans, chance)
+        if mix == "texts" and texts:
+            for span in spans:
+                _add(span, {"app.text": texts.take(4_000 + chance.randrange(12_000))})
     return request.SerializeToString()
 
 
