@@ -1,5 +1,9 @@
 """`spanloop train`: transitions in, checkpoint out."""
 
+import json
+import shutil
+import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -67,6 +71,44 @@ def run(
         log.info("checkpoint written", path=str(checkpoint))
     if as_json:
         report.print()
+
+
+@app.command
+def inspect(
+    checkpoint: Path,
+    /,
+    *,
+    metrics: tuple[str, ...] = (),
+    png: Path | None = None,
+    as_json: Json = False,
+) -> None:
+    """Show how a run went: the curves of its metrics, an update a point.
+
+    Example: spanloop train inspect /var/lib/spanloop/checkpoints/20260101T… --metrics reward,kl_call --png curves.png
+
+    Parameters
+    ----------
+    checkpoint
+        Checkpoint directory.
+    metrics
+        Names of metrics, separated by commas. Default: the few that tell most.
+    png
+        Draw a picture into this file too.
+    as_json
+        Print the values instead of curves.
+    """
+    from train.curves import choose_curves, draw_picture, draw_text, read_metrics
+
+    names = [part.strip() for name in metrics for part in name.split(",") if part.strip()]
+    curves = choose_curves(read_metrics(checkpoint), names)
+    if png is not None:
+        draw_picture(curves, png)
+        log.info("picture written", path=str(png))
+    if as_json:
+        json.dump(curves, sys.stdout)
+        sys.stdout.write("\n")
+    else:
+        sys.stdout.write(draw_text(curves, width=shutil.get_terminal_size().columns) + "\n")
 
 
 @app.command

@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,12 +105,14 @@ def train_each_agent(config: TrainConfig, plan: Plan, report: RunReport) -> dict
 def _accelerator(config: TrainConfig, out: Path, *, cpu: bool, mixed_precision: str) -> Accelerator:
     """Return the accelerator, its trackers begun; refuse trackers that are not there, which Accelerate passes over."""
     try:
-        accelerator = Accelerator(
-            cpu=cpu,
-            mixed_precision=mixed_precision,
-            log_with=list(config.log_with) or None,
-            project_dir=out / "tracking" if config.log_with else None,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="`log_with=")  # said below, as an error
+            accelerator = Accelerator(
+                cpu=cpu,
+                mixed_precision=mixed_precision,
+                log_with=list(config.log_with) or None,
+                project_dir=out / "tracking" if config.log_with else None,
+            )
     except ValueError as error:
         raise SettingsError(f"log_with: {error}") from error
     if config.log_with:
