@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := requirements/constraints.txt
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test setup setup-vllm soak-serve check format lock reliability docs clean
+.PHONY: demo test setup setup-vllm soak-serve check format lock reliability interop docs clean
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -55,7 +55,11 @@ lock: setup  ## write the lock anew from pyproject.toml
 
 reliability: setup  ## 1,000 kills, 100,000 power losses, 1,500,000 malformed requests: about an hour on two cores
 	SPANLOOP_RELIABILITY=long $(BIN)/python -m pytest -v --durations=0 tests/unit/receiver/test_wal.py \
-		tests/unit/receiver/test_otlp.py tests/unit/receiver/test_native.py tests/integration/receiver/test_kill.py
+		tests/unit/receiver/test_otlp.py tests/unit/receiver/test_native.py tests/integration/receiver/test_kill.py \
+		tests/integration/receiver/test_faults.py tests/integration/receiver/test_disk_full.py
+
+interop: setup  ## OpenTelemetry JS and Python, and Rotel, through a killed receiver; needs node 20, npm and the network
+	$(BIN)/python -m tests.interop.run --scratch build/interop
 
 docs: setup  ## write the reference pages anew from the code
 	$(BIN)/python docs/generate.py

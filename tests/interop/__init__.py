@@ -1,0 +1,1 @@
+"""Clients the project did not write, against a receiver that is killed under them."""
