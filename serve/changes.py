@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from foundation.errors import Busy, SpanloopError
+from foundation.errors import Busy, GateRefused, SpanloopError
 from foundation.narration import get_logger
 from serve import behavior, registry
 from serve import canary as canaries
@@ -20,6 +20,7 @@ from serve.engine import EngineFailed
 from serve.gateway import Gateway
 from serve.heldout import Prompt, read_prompts
 from serve.observations import Observer, find_slow
+from serve.parity import check_parity
 from serve.sampling import sampling_defaults
 from serve.schema import Canary, Registry
 from serve.settings import CanaryConfig, ServeConfig
@@ -302,6 +303,7 @@ class Changes:
         try:
             difference = await compare(serving.engine, probes, serving.model)
             check_difference(difference, dtype, target)
+            await check_parity(serving.engine, probes, dtype, serving.model)
             gate = Gate(self._config, await self._prompts(force=force))
             await gate.ask_before(former)
             report = await gate.ask_after(former, serving, target)
@@ -360,15 +362,18 @@ class Changes:
         """Change the weights in place; when they are refused afterwards, the former ones are back."""
         try:
             difference = await swap(now.engine, target, probes, serving=serving)
-            report = await gate.ask_after(former, now, target)
-            if report is not None and not report.passed:
+            try:
+                await check_parity(now.engine, probes, "unknown")
+                report = await gate.ask_after(former, now, target)
+                await self._judge(report, now.policy.version)
+            except GateRefused:
                 await undo(now.engine, serving)
+                raise
         except EngineFailed:
             # Nobody knows which weights it has now: a fresh one loads what the registry says is live.
             self._admission.suspend()
             await former.engine.stop()
             raise
-        await self._judge(report, now.policy.version)
         return difference, report
 
     # --- what both ways share

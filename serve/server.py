@@ -31,6 +31,7 @@ from serve.changes import Changes
 from serve.engine import EmbeddedEngine, Engine, EngineFailed
 from serve.evidence import CountingExporter, close_provider, make_exporter, make_provider
 from serve.gateway import Gateway
+from serve.parity import check_parity
 from serve.sampling import sampling_defaults
 from serve.schema import Registry, ServerInfo, lock_path, read_registry, server_path
 from serve.settings import ServeConfig
@@ -240,6 +241,7 @@ class Server:
             await record_probes(self.data, model, serving.engine.parts[0])
             probes = find_probes(self.data, model)
         check_difference(await compare(serving.engine, probes, serving.model), "unknown", model)
+        await check_parity(serving.engine, probes, "unknown", serving.model)
 
     async def keep_engine(self) -> None:
         """Keep an engine running; return only by an exception, when it can no longer be started."""
