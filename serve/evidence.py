@@ -16,7 +16,9 @@ from typing import Any, Literal
 import orjson
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import Span as SdkSpan
+from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
@@ -36,13 +38,6 @@ EXPORT_BATCH = 128
 """Spans an export request, small enough for the receivers' usual 4 MiB limit on messages of long token lists."""
 
 EXPORT_DELAY_MS = 500
-
-UNLIMITED = SpanLimits(
-    max_span_attributes=SpanLimits.UNSET,
-    max_span_attribute_length=SpanLimits.UNSET,
-    max_attribute_length=SpanLimits.UNSET,
-)
-"""Evidence cut short is none: the limits OTEL_*_LIMIT variables set for other spans do not hold for these."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +148,6 @@ def make_provider(exporter: SpanExporter) -> TracerProvider:
     provider = TracerProvider(
         sampler=ParentBased(ALWAYS_ON),
         resource=Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "spanloop-gateway")}),
-        span_limits=UNLIMITED,
         shutdown_on_exit=False,
     )
     provider.add_span_processor(
@@ -206,17 +200,34 @@ def start_span(tracer: Tracer, headers: Mapping[str, str], *, is_chat: bool, mod
     return tracer.start_span(f"{operation} {model}", context=caller_context(headers), kind=SpanKind.CLIENT)
 
 
-def end_span(span: Span, call: Call, end_ns: int, exporter: CountingExporter | None = None) -> None:
-    """Put everything that is known on the span and end it; one there is no room for is forgotten before any work."""
-    if span.is_recording():
-        if exporter is not None and not exporter.has_room():
-            return
-        span.set_attributes(attributes(call))
-        error = call.error or call.recording.error
-        if error is not None:
-            span.set_attribute("error.type", error)
-            span.set_status(Status(StatusCode.ERROR, error))
-    span.end(end_ns)
+def end_span(tracer: Tracer, span: Span, call: Call, end_ns: int, exporter: CountingExporter | None = None) -> None:
+    """End the span with everything that is known; one there is no room for is forgotten before any work.
+
+    What is handed on is a span of its own: on the way through the SDK's own, every number of a list would be looked at
+    and copied, and the limits that OTEL_*_LIMIT variables set for other spans would hold. Evidence cut short is none.
+    """
+    if not isinstance(span, SdkSpan) or not span.is_recording():
+        return
+    assert isinstance(tracer, SdkTracer), "it made the span"
+    if exporter is not None and not exporter.has_room():
+        return
+    error = call.error or call.recording.error
+    found = {name: tuple(value) if isinstance(value, list) else value for name, value in attributes(call).items()}
+    if error is not None:
+        found["error.type"] = error
+    ended = ReadableSpan(
+        name=span.name,
+        context=span.get_span_context(),
+        parent=span.parent,
+        resource=span.resource,
+        attributes=found,
+        kind=span.kind,
+        instrumentation_scope=span.instrumentation_scope,
+        status=Status() if error is None else Status(StatusCode.ERROR, error),
+        start_time=span.start_time,
+        end_time=end_ns,
+    )
+    tracer.span_processor.on_end(ended)
 
 
 def attributes(call: Call) -> dict[str, AttributeValue]:

@@ -246,7 +246,7 @@ class Gateway:
             # On the loop's next turn: by then the last bytes of the answer are on their way.
             provider = serving.engine.provider
             call = Call(api.is_chat, api.describe(asked), serving.policy, provider, recording, error, caller)
-            asyncio.get_running_loop().call_soon(end_span, span, call, time.time_ns(), self.exporter)
+            asyncio.get_running_loop().call_soon(end_span, self.tracer, span, call, time.time_ns(), self.exporter)
         return response
 
     async def _forward(
