@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from etl.dialects.spans import LlmCall, ToolCall
-from etl.tree import Forest
+from etl.tree import NO_PARENT, Forest
 
 
 class Rule(StrEnum):
@@ -82,6 +82,8 @@ class Causes:
             (("agent", agent_row, episode), Rule.AGENT),
             (("episode", episode), Rule.EPISODE),
         ):
+            if key is not None and NO_PARENT in key[1:2]:
+                continue  # spans without a parent, or without an agent, have none in common
             cause = self._parent_call(row) if key is None else self._latest(key, start)
             if cause is not None:
                 return cause, rule
