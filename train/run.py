@@ -168,7 +168,7 @@ def _train(
     report.update(
         num_updates=trained.num_updates, stopped=trained.stopped, mismatch=trained.mismatch, metrics=trained.last
     )
-    weights = _gather_weights(learner, policy)
+    weights = gather_weights(learner, policy)
     if not accelerator.is_main_process:
         return None
 
@@ -217,7 +217,7 @@ def _learner(accelerator: Accelerator, policy: PreTrainedModel, plan: Plan, conf
     return Learner(accelerator, tokens, optimizer, plan, config)
 
 
-def _gather_weights(learner: Learner, policy: PreTrainedModel) -> dict[str, Tensor] | None:
+def gather_weights(learner: Learner, policy: PreTrainedModel) -> dict[str, Tensor] | None:
     """Return the whole weights of a sharded model, on the main process; None where every process has them anyway."""
     if not any(hasattr(weight, "to_local") for weight in learner.weights):
         return None

@@ -1,6 +1,7 @@
 """`spanloop train` as a process: what a scheduler sees."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -142,3 +143,27 @@ def test_two_processes_make_the_checkpoint_of_one(model: Path, data: Path, tmp_p
     weights = [load_file(next((tmp_path / name).iterdir()) / "model.safetensors") for name in ("one", "two")]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[0])
+
+
+def test_weights_in_pieces_end_as_those_in_one(model: Path, data: Path, tmp_path: Path) -> None:
+    """Sharded over two processes, broken off and gone on with: the updates of one process, to rounding."""
+    arguments = ["train", "run", "--data", data, "--model", model, "--learning-rate", 1e-3, "--epochs", 2]
+    one = spanloop(*arguments, "--kl-budget", 9, "--out", tmp_path / "one")
+    two = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
+            *("-m", "tests.integration.train.sharded", str(data), str(model), str(tmp_path / "two")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"ACCELERATE_USE_CPU": "true"},
+    )
+
+    assert (one.returncode, two.returncode) == (0, 0), two.stderr
+    assert "going on" in two.stdout  # nobody sent the narration to stderr
+    found = load_file(tmp_path / "two" / "model" / "model.safetensors")
+    whole = next(path for path in (tmp_path / "one").iterdir() if not path.name.startswith("."))
+    expected = load_file(whole / "model.safetensors")
+    assert found.keys() == expected.keys()
+    assert all(torch.allclose(found[name], expected[name], atol=1e-5) for name in found)
