@@ -129,6 +129,7 @@ class Engine(ABC):
         self._session = aiohttp.ClientSession(
             connector=aiohttp.UnixConnector(str(self.socket), limit=0, keepalive_timeout=KEEP_ALIVE_S),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            cookie_jar=aiohttp.DummyCookieJar(),  # calls of different clients share nothing
             read_bufsize=1 << 20,
             auto_decompress=False,
         )

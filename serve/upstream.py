@@ -127,6 +127,7 @@ class UpstreamEngine(Engine):
             headers=self._headers,
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            cookie_jar=aiohttp.DummyCookieJar(),  # calls of different clients share nothing
             read_bufsize=1 << 20,
             auto_decompress=False,
         )
