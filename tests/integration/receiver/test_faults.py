@@ -416,6 +416,72 @@ def test_a_grpc_client_that_is_gone_half_way_leaves_nothing_behind(receiver: Rec
     assert num_files(receiver) <= before + 10
 
 
+def test_huge_spans_are_stored_whole(receiver: Receiver) -> None:
+    """A fifty-megabyte attribute, a hundred thousand attributes, half a million events: within the limit, so kept."""
+    long, wide, eventful = (span(number, name="huge", trace_id=b"H" * 16) for number in (1, 2, 3))
+    long.attributes.add(key="long").value.string_value = "x" * (50 << 20)
+    for number in range(100_000):
+        wide.attributes.add(key=f"key {number}").value.int_value = number
+    for number in range(500_000):
+        eventful.events.add(name="e", time_unix_nano=number)
+    for huge in (long, wide, eventful):
+        receiver.export(traces(huge).SerializeToString(), timeout_s=60)
+
+    rows = receiver.sql(
+        """
+        select
+            length(attributes->>'long') as longest,
+            len(json_keys(attributes)) as attributes,
+            coalesce(json_array_length(events), 0) as events
+        from spans
+        where trace_id = repeat('48', 16)
+        order by span_id
+        """
+    )
+    assert [row["longest"] for row in rows] == [50 << 20, None, None]
+    assert [row["attributes"] for row in rows][1] == 100_000
+    assert [row["events"] for row in rows][2] == 500_000
+    assert resident_mb(receiver) < 3000
+
+
+def test_times_are_stored_as_sent(receiver: Receiver) -> None:
+    """Ten years off, ended before it began, zero: the day of receipt decides the file, so none goes astray."""
+    ten_years = 3650 * DAY_NS
+    now = time.time_ns()
+    times_sent = [(now - ten_years, now - ten_years), (now + ten_years, now + ten_years), (now, now - 10**9), (0, 0)]
+    skewed = [
+        span(number, trace_id=b"T" * 16, start_time_unix_nano=start_ns, end_time_unix_nano=end_ns)
+        for number, (start_ns, end_ns) in enumerate(times_sent, start=1)
+    ]
+    assert receiver.export(traces(*skewed).SerializeToString()) == b""
+
+    rows = receiver.sql("select start_ns, end_ns from spans where trace_id = repeat('54', 16) order by span_id")
+    assert [(row["start_ns"], row["end_ns"]) for row in rows] == times_sent
+
+
+def test_a_herd_that_comes_back_at_once_is_served(tmp_path: Path) -> None:
+    """Two hundred clients find the receiver again after its restart; none waits for longer than an SDK does."""
+    data = tmp_path / "data"
+    first = start(data)
+    address = first.grpc
+    first.kill()
+    with contextlib.ExitStack() as stack:
+        channels = [
+            stack.enter_context(grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]))
+            for _ in range(200)
+        ]
+        bodies = [traces(span(number)).SerializeToString() for number in range(1, 201)]
+        waiting = [
+            channel.unary_unary(TRACES).future(body, timeout=20, wait_for_ready=True)
+            for channel, body in zip(channels, bodies, strict=True)
+        ]
+        with running(data, "--grpc", address):
+            began = time.monotonic()
+            assert [future.result() for future in waiting] == [b""] * 200
+            assert time.monotonic() - began < 10
+    assert stored(data) == list(range(1, 201))
+
+
 # --- the end
 
 
