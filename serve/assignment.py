@@ -31,6 +31,11 @@ class Split:
     salt: str
     """Makes one canary's assignment independent of another's."""
 
+    def can_answer(self) -> bool:
+        """Tell whether the canary has an engine that runs."""
+        serving = self.admission.serving
+        return serving is not None and serving.engine.is_running()
+
     def hash(self, unit: bytes) -> str:
         """Return 16 hex digits that stand for a unit and tell nobody who it is."""
         return hashlib.blake2b(unit, digest_size=8, key=self.salt.encode()[:64]).hexdigest()

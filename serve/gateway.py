@@ -217,7 +217,7 @@ class Gateway:
             return self.admission, caller
         unit = find_unit(http.headers, request, caller.episode)
         arm = self.split.arm(unit)
-        if arm == CANARY and self.split.admission.serving is None:
+        if arm == CANARY and not self.split.can_answer():
             return self.admission, caller
         caller = replace(caller, arm=arm, unit=self.split.hash(unit))
         return (self.split.admission if arm == CANARY else self.admission), caller

@@ -242,6 +242,7 @@ class CardboardEngine:
         self.hold.set()
         self.num_cancelled = 0
         self.breaks_off = False
+        self.runs = True
         self.num_to_lose = 0
         """Calls whose connection is closed before anything of an answer is sent."""
 
@@ -252,6 +253,10 @@ class CardboardEngine:
     def place(self, _: Any) -> Iterator[str]:
         """Take every call."""
         yield self.url
+
+    def is_running(self) -> bool:
+        """Tell whether it pretends to be there."""
+        return self.runs
 
     async def _complete(self, http: web.Request) -> web.StreamResponse:
         request = await http.json()

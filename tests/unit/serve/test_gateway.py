@@ -19,6 +19,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_exporter.schema import (
     AGENT_NAME,
     CALLER_PROJECT,
+    CANARY_ARM,
+    CANARY_UNIT,
     CHOICE_LOGPROBS,
     CHOICE_TOKEN_IDS,
     EPISODE_ID,
@@ -27,7 +29,8 @@ from otel_exporter.schema import (
     TASK_ID,
 )
 from serve.access import Access
-from serve.admission import Serving
+from serve.admission import Admission, Serving
+from serve.assignment import Split
 from serve.evidence import Policy
 from serve.gateway import VERSION_HEADER, Gateway, split_events
 from serve.sampling import NEUTRAL
@@ -110,6 +113,35 @@ def run(scenario: Callable[[Bench], Awaitable[None]]) -> None:
             await scenario(one)
 
     asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_a_canary_answers_its_share_and_nobody_is_turned_away_when_it_cannot() -> None:
+    """Each user keeps an arm, named on the span with a hash and no name; without its engine the live model answers."""
+
+    async def scenario(one: Bench) -> None:
+        async with CardboardEngine().running() as other:
+            other.answer = ANSWER
+            one.gateway.split = Split(Admission(), 0.5, "salt")
+            one.gateway.split.admission.begin(Serving(other, "b+v2.1", Policy("v2", None, None)))  # type: ignore[arg-type]
+            seen = {}
+            for user in [f"user-{number}" for number in range(12)] * 2:
+                _, _, response = await one.ask(user=user)
+                version = response.headers[VERSION_HEADER]
+                assert seen.setdefault(user, version) == version
+            assert set(seen.values()) == {"v1", "v2"}
+            assert {asked["model"] for asked in other.asked} == {"b+v2.1"}
+            found = [dict(span.attributes or {}) for span in await one.spans(24)]
+            assert {(each[CANARY_ARM], each[POLICY_VERSION]) for each in found} == {("live", "v1"), ("canary", "v2")}
+            assert len({each[CANARY_UNIT] for each in found}) == 12
+            assert "user-" not in str(found)
+
+            other.runs = False
+            versions = {(await one.ask(user=user))[2].headers[VERSION_HEADER] for user in seen}
+            assert versions == {"v1"}
+            unjudged = [dict(span.attributes or {}) for span in (await one.spans(36))[24:]]
+            assert sum(CANARY_ARM not in each for each in unjudged) == list(seen.values()).count("v2")
+
+    run(scenario)
 
 
 def test_the_client_gets_what_it_asked_for_and_the_span_the_rest() -> None:
