@@ -100,15 +100,23 @@ def _attribute(key: str, text: str) -> Any:  # noqa: ANN401 - generated class
     return KeyValue(key=key, value=AnyValue(string_value=text))
 
 
+REWARD_ATTRIBUTE = re.compile(
+    r"(?:(?:trace|session)\.)?(?:annotations|evaluations)\.\d+\.|gen_ai\.evaluation\.|agentlightning\.reward\."
+)
+"""Attributes of a span that the ETL takes for rewards: OpenInference's, the GenAI conventions', agent-lightning's."""
+
+MARKS = (EVALUATION_EVENT.encode(), b"annotation.score", b"evaluation.score", b"agentlightning.reward.")
+
+
 def without_rewards(request: Request) -> Request:
-    """Return a request without the evaluation events in it, saying so: its sender may not give rewards."""
-    if EVALUATION_EVENT.encode() not in request.body:
+    """Return a request without the evaluations in it, saying so: its sender may not give rewards."""
+    if not any(mark in request.body for mark in MARKS):
         return request
     message = request.message
     num_taken = _strip_logs(message) if request.signal is Signal.LOGS else _strip_spans(message)
     if not num_taken:
         return request
-    problem = f"{num_taken} {EVALUATION_EVENT} events were left out: this key has no scope reward"
+    problem = f"{num_taken} evaluations were left out: this key has no scope reward"
     return dataclasses.replace(
         request,
         body=message.SerializeToString(),
@@ -138,6 +146,10 @@ def _is_evaluation(record: Any) -> bool:  # noqa: ANN401 - generated class
     )
 
 
+SCORES = (".score", ".score.value", ".value")
+"""Ends of the attribute that is the score among those of one evaluation."""
+
+
 def _strip_spans(message: Any) -> int:  # noqa: ANN401 - generated class
     num_taken = 0
     for resource in message.resource_spans:
@@ -147,4 +159,8 @@ def _strip_spans(message: Any) -> int:  # noqa: ANN401 - generated class
                     if span.events[index].name == EVALUATION_EVENT:
                         del span.events[index]
                         num_taken += 1
+                for index in reversed(range(len(span.attributes))):
+                    if REWARD_ATTRIBUTE.match(span.attributes[index].key):
+                        num_taken += span.attributes[index].key.endswith(SCORES)
+                        del span.attributes[index]
     return num_taken

@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from foundation.errors import SettingsError
 from receiver import rewards
 from receiver.decode import decode
 from receiver.otlp import Signal, read_protobuf
+from tests.spans import identifier
 
 TRACE_ID = "0123456789abcdef0123456789abcdef"
 
@@ -56,3 +58,27 @@ def test_what_is_wrong_with_a_reward_is_named(change: dict[str, object], named: 
     body = {"trace_id": TRACE_ID, "name": "outcome", "value": 1.0, **change}
     with pytest.raises(SettingsError, match=named):
         rewards.read(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "annotations.0.annotation.score",
+        "trace.evaluations.1.evaluation.score",
+        "gen_ai.evaluation.score.value",
+        "agentlightning.reward.0.value",
+    ],
+)
+def test_scores_among_a_spans_attributes_need_the_scope_too(key: str) -> None:
+    """They are taken out and counted; the rest of the span is stored."""
+    export = ExportTraceServiceRequest()
+    span = export.resource_spans.add().scope_spans.add().spans.add(name="s")
+    span.trace_id, span.span_id = bytes.fromhex(TRACE_ID), bytes.fromhex(identifier("s", 16))
+    span.attributes.add(key=key).value.double_value = 1.0
+    span.attributes.add(key="harmless").value.string_value = "kept"
+
+    request = rewards.without_rewards(read_protobuf(Signal.TRACES, export.SerializeToString()))
+
+    row = decode(Signal.TRACES, request.message, project="default", received_ns=2_000, seq=1).to_pylist()[0]
+    assert json.loads(row["attributes"]) == {"harmless": "kept"}
+    assert (request.num_rewards_refused, "no scope reward" in request.problem) == (1, True)
