@@ -212,6 +212,17 @@ def test_the_database_itself_refuses_files_and_settings(database: duckdb.DuckDBP
         database.execute(sql).fetchall()
 
 
+def test_objects_of_the_process_are_no_tables(database: duckdb.DuckDBPyConnection) -> None:
+    """DuckDB for Python would read any frame in scope by its name; guard and database each refuse."""
+    secret = pa.table({"key": ["sl_secret"]})
+
+    with pytest.raises(SettingsError):
+        query.collect(database, "select * from secret", None, BOUNDS)
+    with pytest.raises(duckdb.Error):
+        database.execute("select * from secret").fetchall()
+    assert secret.num_rows == 1
+
+
 def test_a_query_that_runs_too_long_is_interrupted(database: duckdb.DuckDBPyConnection) -> None:
     """The answer says so and what to do."""
     with pytest.raises(QueryTooExpensive, match=r"longer than 0\.3 s"):
