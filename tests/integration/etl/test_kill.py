@@ -1,10 +1,13 @@
 """Killed at any moment, a run leaves the last published set; the next one makes what an undisturbed one would have."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -19,8 +22,9 @@ pytestmark = pytest.mark.integration
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "otlp"
 FIRST = sorted(FIXTURES.glob("openinference-openai-agents/tool_call*.pb"))
 SECOND = sorted(FIXTURES.glob("traceloop-openai/tool_*.pb"))
-DELAYS_S = (0.9, 1.4, 1.9)
-"""Of the two seconds a run takes: while it starts, while it reads and transforms, while it writes."""
+IS_LONG = os.environ.get("SPANLOOP_RELIABILITY") == "long"
+NUM_KILLS = 100 if IS_LONG else 3
+SEED = int(os.environ.get("SPANLOOP_SEED", "20261121"))
 
 
 def run(data: Path) -> None:
@@ -42,23 +46,30 @@ def published(data: Path) -> dict[str, bytes]:
 
 
 def test_sigkill_at_any_point_leaves_a_whole_set(tmp_path: Path) -> None:
-    """What readers see is the set before or the set after, never anything between."""
-    undisturbed, data = tmp_path / "undisturbed", tmp_path / "killed"
-    for directory in (undisturbed, data):
-        import_files(directory, FIRST)
-        run(directory)
-        import_files(directory, SECOND)
-    before = published(data)
-    run(undisturbed)
+    """What readers see is the set before or the set after, never anything between; instants are drawn, seed printed."""
+    start_point, undisturbed = tmp_path / "start", tmp_path / "undisturbed"
+    import_files(start_point, FIRST)
+    run(start_point)
+    import_files(start_point, SECOND)
+    before = published(start_point)
+    shutil.copytree(start_point, undisturbed)
+    begun = time.monotonic()
+    assert start(undisturbed).wait() == 0
+    whole_s = time.monotonic() - begun
     after = published(undisturbed)
+    assert before != after
+    print(f"SPANLOOP_SEED={SEED}")
+    random = Random(SEED)
 
-    for delay_s in DELAYS_S:
+    for number in range(NUM_KILLS):
+        data = tmp_path / f"killed-{number}"
+        shutil.copytree(start_point, data)
         process = start(data)
-        time.sleep(delay_s)
+        time.sleep(random.uniform(whole_s / 4, whole_s))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert published(data) in (before, after)
-    run(data)
 
-    assert published(data) == after
-    assert before != after
+        assert published(data) in (before, after)
+        run(data)
+        assert published(data) == after
+        shutil.rmtree(data)
