@@ -347,33 +347,34 @@ async def _forward_stream(
         headers={**headers, "Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
     )
     await response.prepare(http)
-    events = split_events(upstream.content.iter_any())
+    arrivals = split_events(upstream.content.iter_any())
     while True:
         try:
-            event = await anext(events, None)
+            events = await anext(arrivals, None)
         except aiohttp.ClientError:
             # The status line is long gone: the stream itself has to say that it did not end well.
             recording.error = "engine_failed"
             event = b"data: " + orjson.dumps(_error_body("the engine ended", "server_error")) + b"\n\n"
             await response.write(event)
             break
-        if event is None:
+        if events is None:
             break
-        if forwarded := reduce_event(event, api, recording, wants):
+        # What came together goes on together: one write, not one for each token.
+        if forwarded := b"".join([reduce_event(event, api, recording, wants) for event in events]):
             await response.write(forwarded)
     await response.write_eof()
     return response
 
 
-async def split_events(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield whole server-sent events, blank line included, however the bytes were cut."""
+async def split_events(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """Yield the server-sent events each piece completes, blank lines included, however the bytes were cut."""
     held = b""
     async for piece in pieces:
         *events, held = (held + piece).split(b"\n\n")
-        for event in events:
-            yield event + b"\n\n"
+        if events:
+            yield [event + b"\n\n" for event in events]
     if held.strip():
-        yield held
+        yield [held]
 
 
 def reduce_event(event: bytes, api: Api, recording: Recording, wants: Wants) -> bytes:

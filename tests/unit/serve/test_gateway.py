@@ -510,7 +510,7 @@ def test_events_come_out_whole_however_the_bytes_are_cut(cuts: list[int]) -> Non
             start += size
 
     async def collect() -> list[bytes]:
-        return [each async for each in split_events(pieces())]
+        return [each async for events in split_events(pieces()) for each in events]
 
     assert asyncio.run(collect()) == STREAM
 
