@@ -15,11 +15,12 @@ from foundation.errors import SettingsError, SpanloopError
 from foundation.report import RunReport
 from tests.logged import bandit, publish
 from train.adapters import attach, has_adapter
+from train.evaluate import evaluate
 from train.plan import make_plan, read_limits
 from train.policy import load_policy
 from train.run import train, train_each_agent
 from train.schema import model_version, read_manifest, weights_digest
-from train.settings import TrainConfig
+from train.settings import EvaluateConfig, TrainConfig
 
 Train = Callable[..., Path]
 
@@ -138,6 +139,17 @@ def test_an_adapter_is_trained_further_over_the_same_base(learn: Train, adapter:
     assert other.parent == one.checkpoint_id
     assert other.base == one.base
     assert other.weights_digest != one.weights_digest
+
+
+def test_an_adapter_is_judged_like_any_checkpoint(adapter: Path, model: Path, tmp_path: Path) -> None:
+    """Over its base, against the calls the base sampled."""
+    data = publish(tmp_path, bandit(model, num_tasks=16, attempts=2, rewarded=130, seed=9, split="heldout"))
+
+    _, gate = evaluate(EvaluateConfig(data=data, checkpoint=adapter, max_kl=9))
+
+    assert gate["weights_digest"] == read_manifest(adapter).weights_digest
+    assert gate["estimate"]["num_calls"] == 32
+    assert gate["estimate"]["kl_call"] > 1e-4
 
 
 def test_an_adapter_over_other_weights_is_refused(adapter: Path, model: Path, tmp_path: Path) -> None:

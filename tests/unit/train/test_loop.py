@@ -1,12 +1,14 @@
 """The loop: a gradient no batching can change, a ratio of 1 at home, and a policy that learns what is rewarded."""
 
 from collections.abc import Sequence as Many
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from foundation.errors import GateRefused
 from tests.logged import bandit, publish
@@ -197,3 +199,21 @@ def test_every_epoch_deals_every_episode_once() -> None:
     flat = [[episode for episodes in updates for episode in episodes] for updates in epochs]
     assert all(sorted(order) == list(range(25)) for order in flat)
     assert flat[0] != flat[1]
+
+
+def test_half_precision_computes_and_full_precision_keeps(model: Path) -> None:
+    """The gradient points where that of float32 does; weights and gradients stay float32."""
+    exact = learner(model, CONVERSATION, ADVANTAGES, dtype=torch.float32)
+    rounded = learner(model, CONVERSATION, ADVANTAGES, dtype=torch.float32)
+    AcceleratorState._reset_state()  # Accelerate keeps the precision of a process
+    try:
+        rounded = replace(rounded, accelerator=Accelerator(cpu=True, mixed_precision="bf16"))
+        _, other = gradient(rounded)
+    finally:
+        AcceleratorState._reset_state()
+    _, one = gradient(replace(exact, accelerator=Accelerator(cpu=True)))
+
+    assert {weight.dtype for weight in rounded.weights} == {torch.float32}
+    assert other.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(one, other, dim=0) > 0.99
+    assert not torch.equal(one, other)
