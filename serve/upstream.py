@@ -233,9 +233,9 @@ def affinity_key(request: Mapping[str, Any]) -> bytes:
     >>> affinity_key(first) == affinity_key(later)
     True
     """
-    messages = request.get("messages")
+    messages = request.get("messages") or request.get("input")  # chat, and the Responses API
     if not isinstance(messages, list):
-        return orjson.dumps(request.get("prompt"))[:MAX_KEY_BYTES]
+        return orjson.dumps([request.get("instructions"), messages or request.get("prompt")])[:MAX_KEY_BYTES]
     first_user = next(
         (
             place
@@ -244,7 +244,8 @@ def affinity_key(request: Mapping[str, Any]) -> bytes:
         ),
         len(messages),
     )
-    return orjson.dumps([messages[: first_user + 1], request.get("tools")])[:MAX_KEY_BYTES]
+    beginning = [request.get("instructions"), messages[: first_user + 1], request.get("tools")]
+    return orjson.dumps(beginning)[:MAX_KEY_BYTES]
 
 
 def choose(loads: Mapping[str, int], key: bytes) -> str:

@@ -101,8 +101,9 @@ def conversation(number: int, turns: int = 1) -> dict[str, Any]:
     return {"messages": [*messages, *({"role": "assistant", "content": "a"} for _ in range(turns - 1))]}
 
 
-def test_calls_of_one_conversation_go_to_one_replica() -> None:
-    """Whatever its length; many conversations spread over all."""
+@pytest.mark.parametrize("key", ["messages", "input"])
+def test_calls_of_one_conversation_go_to_one_replica(key: str) -> None:
+    """Whatever its length and whichever API; many conversations spread over all."""
 
     async def scenario() -> None:
         async with upstream(CardboardVllm(), CardboardVllm(), CardboardVllm()) as engine:
@@ -110,7 +111,7 @@ def test_calls_of_one_conversation_go_to_one_replica() -> None:
             for number in range(60):
                 places = set()
                 for turns in range(1, 4):
-                    with engine.place(conversation(number, turns)) as url:
+                    with engine.place({key: conversation(number, turns)["messages"]}) as url:
                         places.add(url)
                 assert len(places) == 1
                 counts.update(places)
