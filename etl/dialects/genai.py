@@ -6,6 +6,7 @@ https://github.com/open-telemetry/semantic-conventions-genai
 import ast
 from typing import Any
 
+from etl.dialects.message_events import MESSAGE_EVENTS, read_message_events
 from etl.dialects.messages import (
     as_list,
     call_arguments,
@@ -14,14 +15,12 @@ from etl.dialects.messages import (
     decode,
     definition,
     definitions,
-    first,
     has_content,
     join_answers,
     result_text,
     salvage_messages,
-    tool_result,
 )
-from etl.dialects.spans import AgentSpan, Embedding, Evaluation, LlmCall, LogRecord, Message, Reading, Span, ToolCall
+from etl.dialects.spans import AgentSpan, Embedding, Evaluation, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import (
     Attributes,
     error_of,
@@ -42,13 +41,6 @@ CALL_OPERATIONS = {"chat", "text_completion", "generate_content"}
 EVALUATION_OPERATIONS = {"evaluate", "evaluation"}
 EMBEDDING_OPERATIONS = {"embeddings", "embedding"}
 AGENT_OPERATIONS = {"invoke_agent", "create_agent"}
-MESSAGE_EVENTS = {
-    "gen_ai.system.message",
-    "gen_ai.user.message",
-    "gen_ai.assistant.message",
-    "gen_ai.tool.message",
-    "gen_ai.choice",
-}
 PLACEHOLDER_AGENTS = {"OpenAI Agent"}
 """What openai-agents-v2 writes on every model call, whichever agent made it."""
 
@@ -150,7 +142,7 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     call.input = _read_input(call, attributes)
     call.output = _read_output(call, attributes, reasons)
     if (call.input is None and call.output is None) or (call.truncated and span.logs):  # log bodies are never cut
-        _read_message_events(call, span, reasons)
+        read_message_events(call, span, reasons)
     call.finish_reasons = reasons
     if span.failed and is_incomplete(_error_text(span)):
         call.finish_reasons = ["incomplete"]
@@ -296,82 +288,6 @@ def _repr_call(part: Any) -> dict[str, Any] | None:  # noqa: ANN401
         "name": fields.get("name"),
         "arguments": fields.get("arguments"),
     }
-
-
-def _read_message_events(call: LlmCall, span: Span, reasons: list[str]) -> None:
-    records = [record for record in span.logs if record.event_name in MESSAGE_EVENTS]
-    if not records:
-        records = [
-            LogRecord(event["name"], int(event.get("time_ns") or 0), event.get("attributes") or {}, {})
-            for event in span.events
-            if event.get("name") in MESSAGE_EVENTS
-        ]
-    if records:
-        read_messages(call, records, reasons)
-    else:
-        _read_content_events(call, span, reasons)
-
-
-def read_messages(call: LlmCall, records: list[LogRecord], reasons: list[str]) -> None:
-    """Read one event a message, whatever carried them."""
-    messages: list[Message] = []
-    choices: list[tuple[int, Message]] = []
-    for record in sorted(records, key=_event_order):
-        body = decode(record.body)
-        body = body if isinstance(body, dict) else {}
-        if record.event_name == "gen_ai.choice":
-            choices.append(_choice(body, len(choices), reasons))
-        elif record.event_name in MESSAGE_EVENTS:
-            messages.append(_message_event(record.event_name, body, messages))
-    call.input = messages or None
-    call.output = [message for _, message in sorted(choices, key=lambda choice: choice[0])] or None
-
-
-def _read_content_events(call: LlmCall, span: Span, reasons: list[str]) -> None:
-    """Read the conventions up to 1.27: prompt and completion, each one JSON attribute of a span event."""
-    for event in span.events:
-        fields = event.get("attributes") or {}
-        if event.get("name") == "gen_ai.content.prompt":
-            call.input = canonical_input(as_list(fields.get("gen_ai.prompt")) or ()) or None
-        elif event.get("name") == "gen_ai.content.completion":
-            call.output = canonical_output(as_list(fields.get("gen_ai.completion")) or (), reasons) or None
-
-
-def _event_order(record: LogRecord) -> tuple[int, int]:
-    body = record.body if isinstance(record.body, dict) else {}
-    index = first({**body, **record.attributes}, "CHAT_MESSAGE_INDEX", "gen_ai.message.index")
-    is_choice = record.event_name == "gen_ai.choice"
-    return (int(is_choice), int(index) if isinstance(index, int) else 0)
-
-
-def _message_event(name: str, body: dict[str, Any], earlier: list[Message]) -> Message:
-    if name == "gen_ai.tool.message":
-        identifier = first(body, "id", "tool_call_id") or _unanswered(earlier)
-        return tool_result(identifier, body.get("content"))
-    role = {"gen_ai.system.message": "system", "gen_ai.user.message": "user"}.get(name, "assistant")
-    item = {"role": role, "content": body.get("content"), "tool_calls": body.get("tool_calls")}
-    messages = canonical_input([item])
-    return messages[0] if messages else {"role": role, "text": None}
-
-
-def _unanswered(messages: list[Message]) -> str | None:
-    """Return the first tool call of the last asking message that has no result yet."""
-    answered = {message.get("tool_call_id") for message in messages if message["role"] == "tool"}
-    for message in reversed(messages):
-        if message.get("tool_calls"):
-            return next((call["id"] for call in message["tool_calls"] if call["id"] not in answered), None)
-    return None
-
-
-def _choice(body: dict[str, Any], position: int, reasons: list[str]) -> tuple[int, Message]:
-    index = body.get("index")
-    index = index if isinstance(index, int) else position
-    inner = decode(body.get("message"))
-    inner = inner if isinstance(inner, dict) else {"content": inner}
-    calls = inner.get("tool_calls") or body.get("tool_calls") or []
-    item = {"refusal": inner.get("refusal"), "role": "assistant", "content": inner.get("content"), "tool_calls": calls}
-    reason = body.get("finish_reason") or (reasons[index] if index < len(reasons) else None)
-    return index, canonical_output([item], [reason])[0]
 
 
 def is_incomplete(message: str | None) -> bool:

@@ -4,6 +4,7 @@ https://ai.pydantic.dev/logfire/
 """
 
 from etl.dialects import genai
+from etl.dialects.message_events import read_messages
 from etl.dialects.messages import as_list, call_arguments, decode, definitions, result_text
 from etl.dialects.spans import AgentSpan, LlmCall, LogRecord, Reading, Span, ToolCall
 from etl.dialects.values import integer_of, text_of, usage_of
@@ -40,7 +41,7 @@ def _read_call(span: Span) -> LlmCall:
     events = as_list(attributes.get("events"))
     if events and call.input is None and call.output is None:
         records = [LogRecord(str(event.get("event.name")), 0, event, {}) for event in events if isinstance(event, dict)]
-        genai.read_messages(call, records, genai.finish_reasons(attributes))
+        read_messages(call, records, genai.finish_reasons(attributes))
         restore_wording(call)
     request = decode(attributes.get("model_request_parameters"))
     if call.tools is None and isinstance(request, dict):

@@ -1,0 +1,95 @@
+"""One event a message, as the GenAI conventions had it from 1.28 to 1.36, and one a side, as before.
+
+As log records, as span events, or as entries of one attribute.
+https://github.com/open-telemetry/semantic-conventions/blob/v1.36.0/docs/gen-ai/gen-ai-events.md
+"""
+
+from typing import Any
+
+from etl.dialects.messages import as_list, canonical_input, canonical_output, decode, first, tool_result
+from etl.dialects.spans import LlmCall, LogRecord, Message, Span
+
+MESSAGE_EVENTS = {
+    "gen_ai.system.message",
+    "gen_ai.user.message",
+    "gen_ai.assistant.message",
+    "gen_ai.tool.message",
+    "gen_ai.choice",
+}
+
+
+def read_message_events(call: LlmCall, span: Span, reasons: list[str]) -> None:
+    """Read the messages of a call from its log records, else from its span's events, in place."""
+    records = [record for record in span.logs if record.event_name in MESSAGE_EVENTS]
+    if not records:
+        records = [
+            LogRecord(event["name"], int(event.get("time_ns") or 0), event.get("attributes") or {}, {})
+            for event in span.events
+            if event.get("name") in MESSAGE_EVENTS
+        ]
+    if records:
+        read_messages(call, records, reasons)
+    else:
+        _read_content_events(call, span, reasons)
+
+
+def read_messages(call: LlmCall, records: list[LogRecord], reasons: list[str]) -> None:
+    """Read one event a message, whatever carried them."""
+    messages: list[Message] = []
+    choices: list[tuple[int, Message]] = []
+    for record in sorted(records, key=_event_order):
+        body = decode(record.body)
+        body = body if isinstance(body, dict) else {}
+        if record.event_name == "gen_ai.choice":
+            choices.append(_choice(body, len(choices), reasons))
+        elif record.event_name in MESSAGE_EVENTS:
+            messages.append(_message_event(record.event_name, body, messages))
+    call.input = messages or None
+    call.output = [message for _, message in sorted(choices, key=lambda choice: choice[0])] or None
+
+
+def _read_content_events(call: LlmCall, span: Span, reasons: list[str]) -> None:
+    """Read the conventions up to 1.27: prompt and completion, each one JSON attribute of a span event."""
+    for event in span.events:
+        fields = event.get("attributes") or {}
+        if event.get("name") == "gen_ai.content.prompt":
+            call.input = canonical_input(as_list(fields.get("gen_ai.prompt")) or ()) or None
+        elif event.get("name") == "gen_ai.content.completion":
+            call.output = canonical_output(as_list(fields.get("gen_ai.completion")) or (), reasons) or None
+
+
+def _event_order(record: LogRecord) -> tuple[int, int]:
+    body = record.body if isinstance(record.body, dict) else {}
+    index = first({**body, **record.attributes}, "CHAT_MESSAGE_INDEX", "gen_ai.message.index")
+    is_choice = record.event_name == "gen_ai.choice"
+    return (int(is_choice), int(index) if isinstance(index, int) else 0)
+
+
+def _message_event(name: str, body: dict[str, Any], earlier: list[Message]) -> Message:
+    if name == "gen_ai.tool.message":
+        identifier = first(body, "id", "tool_call_id") or _unanswered(earlier)
+        return tool_result(identifier, body.get("content"))
+    role = {"gen_ai.system.message": "system", "gen_ai.user.message": "user"}.get(name, "assistant")
+    item = {"role": role, "content": body.get("content"), "tool_calls": body.get("tool_calls")}
+    messages = canonical_input([item])
+    return messages[0] if messages else {"role": role, "text": None}
+
+
+def _unanswered(messages: list[Message]) -> str | None:
+    """Return the first tool call of the last asking message that has no result yet."""
+    answered = {message.get("tool_call_id") for message in messages if message["role"] == "tool"}
+    for message in reversed(messages):
+        if message.get("tool_calls"):
+            return next((call["id"] for call in message["tool_calls"] if call["id"] not in answered), None)
+    return None
+
+
+def _choice(body: dict[str, Any], position: int, reasons: list[str]) -> tuple[int, Message]:
+    index = body.get("index")
+    index = index if isinstance(index, int) else position
+    inner = decode(body.get("message"))
+    inner = inner if isinstance(inner, dict) else {"content": inner}
+    calls = inner.get("tool_calls") or body.get("tool_calls") or []
+    item = {"refusal": inner.get("refusal"), "role": "assistant", "content": inner.get("content"), "tool_calls": calls}
+    reason = body.get("finish_reason") or (reasons[index] if index < len(reasons) else None)
+    return index, canonical_output([item], [reason])[0]
