@@ -19,7 +19,7 @@ from train.credit import (
 )
 from train.data import Logged
 from train.settings import TrainConfig
-from train.value import call_features, cross_fit, deal_folds
+from train.value import add_other_attempts, call_features, cross_fit, deal_folds, folds_are_tasks
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -148,15 +148,19 @@ class _Window:
 
     def _against_values(self, config: TrainConfig) -> tuple[Floats, dict[str, Any]]:
         calls = [call for call, counts in zip(self.logged.calls, self.counted, strict=True) if counts]
-        features = call_features(calls, self.intermediate, self.outcomes, self.task, self.episode)
-        found = cross_fit(features, self._returns(config), deal_folds(self.task[self.episode], self.episode))
+        features, came = call_features(calls, self.intermediate, self.episode), self._returns(config)
+        task = self.task[self.episode]
+        found = cross_fit(features, came, deal_folds(task, self.episode))
+        values = found.values
+        if folds_are_tasks(task):  # else a value of another attempt is fitted on this one's outcome
+            values = add_other_attempts(values, came, task=task, episode=self.episode, prior=config.shrinkage)
         returns = bootstrapped_returns(
             self.intermediate,
             self.outcomes,
-            found.values,
+            values,
             episode=self.episode,
             start_ns=self.start_ns,
             end_ns=self.end_ns,
             lambda_=config.gae_lambda if config.credit == "gae" else 1.0,
         )
-        return np.nan_to_num(returns - found.values, nan=0.0), {"value_explained": round(found.explained, 4)}
+        return np.nan_to_num(returns - values, nan=0.0), {"value_explained": round(found.explained, 4)}

@@ -75,7 +75,7 @@ def learn(learner: Learner, write: Callable[[dict[str, Any]], None], keeper: Kee
     """
     config = learner.config
     learner.prepare()  # before anything kept is loaded: the reference is the model the run began with
-    yardstick = choose_yardstick(learner.plan.sequences)
+    yardstick = choose_yardstick(learner.plan.own_sequences())
     kept = None if keeper is None else keeper.load(learner)
     progress, start = (Progress(), copy_weights(learner)) if kept is None else kept
     if progress.mismatch is None:

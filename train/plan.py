@@ -14,7 +14,7 @@ from etl.schema import Split
 from foundation.errors import GateRefused, SettingsError, SpanloopError
 from train.assignment import credit_calls
 from train.credit import NO_SPREAD
-from train.data import Logged, SetAside, count_evidence, read_calls, read_transitions
+from train.data import Known, Logged, SetAside, count_evidence, read_calls, read_transitions
 from train.lineage import Sequence, build_sequences
 from train.render import make_renderer
 from train.routing import Route, admitted, route_calls
@@ -48,6 +48,12 @@ class Plan:
         for index, sequence in enumerate(self.sequences):
             found.setdefault(self.episode_of(sequence), []).append(index)
         return list(found.values())
+
+    def own_sequences(self) -> list[Sequence]:
+        """Return the sequences the model or a near ancestor sampled; on text of others no distance can be measured."""
+        own = {Known.EXACT, Known.RESCORED, Known.IDS}
+        calls = self.logged.calls
+        return [each for each in self.sequences if all(calls[int(index)].known in own for index in each.calls)]
 
     def episode_of(self, sequence: Sequence) -> int:
         """Return the index of the episode a sequence belongs to."""

@@ -33,9 +33,6 @@ RECENT = 32
 NEVER_SINGULAR = 1e-6
 """Added to the penalty of every feature: one that is constant in some folds has no variance there."""
 
-PRIOR_ATTEMPTS = 4.0
-"""Other attempts at a task at which their mean counts half."""
-
 
 @dataclass(frozen=True)
 class Values:
@@ -47,12 +44,11 @@ class Values:
     """Share of the variance of the returns that they explain, out of fold; negative when they are worse than a mean."""
 
 
-def call_features(calls: list[Call], intermediate: Floats, outcomes: Floats, task: Ints, episode: Ints) -> Floats:
+def call_features(calls: list[Call], intermediate: Floats, episode: Ints) -> Floats:
     """Return what was known before each call acted, one row a call.
 
-    Role and turn, rewards on the way so far and how many calls earned them, length and hashed token ids of the prompt,
-    and, where folds are of tasks, how the other attempts at its own went. `outcomes` and `task` are of each episode,
-    `episode` of each call; calls come in the order they began.
+    Role and turn, rewards on the way so far and how many calls earned them, length and hashed token ids of the prompt.
+    `episode` is of each call; calls come in the order they began.
     """
     names = [(call.agent, min(call.turn, MAX_TURN)) for call in calls]
     slots = {name: number for number, name in enumerate(dict.fromkeys(names))}
@@ -61,7 +57,6 @@ def call_features(calls: list[Call], intermediate: Floats, outcomes: Floats, tas
         slot,
         earned_before(calls, intermediate, episode),
         np.log1p([[float(len(call.prompt_ids))] for call in calls]),
-        _other_attempts(outcomes, task)[episode] * (len(np.unique(task)) >= MIN_TASKS),
         np.array([_bag(call.prompt_ids) for call in calls]),
         np.array([_bag(call.prompt_ids[-RECENT:]) for call in calls]),
     ]
@@ -90,25 +85,20 @@ def earned_before(calls: list[Call], intermediate: Floats, episode: Ints) -> Flo
     return found
 
 
-def _other_attempts(outcomes: Floats, task: Ints) -> Floats:
-    """Return for each episode the mean outcome of the other attempts at its task, shrunk to 0, and the shrinkage.
-
-    Two columns instead of a mean shrunk to that of all tasks: so nothing of another task is in them.
-    """
-    size = np.bincount(task)[task] - 1.0
-    total = np.bincount(task, outcomes)[task] - outcomes
-    return np.stack([total / (size + PRIOR_ATTEMPTS), size / (size + PRIOR_ATTEMPTS)], axis=1)
-
-
 def _bag(ids: Ints) -> Floats:
     # Fibonacci hashing: neighbours in a vocabulary are often kin, and should not share a bucket by that alone.
     bucket = (ids.astype(np.uint64) * np.uint64(11400714819323198485)) >> np.uint64(58)
     return np.log1p(np.bincount(bucket.astype(np.int64), minlength=BUCKETS))
 
 
+def folds_are_tasks(task: Ints) -> bool:
+    """Tell whether there are enough tasks to deal folds of them."""
+    return len(np.unique(task)) >= MIN_TASKS
+
+
 def deal_folds(task: Ints, episode: Ints) -> Ints:
     """Return the fold of each call: of its task, or, where tasks are few, of its episode; -1 where there is but one."""
-    groups = task if len(np.unique(task)) >= MIN_TASKS else episode
+    groups = task if folds_are_tasks(task) else episode
     found, index = np.unique(groups, return_inverse=True)
     order = np.random.default_rng(0).permutation(len(found))
     return order[index] % FOLDS if len(found) > 1 else np.full(len(task), -1)
@@ -137,6 +127,29 @@ def cross_fit(features: Floats, returns: Floats, fold: Ints) -> Values:
     return Values(values, 1 - missed / spread if spread > 0 else 0.0)
 
 
+def add_other_attempts(values: Floats, returns: Floats, *, task: Ints, episode: Ints, prior: float) -> Floats:
+    """Add to each value how the other attempts at its task went beyond theirs, their mean shrunk by `prior` attempts.
+
+    All arrays are of each call. As a feature of the regression it would tell an outcome where attempts were chosen by
+    outcome, one good and one bad a task: there the other's is the opposite of one's own.
+
+    >>> add_other_attempts(
+    ...     np.array([0.5, 0.5]), np.array([1.0, 0.0]), task=np.zeros(2, int), episode=np.arange(2), prior=4.0
+    ... )
+    array([0.4, 0.6])
+    """
+    of_episode, index = np.unique(episode, return_index=True)
+    own = np.zeros(int(of_episode.max(initial=-1)) + 1)
+    surprise = np.bincount(episode, np.nan_to_num(returns - values)) / np.maximum(np.bincount(episode), 1)
+    own[of_episode] = surprise[of_episode]
+    task_of = np.zeros(len(own), dtype=np.int64)
+    task_of[of_episode] = task[index]
+    others = np.bincount(task_of[of_episode], minlength=int(task.max(initial=-1)) + 1) - 1.0
+    total = np.bincount(task_of[of_episode], own[of_episode], minlength=len(others))
+    gone_beyond: Floats = (total[task] - own[episode]) / np.maximum(others[task] + prior, 1e-12)
+    return values + gone_beyond
+
+
 def _choose_penalty(
     rows: Floats, returns: Floats, fold: Ints, others: list[int], grams: dict[int, Floats], moments: dict[int, Floats]
 ) -> float:
@@ -155,7 +168,6 @@ def _choose_penalty(
 def _solve(folds: list[int], grams: dict[int, Floats], moments: dict[int, Floats], penalty: float) -> Floats:
     gram: Floats = sum((grams[one] for one in folds), np.zeros_like(next(iter(grams.values()))))
     moment: Floats = sum((moments[one] for one in folds), np.zeros(len(gram)))
-    # The penalty of a feature in proportion to its variance in these folds, as if features were standardised by them:
-    # by all folds they must not be, since how the other attempts went is an outcome too. The intercept is free.
+    # The penalty of a feature in proportion to its variance, as if it were standardised; the intercept is free.
     variance = np.maximum(np.diag(gram) / gram[0, 0] - (gram[0] / gram[0, 0]) ** 2, 0)
     return np.linalg.solve(gram + np.diag(penalty * variance + NEVER_SINGULAR), moment)

@@ -5,7 +5,15 @@ import pytest
 
 from tests.unit.train.calls import call
 from train.data import Call
-from train.value import MIN_TASKS, call_features, cross_fit, deal_folds, earned_before
+from train.value import (
+    MIN_TASKS,
+    add_other_attempts,
+    call_features,
+    cross_fit,
+    deal_folds,
+    earned_before,
+    folds_are_tasks,
+)
 
 
 def played(num_tasks: int, attempts: int, *, seed: int = 0) -> tuple[list[Call], np.ndarray, np.ndarray, np.ndarray]:
@@ -24,8 +32,11 @@ def played(num_tasks: int, attempts: int, *, seed: int = 0) -> tuple[list[Call],
 
 def values(calls: list[Call], outcomes: np.ndarray, task: np.ndarray, episode: np.ndarray) -> np.ndarray:
     """Fit values as a run does, with no intermediate rewards."""
-    features = call_features(calls, np.zeros(len(calls)), outcomes, task, episode)
-    return cross_fit(features, outcomes[episode], deal_folds(task[episode], episode)).values
+    features = call_features(calls, np.zeros(len(calls)), episode)
+    found = cross_fit(features, outcomes[episode], deal_folds(task[episode], episode)).values
+    if not folds_are_tasks(task):
+        return found
+    return add_other_attempts(found, outcomes[episode], task=task[episode], episode=episode, prior=4.0)
 
 
 @pytest.mark.parametrize(("num_tasks", "attempts"), [(30, 1), (15, 4), (MIN_TASKS - 1, 4), (1, 12)])
@@ -48,7 +59,7 @@ def test_nobodys_own_outcome_is_in_its_value(num_tasks: int, attempts: int) -> N
 def test_a_prompt_that_promises_much_has_a_high_value() -> None:
     """Tasks attempted once: what is known of them is their prompt alone."""
     calls, outcomes, task, episode = played(200, 1)
-    features = call_features(calls, np.zeros(len(calls)), outcomes, task, episode)
+    features = call_features(calls, np.zeros(len(calls)), episode)
 
     found = cross_fit(features, outcomes[episode], deal_folds(task[episode], episode))
 
@@ -107,3 +118,13 @@ def test_a_value_stays_within_what_was_earned_elsewhere() -> None:
 
     assert found.values.min() == 0
     assert found.values.max() <= 1
+
+
+def test_attempts_chosen_by_outcome_do_not_tell_one_another_s() -> None:
+    """One success and one failure for every task: the value stays near the mean, and success is still an advantage."""
+    outcomes = np.tile([1.0, 0.0], 40)
+    calls = [call([1, 2], [3], episode=number) for number in range(80)]
+
+    found = values(calls, outcomes, np.repeat(np.arange(40), 2), np.arange(80))
+
+    assert np.abs(found - 0.5).max() < 0.15
