@@ -123,7 +123,10 @@ def _run_epoch(learner: Learner, progress: Progress, start: list[torch.Tensor], 
     config, plan = learner.config, learner.plan
     episodes = plan.episode_sequences()
     tokens_per_episode = sum(sequence.num_trained for sequence in plan.sequences) / max(1, len(episodes))
-    deals = deal_episodes(len(episodes), config.episodes_per_update, seed=f"{config.seed}/{progress.epoch}")
+    per_update = config.episodes_per_update
+    if config.tokens_per_update is not None:
+        per_update = max(1, round(config.tokens_per_update / tokens_per_episode))
+    deals = deal_episodes(len(episodes), per_update, seed=f"{config.seed}/{progress.epoch}")
     for chosen in deals[progress.position :]:
         sequences = [plan.sequences[index] for episode in chosen for index in episodes[episode]]
         # A constant of the night, times the episodes of this update: an episode weighs the same in whatever company

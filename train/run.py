@@ -66,14 +66,17 @@ def train(config: TrainConfig, plan: Plan, report: RunReport) -> Path | None:
     )
     keeper = Keeper(out / f".resume-{run}", config.save_interval_s)
     with keeper.hold(is_main=accelerator.is_main_process):
-        if not config.resume:
+        if accelerator.is_main_process and not config.resume:
             keeper.forget()
+        accelerator.wait_for_everyone()
         try:
             checkpoint = _train(config, plan, report, accelerator, keeper, window=window, out=out)
         except GateRefused:
-            keeper.forget()  # it would be refused again
+            if accelerator.is_main_process:
+                keeper.forget()  # it would be refused again
             raise
-        keeper.forget()
+        if checkpoint is not None:  # on the main process alone: until it has written, the state must stay
+            keeper.forget()
     return checkpoint
 
 

@@ -99,8 +99,8 @@ class TrainConfig(Settings):
     is to tell attempts apart."""
 
     adapter: Literal["none", "lora"] = "none"
-    """Train all weights (`none`), or freeze them and train a low-rank adapter: a few megabytes a checkpoint and a fifth
-    of the memory. A model that is an adapter already goes on being one."""
+    """Train all weights (`none`), or freeze them and train a low-rank adapter: a few megabytes a checkpoint, and an
+    optimiser as small. A model that is an adapter already goes on being one."""
 
     adapter_per_agent: bool = False
     """Train one adapter for each agent the data names, each from the same base and in a checkpoint of its own."""
@@ -112,8 +112,8 @@ class TrainConfig(Settings):
     """Scale of the adapter: its product counts `lora_alpha / lora_rank` times."""
 
     lora_targets: tuple[str, ...] = ("all-linear",)
-    """Modules that get an adapter, by name, separated by commas. Default: every linear layer but the head, which learns
-    as fast as full training does where attention alone does not."""
+    """Modules that get an adapter, by name, separated by commas. Default: every linear layer but the head; attention
+    alone is reported to learn more slowly (LoRA Without Regret, 2025)."""
 
     merge: bool = False
     """Publish the adapter merged into its base, as a whole model that any engine loads."""
@@ -127,6 +127,10 @@ class TrainConfig(Settings):
 
     episodes_per_update: int = Field(default=64, ge=1)
     """Episodes in one optimiser step."""
+
+    tokens_per_update: int | None = Field(default=None, ge=1)
+    """Trained tokens in one optimiser step, on average, in place of `episodes_per_update`: the number of episodes then
+    follows from how long this window's are."""
 
     clip_low: float | None = Field(default=None, ge=0, le=1)
     """How far below 1 the ratio to the behavior policy counts. Default: 1 for `cispo`, 0.0003 for `gspo`, else 0.2."""

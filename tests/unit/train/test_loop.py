@@ -191,6 +191,15 @@ def test_the_same_run_twice_ends_in_the_same_weights(model: Path, tmp_path: Path
     assert all(torch.equal(one, other) for one, other in zip(*(run.parameters() for run in runs), strict=True))
 
 
+def test_an_update_may_be_measured_in_tokens(model: Path, tmp_path: Path) -> None:
+    """Of a window with one trained token an episode, as many episodes as tokens."""
+    data = publish(tmp_path, bandit(model, num_tasks=16, attempts=4, rewarded=130))
+
+    _, lines, _ = train(model, data, learning_rate=1e-5, epochs=1, tokens_per_update=16)
+
+    assert [line["num_episodes"] for line in lines] == [16] * 4
+
+
 def test_every_epoch_deals_every_episode_once() -> None:
     """In an order of its own, in even shares."""
     epochs = [deal_episodes(25, 10, seed=f"0/{epoch}") for epoch in range(3)]
