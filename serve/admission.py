@@ -105,11 +105,11 @@ class Admission:
             finally:
                 self._open.set()
 
-    async def drained(self, serving: Serving, *, timeout_s: float) -> None:
-        """Wait until nothing answers calls with what no longer takes new ones. Raises `Busy` when that takes longer."""
+    async def drained(self, serving: Serving) -> None:
+        """Wait until nothing answers calls with what no longer takes new ones."""
         assert serving is not self._serving, "it would never end"
         if (flight := self._flights.get(serving)) is not None:
-            await self._drain([flight], timeout_s)
+            await flight.drained.wait()
 
     async def _drain(self, flights: Sequence[_Flight], timeout_s: float) -> None:
         try:

@@ -64,7 +64,7 @@ def promote(
         Check the checkpoint and change nothing.
     """
     from serve import registry
-    from serve.changes import change_report, check_promotable
+    from serve.changes import check_promotable
 
     checkpoint = checkpoint.resolve()
     before = registry.require(config.data)
@@ -77,7 +77,7 @@ def promote(
         if result is None:
             with exclusive(lock_path(config.data), purpose="spanloop serve promote"):
                 before = registry.require(config.data)
-                result = change_report(before, registry.promote(config.data, checkpoint)) | {"engine": None}
+                result = registry.change_report(before, registry.promote(config.data, checkpoint)) | {"engine": None}
         report.update(**result)
         log.info("live", version=result["live_version"], before=result["previous_version"])
     if json:
@@ -155,7 +155,6 @@ def rollback(
         Say what would be live and change nothing.
     """
     from serve import registry
-    from serve.changes import change_report
 
     before = registry.require(config.data)
     target = Path(before.live) if before.canary is not None else registry.rollback_target(before)
@@ -167,11 +166,11 @@ def rollback(
         result = _ask_gateway(config.data, "rollback", {})
         if result is None and before.canary is not None:
             with exclusive(lock_path(config.data), purpose="spanloop serve rollback"):
-                result = change_report(before, registry.end_canary(config.data, "rolled back by hand"))
+                result = registry.change_report(before, registry.end_canary(config.data, "rolled back by hand"))
         elif result is None:
             with exclusive(lock_path(config.data), purpose="spanloop serve rollback"):
                 before = registry.require(config.data)
-                result = change_report(before, registry.rollback(config.data)) | {"engine": None}
+                result = registry.change_report(before, registry.rollback(config.data)) | {"engine": None}
         report.update(**result)
         log.info("live", version=result["live_version"], before=result["previous_version"])
     if json:

@@ -120,6 +120,17 @@ def read_audit(data: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
 
 
+def change_report(before: Registry, after: Registry) -> dict[str, Any]:
+    """Return what a change of the registry is reported with."""
+    return {
+        "base": after.base,
+        "live": after.live,
+        "live_version": after.live_version,
+        "previous_version": before.live_version,
+        "changed": before.live_version != after.live_version,
+    }
+
+
 def _entry(base: str, model: Path, version: str, previous: tuple[str, ...]) -> Registry:
     if not (whole_model(model) / "config.json").exists():
         raise SpanloopError(f"{model} is not a model directory: it has no config.json")

@@ -249,14 +249,14 @@ class Server:
         failures = 0
         try:
             while True:
-                await self.changes.resume_canary()
+                await self.changes.trial.resume()
                 await engine.ended()
                 serving = self.gateway.admission.serving
                 if serving is not None and serving.engine is not engine:
                     engine = serving.engine  # another has taken over, and this one was stopped
                     continue
                 self.gateway.admission.suspend()
-                await self.changes.set_canary_aside()
+                await self.changes.trial.set_aside()
                 log.warning("the engine ended; starting it again", status=engine.exit_status(), log=str(engine.log))
                 await engine.stop()
                 await asyncio.sleep(min(30.0, 2.0**failures - 1))
@@ -271,7 +271,7 @@ class Server:
             if (serving := self.gateway.admission.serving) is not None:
                 engine = serving.engine
             self.gateway.admission.suspend()
-            await self.changes.set_canary_aside()
+            await self.changes.trial.set_aside()
             await engine.stop()
 
     async def status(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -283,7 +283,7 @@ class Server:
             "num_in_flight": self.gateway.admission.num_in_flight,
             "num_answered": self.gateway.num_answered,
             "num_failed": self.gateway.num_failed,
-            "canary": self.changes.canary_status(),
+            "canary": self.changes.trial.status(),
             **self.exporter.counts(),
         }
 
@@ -334,7 +334,7 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
     )
     back = web.AppRunner(control.make_app(token, actions), access_log=None)
     keeping = asyncio.create_task(server.keep_engine())
-    watching = asyncio.create_task(server.changes.watch_canary())
+    watching = asyncio.create_task(server.changes.trial.watch())
     try:
         await front.setup()
         await back.setup()
