@@ -7,9 +7,8 @@ A stream is forwarded event by event as it comes, and every record is made after
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -19,12 +18,13 @@ from opentelemetry.trace import Tracer
 
 from foundation.keys import Forbidden, Unauthenticated
 from foundation.narration import get_logger
-from serve import answers, responses
 from serve.access import Access
 from serve.admission import Admission, NotServing, Serving
 from serve.answers import Json, Recording, Wants
+from serve.apis import APIS, Api
 from serve.assignment import CANARY, Split, find_unit
 from serve.engine import Engine
+from serve.events import reduce_event, split_events
 from serve.evidence import Call, Caller, CountingExporter, end_span, start_span
 from serve.media import find_refused
 from serve.sampling import with_defaults
@@ -61,52 +61,6 @@ class BadRequest(ValueError):
         super().__init__(message)
         self.status = status
         self.kind = kind
-
-
-@dataclass(frozen=True)
-class Api:
-    """One of OpenAI's ways to ask a model: where, and how its requests and answers are read and reduced."""
-
-    path: str
-    is_chat: bool
-    loosen: Callable[[Json], Json]
-    """Takes the mark `strict` off tools."""
-
-    client_wants: Callable[[Mapping[str, Any]], Wants]
-    ask_for_evidence: Callable[[Json], Json]
-    read: Callable[[Recording, Mapping[str, Any]], None]
-    strip: Callable[[Json, Wants], Json | None]
-    describe: Callable[[Mapping[str, Any]], Mapping[str, Any]]
-    """Returns the request as the span is to have it."""
-
-
-def _completions(path: str, *, is_chat: bool) -> Api:
-    return Api(
-        path=path,
-        is_chat=is_chat,
-        loosen=answers.without_strict,
-        client_wants=partial(answers.client_wants, is_chat=is_chat),
-        ask_for_evidence=partial(answers.ask_for_evidence, is_chat=is_chat),
-        read=Recording.read,
-        strip=answers.strip,
-        describe=lambda request: request,
-    )
-
-
-APIS = (
-    _completions("/v1/chat/completions", is_chat=True),
-    _completions("/v1/completions", is_chat=False),
-    Api(
-        path="/v1/responses",
-        is_chat=True,
-        loosen=responses.loosen,
-        client_wants=responses.client_wants,
-        ask_for_evidence=responses.ask_for_evidence,
-        read=responses.read,
-        strip=responses.strip,
-        describe=responses.as_chat,
-    ),
-)
 
 
 class Gateway:
@@ -364,29 +318,6 @@ async def _forward_stream(
             await response.write(forwarded)
     await response.write_eof()
     return response
-
-
-async def split_events(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
-    """Yield the server-sent events each piece completes, blank lines included, however the bytes were cut."""
-    held = b""
-    async for piece in pieces:
-        *events, held = (held + piece).split(b"\n\n")
-        if events:
-            yield [event + b"\n\n" for event in events]
-    if held.strip():
-        yield [held]
-
-
-def reduce_event(event: bytes, api: Api, recording: Recording, wants: Wants) -> bytes:
-    """Record one event of a stream and return what of it the client gets; nothing when nothing is left."""
-    head, marker, payload = event.partition(b"data:")
-    payload = payload.strip()
-    if not marker or not (head == b"" or head.endswith(b"\n")) or payload == b"[DONE]":
-        return event
-    chunk = orjson.loads(payload)
-    api.read(recording, chunk)
-    reduced = api.strip(chunk, wants)
-    return b"" if reduced is None else head + b"data: " + orjson.dumps(reduced) + b"\n\n"
 
 
 async def read_request(http: web.Request, model_names: tuple[str, ...], media_domains: Collection[str]) -> Json:

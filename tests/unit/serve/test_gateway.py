@@ -10,8 +10,6 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from hypothesis import given
-from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -32,7 +30,7 @@ from serve.access import Access
 from serve.admission import Admission, Serving
 from serve.assignment import Split
 from serve.evidence import Policy
-from serve.gateway import VERSION_HEADER, Gateway, split_events
+from serve.gateway import VERSION_HEADER, Gateway
 from serve.sampling import NEUTRAL
 from tests.serving import CardboardEngine, write_keys
 
@@ -496,23 +494,6 @@ def test_models_lists_the_alias_first() -> None:
             assert [model["id"] for model in (await response.json())["data"]] == ["base:live", "base"]
 
     run(scenario)
-
-
-@given(st.lists(st.integers(1, 40), max_size=40))
-def test_events_come_out_whole_however_the_bytes_are_cut(cuts: list[int]) -> None:
-    """Network packets do not respect events."""
-    whole = b"".join(STREAM)
-
-    async def pieces() -> AsyncIterator[bytes]:
-        start = 0
-        for size in [*cuts, len(whole)]:
-            yield whole[start : start + size]
-            start += size
-
-    async def collect() -> list[bytes]:
-        return [each async for events in split_events(pieces()) for each in events]
-
-    assert asyncio.run(collect()) == STREAM
 
 
 def test_a_call_without_a_key_is_turned_away(tmp_path: Path) -> None:
