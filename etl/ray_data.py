@@ -10,6 +10,7 @@ import pickle
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,21 @@ from etl.cores import num_cores
 from etl.episodes import Trace
 from etl.source import read_traces
 from etl.work import Job, Processed, Worker
-from foundation.errors import SettingsError
+from foundation.errors import SettingsError, SpanloopError
 from receiver.schema import Reader, connect
 
 
 def process_with_ray(job: Job, buckets: Mapping[int, Bucket], reader: Reader) -> Iterator[tuple[int, Processed]]:
     """Process buckets on the cluster that the settings name; yield what came of each by number, in any order."""
-    ray = _ray()
+    ray, job = _ray(), _absolute(job)
     directory = job.config.data / "dataset"
     directory.mkdir(parents=True, exist_ok=True)
     with _cluster(ray, job), tempfile.TemporaryDirectory(prefix=".buckets-", dir=directory) as name:
         items = [_write(Path(name), number, bucket, reader) for number, bucket in buckets.items()]
         rows = ray.data.from_items(items, override_num_blocks=len(items))
         for row in rows.map(partial(_process, job)).iter_rows():
+            if row["error"]:
+                raise pickle.loads(row["error"])  # noqa: S301 - a task of this run wrote it
             yield row["number"], Processed.from_json(row["processed"])
 
 
@@ -61,6 +64,17 @@ def _cluster(ray: Any, job: Job) -> Iterator[None]:  # noqa: ANN401 - the module
         ray.shutdown()
 
 
+def _absolute(job: Job) -> Job:
+    """Return the job with paths that mean the same wherever a task runs."""
+    config = job.config
+    paths = {
+        name: path.resolve()
+        for name in ("data", "reward_sql", "tokenizer")
+        if (path := getattr(config, name)) is not None
+    }
+    return replace(job, config=config.model_copy(update=paths))
+
+
 def _write(directory: Path, number: int, bucket: Bucket, reader: Reader) -> dict[str, Any]:
     """Write the spans and log records of a bucket as files, and return what a task needs to know of it."""
     spans, logs = read_traces(reader, bucket.traces, (bucket.first_seq, bucket.last_seq) if bucket.num_spans else None)
@@ -74,8 +88,12 @@ def _write(directory: Path, number: int, bucket: Bucket, reader: Reader) -> dict
 def _process(job: Job, item: dict[str, Any]) -> dict[str, Any]:
     """Process one bucket file: what a task of the cluster runs."""
     bucket: Bucket = pickle.loads(item["bucket"])  # noqa: S301 - written by this run
-    worker = Worker(job, partial(_read, job.config.data, item, bucket.traces))
-    return {"number": item["number"], "processed": worker.process(bucket).to_json()}
+    done = {"number": item["number"], "processed": b"", "error": b""}
+    try:
+        worker = Worker(job, partial(_read, job.config.data, item, bucket.traces))
+        return {**done, "processed": worker.process(bucket).to_json()}
+    except SpanloopError as error:
+        return {**done, "error": pickle.dumps(error)}  # Ray would bury it in its own
 
 
 def _read(

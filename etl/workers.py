@@ -53,8 +53,10 @@ def choose_workers(config: EtlConfig, buckets: Sequence[Bucket]) -> int:
     return max(1, min(limits))
 
 
+_job: Job | None = None
+_reader: Reader | None = None
 _worker: Worker | None = None
-"""The one of this process, where it is one of a pool."""
+"""Of this process, where it is one of a pool."""
 
 
 def _process_in_parallel(job: Job, buckets: Mapping[int, Bucket], num_workers: int) -> Iterator[tuple[int, Processed]]:
@@ -75,13 +77,12 @@ def _process_in_parallel(job: Job, buckets: Mapping[int, Bucket], num_workers: i
 
 
 def _open(job: Job) -> None:
-    global _worker
-    reader = connect(job.config.data)
+    global _job
     listening, ending = multiprocessing.Pipe(duplex=False)
     watch = threading.Thread(target=_end_with_parent, args=(listening,), daemon=True)
     watch.start()
-    atexit.register(_close, reader, ending, watch)
-    _worker = Worker(job, partial(read_traces, reader))
+    atexit.register(_close, ending, watch)
+    _job = job
 
 
 def _end_with_parent(listening: Connection) -> None:
@@ -91,16 +92,23 @@ def _end_with_parent(listening: Connection) -> None:
         os._exit(1)
 
 
-def _close(reader: Reader, ending: Connection, watch: threading.Thread) -> None:
-    global _worker
+def _close(ending: Connection, watch: threading.Thread) -> None:
+    global _worker, _reader
     _worker = None
-    reader.close()
+    if _reader is not None:
+        _reader.close()
+        _reader = None
     ending.close()
     watch.join()
 
 
 def _process(bucket: Bucket) -> Processed:
-    assert _worker is not None
+    """Process a bucket; what goes wrong with the first, as with the settings, is raised in the process that asked."""
+    global _reader, _worker
+    if _worker is None:
+        assert _job is not None
+        _reader = connect(_job.config.data)
+        _worker = Worker(_job, partial(read_traces, _reader))
     return _worker.process(bucket)
 
 

@@ -160,3 +160,15 @@ def test_shares_are_started_from_the_command_line(data: Path) -> None:
     subprocess.run([*command, "publish", "--data", str(data)], check=True)
 
     assert take(data) == expected
+
+
+def test_what_is_wrong_in_another_process_is_said_here(data: Path, tmp_path: Path) -> None:
+    """A reward query that fails says so, whichever process ran it."""
+    (tmp_path / "broken.sql").write_text("select nothing from nowhere")
+
+    with pytest.raises(SpanloopError, match="broken") as alone:
+        run(data, workers=1, reward_sql=tmp_path)
+    with pytest.raises(SpanloopError, match="broken") as together:
+        run(data, workers=2, reward_sql=tmp_path)
+
+    assert str(together.value) == str(alone.value)
