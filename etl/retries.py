@@ -1,7 +1,7 @@
 """Answers that another answer took the place of, so that nothing that came after tells anything of them.
 
-1. An attempt inside a client's own span: a call with the same question below it, or the gateway's within its time,
-   that is not the one that answered. The agent never saw it.
+1. An attempt inside a client's own span: a call with the same question below it that is not the one that answered, or
+   one the gateway took within its time and ended before it took the one that did. The agent never saw it.
 2. An answer the agent threw away: it asked the very same again after this one had ended, and went on from another
    answer to it, one that a later request holds or whose tools ran, while nothing went on from this one.
 
@@ -16,6 +16,7 @@ from etl.dialects import gateway
 from etl.dialects.spans import LlmCall
 from etl.lineage import digests, extend
 from etl.tree import Forest
+from otel_exporter.schema import GATEWAY_SCOPE
 
 NEIGHBORS = 8
 """How many calls with one question may be open at once and still be compared."""
@@ -39,8 +40,10 @@ def attempts(calls: Iterable[LlmCall], forest: Forest) -> set[int]:
 def _is_attempt(inner: LlmCall, outer: LlmCall, forest: Forest) -> bool:
     if inner.span.end_ns > outer.span.end_ns or outer.dialect == gateway.DIALECT:
         return False
-    below = forest.is_ancestor(outer.span.index, inner.span.index)
-    return below or (inner.dialect == gateway.DIALECT and inner.span.trace_id != outer.span.trace_id)
+    if forest.is_ancestor(outer.span.index, inner.span.index):
+        return True
+    answered = [span.start_ns for span in outer.merged if span.scope == GATEWAY_SCOPE]
+    return inner.dialect == gateway.DIALECT and bool(answered) and inner.span.end_ns <= max(answered)
 
 
 def thrown_away(calls: Sequence[LlmCall], used: set[int]) -> set[int]:

@@ -43,6 +43,17 @@ def test_an_attempt_in_a_trace_of_its_own_is_found_by_time_and_question() -> Non
     assert kept(dataset, "client", "first", "second") == ["client"]
 
 
+def test_another_agents_call_at_the_same_time_is_no_attempt() -> None:
+    """Many attempts at one task at once: one agent has spans of its own, the other is known to the gateway alone."""
+    dataset = run(
+        llm("client", start=0, end=9, said="yes"),
+        gateway("its own", trace="g1", start=1, end=8, said="yes"),
+        gateway("another's", trace="g2", start=2, end=3, said="no"),
+    )
+
+    assert kept(dataset, "client", "another's") == ["client", "another's"]
+
+
 def test_an_answer_the_agent_went_on_without_is_no_transition() -> None:
     """It asked again, and the history holds the second answer."""
     spans = [
