@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from foundation.errors import SettingsError
 from foundation.settings import DEFAULT_DATA, Settings
 
 LossName = Literal[
@@ -219,13 +220,20 @@ class TrainConfig(Settings):
     @model_validator(mode="after")
     def _credit_fits_its_baseline(self) -> "TrainConfig":
         if self.credit == "gae" and self.baseline != "value":
-            raise ValueError(f"credit gae needs baseline value, not {self.baseline}: choose credit return_to_go")
+            raise SettingsError(
+                f"credit gae needs baseline value, not {self.baseline}",
+                hint="--credit return_to_go takes any baseline.",
+            )
         if self.credit == "identical" and self.baseline == "value":
-            raise ValueError(
-                "credit identical compares episodes, not calls: choose baseline leave_one_out or group_mean"
+            raise SettingsError(
+                "credit identical compares episodes, and baseline value is of single calls",
+                hint="Choose --baseline leave_one_out or group_mean.",
             )
         if self.scale == "group_std" and self.baseline not in ("leave_one_out", "group_mean"):
-            raise ValueError(f"scale group_std needs baseline leave_one_out or group_mean, not {self.baseline}")
+            raise SettingsError(
+                f"scale group_std needs a baseline of the group, not {self.baseline}",
+                hint="Choose --credit return_to_go --baseline leave_one_out or group_mean.",
+            )
         return self
 
     @field_validator("agents", "lora_targets", "log_with", mode="before")

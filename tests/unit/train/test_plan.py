@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from foundation.errors import GateRefused, SettingsError
@@ -133,3 +134,43 @@ def test_a_directory_that_is_no_model_is_a_wrong_setting(tmp_path: Path) -> None
 def test_names_of_agents_come_separated_by_commas() -> None:
     """`--agents a,b` and `--agents a --agents b` say the same."""
     assert TrainConfig(model=Path(), agents=("a, b",)) == TrainConfig(model=Path(), agents=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"baseline": "leave_one_out"}, {"credit": "identical"}, {"scale": "group_std"}],
+)
+def test_credit_and_baseline_that_do_not_go_together_are_wrong_settings(settings: dict[str, str]) -> None:
+    """Said before anything is read."""
+    with pytest.raises(SettingsError):
+        TrainConfig(model=Path(), **settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"credit": credit, "baseline": baseline}
+        for credit in ("return_to_go", "identical")
+        for baseline in ("leave_one_out", "group_mean", "role_ema", "none")
+    ]
+    + [{}, {"credit": "return_to_go", "baseline": "value"}, {"scale": "role_std"}, {"air_gate": "outcome"}],
+)
+def test_every_credit_prefers_success(tmp_path: Path, settings: dict[str, str]) -> None:
+    """Whatever it is compared with, a call of a success has the larger advantage on average."""
+    advantages = plan(publish(tmp_path, attempts(20, [1.0, 0.0])), negative=1, **settings).advantages
+
+    assert advantages[::2].mean() > advantages[1::2].mean() + 0.4
+    assert np.isfinite(advantages).all()
+
+
+def test_a_plan_says_what_goes_where(tmp_path: Path) -> None:
+    """The table of the report, by what is known."""
+    greedy = transition(episode_id="greedy", task_id="0", temperature=0.0)
+    rows = [*attempts(20, [1.0, 0.0]), greedy]
+
+    routes = plan(publish(tmp_path, rows)).facts["routes"]
+
+    assert [(row["known"], row["loss"], row["num_calls"]) for row in routes] == [
+        ("exact", "cispo", 40),
+        ("cut", "topr", 1),
+    ]
