@@ -44,7 +44,11 @@ LAND_ROWS = 32_768
 LAND_BYTES = 64 << 20
 """The same for rows that are large."""
 
-QUIET_S = 0.25
+MOST_LAND_BYTES = 256 << 20
+"""What is landed in one insert, at most; it bounds memory where a long log is replayed. Several smaller inserts cost
+more: each ends in a row group that is not full, which DuckDB writes again when it checkpoints."""
+
+QUIET_S = 0.5
 """Rows that no others have followed for this long are landed at once: there is nothing to gain by waiting."""
 
 LEAST_LAND_BYTES = 1 << 20
@@ -99,7 +103,7 @@ class Pipeline:
         self.max_backlog_bytes = max_backlog_bytes
         self._disk = disk or OsDisk()
         self._clock = clock
-        self._began = (clock() / 1e9, time.monotonic())
+        self._began = (clock() / 1e9, _uptime_s())
         self._retain_days, self._retain_bytes = retain_days, retain_bytes
         self._next_upkeep = 0.0
         self._land_limit: int | None = None
@@ -274,8 +278,8 @@ class Pipeline:
     def _keep_up(self) -> None:
         """Remove the days that are past their time and seal those that are over, if the clock can be believed."""
         now = self._clock()
-        began, began_monotonic = self._began
-        jumped_s = now / 1e9 - began - (time.monotonic() - began_monotonic)
+        began, began_uptime_s = self._began
+        jumped_s = now / 1e9 - began - (_uptime_s() - began_uptime_s)
         if abs(jumped_s) > CLOCK_TOLERANCE_S:
             log.warning("the clock jumped; no day is sealed or removed before a restart", jumped_s=round(jumped_s))
             return
@@ -296,10 +300,10 @@ class Pipeline:
     def _land_some(self) -> bool:
         """Land what waits, or less of it after each failure; tell whether that worked."""
         try:
-            self.store.land(max_bytes=self._land_limit or LAND_BYTES)
+            self.store.land(max_bytes=self._land_limit or MOST_LAND_BYTES)
         except Exception as error:  # noqa: BLE001 - whatever it is, the spans are in the log and landing must go on
             self.counts["failed_landings"] += 1
-            tried = self._land_limit or min(LAND_BYTES, self.store.num_hot_bytes)
+            tried = self._land_limit or min(MOST_LAND_BYTES, self.store.num_hot_bytes)
             self._land_limit = max(LEAST_LAND_BYTES, tried // 2)
             log.warning("landing failed; the spans stay in the log", **_describe(error))
             if isinstance(error, duckdb.OutOfMemoryException):
@@ -368,6 +372,11 @@ class Pipeline:
             self._wal.close(self.store.landed_seq)
         finally:
             self._exit.close()
+
+
+def _uptime_s() -> float:
+    """Return a time that no one sets, and that goes on while a laptop sleeps, as its clock does."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _describe(error: Exception) -> dict[str, str]:
