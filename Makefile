@@ -53,11 +53,12 @@ lock: setup  ## write the lock anew from pyproject.toml
 		--no-emit-package torch --no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec \
 		--no-emit-package triton --no-emit-package spanloop-otel-exporter --output-file $(LOCK)
 
-reliability: setup  ## 1,100 kills, 100,000 power losses, 1,500,000 malformed requests: about an hour on two cores
+reliability: setup  ## 1,125 kills, 100,000 power losses, 1,500,000 malformed requests: about an hour on two cores
 	SPANLOOP_RELIABILITY=long $(BIN)/python -m pytest -v --durations=0 tests/unit/receiver/test_wal.py \
 		tests/unit/receiver/test_otlp.py tests/unit/receiver/test_native.py tests/integration/receiver/test_kill.py \
 		tests/integration/receiver/test_faults.py tests/integration/receiver/test_disk_full.py \
-		tests/unit/receiver/test_arrival_order.py tests/integration/etl/test_kill.py
+		tests/unit/receiver/test_arrival_order.py tests/integration/etl/test_kill.py \
+		tests/integration/train/test_resume.py
 
 interop: setup  ## OpenTelemetry JS and Python, and Rotel, through a killed receiver; needs node 20, npm and the network
 	$(BIN)/python -m tests.interop.run --scratch build/interop
