@@ -249,8 +249,13 @@ class Server:
         failures = 0
         try:
             while True:
-                await self.changes.trial.resume()
-                await engine.ended()
+                # A canary may take as long to open as the live model did; that one's end must not go unseen meanwhile.
+                resuming = asyncio.create_task(self.changes.trial.resume())
+                try:
+                    await engine.ended()
+                finally:
+                    resuming.cancel()
+                    await asyncio.wait({resuming})
                 serving = self.gateway.admission.serving
                 if serving is not None and serving.engine is not engine:
                     engine = serving.engine  # another has taken over, and this one was stopped

@@ -87,6 +87,8 @@ class Trial:
             try:
                 opened = await self._opener.open(Path(canary.checkpoint), force=True)
             except SpanloopError as error:
+                if self._live is None or not self._live.engine.is_running():
+                    return  # no fault of the canary's: it is opened again after the live model
                 await self.end(f"it could not be opened again: {error.message.splitlines()[0]}")
                 return
             self._give_share(canary, opened.serving)

@@ -32,6 +32,13 @@ def is_cpu_build() -> bool:
 ADAPTER_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Values `--max-lora-rank` takes (vLLM 0.32; it takes 1 too, which no one trains)."""
 
+ADAPTED_MODULES = (
+    "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",
+)  # fmt: skip
+"""Layers that take adapters: all but the head. Left to itself vLLM wraps that one too, adapted or not, and then ends
+when it scores a prompt beside any other request (0.32: one row of adapters for each request, not for each position). An
+adapter of other layers is not applied to them, and the probes say so."""
+
 CPU_ARGUMENTS = (
     "--enforce-eager",  # compilation costs 20-50 s of start-up and showed no gain for small models
     "--kv-cache-memory-bytes", "1073741824",  # else it wants 92 % of the machine's memory to be free
@@ -67,6 +74,7 @@ class VllmEngine(Engine):
             # Two at once: one that answers, and the next while it is proved and takes over.
             rank = next(rank for rank in ADAPTER_RANKS if rank >= min(self.max_adapter_rank, ADAPTER_RANKS[-1]))
             arguments += ["--enable-lora", "--max-lora-rank", str(rank), "--max-loras", "2"]
+            arguments += ["--lora-target-modules", *ADAPTED_MODULES]
         if is_cpu_build():
             arguments += CPU_ARGUMENTS
         return [sys.executable, "-m", "serve.vllm_server", *arguments, *self.extra_arguments]
