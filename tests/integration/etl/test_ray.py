@@ -1,16 +1,23 @@
-"""Ray Data processes the same buckets by the same function: what it publishes is, byte for byte, what one process does."""
+"""Ray Data processes the same buckets by the same function: what it publishes is what one process does, to the byte."""
 
+import os
+import pickle
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from etl.plan import make_plan
+from etl.ray_data import process_bucket, write_bucket
 from etl.schema import TABLES, table_files
+from etl.settings import EtlConfig
+from etl.work import Job
+from foundation.errors import SpanloopError
 from receiver.importing import import_files
-
-pytest.importorskip("ray", reason="needs spanloop[ray]")
+from receiver.schema import connect
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -25,6 +32,7 @@ def run(data: Path, *arguments: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for table in TABLES for path in table_files(data, table)}
 
 
+@pytest.mark.skipif("SPANLOOP_RAY" not in os.environ, reason="make test-ray")
 def test_ray_publishes_the_same_bytes(tmp_path: Path) -> None:
     """On a cluster of two cores, started for the run and gone after it; the bucket files are gone too."""
     import_files(tmp_path, sorted(FIXTURES.glob("openinference-openai-agents/*tool*.pb")))
@@ -35,3 +43,20 @@ def test_ray_publishes_the_same_bytes(tmp_path: Path) -> None:
     assert found == expected
     assert len(found) > 10
     assert list((tmp_path / "dataset").glob(".buckets-*")) == []
+
+
+def test_what_is_wrong_in_a_task_is_said_in_its_own_words(tmp_path: Path) -> None:
+    """A task hands its error over as a value: Ray would wrap it into one of its own."""
+    import_files(tmp_path, sorted(FIXTURES.glob("openinference-openai-agents/tool_call*.pb")))
+    (tmp_path / "broken.sql").write_text("select nothing from nowhere")
+    config = EtlConfig(data=tmp_path, complete_after=0, reward_sql=tmp_path)
+    with closing(connect(tmp_path)) as reader:
+        plan = make_plan(config, reader, now_us=0)
+        item = write_bucket(tmp_path, 0, plan.buckets[0], reader)
+
+    done = process_bucket(Job(config, plan.window, plan.now_us), item)
+
+    error = pickle.loads(done["error"])
+    assert isinstance(error, SpanloopError)
+    assert "broken" in str(error)
+    assert error.hint is not None
