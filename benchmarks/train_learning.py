@@ -7,7 +7,8 @@ The player is shown a task and answers one token a call. Every task has a tool o
 other tool fails, and an answer ends the episode. The answer is right more often the more useful calls came before it,
 and a failed tool call costs a little on the way (the tool status an ETL reads off a trace). A night is a few hundred
 episodes, published as the ETL would publish them, planned and trained by the real trainer. Curves are the expected
-success of the policy after each night, computed exactly over all that can happen, so no sampling noise is in them.
+success of the policy after each night, computed over all that can happen, any failed tool taken for the likeliest one:
+no sampling noise is in them.
 
 Runs: `gae` (values, intermediate rewards), `return_to_go`, `identical` (the outcome alone, alike for all calls of an
 episode), and `random` (gae, no intermediate rewards, outcomes drawn by a coin). Differences are paired by seed, with a
@@ -109,7 +110,7 @@ def chance(useful: int) -> float:
 
 
 def success(policy: PreTrainedModel) -> float:
-    """Return the exact probability of success over all tasks: by the distribution over what a task can have come to.
+    """Return the probability of success over all tasks: by the distribution over what a task can have come to.
 
     Tools other than the task's own fail alike, but the policy sees which it was; the tree over all of them is walked
     with the two that matter, useful and not, the failed tool standing for the likeliest one.
