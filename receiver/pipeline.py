@@ -11,8 +11,8 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +129,10 @@ class Pipeline:
                 log.error("the log is damaged", file=loss.path.name, first_lost=loss.first_seq, last_lost=loss.last_seq)
             self.num_replayed = len(recovery.records)
             self._durable_seq = self._published_seq = self._wal.last_seq
-            for start in range(0, len(recovery.records), 64):
-                self._publish(recovery.records[start : start + 64], max_attempts=PUBLISH_ATTEMPTS)
+            with ThreadPoolExecutor(thread_name_prefix="receiver-replay") as threads:
+                for start in range(0, len(recovery.records), 64):
+                    records = recovery.records[start : start + 64]
+                    self._publish(records, max_attempts=PUBLISH_ATTEMPTS, run=threads.map)
         except BaseException:
             self._exit.close()
             raise
@@ -205,17 +207,20 @@ class Pipeline:
                 self._published_seq = records[-1].seq
                 self._changed.notify_all()
 
-    def _publish(self, records: list[Record], *, max_attempts: int | None = None) -> bool:
+    def _publish(
+        self, records: list[Record], *, max_attempts: int | None = None, run: Callable[..., Iterable[Any]] = map
+    ) -> bool:
         """Decode requests and show them to queries, again and again while the disk refuses what that takes.
 
         Returns False when the receiver is closed meanwhile: then they are in the log for the next start. Raises the
-        error in the way once `max_attempts` have failed.
+        error in the way once `max_attempts` have failed. `run` applies the decoding to each of them, by `map` or on
+        several threads: where there are many and nobody else is served yet.
         """
         for attempt in itertools.count(1):
             try:
-                self.store.publish(
-                    self._decode_all([record for record in records if record.seq > self.store.reached_seq])
-                )
+                new = [record for record in records if record.seq > self.store.reached_seq]
+                decoded = list(run(self._decode_or_keep_aside, new))
+                self.store.publish([request for request in decoded if request is not None])
             except Exception as error:
                 self.counts["failed_landings"] += 1
                 log.warning("requests cannot be shown yet; they stay in the log", **_describe(error))
@@ -237,17 +242,16 @@ class Pipeline:
             size += records[-1].entry.size_bytes
         return records
 
-    def _decode_all(self, records: list[Record]) -> list[Decoded]:
-        decoded = []
-        for record in records:
-            try:
-                decoded.append(_decode(record))
-            except Exception as error:  # noqa: BLE001 - one bad request must not stop those behind it
-                log.warning("a logged request cannot be decoded; it is kept aside", seq=record.seq, **_describe(error))
+    def _decode_or_keep_aside(self, record: Record) -> Decoded | None:
+        try:
+            return _decode(record)
+        except Exception as error:  # noqa: BLE001 - one bad request must not stop those behind it
+            log.warning("a logged request cannot be decoded; it is kept aside", seq=record.seq, **_describe(error))
+            with self._changed:
                 self.counts["undecodable_requests"] += 1
-                path = self.data / "wal" / "quarantine" / f"{record.seq:020d}.request"
-                write_atomically(path, record.entry.body)
-        return decoded
+            path = self.data / "wal" / "quarantine" / f"{record.seq:020d}.request"
+            write_atomically(path, record.entry.body)
+            return None
 
     # --- land
 
