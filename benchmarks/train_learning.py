@@ -5,7 +5,7 @@
 
 The player is shown a task and answers one token a call. Every task has a tool of its own: calling it is useful, any
 other tool fails, and an answer ends the episode. The answer is right more often the more useful calls came before it,
-and a failed tool call costs a little on the way (the tool status an ETL reads off a trace). A night is a few hundred
+and on the way a useful call earns a little and a failed one costs less (what an ETL reads off a trace). A night is 256
 episodes, published as the ETL would publish them, planned and trained by the real trainer. Curves are the expected
 success of the policy after each night, computed over all that can happen, any failed tool taken for the likeliest one:
 no sampling noise is in them.
