@@ -4,8 +4,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.train_speed merge      # ten-turn traces, merged and call by call
     OMP_NUM_THREADS=1 python -m benchmarks.train_speed memory     # peak memory with 4 k to 256 k ids
 
-Models have random weights. Contestants take turns in one process, and rates are of its CPU time, which other work on the
-machine disturbs less than the clock. Every comparison first checks that both sides make the same gradient.
+Models have random weights. Contestants take turns in one process, and rates are of its CPU time, which other work on
+the machine disturbs less than the clock. Every comparison first checks that both sides make the same gradient.
 """
 
 import argparse
