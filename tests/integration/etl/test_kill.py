@@ -37,7 +37,8 @@ def start(data: Path) -> "subprocess.Popen[bytes]":
     """Start the same run as a process."""
     arguments = ["etl", "run", "--data", str(data), "--complete-after", "0", "--bucket-spans", "1"]
     command = [sys.executable, "-m", "spanloop", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SPANLOOP_")}
+    return subprocess.Popen(command, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def published(data: Path) -> dict[str, bytes]:
