@@ -46,6 +46,7 @@ def published(data: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for table in TABLES for path in table_files(data, table)}
 
 
+@pytest.mark.timeout(3600 if IS_LONG else 300)
 def test_sigkill_at_any_point_leaves_a_whole_set(tmp_path: Path) -> None:
     """What readers see is the set before or the set after, never anything between; instants are drawn, seed printed."""
     start_point, undisturbed = tmp_path / "start", tmp_path / "undisturbed"
