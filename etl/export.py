@@ -89,10 +89,12 @@ def _write_verl(lines: Iterator[dict[str, Any]], to: Path) -> int:
 
 def read_table(data: Path, table: str) -> pl.DataFrame:
     """Return every published row of a table, in its order."""
-    files = table_files(data, table)
+    files, schema = table_files(data, table), polars_schema(TABLES[table])
     if not files:
-        return pl.DataFrame(schema=polars_schema(TABLES[table]))
-    return pl.concat([pl.read_parquet(file) for file in files]).sort(*ORDER[table], nulls_last=True)
+        return pl.DataFrame(schema=schema)
+    # Files written before a column was added lack it.
+    rows = pl.scan_parquet(files, schema=schema, missing_columns="insert", extra_columns="ignore")
+    return rows.collect().sort(*ORDER[table], nulls_last=True)
 
 
 def decoded(table: str, row: dict[str, Any]) -> dict[str, Any]:

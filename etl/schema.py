@@ -169,6 +169,7 @@ TRANSITIONS: Columns = {
     "split": "String",
     "split_group": "String",
     "weight": "Float64",
+    "user_id": "String",
 }
 
 REJECTED: Columns = {

@@ -176,6 +176,7 @@ def build_transitions(
             "split": signals.side.split.value,
             "split_group": signals.side.group,
             "weight": 1.0,
+            "user_id": episode.user,
         }
         for step, (row, call) in enumerate(zip(rows, calls, strict=True))
     ]

@@ -134,6 +134,9 @@ class Episode:
     outcome: float
     """NaN when nobody rewarded it."""
 
+    user: str | None = None
+    """Whom the agent worked for; null when nobody said."""
+
 
 @dataclass(frozen=True)
 class Logged:
@@ -227,9 +230,10 @@ def read_calls(
                 episode_id,
                 task=f"{project}/task/{task}" if task is not None else f"{project}/episode/{episode_id}",
                 outcome=float("nan") if outcome is None else outcome,
+                user=f"{project}/user/{user}" if user is not None else None,
             )
-            for project, episode_id, task, outcome in rows.group_by("episode", maintain_order=True)
-            .agg(pl.col("project", "episode_id", "task_id", "outcome").first())
+            for project, episode_id, task, outcome, user in rows.group_by("episode", maintain_order=True)
+            .agg(pl.col("project", "episode_id", "task_id", "outcome", "user_id").first())
             .drop("episode")
             .iter_rows()
         ],

@@ -23,7 +23,7 @@ from train.pack import collate, plan_batches
 from train.plan import read_limits
 from train.policy import SampledTokens, load_policy, packs
 from train.schema import Manifest, read_manifest, weights_digest
-from train.settings import EvaluateConfig
+from train.settings import Cluster, EvaluateConfig
 
 Floats = NDArray[np.float64]
 
@@ -221,7 +221,7 @@ def _estimate_logged(logged: Logged, config: EvaluateConfig) -> Estimate | None:
         np.array([logged.episodes[index].outcome for index in episodes]),
         episode,
         np.unique(names, return_inverse=True)[1],
-        cluster=_clusters([logged.calls[index].episode for index in judged], logged, config),
+        cluster=cluster_calls([logged.calls[index].episode for index in judged], logged, config.cluster),
         logprob=np.array([logged.calls[index].behavior_logprobs.sum(dtype=np.float64) for index in judged]),
         num_tokens=np.array([len(logged.calls[index].response_ids) for index in judged]),
         confidence=config.confidence,
@@ -230,11 +230,19 @@ def _estimate_logged(logged: Logged, config: EvaluateConfig) -> Estimate | None:
     )
 
 
-def _clusters(episodes: list[int], logged: Logged, config: EvaluateConfig) -> NDArray[np.int64]:
-    """Return for each call the number of what it is resampled with."""
-    if config.cluster == "episode":
+def cluster_calls(episodes: list[int], logged: Logged, by: Cluster) -> NDArray[np.int64]:
+    """Return for each call, given by its episode, the number of what it is resampled with.
+
+    An episode without a user is one by itself.
+    """
+    if by == "episode":
         return np.array(episodes, dtype=np.int64)
-    names = [logged.episodes[index].task for index in episodes]
+    chosen = [logged.episodes[index] for index in episodes]
+    if by == "task":
+        names = [episode.task for episode in chosen]
+    else:
+        pairs = zip(episodes, chosen, strict=True)
+        names = [f"episode {index}" if each.user is None else f"user {each.user}" for index, each in pairs]
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 

@@ -31,6 +31,7 @@ Baseline = Literal["value", "leave_one_out", "group_mean", "role_ema", "none"]
 Scale = Literal["none", "role_std", "group_std"]
 Correction = Literal["none", "token_truncate", "token_mask", "call_truncate", "call_mask", "call_band"]
 Estimator = Literal["k1", "k2", "k3", "smaller"]
+Cluster = Literal["task", "user", "episode"]
 
 
 class TrainConfig(Settings):
@@ -273,9 +274,9 @@ class EvaluateConfig(Settings):
     """Refuse a policy that finds the held-out calls that went well less likely than their own policy did, by more nats
     a token than this."""
 
-    cluster: Literal["task", "episode"] = "task"
-    """What the bootstrap resamples as a whole: all attempts at a task, or single episodes, where every one is of a user
-    and a task of its own."""
+    cluster: Cluster = "task"
+    """What the bootstrap resamples as a whole: all attempts at a task, all episodes of a user (one without a user by
+    itself), or single episodes, where every one is of a user and a task of its own."""
 
     resamples: int = Field(default=2000, ge=100)
     """Bootstrap resamples, of whole clusters."""

@@ -1,18 +1,21 @@
 """Publishing replaces whole episodes, by one rename, and the same again is the same bytes."""
 
+import json
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from etl.export import read_table
 from etl.publish import publish as publish_parts
 from etl.publish import sweep, write_part
-from etl.schema import TABLES, dataset_directory, read_watermark, table_files
+from etl.schema import TABLES, dataset_directory, read_watermark, table_files, watermark_path
 from etl.settings import EtlConfig
 from etl.source import Window
 from etl.tables import Dataset
 from etl.transform import transform
 from foundation.errors import SpanloopError
+from tests import logged
 from tests.spans import Span, identifier, llm, logs_frame, spans_frame
 
 
@@ -117,3 +120,17 @@ def test_nothing_is_published_before_the_first_run(tmp_path: Path) -> None:
     """No watermark, no files."""
     assert read_watermark(tmp_path) is None
     assert table_files(tmp_path, "transitions") == []
+
+
+def test_files_of_before_a_column_was_added_are_read_with_the_others(tmp_path: Path) -> None:
+    """It is null in their rows."""
+    data = logged.publish(tmp_path, [logged.transition(episode_id="new", user_id="ada")])
+    directory = dataset_directory(data, "transitions")
+    logged.frame([logged.transition(episode_id="old")]).drop("user_id").write_parquet(directory / "part-before.parquet")
+    watermark = json.loads(watermark_path(data).read_bytes())
+    watermark["windows"][0]["files"]["transitions"].insert(0, "part-before.parquet")
+    watermark_path(data).write_text(json.dumps(watermark))
+
+    rows = read_table(data, "transitions")
+
+    assert rows.select("episode_id", "user_id").rows() == [("new", "ada"), ("old", None)]

@@ -52,6 +52,15 @@ def test_a_user_is_wholly_on_one_side() -> None:
     assert {side for one in found for side in one} == {"train", "heldout"}
 
 
+def test_transitions_say_whom_the_agent_worked_for() -> None:
+    """As the span nearest the root says; null where none does."""
+    spans = [*episode("a", "one", user="ada"), *episode("b", "two")]
+    rows = transform(spans_frame(spans), logs_frame(), EtlConfig(complete_after=0)).tables["transitions"]
+
+    found = dict(rows.select("trace_id", "user_id").iter_rows())
+    assert found == {identifier("a", 32): "ada", identifier("b", 32): None}
+
+
 def test_what_began_later_is_held_out() -> None:
     """From the instant on, that one included."""
     begins = datetime.fromtimestamp(START_NS / 1e9 + 100, tz=UTC)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etl.schema import Split
+from etl.schema import Split, table_files
 from tests.logged import frame, publish, transition
 from train.data import Known, Logged, SetAside, read_calls, read_transitions
 
@@ -100,6 +100,25 @@ def test_the_same_task_in_two_projects_is_two_tasks() -> None:
     logged = read(*(transition(project=project) for project in ("a", "b")))
 
     assert len({episode.task for episode in logged.episodes}) == 2
+
+
+def test_users_of_two_projects_are_two_users() -> None:
+    """However they are called; and nobody is no user."""
+    rows = [transition(project=project, user_id=user) for project, user in [("a", "ada"), ("b", "ada"), ("c", None)]]
+
+    users = [episode.user for episode in read(*rows).episodes]
+
+    assert users[0] != users[1]
+    assert users[2] is None
+
+
+def test_files_of_before_users_were_recorded_have_none(tmp_path: Path) -> None:
+    """A column that was added later is null in what is older."""
+    data = publish(tmp_path, [transition()])
+    (path,) = table_files(data, "transitions")
+    frame([transition()]).drop("user_id").write_parquet(path)
+
+    assert read_transitions(data, Split.TRAIN)["user_id"].to_list() == [None]
 
 
 def test_ids_and_logprobs_arrive_as_they_were_written(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train.evaluate import Estimate, Verdict, bootstrap_mean, estimate, judge
-from train.settings import EvaluateConfig
+from train.data import Episode, Logged
+from train.evaluate import Estimate, Verdict, bootstrap_mean, cluster_calls, estimate, judge
+from train.settings import Cluster, EvaluateConfig
 
 CONFIG = EvaluateConfig(checkpoint=Path())
 MU = np.array([0.5, 0.3, 0.2])
@@ -97,6 +98,22 @@ def test_values_of_one_cluster_do_not_count_as_many() -> None:
     )
 
     assert copied == pytest.approx(plain)
+
+
+def test_what_is_resampled_together() -> None:
+    """Two attempts of one user at two tasks, one of another at the first task, two of nobody at the second."""
+    who = [("t", "ada"), ("u", "ada"), ("t", "bob"), ("u", None), ("u", None)]
+    logged = Logged([Episode(str(index), task, 1.0, user) for index, (task, user) in enumerate(who)], [])
+    calls = [0, 0, 1, 2, 3, 4]  # episode of each call
+
+    def together(by: Cluster) -> list[set[int]]:
+        clusters = cluster_calls(calls, logged, by)
+        found = [{calls[at] for at in np.flatnonzero(clusters == cluster)} for cluster in np.unique(clusters)]
+        return sorted(found, key=min)
+
+    assert together("episode") == [{0}, {1}, {2}, {3}, {4}]
+    assert together("task") == [{0, 2}, {1, 3, 4}]
+    assert together("user") == [{0, 1}, {2}, {3}, {4}]
 
 
 GOOD = Estimate(
