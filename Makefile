@@ -33,7 +33,7 @@ setup-vllm: setup  ## real vLLM: `vllm` where there is an NVIDIA GPU, the CPU bu
 
 soak-serve: setup  ## 10,000 calls across 20 promotions and 5 rollbacks, 200 kills of the registry's writer, 20 of everything else
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving_promotions
-	SPANLOOP_RELIABILITY=long $(BIN)/python -m pytest -v -k "faults or replicas or vllm" tests/integration/serve
+	RELIABILITY=long $(BIN)/python -m pytest -v -k "faults or replicas or vllm" tests/integration/serve
 
 test-ray: setup  ## the ETL on a Ray cluster of two cores, against one process: half a minute to minutes
 	$(PIP) install --quiet --constraint $(LOCK) --editable ".[ray]"
@@ -58,7 +58,7 @@ lock: setup  ## write the lock anew from pyproject.toml
 		--no-emit-package triton --no-emit-package spanloop-otel-exporter --output-file $(LOCK)
 
 reliability: setup  ## 1,125 kills, 100,000 power losses, 1,500,000 malformed requests: about an hour on two cores
-	SPANLOOP_RELIABILITY=long $(BIN)/python -m pytest -v --durations=0 tests/unit/receiver/test_wal.py \
+	RELIABILITY=long $(BIN)/python -m pytest -v --durations=0 tests/unit/receiver/test_wal.py \
 		tests/unit/receiver/test_otlp.py tests/unit/receiver/test_native.py tests/integration/receiver/test_kill.py \
 		tests/integration/receiver/test_faults.py tests/integration/receiver/test_disk_full.py \
 		tests/unit/receiver/test_arrival_order.py tests/integration/etl/test_kill.py \

@@ -74,9 +74,7 @@ def serving(data: Path, *arguments: str, collector: Any = None, timeout_s: float
     log = data.parent / f"{data.name}.log"
     endpoint = "http://127.0.0.1:9" if collector is None else collector.endpoint
     command = [sys.executable, "-m", "spanloop", "serve", "run", "--data", str(data), "--listen", "127.0.0.1:0"]
-    # The switch of the tests' long forms has the prefix of settings, and the command knows no such setting.
-    environment = {name: value for name, value in os.environ.items() if name != "SPANLOOP_RELIABILITY"}
-    environment["OMP_NUM_THREADS"] = "1"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--otlp-endpoint", endpoint, *arguments],

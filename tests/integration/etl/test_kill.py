@@ -16,14 +16,14 @@ from etl.schema import TABLES, table_files
 from etl.settings import EtlConfig
 from foundation.report import RunReport
 from receiver.importing import import_files
+from tests.scale import times
 
 pytestmark = pytest.mark.integration
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "otlp"
 FIRST = sorted(FIXTURES.glob("openinference-openai-agents/tool_call*.pb"))
 SECOND = sorted(FIXTURES.glob("traceloop-openai/tool_*.pb"))
-IS_LONG = os.environ.get("SPANLOOP_RELIABILITY") == "long"
-NUM_KILLS = 100 if IS_LONG else 3
+NUM_KILLS = times(short=3, long=100)
 SEED = int(os.environ.get("SPANLOOP_SEED", "20261121"))
 
 
@@ -46,7 +46,7 @@ def published(data: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for table in TABLES for path in table_files(data, table)}
 
 
-@pytest.mark.timeout(3600 if IS_LONG else 300)
+@pytest.mark.timeout(times(short=300, long=3600))
 def test_sigkill_at_any_point_leaves_a_whole_set(tmp_path: Path) -> None:
     """What readers see is the set before or the set after, never anything between; instants are drawn, seed printed."""
     start_point, undisturbed = tmp_path / "start", tmp_path / "undisturbed"

@@ -15,8 +15,6 @@ from typing import Any
 
 import grpc
 
-from tests.unit.receiver.scale import SWITCH
-
 COMMAND = [sys.executable, "-m", "spanloop"]
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
@@ -65,7 +63,6 @@ def start(data: Path, *arguments: str, log: Path | None = None) -> Receiver:
     data.mkdir(parents=True, exist_ok=True)
     log = log or data.with_suffix(".log")
     ports = [part for flag in ("--grpc", "--http") if flag not in arguments for part in (flag, "127.0.0.1:0")]
-    environment = {name: value for name, value in os.environ.items() if name != SWITCH}
     with log.open("ab") as output:
         process = subprocess.Popen(
             [
@@ -79,7 +76,6 @@ def start(data: Path, *arguments: str, log: Path | None = None) -> Receiver:
             ],
             stdout=output,
             stderr=output,
-            env=environment,
         )
     announcement = data / "receiver.json"
     deadline = time.monotonic() + 60
@@ -111,5 +107,5 @@ def spanloop(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=120,
-        env={name: value for name, value in os.environ.items() if name != SWITCH} | {"COLUMNS": "200"},
+        env={**os.environ, "COLUMNS": "200"},
     )

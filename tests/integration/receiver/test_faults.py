@@ -40,8 +40,8 @@ from receiver.settings import ReceiverConfig
 from receiver.wal import Record
 from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running, start
 from tests.integration.receiver.test_kill import Client
+from tests.scale import times
 from tests.unit.receiver.export_requests import logs, span, traces
-from tests.unit.receiver.scale import times
 
 pytestmark = pytest.mark.integration
 

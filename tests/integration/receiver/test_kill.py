@@ -11,8 +11,8 @@ import pytest
 
 from receiver.schema import connect
 from tests.integration.receiver.processes import LOGS, TRACES, start
+from tests.scale import times
 from tests.unit.receiver.export_requests import logs, span, traces
-from tests.unit.receiver.scale import times
 
 pytestmark = pytest.mark.integration
 

@@ -1,6 +1,6 @@
 """Receiver, engine and gateway killed while agents call: at worst an agent is told to try again.
 
-The engine is the embedded one on a tiny model. `SPANLOOP_RELIABILITY=long` kills each twenty times instead of once.
+The engine is the embedded one on a tiny model. `RELIABILITY=long` kills each twenty times instead of once.
 """
 
 import contextlib
@@ -24,12 +24,13 @@ import pytest
 from serve.control import ask_running
 from serve.schema import read_registry, server_path
 from tests.fakes import tiny_model
+from tests.scale import times
 from tests.served import Served, serving
 from tests.serving import Collector, collector
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
-KILLS = 20 if os.environ.get("SPANLOOP_RELIABILITY") == "long" else 1
+KILLS = times(short=1, long=20)
 RETRYABLE = {200, 503}
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from serve.vllm import VllmEngine
 from spanloop.processes import free_port
+from tests.scale import IS_LONG
 from tests.served import Served, serving
 from tests.serving import collector
 
@@ -26,9 +27,7 @@ pytestmark = [
     pytest.mark.vllm,
     pytest.mark.timeout(1200),
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed: make setup-vllm"),
-    pytest.mark.skipif(
-        os.environ.get("SPANLOOP_RELIABILITY") != "long", reason="starts vLLM three times: make soak-serve"
-    ),
+    pytest.mark.skipif(not IS_LONG, reason="starts vLLM three times: make soak-serve"),
 ]
 
 POLICY = Path(__file__).parents[3] / "examples" / "calculator" / "policy"

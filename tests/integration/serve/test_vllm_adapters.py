@@ -2,13 +2,13 @@
 
 import importlib.util
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from serve.registry import read_audit
 from tests.integration.serve.test_adapters import check_serves
+from tests.scale import IS_LONG
 from tests.served import serving, spanloop
 from tests.serving import adapter_checkpoint, altered_checkpoint, collector
 from train.schema import model_version
@@ -19,16 +19,15 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed: make setup-vllm"),
-    pytest.mark.skipif(os.environ.get("SPANLOOP_RELIABILITY") != "long", reason="starts vLLM twice: make soak-serve"),
+    pytest.mark.skipif(not IS_LONG, reason="starts vLLM twice: make soak-serve"),
 ]
 
 POLICY = Path(__file__).parents[3] / "examples" / "calculator" / "policy"
 USER = [{"role": "user", "content": "There are 7 birds. 3 fly away. How many are left?"}]
 
 
-def test_adapters_and_engines_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adapters_and_engines_come_and_go(tmp_path: Path) -> None:
     """Two adapters and back; then whole weights, for which a second vLLM starts beside and the first is stopped."""
-    monkeypatch.delenv("SPANLOOP_RELIABILITY")  # no setting of ours: commands would refuse it
     data = tmp_path / "data"
     first, second = (
         adapter_checkpoint(POLICY, tmp_path / name, seed=seed, scale=0.1) for seed, name in ((1, "one"), (2, "two"))

@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from foundation.report import RunReport
 from tests.fakes import tiny_model
 from tests.logged import bandit, publish
+from tests.scale import times
 from train.plan import make_plan, read_limits
 from train.run import train
 from train.schema import read_manifest
@@ -24,7 +24,7 @@ from train.settings import TrainConfig
 
 pytestmark = pytest.mark.integration
 
-KILLS = 25 if os.environ.get("SPANLOOP_RELIABILITY") == "long" else 1
+KILLS = times(short=1, long=25)
 
 
 def progress(out: Path) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.scale import times
 from tests.unit.receiver.export_requests import span
-from tests.unit.receiver.scale import times
 from tests.unit.receiver.test_land import Landing
 
 NUM_SPANS = 8

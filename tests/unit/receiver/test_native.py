@@ -16,8 +16,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from receiver import native, otlp
 from receiver.decode import complete, decode
 from receiver.otlp import Signal
+from tests.scale import times
 from tests.unit.receiver.export_requests import attribute, span, traces
-from tests.unit.receiver.scale import times
 
 RECORDINGS = sorted(
     path

@@ -13,8 +13,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from receiver.decode import decode
 from receiver.otlp import Signal, Undecodable, answer, read_json, read_protobuf
 from receiver.repair import MAX_DEPTH, TOO_DEEP
+from tests.scale import times
 from tests.unit.receiver.export_requests import START_NS, attribute, logs, span, traces
-from tests.unit.receiver.scale import times
 
 
 def test_a_clean_request_is_kept_byte_for_byte() -> None:

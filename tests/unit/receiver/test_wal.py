@@ -9,7 +9,7 @@ import pytest
 
 from receiver.disk import OsDisk
 from receiver.wal import HEADER_BYTES, RECORD, Entry, Loss, WriteAheadLog
-from tests.unit.receiver.scale import times
+from tests.scale import times
 from tests.unit.receiver.simulated_disk import NeverSyncs, NeverSyncsDirectories, PowerLoss, SimulatedDisk
 
 DIRECTORY = Path("/data/wal")
