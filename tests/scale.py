@@ -3,7 +3,7 @@
 import os
 
 IS_LONG = os.environ.get("RELIABILITY") == "long"
-"""Not one of the variables that begin with SPANLOOP_: those are settings, and commands refuse those they do not know."""
+"""Not one of the variables that begin with SPANLOOP_: those are settings, and commands refuse what they do not know."""
 
 
 def times(short: int, long: int) -> int:
