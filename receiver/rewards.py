@@ -5,6 +5,7 @@ import re
 import time
 from typing import Any
 
+import orjson
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
@@ -105,7 +106,10 @@ REWARD_ATTRIBUTE = re.compile(
 )
 """Attributes of a span that the ETL takes for rewards: OpenInference's, the GenAI conventions', agent-lightning's."""
 
-MARKS = (EVALUATION_EVENT.encode(), b"annotation.score", b"evaluation.score", b"agentlightning.reward.")
+REWARD_OUTPUTS = ("agentops.task.output", "agentops.entity.output")
+"""Where agent-lightning 0.1 puts a reward, as the JSON object {"type": "reward", "value": 1.0}."""
+
+MARKS = (EVALUATION_EVENT.encode(), b"annotation.score", b"evaluation.score", b"agentlightning.", b"agentops.")
 
 
 def without_rewards(request: Request) -> Request:
@@ -159,8 +163,31 @@ def _strip_spans(message: Any) -> int:  # noqa: ANN401 - generated class
                     if span.events[index].name == EVALUATION_EVENT:
                         del span.events[index]
                         num_taken += 1
+                is_annotation = _is_annotation(span)
                 for index in reversed(range(len(span.attributes))):
-                    if REWARD_ATTRIBUTE.match(span.attributes[index].key):
-                        num_taken += span.attributes[index].key.endswith(SCORES)
+                    pair = span.attributes[index]
+                    is_older = is_annotation and _is_older_reward(pair)
+                    if is_older or REWARD_ATTRIBUTE.match(pair.key):
+                        num_taken += is_older or pair.key.endswith(SCORES)
                         del span.attributes[index]
     return num_taken
+
+
+def _is_annotation(span: Any) -> bool:  # noqa: ANN401 - generated class
+    """Tell whether the ETL looks for agent-lightning's rewards on the span."""
+    return span.name.startswith("agentlightning.") or any(
+        pair.key.startswith("agentlightning.") or pair.key == "agentops.span.kind" for pair in span.attributes
+    )
+
+
+def _is_older_reward(pair: Any) -> bool:  # noqa: ANN401 - generated class
+    """Tell whether an attribute of an annotation is a reward as agent-lightning 0.1 or 0.2 writes it."""
+    if pair.key == "reward":
+        return True
+    if pair.key not in REWARD_OUTPUTS:
+        return False
+    try:
+        output = orjson.loads(pair.value.string_value)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(output, dict) and output.get("type") == "reward"

@@ -5,6 +5,8 @@ https://github.com/microsoft/agent-lightning (0.1 to 0.3)
 
 from typing import Any
 
+import orjson
+
 from etl.dialects.messages import decode
 from etl.dialects.spans import LlmCall, Span
 from etl.dialects.values import number_of, numbered, text_of
@@ -65,7 +67,9 @@ def links(span: Span) -> dict[str, str]:
 
 
 def _agentops_reward(value: Any) -> float | None:  # noqa: ANN401
-    output = decode(value)
-    if isinstance(output, dict) and output.get("type") == "reward":
-        return number_of(output, "value")
-    return None
+    """Read a reward of 0.1: JSON text and nothing looser, so that the receiver knows all that counts as one."""
+    try:
+        output = orjson.loads(value) if isinstance(value, str) else None
+    except orjson.JSONDecodeError:
+        return None
+    return number_of(output, "value") if isinstance(output, dict) and output.get("type") == "reward" else None
