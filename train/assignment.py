@@ -15,6 +15,7 @@ from train.credit import (
     gate_intermediate,
     moving_baseline,
     outcome_advantages,
+    overlong_penalty,
     scale_by_role,
 )
 from train.data import Logged
@@ -87,6 +88,9 @@ class _Window:
         task = _number(episode.task for episode, counts in zip(logged.episodes, rewarded, strict=True) if counts)
         episode = (np.cumsum(rewarded) - 1)[np.array([call.episode for call in calls])]
         earned = config.air * np.array([call.intermediate for call in calls])
+        if config.overlong_tokens is not None:
+            lengths = np.array([len(call.response_ids) * (call.set_aside is None) for call in calls])
+            earned += overlong_penalty(lengths, limit=config.overlong_tokens, share=config.overlong_share)
         if config.air_gate == "outcome":
             earned = gate_intermediate(earned, episode=episode, outcomes=outcomes, task=task)
         return cls(

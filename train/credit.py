@@ -201,6 +201,19 @@ def cap_intermediate(intermediate: Floats, *, episode: Ints, outcomes: Floats, s
     return intermediate * scale[episode]
 
 
+def overlong_penalty(num_tokens: Ints, *, limit: int, share: float) -> Floats:
+    """Return the reward of an answer's length, from 0 down to -1 (DAPO, arXiv:2503.14476 eq. 13).
+
+    Up to `1 - share` of the limit it is 0, from there it falls evenly, and from the limit on it is -1.
+
+    >>> overlong_penalty(np.array([50, 80, 90, 100, 300]), limit=100, share=0.2)
+    array([ 0. ,  0. , -0.5, -1. , -1. ])
+    """
+    room = limit * (1 - share)
+    penalty: Floats = np.clip((room - num_tokens) / max(limit - room, NO_SPREAD), -1.0, 0.0)
+    return penalty + 0.0  # no minus zero
+
+
 def gate_intermediate(intermediate: Floats, *, episode: Ints, outcomes: Floats, task: Ints) -> Floats:
     """Drop the intermediate rewards of tasks whose attempts, two at least, all ended alike.
 

@@ -100,6 +100,13 @@ class TrainConfig(Settings):
     """`outcome` drops the intermediate rewards of tasks whose attempts all ended alike, where they would be all there
     is to tell attempts apart."""
 
+    overlong_tokens: int | None = Field(default=None, ge=1)
+    """Tokens from which an answer is too long: its call earns -1 as an intermediate reward, and part of that in the
+    last `overlong_share` before it (DAPO's soft overlong punishment). Default: length earns nothing."""
+
+    overlong_share: float = Field(default=0.2, gt=0, le=1)
+    """Share of `overlong_tokens` over which that grows from 0 to 1; DAPO takes 4096 of 20480."""
+
     adapter: Literal["none", "lora"] = "none"
     """Train all weights (`none`), or freeze them and train a low-rank adapter: a few megabytes a checkpoint, and an
     optimiser as small. A model that is an adapter already goes on being one."""
@@ -229,6 +236,11 @@ class TrainConfig(Settings):
             raise SettingsError(
                 "credit identical compares episodes, and baseline value is of single calls",
                 hint="Choose --baseline leave_one_out or group_mean.",
+            )
+        if self.overlong_tokens is not None and self.credit == "identical":
+            raise SettingsError(
+                "overlong_tokens is an intermediate reward, and credit identical knows none",
+                hint="Choose --credit return_to_go.",
             )
         if self.scale == "group_std" and self.baseline not in ("leave_one_out", "group_mean"):
             raise SettingsError(

@@ -14,6 +14,7 @@ from train.credit import (
     gate_intermediate,
     moving_baseline,
     outcome_advantages,
+    overlong_penalty,
     scale_by_role,
 )
 
@@ -34,6 +35,22 @@ def advantages_of_calls(outcomes: list[float], calls_per_episode: list[int], **s
         end_ns=turn * 10 + 5,
         **settings,
     )
+
+
+@given(st.integers(1, 40_000), st.integers(1, 20_000), st.floats(0.05, 1))
+def test_the_overlong_penalty_is_its_equation(length: int, limit: int, share: float) -> None:
+    """DAPO's eq. 13, its three cases written out, with the cache as a share of the limit."""
+    cache = share * limit
+    if length <= limit - cache:
+        expected = 0.0
+    elif length <= limit:
+        expected = ((limit - cache) - length) / cache
+    else:
+        expected = -1.0
+
+    found = overlong_penalty(np.array([length]), limit=limit, share=share)
+
+    assert found[0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_statistics_are_over_episodes_not_over_rows() -> None:

@@ -138,7 +138,12 @@ def test_names_of_agents_come_separated_by_commas() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"baseline": "leave_one_out"}, {"credit": "identical"}, {"scale": "group_std"}],
+    [
+        {"baseline": "leave_one_out"},
+        {"credit": "identical"},
+        {"scale": "group_std"},
+        {"credit": "identical", "baseline": "none", "overlong_tokens": 9},
+    ],
 )
 def test_credit_and_baseline_that_do_not_go_together_are_wrong_settings(settings: dict[str, str]) -> None:
     """Said before anything is read."""
@@ -161,6 +166,24 @@ def test_every_credit_prefers_success(tmp_path: Path, settings: dict[str, str]) 
 
     assert advantages[::2].mean() > advantages[1::2].mean() + 0.4
     assert np.isfinite(advantages).all()
+
+
+def test_a_long_answer_earns_less_where_length_is_a_reward(tmp_path: Path) -> None:
+    """Nine tokens of ten at most: half of -1, held by the cap of 0.49; without the setting length is nothing."""
+    long = {"response_token_ids": [5] * 9, "behavior_logprobs": [-1.0] * 9}
+    rows = attempts(20, [1.0, 0.0])
+    rows[0] |= long
+    rows[-1] |= long | {"agent": "frozen"}
+    data = publish(tmp_path, rows)
+    settings = {"negative": 1, "credit": "return_to_go", "baseline": "none", "agents": "agent"}
+
+    plain = plan(data, **settings).advantages
+    short = plan(data, **settings, overlong_tokens=10).advantages
+
+    episodes = [call.episode for call in plan(data, **settings).logged.calls]
+    changed = short - plain
+    assert sorted(changed)[:2] == pytest.approx([-0.49, 0.0])
+    assert episodes[int(np.argmin(changed))] == 0
 
 
 def test_a_plan_says_what_goes_where(tmp_path: Path) -> None:
