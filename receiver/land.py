@@ -412,15 +412,13 @@ class Store:
         """Yield a connection inside a transaction that sees, through the views, every row published so far once.
 
         With a project it sees that one's rows alone. Where it is known what a query needs it may leave out the rest,
-        which makes looking a trace up several times faster. One that can wait is interrupted when landing needs its
-        memory.
+        which makes looking a trace up several times faster. What runs on the connection of one that can wait is
+        interrupted when landing needs its memory.
         """
         with self._cursor() as cursor:
             try:
                 with self._lock:
                     self._snapshots.add(cursor)
-                    if can_wait:
-                        self._interruptible.add(cursor)
                     days = list(self._days)
                     hot = self._hot.batches()
                     cursor.execute("begin")
@@ -430,6 +428,8 @@ class Store:
                 if needs is not None and needs.traces is not None:
                     hot = {table: of_traces(batches, needs.traces) for table, batches in hot.items()}
                 create_views(cursor, self.data, days, hot, project=project, needed=needs.views if needs else None)
+                if can_wait:
+                    self._interruptible.add(cursor)
                 yield cursor
             finally:
                 self._snapshots.discard(cursor)
@@ -438,7 +438,8 @@ class Store:
     def interrupt_queries(self) -> None:
         """End the queries that can wait, so that what they hold is free."""
         for cursor in list(self._interruptible):
-            cursor.interrupt()
+            with contextlib.suppress(duckdb.ConnectionException):  # it ended just now
+                cursor.interrupt()
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:

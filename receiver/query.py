@@ -90,7 +90,8 @@ def _deadline(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterat
 
     def interrupt() -> None:
         over.set()
-        connection.interrupt()
+        with contextlib.suppress(duckdb.ConnectionException):  # it ended just now
+            connection.interrupt()
 
     timer = threading.Timer(timeout_s, interrupt)
     timer.start()

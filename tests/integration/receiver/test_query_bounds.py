@@ -6,11 +6,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
-from receiver import query
+from receiver import land, query
 from receiver.guard import Needs
 from receiver.otlp import Signal, read_protobuf
 from receiver.pipeline import Pipeline
@@ -73,6 +74,33 @@ def test_a_query_gives_way_when_landing_lacks_memory(tmp_path: Path, monkeypatch
         while pipeline.backlog_bytes and time.monotonic() < deadline:
             time.sleep(0.02)
         assert pipeline.backlog_bytes == 0
+
+
+def test_a_query_that_has_just_ended_is_no_obstacle_to_ending_the_others(tmp_path: Path) -> None:
+    """Its connection may be closed before the thread that lands comes to it; that thread must live on."""
+    with contextlib.closing(Pipeline(tmp_path, land_every_s=60)) as pipeline:
+        with pipeline.snapshot(can_wait=True) as ended, pipeline.snapshot(can_wait=True) as running:
+            ended.close()
+            threading.Timer(0.2, pipeline.store.interrupt_queries).start()
+            with pytest.raises(query.QueryTooExpensive, match="could not be landed"):
+                query.collect(running, ENDLESS, None, query.Bounds(30, 10, 1000))
+
+
+def test_only_the_query_itself_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the receiver does to prepare it would otherwise fail as if the receiver were broken."""
+    prepare = land.create_views
+
+    def slowly(connection: duckdb.DuckDBPyConnection, *arguments: Any, **named: Any) -> None:
+        interrupting = threading.Timer(0.05, pipeline.store.interrupt_queries)
+        interrupting.start()
+        while interrupting.is_alive():
+            connection.execute("select count(*) from range(1000000) t(i) where i % 7 = 8").fetchall()
+        prepare(connection, *arguments, **named)
+
+    monkeypatch.setattr("receiver.land.create_views", slowly)
+    with contextlib.closing(Pipeline(tmp_path, land_every_s=60)) as pipeline:
+        with pipeline.snapshot(can_wait=True) as connection:
+            assert connection.execute("select count(*) from spans").fetchall() == [(0,)]
 
 
 def test_a_lookup_finds_what_a_scan_finds(tmp_path: Path) -> None:
