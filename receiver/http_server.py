@@ -284,6 +284,8 @@ class HttpServer:
     async def _readyz(self, _: web.Request) -> web.Response:
         if not self.is_ready:
             return web.Response(text="starting or stopping\n", status=503)
+        if refusal := self._pipeline.refusal:
+            return web.Response(text=f"{refusal}\n", status=503)
         return web.Response(text="ready\n")
 
     async def _metrics(self, _: web.Request) -> web.Response:

@@ -108,6 +108,7 @@ class Pipeline:
         self._next_upkeep = 0.0
         self._land_limit: int | None = None
         self._next_warning = 0.0
+        self._refused_bytes = 0
         self._exit = contextlib.ExitStack()
         self._changed = threading.Condition()
         self._queue: deque[Record] = deque()
@@ -151,7 +152,9 @@ class Pipeline:
         """
         size = len(request.body)
         if not self._has_disk_room(size):
-            raise Overloaded(f"the disk is full: {self.reserve_bytes >> 20} MiB of it are kept for what was taken")
+            self._refused_bytes = size
+            self._warn_of_full_disk()
+            raise Overloaded(self._full_disk)
         with self._changed:
             if not self._changed.wait_for(lambda: self._has_room(size), timeout=HOLD_S):
                 raise Overloaded("the backlog is full")
@@ -171,14 +174,29 @@ class Pipeline:
         return taken == 0 or taken + size <= self.max_backlog_bytes
 
     def _has_disk_room(self, size: int) -> bool:
-        space = self._disk.space(self.data)
-        has_room = room.has_room(
-            space, waiting_bytes=self.backlog_bytes, size_bytes=size, reserve_bytes=self.reserve_bytes
+        return room.has_room(
+            self._disk.space(self.data),
+            waiting_bytes=self.backlog_bytes,
+            size_bytes=size,
+            reserve_bytes=self.reserve_bytes,
         )
-        if not has_room and time.monotonic() >= self._next_warning:
+
+    @property
+    def _full_disk(self) -> str:
+        return f"the disk is full: {self.reserve_bytes >> 20} MiB of it are kept for what was taken"
+
+    def _warn_of_full_disk(self) -> None:
+        if time.monotonic() >= self._next_warning:
             self._next_warning = time.monotonic() + WARN_EVERY_S
-            log.warning("the disk is full; requests are refused until there is room", free_bytes=space.free_bytes)
-        return has_room
+            log.warning("the disk is full; requests are refused until there is room", free_bytes=self.free_bytes)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why requests are refused until somebody does something about it; None while they are taken.
+
+        The disk is full as long as it has no room for one such as the last that it had no room for.
+        """
+        return None if self._has_disk_room(self._refused_bytes) else self._full_disk
 
     def _settle_bytes(self, size: int) -> None:
         with self._changed:

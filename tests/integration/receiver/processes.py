@@ -41,6 +41,10 @@ class Receiver:
         with contextlib.closing(_open(request)) as response:
             return response.status, dict(response.headers), response.read()
 
+    def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        with contextlib.closing(_open(urllib.request.Request(self.http + path))) as response:
+            return response.status, dict(response.headers), response.read()
+
     def sql(self, statement: str) -> Any:
         body = json.dumps({"sql": statement}).encode()
         status, _, answer = self.post("/v1/sql?format=json", body, Content_Type="application/json")

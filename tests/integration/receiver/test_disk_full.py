@@ -1,5 +1,6 @@
 """A disk that fills up, under a real receiver where a small file system can be mounted, and on a simulated one."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -88,6 +89,11 @@ def stored(data: Path) -> int:
     return int(rows[0]["n"])
 
 
+def readiness(receiver: Receiver) -> tuple[int, str]:
+    status, _, text = receiver.get("/readyz")
+    return status, text.decode()
+
+
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
 def test_a_full_disk_refuses_and_takes_requests_again_once_there_is_space(
     small_disk: Path, tmp_path: Path, ending: signal.Signals
@@ -99,6 +105,7 @@ def test_a_full_disk_refuses_and_takes_requests_again_once_there_is_space(
     receiver = start(data, "--land-every-s", "0.1", log=tmp_path / "receiver.log")
     codes = sender.fill(receiver, until_refused=30)
     assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    assert readiness(receiver) == (503, "the disk is full: 8 MiB of it are kept for what was taken\n")
     assert sender.acknowledged > 5_000
     assert receiver.sql("select count(*) as n from spans") == [{"n": sender.acknowledged}]
     others = take_all_space(small_disk)
@@ -109,6 +116,7 @@ def test_a_full_disk_refuses_and_takes_requests_again_once_there_is_space(
     before = sender.acknowledged
     codes = sender.fill(receiver, until_refused=30, at_most=20)
     assert codes[grpc.StatusCode.OK] > 10
+    assert readiness(receiver) == (200, "ready\n")
     assert sender.acknowledged > before
 
     others = take_all_space(small_disk)
@@ -138,6 +146,20 @@ def request(number: int) -> bytes:
     return body
 
 
+def test_room_for_small_requests_is_no_room_while_large_ones_are_refused(tmp_path: Path) -> None:
+    """The receiver is ready again once it would take such a request as it last refused."""
+    disk = ShrinkingDisk()
+    large = traces(span(1, name="x" * (1 << 20))).SerializeToString()
+    with contextlib.closing(Pipeline(tmp_path, disk=disk, reserve_bytes=10 << 20)) as pipeline:
+        disk.free_bytes = 11 << 20
+        assert pipeline.refusal is None
+        with pytest.raises(Overloaded):
+            pipeline.submit(read_protobuf(Signal.TRACES, large), "default")
+        assert pipeline.refusal is not None
+        disk.free_bytes = 13 << 20
+        assert pipeline.refusal is None
+
+
 def test_requests_are_refused_while_the_reserve_is_all_that_is_free(tmp_path: Path) -> None:
     """The reserve is for landing; a client is told at once, not after a wait for the backlog."""
     disk = ShrinkingDisk()
@@ -147,7 +169,9 @@ def test_requests_are_refused_while_the_reserve_is_all_that_is_free(tmp_path: Pa
         disk.free_bytes = 10 << 20
         with pytest.raises(Overloaded, match="10 MiB of it are kept"):
             pipeline.submit(read_protobuf(Signal.TRACES, request(2)), "default")
+        assert "10 MiB of it are kept" in str(pipeline.refusal)
         disk.free_bytes = 11 << 20
+        assert pipeline.refusal is None
         pipeline.submit(read_protobuf(Signal.TRACES, request(3)), "default").result(5)
     finally:
         pipeline.close()

@@ -78,12 +78,15 @@ def test_a_query_gives_way_when_landing_lacks_memory(tmp_path: Path, monkeypatch
 
 def test_a_query_that_has_just_ended_is_no_obstacle_to_ending_the_others(tmp_path: Path) -> None:
     """Its connection may be closed before the thread that lands comes to it; that thread must live on."""
-    with contextlib.closing(Pipeline(tmp_path, land_every_s=60)) as pipeline:
-        with pipeline.snapshot(can_wait=True) as ended, pipeline.snapshot(can_wait=True) as running:
-            ended.close()
-            threading.Timer(0.2, pipeline.store.interrupt_queries).start()
-            with pytest.raises(query.QueryTooExpensive, match="could not be landed"):
-                query.collect(running, ENDLESS, None, query.Bounds(30, 10, 1000))
+    with (
+        contextlib.closing(Pipeline(tmp_path, land_every_s=60)) as pipeline,
+        pipeline.snapshot(can_wait=True) as ended,
+        pipeline.snapshot(can_wait=True) as asked,
+    ):
+        ended.close()
+        threading.Timer(0.2, pipeline.store.interrupt_queries).start()
+        with pytest.raises(query.QueryTooExpensive, match="could not be landed"):
+            query.collect(asked, ENDLESS, None, query.Bounds(30, 10, 1000))
 
 
 def test_only_the_query_itself_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,9 +101,11 @@ def test_only_the_query_itself_is_interrupted(tmp_path: Path, monkeypatch: pytes
         prepare(connection, *arguments, **named)
 
     monkeypatch.setattr("receiver.land.create_views", slowly)
-    with contextlib.closing(Pipeline(tmp_path, land_every_s=60)) as pipeline:
-        with pipeline.snapshot(can_wait=True) as connection:
-            assert connection.execute("select count(*) from spans").fetchall() == [(0,)]
+    with (
+        contextlib.closing(Pipeline(tmp_path, land_every_s=60)) as pipeline,
+        pipeline.snapshot(can_wait=True) as connection,
+    ):
+        assert connection.execute("select count(*) from spans").fetchall() == [(0,)]
 
 
 def test_a_lookup_finds_what_a_scan_finds(tmp_path: Path) -> None:
