@@ -39,6 +39,12 @@ class Credit:
     facts: dict[str, Any] = field(default_factory=dict)
     """For the report."""
 
+    values: Floats | None = None
+    """What each call could expect, and below what came; NaN for calls of episodes nobody rewarded. Null where the
+    baseline is no value."""
+
+    returns: Floats | None = None
+
 
 def credit_calls(logged: Logged, config: TrainConfig) -> Credit:
     """Credit every call of a rewarded episode.
@@ -52,11 +58,21 @@ def credit_calls(logged: Logged, config: TrainConfig) -> Credit:
     if not counted.any():
         return Credit(advantages)
     window = _Window.of(logged, rewarded, counted, config)
-    credited, facts = window.credit(config)
+    found = window.credit(config)
+    credited = found.advantages
     if config.scale == "role_std":
         credited = scale_by_role(credited, window.role)
     advantages[counted] = credited
-    return Credit(advantages, {"credit": config.credit, "baseline": config.baseline} | facts)
+
+    def of_all(values: Floats | None) -> Floats | None:
+        if values is None:
+            return None
+        spread = np.full(len(counted), np.nan)
+        spread[counted] = values
+        return spread
+
+    facts = {"credit": config.credit, "baseline": config.baseline} | found.facts
+    return Credit(advantages, facts, of_all(found.values), of_all(found.returns))
 
 
 def _number(names: Iterable[Hashable]) -> Ints:
@@ -106,19 +122,19 @@ class _Window:
             intermediate=cap_intermediate(earned, episode=episode, outcomes=outcomes, share=config.air_cap),
         )
 
-    def credit(self, config: TrainConfig) -> tuple[Floats, dict[str, Any]]:
-        """Return advantages and facts."""
+    def credit(self, config: TrainConfig) -> Credit:
+        """Return the credit of the window's calls."""
         if config.baseline == "value":
             return self._against_values(config)
         if config.baseline in ("leave_one_out", "group_mean"):
-            return self._against_group(config), {}
+            return Credit(self._against_group(config))
         returns = self._returns(config)
         if config.baseline == "none":
-            return returns, {}
+            return Credit(returns)
         baseline = moving_baseline(
             returns, role=self.role, episode=self.episode, start_ns=self.start_ns, decay=ROLE_DECAY
         )
-        return np.nan_to_num(returns - baseline, nan=0.0), {}
+        return Credit(np.nan_to_num(returns - baseline, nan=0.0))
 
     def _returns(self, config: TrainConfig) -> Floats:
         if config.credit == "identical":
@@ -150,7 +166,7 @@ class _Window:
             divide_by_std=divide,
         )
 
-    def _against_values(self, config: TrainConfig) -> tuple[Floats, dict[str, Any]]:
+    def _against_values(self, config: TrainConfig) -> Credit:
         calls = [call for call, counts in zip(self.logged.calls, self.counted, strict=True) if counts]
         features, came = call_features(calls, self.intermediate, self.episode), self._returns(config)
         task = self.task[self.episode]
@@ -167,4 +183,5 @@ class _Window:
             end_ns=self.end_ns,
             lambda_=config.gae_lambda if config.credit == "gae" else 1.0,
         )
-        return np.nan_to_num(returns - values, nan=0.0), {"value_explained": round(found.explained, 4)}
+        facts = {"value_explained": round(found.explained, 4)}
+        return Credit(np.nan_to_num(returns - values, nan=0.0), facts, values, came)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import SettingsError, SpanloopError
-from train.metrics import METRICS
+from train.metrics import is_metric
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -42,7 +42,7 @@ def read_metrics(checkpoint: Path) -> list[dict[str, Any]]:
 
 def choose_curves(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Curves:
     """Return the values of metrics by name, in the order of the updates; an update that lacks one is left out."""
-    known = {name for line in lines for name in line} & METRICS.keys()
+    known = {name for line in lines for name in line if is_metric(name)}
     unknown = sorted(set(names) - known)
     if unknown:
         raise SettingsError(

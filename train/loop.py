@@ -17,10 +17,20 @@ from train.flops import peak_flops, update_flops
 from train.learner import Learner, local
 from train.lineage import Sequence
 from train.losses import weigh
-from train.metrics import describe_rewards, describe_tokens, gather_tokens, keep_tokens
+from train.metrics import (
+    describe_rewards,
+    describe_roles,
+    describe_staleness,
+    describe_tokens,
+    describe_values,
+    gather_tokens,
+    keep_tokens,
+)
+from train.plan import Plan
 from train.policy import SampledTokens
 from train.resume import Keeper, Progress
 from train.settings import TrainConfig
+from train.stopwatch import Stopwatch
 
 REFERENCE_WIDTH = 128
 REFERENCE_RATE = 3e-4
@@ -133,11 +143,28 @@ def _run_epoch(learner: Learner, progress: Progress, start: list[torch.Tensor], 
         # it is, and every token weighs the same (the Dr. GRPO argument, arXiv:2503.20783 §3.1).
         metrics = _update(learner, sequences, denominator=tokens_per_episode * len(chosen))
         if metrics is not None:
-            outcomes = np.array([plan.outcome_of(plan.sequences[episodes[index][0]]) for index in chosen])
-            progress.pending.append(metrics | describe_rewards(outcomes))
+            first = [plan.sequences[episodes[index][0]] for index in chosen]
+            progress.pending.append(metrics | _describe_episodes(plan, [plan.episode_of(one) for one in first]))
         progress.position += 1
         if keeper is not None:
             keeper.keep_if_due(learner, progress, start)
+
+
+def _describe_episodes(plan: Plan, episodes: list[int]) -> dict[str, float]:
+    """Return what is measured of the episodes of an update, whatever the model makes of them."""
+    logged = plan.logged
+    outcomes = np.array([episode.outcome for episode in logged.episodes])
+    indices = [index for episode in episodes for index in plan.calls_by_episode[episode]]
+    calls = [logged.calls[index] for index in indices]
+    episode = np.array([call.episode for call in calls])
+    intermediate = np.array([call.intermediate for call in calls])
+    found = describe_rewards(outcomes[episodes])
+    found |= describe_roles([call.agent for call in calls], intermediate, outcomes[episode], episode)
+    trained = [index for index, call in zip(indices, calls, strict=True) if call.set_aside is None]
+    found |= describe_staleness([plan.lag_of(index) for index in trained])
+    if plan.values is not None and plan.returns is not None:
+        found |= describe_values(plan.values[indices], plan.returns[indices])
+    return found
 
 
 def _update(learner: Learner, sequences: list[Sequence], *, denominator: float) -> dict[str, float] | None:
@@ -146,13 +173,17 @@ def _update(learner: Learner, sequences: list[Sequence], *, denominator: float) 
     teaching = [sequence for sequence in sequences if learner.objective.teaches(sequence)]
     if not teaching:
         return None
+    watch = Stopwatch(learner.accelerator.device)
     opponents = learner.objective.opponents(teaching)
     if opponents:
-        learner.objective.set_opponents(opponents, learner.score(opponents))
-    metrics = accumulate(learner, teaching, denominator=denominator)
-    norm = learner.accelerator.clip_grad_norm_(learner.weights, learner.config.max_grad_norm)
-    learner.optimizer.step()
-    learner.optimizer.zero_grad()
+        with watch.phase("score"):
+            learner.objective.set_opponents(opponents, learner.score(opponents))
+    metrics = accumulate(learner, teaching, denominator=denominator, watch=watch)
+    with watch.phase("step"):
+        norm = learner.accelerator.clip_grad_norm_(learner.weights, learner.config.max_grad_norm)
+        learner.optimizer.step()
+        learner.optimizer.zero_grad()
+    metrics |= {f"{phase}_s": round(spent_s, 3) for phase, spent_s in watch.spent_s.items()}
     metrics |= {
         "grad_norm": float(norm),
         "weight_norm": _norm(learner),
@@ -161,22 +192,27 @@ def _update(learner: Learner, sequences: list[Sequence], *, denominator: float) 
     return metrics | _costs(learner, teaching, metrics["num_tokens"], duration_s=time.monotonic() - began)
 
 
-def accumulate(learner: Learner, sequences: list[Sequence], *, denominator: float) -> dict[str, float]:
+def accumulate(
+    learner: Learner, sequences: list[Sequence], *, denominator: float, watch: Stopwatch | None = None
+) -> dict[str, float]:
     """Add up the gradient of one update over micro-batches and processes, and return the metrics of its tokens.
 
     The gradient is that of the sum of token losses over `denominator`, however the sequences are split.
     """
     accelerator = learner.accelerator
+    watch = watch or Stopwatch(accelerator.device)
     kept: list[torch.Tensor] = []
     shares = list(learner.share(sequences))
     for index, (batch, counts) in enumerate(shares):
         is_last = index == len(shares) - 1
         with contextlib.nullcontext() if is_last else accelerator.no_sync(learner.tokens):
-            sampled, entropies = learner.sample(batch)
-            token = learner.objective.losses(sampled)
+            with watch.phase("forward"):
+                sampled, entropies = learner.sample(batch)
+                token = learner.objective.losses(sampled)
             # Data parallelism averages gradients over processes; the denominator is that of all of them together.
             share = weigh(token.loss, denominator=denominator) * accelerator.num_processes
-            accelerator.backward(share * counts)
+            with watch.phase("backward"):
+                accelerator.backward(share * counts)
         if counts:
             kept.append(keep_tokens(sampled, token, entropies))
     table = gather_tokens(kept, accelerator)

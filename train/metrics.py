@@ -1,6 +1,6 @@
 """What is measured of an update: pure functions from its tokens, episodes and costs to named numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from train.losses import Sampled, TokenLoss, behavior_kl
 
 ROWS = ("loss", "log_ratio", "kl", "is_clipped", "entropy", "advantage")
 """What is kept of every trained token."""
+
+UNNAMED = "unnamed"
+"""In a metric's name, for calls of agents without one."""
 
 METRICS: Mapping[str, str] = {
     "loss": "sum of token losses over the update's denominator",
@@ -44,6 +47,10 @@ METRICS: Mapping[str, str] = {
     "learning_rate": "learning rate",
     "reward": "mean outcome of the update's episodes",
     "reward_std": "standard deviation of the outcomes",
+    "reward/ROLE": "mean outcome of the update's episodes a role took part in; one metric a role",
+    "intermediate/ROLE": "mean intermediate reward of a role's calls, trained or not; one metric a role",
+    "staleness/LAG": "share of the trained calls sampled LAG versions before this model, or `unknown`; one metric each",
+    "value_explained": "share of the variance of the calls' returns that their values explain, under baseline `value`",
     "num_episodes": "episodes in the update",
     "num_calls": "calls trained",
     "num_tokens": "tokens trained",
@@ -56,8 +63,22 @@ METRICS: Mapping[str, str] = {
     "mfu": "the same as a share of what the devices can do in bfloat16; only for devices we know",
     "memory_bytes": "most device memory of one process so far; only on a GPU",
     "duration_s": "seconds of the update",
+    "forward_s": "of these, in forward passes and losses",
+    "backward_s": "of these, in backward passes",
+    "step_s": "of these, in clipping the gradient and the optimiser's step",
+    "score_s": "of these, in scoring what calls are held against; only for `dpo` and `kto`",
 }
-"""Every metric of a line of `metrics.jsonl` beside `update` and `epoch`, and what it means."""
+"""Every metric of a line of `metrics.jsonl` beside `update` and `epoch`, and its meaning; capitals stand for names."""
+
+
+def is_metric(name: str) -> bool:
+    """Tell whether a name is that of a metric.
+
+    >>> is_metric("reward"), is_metric("reward/planner"), is_metric("update")
+    (True, True, False)
+    """
+    family, slash, _ = name.partition("/")
+    return any(known == name or (slash and known.startswith(family + slash)) for known in METRICS)
 
 
 @torch.no_grad()
@@ -122,3 +143,52 @@ def describe_rewards(outcomes: NDArray[np.float64]) -> dict[str, float]:
     {'reward': 0.5, 'reward_std': 0.5, 'num_episodes': 2}
     """
     return {"reward": float(outcomes.mean()), "reward_std": float(outcomes.std()), "num_episodes": len(outcomes)}
+
+
+def describe_roles(
+    agents: Sequence[str], intermediate: NDArray[np.float64], outcomes: NDArray[np.float64], episode: NDArray[np.int64]
+) -> dict[str, float]:
+    """Return the rewards of each role; all arguments are of each call, `outcomes` those of its episode.
+
+    An episode counts once for a role, however many calls the role made in it; one without an outcome does not.
+
+    >>> describe_roles(["a", "a", "b"], np.array([0.1, 0.3, 0.0]), np.array([1.0, 1.0, 0.0]), np.array([0, 0, 1]))
+    {'reward/a': 1.0, 'intermediate/a': 0.2, 'reward/b': 0.0, 'intermediate/b': 0.0}
+    """
+    names = np.array(agents, dtype=object)
+    found: dict[str, float] = {}
+    for agent in sorted(set(agents)):
+        mine = names == agent
+        _, first = np.unique(episode[mine], return_index=True)
+        rewarded = outcomes[mine][first]
+        rewarded = rewarded[np.isfinite(rewarded)]
+        if len(rewarded):
+            found[f"reward/{agent or UNNAMED}"] = float(rewarded.mean())
+        found[f"intermediate/{agent or UNNAMED}"] = float(intermediate[mine].mean())
+    return found
+
+
+def describe_staleness(lags: Sequence[int | None]) -> dict[str, float]:
+    """Return which share of the calls was sampled how many versions ago.
+
+    >>> describe_staleness([0, 0, 1, None])
+    {'staleness/0': 0.5, 'staleness/1': 0.25, 'staleness/unknown': 0.25}
+    """
+    names = ["unknown" if lag is None else str(lag) for lag in lags]
+    order = sorted(set(names), key=lambda name: (name == "unknown", name.zfill(9)))
+    return {f"staleness/{name}": names.count(name) / len(names) for name in order}
+
+
+def describe_values(values: NDArray[np.float64], returns: NDArray[np.float64]) -> dict[str, float]:
+    """Return the explained variance, 1 - Var(return - value) / Var(return); nothing where returns do not vary.
+
+    Calls without a value (NaN) do not count. Below 0 the values are worse than the mean.
+
+    >>> describe_values(np.array([0.5, 0.5, 0.0, 0.0]), np.array([1.0, 1.0, 0.0, 0.0]))
+    {'value_explained': 0.75}
+    """
+    known = np.isfinite(values) & np.isfinite(returns)
+    spread = float(returns[known].var()) if known.any() else 0.0
+    if spread <= 0:
+        return {}
+    return {"value_explained": 1 - float((returns[known] - values[known]).var()) / spread}

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,27 @@ class Plan:
     facts: dict[str, Any]
     """Counts for the report."""
 
+    values: NDArray[np.float64] | None = None
+    """What each call could expect, and below what came, where the baseline is a value."""
+
+    returns: NDArray[np.float64] | None = None
+
+    versions: tuple[str, ...] = ()
+    """Versions of the model and its ancestors, nearest first, whose calls are trained."""
+
+    @cached_property
+    def calls_by_episode(self) -> dict[int, list[int]]:
+        """The indices of the calls of each episode, trained or not."""
+        found: dict[int, list[int]] = {}
+        for index, call in enumerate(self.logged.calls):
+            found.setdefault(call.episode, []).append(index)
+        return found
+
+    def lag_of(self, call: int) -> int | None:
+        """Return how many versions before the model in training the one lies that sampled a call; null if unknown."""
+        version = self.logged.calls[call].policy_version
+        return self.versions.index(version) if version in self.versions else None
+
     @property
     def temperature(self) -> NDArray[np.float64]:
         """Sampling temperature of each call."""
@@ -58,10 +80,6 @@ class Plan:
     def episode_of(self, sequence: Sequence) -> int:
         """Return the index of the episode a sequence belongs to."""
         return self.logged.calls[int(sequence.calls[0])].episode
-
-    def outcome_of(self, sequence: Sequence) -> float:
-        """Return the outcome of the episode a sequence belongs to."""
-        return self.logged.episodes[self.episode_of(sequence)].outcome
 
 
 def read_limits(model: Path) -> tuple[int, int]:
@@ -102,27 +120,27 @@ def trainable_policies(model: Path, max_version_lag: int) -> list[str]:
     return versions
 
 
-def choose_policies(rows: pl.DataFrame, model: Path, max_version_lag: int) -> frozenset[str] | None:
-    """Return the policy versions whose calls are trained, or None for all of them.
+def choose_policies(rows: pl.DataFrame, model: Path, versions: list[str]) -> frozenset[str] | None:
+    """Return the policy versions whose calls are trained, or None for all of them; `versions` are those that may be.
 
     A model that is no checkpoint of ours may have been served under any name: when no row names it, all rows pass, and
     the comparison of log-probabilities at the start of the run decides whether they are its own.
     """
-    versions = frozenset(trainable_policies(model, max_version_lag))
-    if not (model / MANIFEST).exists() and not versions & set(rows["policy_version"].drop_nulls().unique()):
+    if not (model / MANIFEST).exists() and not set(versions) & set(rows["policy_version"].drop_nulls().unique()):
         return None
-    return versions
+    return frozenset(versions)
 
 
 def make_plan(config: TrainConfig, *, vocabulary_size: int, max_length: int) -> Plan:
     """Read the training split and give every trainable call its advantage; refuse when there is too little of it."""
     rows = read_transitions(config.data, Split.TRAIN, since=config.since)
+    versions = trainable_policies(config.model, config.max_version_lag)
     logged = read_calls(
         rows,
         vocabulary_size=vocabulary_size,
         max_length=max_length,
         agents=config.agents,
-        policies=choose_policies(rows, config.model, config.max_version_lag),
+        policies=choose_policies(rows, config.model, versions),
         own_version=_own_version(config.model),
         admits=admitted(config.loss),
         render=make_renderer(base_of(config.model) or config.model) if _is_text(rows) else None,
@@ -137,6 +155,9 @@ def make_plan(config: TrainConfig, *, vocabulary_size: int, max_length: int) -> 
         advantages,
         route,
         facts | credit.facts | {"evidence": count_evidence(rows), "routes": route.table},
+        credit.values,
+        credit.returns,
+        tuple(versions),
     )
     _refuse_too_little(plan, rows, config)
     return plan

@@ -13,11 +13,20 @@ from foundation.report import RunReport
 from tests.logged import bandit, publish
 from train.curves import choose_curves, draw_picture, draw_text, read_metrics
 from train.flops import update_flops
-from train.metrics import METRICS, ROWS, describe_tokens
+from train.metrics import (
+    METRICS,
+    ROWS,
+    describe_roles,
+    describe_staleness,
+    describe_tokens,
+    describe_values,
+    is_metric,
+)
 from train.plan import make_plan, read_limits
 from train.policy import load_policy
 from train.run import train
 from train.settings import TrainConfig
+from train.stopwatch import Stopwatch
 
 DOCS = Path(__file__).parents[3] / "docs" / "training.md"
 
@@ -70,9 +79,61 @@ def test_every_metric_is_named_and_every_name_explained(checkpoint: Path) -> Non
     """In the code and in the docs."""
     lines = read_metrics(checkpoint)
 
-    assert {name for line in lines for name in line} - {"update", "epoch"} <= METRICS.keys()
+    names = {name for line in lines for name in line} - {"update", "epoch"}
+    assert [name for name in sorted(names) if not is_metric(name)] == []
     page = DOCS.read_text()
     assert [name for name in METRICS if f"`{name}`" not in page] == []
+
+
+def test_the_lines_of_a_run_tell_roles_staleness_values_and_phases(checkpoint: Path) -> None:
+    """Of one agent, whose calls name no version; phases are part of the update."""
+    for line in read_metrics(checkpoint):
+        assert line["reward/agent"] == line["reward"]
+        assert line["intermediate/agent"] == 0
+        assert line["staleness/unknown"] == 1
+        assert line["value_explained"] <= 1
+        assert 0 < line["forward_s"] + line["backward_s"] + line["step_s"] <= line["duration_s"] + 0.002
+
+
+def test_an_episode_counts_once_for_a_role() -> None:
+    """However many calls the role made in it, and not at all where nobody rewarded it."""
+    episode = np.array([0, 0, 0, 1, 2])
+    outcomes = np.array([1.0, 0.0, float("nan")])[episode]
+
+    found = describe_roles(["a", "a", "a", "a", ""], np.array([0.4, 0.0, 0.0, 0.0, -0.1]), outcomes, episode)
+
+    assert found == {"reward/a": 0.5, "intermediate/a": 0.1, "intermediate/unnamed": -0.1}
+
+
+def test_staleness_is_in_order_of_age() -> None:
+    """Ten versions are older than two; shares add up to 1."""
+    found = describe_staleness([10, 2, None, 0])
+
+    assert list(found) == ["staleness/0", "staleness/2", "staleness/10", "staleness/unknown"]
+    assert sum(found.values()) == 1
+
+
+def test_explained_variance_of_values() -> None:
+    """The mean explains nothing, the truth everything, its opposite less than nothing; without spread there is none."""
+    returns = np.array([0.0, 1.0, 0.0, 1.0, 5.0])
+    unknown = np.array([0, 0, 0, 0, np.nan])
+
+    assert describe_values(unknown + 0.5, returns) == {"value_explained": 0}
+    assert describe_values(unknown + returns, returns) == {"value_explained": 1}
+    assert describe_values(unknown + 1 - returns, returns) == {"value_explained": -3}
+    assert describe_values(unknown, np.ones(5)) == {}
+
+
+def test_a_stopwatch_adds_up_phases() -> None:
+    """Two seconds twice, and one."""
+    ticks = iter([0.0, 2.0, 3.0, 5.0, 9.0, 10.0])
+    watch = Stopwatch(torch.device("cpu"), lambda: next(ticks))
+
+    for phase in ("forward", "forward", "step"):
+        with watch.phase(phase):
+            pass
+
+    assert watch.spent_s == {"forward": 4.0, "step": 1.0}
 
 
 def test_a_tracker_gets_what_the_file_gets(checkpoint: Path) -> None:

@@ -1,6 +1,7 @@
 """The plan: which policies count, what is too little, and that it says what is lacking."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,14 +116,17 @@ def test_a_checkpoint_trains_on_its_own_calls_only(tmp_path: Path) -> None:
     """Also when no row names it: then there is nothing to train."""
     path = checkpoint(tmp_path, "mine", None)
 
-    assert choose_policies(frame([transition(policy_version="theirs")]), path, 0) == {"mine"}
+    assert choose_policies(frame([transition(policy_version="theirs")]), path, trainable_policies(path, 0)) == {"mine"}
 
 
 def test_a_model_served_under_any_name_trains_on_all_calls(tmp_path: Path) -> None:
     """Nobody knows what a model without a manifest was called; its log-probabilities tell."""
     (tmp_path / "model.safetensors").write_bytes(b"weights")
 
-    assert choose_policies(frame([transition(policy_version="whatever")]), tmp_path, 0) is None
+    assert (
+        choose_policies(frame([transition(policy_version="whatever")]), tmp_path, trainable_policies(tmp_path, 0))
+        is None
+    )
 
 
 def test_a_directory_that_is_no_model_is_a_wrong_setting(tmp_path: Path) -> None:
@@ -184,6 +188,18 @@ def test_a_long_answer_earns_less_where_length_is_a_reward(tmp_path: Path) -> No
     changed = short - plain
     assert sorted(changed)[:2] == pytest.approx([-0.49, 0.0])
     assert episodes[int(np.argmin(changed))] == 0
+
+
+def test_a_plan_knows_how_old_the_policies_of_its_calls_are(tmp_path: Path) -> None:
+    """In versions; a call that does not name one of them has no age."""
+    rows = attempts(20, [1.0, 0.0])
+    for row, version in zip(rows, ["now", "before", "else", None], strict=False):
+        row["policy_version"] = version
+    made = replace(plan(publish(tmp_path, rows)), versions=("now", "before"))
+
+    lags = {call.policy_version: made.lag_of(index) for index, call in enumerate(made.logged.calls)}
+
+    assert lags == {"now": 0, "before": 1, "else": None, None: None}
 
 
 def test_a_plan_says_what_goes_where(tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ from train.policy import SampledTokens, load_policy
 from train.resume import Keeper, Progress, fingerprint, sweep
 from train.settings import TrainConfig
 
-TIMES = {"duration_s", "tokens_per_s", "forward_tokens_per_s", "flops_per_s"}
+TIMES = {
+    *("duration_s", "tokens_per_s", "forward_tokens_per_s", "flops_per_s"),
+    *("forward_s", "backward_s", "step_s", "score_s"),
+}
 """What no two runs have in common."""
 
 
