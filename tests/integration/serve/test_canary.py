@@ -73,6 +73,14 @@ class World:
     def registry(self) -> Any:
         return read_registry(self.served.data)
 
+    def last_action(self) -> str:
+        """Return what the trail ends with: it is written after the registry."""
+        return str(read_audit(self.served.data)[-1]["action"])
+
+    def versions(self, users: range) -> set[str]:
+        """Return who answers these users: a moment after the trail says so."""
+        return {self.ask(f"user-{user}") for user in users}
+
     def wait(self, condition: Any, what: str, timeout_s: float = 60) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
@@ -107,7 +115,7 @@ def test_a_worse_canary_is_rolled_back(world: World, tmp_path: Path) -> None:
     again, other = world.canary(bad), world.canary(tiny_checkpoint(tmp_path / "other", seed=30))
     assert (again.returncode, other.returncode) == (0, ExitStatus.BUSY)
     had = world.live({before.live_version: 0.9, model_version(bad): 0.1}, range(160))
-    world.wait(lambda: world.registry().canary is None, "the canary is rolled back")
+    world.wait(lambda: world.last_action() == "canary_rollback", "the canary is rolled back")
 
     assert 0 < len(had) < 140
     assert world.registry().live_version == before.live_version
@@ -119,7 +127,7 @@ def test_a_worse_canary_is_rolled_back(world: World, tmp_path: Path) -> None:
     )
     assert end_line["action"] == "canary_rollback"
     assert end_line["reason"].startswith("worse than the live model: reward 0.")
-    assert {world.ask(f"user-{user}") for user in range(10)} == {before.live_version}
+    world.wait(lambda: world.versions(range(10)) == {before.live_version}, "all calls are the live model's")
 
 
 def test_a_canary_that_is_not_worse_goes_live_step_by_step(world: World, tmp_path: Path) -> None:
@@ -141,7 +149,7 @@ def test_a_canary_that_is_not_worse_goes_live_step_by_step(world: World, tmp_pat
         time.sleep(0.3)
     again = {user for user in sorted(first) if world.ask(user) == model_version(good)}
     assert again == first
-    while world.registry().canary is not None:
+    while world.last_action() != "promote":
         world.live(happy, range(users, users := users + 12))
         assert users < 800
         time.sleep(0.3)
@@ -150,9 +158,9 @@ def test_a_canary_that_is_not_worse_goes_live_step_by_step(world: World, tmp_pat
     assert (after.live_version, after.previous[-1]) == (model_version(good), before.live)
     actions = [line["action"] for line in read_audit(world.served.data)][-3:]
     assert actions == ["canary_start", "canary_widen", "promote"]
-    assert {world.ask(f"user-{user}") for user in range(10)} == {model_version(good)}
+    world.wait(lambda: world.versions(range(10)) == {model_version(good)}, "all calls are the new model's")
     assert spanloop("serve", "rollback", "--data", str(world.served.data)).returncode == 0
-    assert {world.ask(f"user-{user}") for user in range(10)} == {before.live_version}
+    assert world.versions(range(10)) == {before.live_version}
 
 
 def test_a_canary_survives_the_gateway(world: World, tmp_path: Path) -> None:
@@ -173,7 +181,7 @@ def test_a_canary_survives_the_gateway(world: World, tmp_path: Path) -> None:
         assert status["canary"]["share"] == 0.4
         promoted = spanloop("serve", "promote", "--data", str(again.data), str(one))
         assert promoted.returncode == 0, promoted.stderr
-        assert {world.ask(f"user-{user}") for user in range(30)} == {model_version(one)}
+        assert world.versions(range(30)) == {model_version(one)}
         assert world.registry().canary is None
         assert spanloop("serve", "rollback", "--data", str(again.data)).returncode == 0
 
@@ -181,4 +189,4 @@ def test_a_canary_survives_the_gateway(world: World, tmp_path: Path) -> None:
         ended = spanloop("serve", "rollback", "--data", str(again.data))
         assert ended.returncode == 0, ended.stderr
         assert read_audit(again.data)[-1]["action"] == "canary_rollback"
-        assert {world.ask(f"user-{user}") for user in range(30)} == {before.live_version}
+        assert world.versions(range(30)) == {before.live_version}
