@@ -99,6 +99,21 @@ def test_a_run_killed_anywhere_ends_in_the_same_weights(
     assert lives > trained.num_updates
 
 
+def test_a_run_gone_on_with_has_the_reference_it_began_with(model: Path, data: Path, tmp_path: Path) -> None:
+    """Not the policy at the place where it was killed: under DRO, whose loss pulls to the reference."""
+    settings = {"epochs": 2, "kl_budget": 9, "loss": "dro"}
+    weights, _, lines = run(model, data, Keeper(tmp_path / "whole", interval_s=1e9), **settings)
+    keeper = Mortal(tmp_path / "killed", interval_s=0)
+    keeper.lives = 3
+    with pytest.raises(Killed):
+        run(model, data, keeper, **settings)
+
+    again, _, relined = run(model, data, Keeper(tmp_path / "killed", interval_s=0), **settings)
+
+    assert all(torch.equal(one, other) for one, other in zip(weights, again, strict=True))
+    assert relined == lines
+
+
 def test_a_state_that_was_never_finished_is_not_gone_on_from(model: Path, data: Path, tmp_path: Path) -> None:
     """Until its name appears, the one before it counts; what was half-written is overwritten by the next."""
     keeper = Mortal(tmp_path, interval_s=0)
