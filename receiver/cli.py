@@ -18,7 +18,7 @@ from foundation.settings import DEFAULT_DATA
 from receiver import upkeep
 from receiver.days import day_of
 from receiver.importing import import_files
-from receiver.pipeline import hold
+from receiver.lock import hold
 from receiver.reading import back_up_data, find_receiver, reading
 from receiver.service import serve
 from receiver.settings import ReceiverConfig

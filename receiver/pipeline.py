@@ -18,8 +18,8 @@ from typing import Any
 
 import duckdb
 
-from foundation.errors import Busy, SpanloopError
-from foundation.files import exclusive, write_atomically
+from foundation.errors import SpanloopError
+from foundation.files import write_atomically
 from foundation.narration import get_logger
 from receiver import otlp, room
 from receiver.commit import GroupCommit
@@ -29,6 +29,7 @@ from receiver.disk import Disk, OsDisk
 from receiver.guard import Needs
 from receiver.hot import Decoded, body_digest
 from receiver.land import Store
+from receiver.lock import hold
 from receiver.native import decode_spans
 from receiver.upkeep import expired
 from receiver.wal import Entry, Record, WriteAheadLog
@@ -425,28 +426,3 @@ def _decode(record: Record) -> Decoded:
         batch = decode(signal, otlp.REQUESTS[signal].FromString(entry.body), **how)
     digest = body_digest(entry.body) if signal is otlp.Signal.LOGS else ""
     return Decoded(record.seq, entry.received_ns, TABLE_OF[signal], batch, digest, entry.project)
-
-
-@contextlib.contextmanager
-def hold(data: Path, purpose: str, *, wait_s: float = 1.0) -> Iterator[None]:
-    """Hold DATA's day files and log while the block runs; raise `Busy` naming the holder.
-
-    A reader looks at the lock for an instant to see whether a receiver runs, hence the short patience.
-    """
-    data.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + wait_s
-    with contextlib.ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(exclusive(lock_path(data), purpose=purpose))
-                break
-            except Busy:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        yield
-
-
-def lock_path(data: Path) -> Path:
-    """Return the lock file of a DATA directory."""
-    return data / "receiver.lock"

@@ -20,7 +20,8 @@ from foundation.errors import Busy, SettingsError, SpanloopError
 from receiver import query
 from receiver.days import OutOfDate, attach, database_name, day_files, landed_seq, open_database
 from receiver.disk import OsDisk
-from receiver.pipeline import Pipeline, lock_path
+from receiver.lock import lock_path
+from receiver.pipeline import Pipeline
 from receiver.schema import TABLES, Reader, spans_directory
 from receiver.service import announcement_path
 from receiver.upkeep import finish_backup
