@@ -8,6 +8,7 @@ from etl.publish import load_watermark
 from etl.published import Published
 from etl.settings import EtlConfig
 from etl.source import Window, find_window, touched_traces, trace_facts, with_links
+from etl.stand_ins import is_stand_in
 from receiver.schema import Reader
 
 
@@ -29,6 +30,11 @@ class Plan:
     """The instant idleness is measured against, microseconds since 1970."""
 
     buckets: list[Bucket]
+
+    @property
+    def stand_ins(self) -> frozenset[Trace]:
+        """Return the stand-ins of traces that are to be read."""
+        return frozenset(trace for bucket in self.buckets for trace in bucket.traces if is_stand_in(trace))
 
     @property
     def num_traces(self) -> int:

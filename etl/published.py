@@ -6,15 +6,18 @@ import polars as pl
 
 from etl.episodes import Trace
 from etl.schema import TABLES, table_files
+from etl.stand_ins import PREFIX
 from etl.tables import Dataset, polars_schema
 
 
 class Published:
-    """The published episodes and response ids, as they were when this was made."""
+    """The published episodes, response ids and rewards by response id, as they were when this was made."""
 
     def __init__(self, data: Path) -> None:
         episodes = _scan(data, "episodes")
         self._traces = episodes.select("project", "episode_id", trace_id="trace_ids").explode("trace_id").collect()
+        rewards = _scan(data, "rewards").select("project", "trace_id", "episode_id")
+        self._judging = rewards.filter(pl.col("trace_id").str.starts_with(PREFIX)).unique().collect()
         self._responses = (
             _scan(data, "llm_calls")
             .filter(pl.col("response_id").is_not_null())
@@ -22,12 +25,20 @@ class Published:
             .collect()
         )
 
+    @property
+    def stand_ins(self) -> set[Trace]:
+        """Return the stand-ins of traces that published rewards are in."""
+        return set(self._judging.select("project", "trace_id").iter_rows())
+
     def with_their_episodes(self, traces: set[Trace]) -> set[Trace]:
-        """Return the traces and all others of the published episodes they are in."""
+        """Return the traces and all others of the published episodes they are in, or judge a call of."""
         if self._traces.is_empty():
             return set(traces)
         named = pl.DataFrame(sorted(traces), schema={"project": pl.String, "trace_id": pl.String}, orient="row")
-        episodes = self._traces.join(named, on=["project", "trace_id"], how="semi")
+        answers = named.with_columns(response_id=pl.col("trace_id").str.strip_prefix(PREFIX))
+        own = self._traces.join(named, on=["project", "trace_id"], how="semi")
+        judged = self._responses.join(answers, on=["project", "response_id"], how="semi")
+        episodes = pl.concat([own.select("project", "episode_id"), judged.select("project", "episode_id")])
         return traces | self._of(episodes)
 
     def episodes_of(self, traces: set[Trace]) -> list[list[Trace]]:
@@ -44,8 +55,12 @@ class Published:
         return self._of(by_id) | self._of(by_response)
 
     def _of(self, episodes: pl.DataFrame) -> set[Trace]:
-        found = self._traces.join(episodes, on=["project", "episode_id"], how="semi").select("project", "trace_id")
-        return set(found.iter_rows())
+        """Return the traces of episodes, and the stand-ins of those that judge them."""
+        found: set[Trace] = set()
+        for table in (self._traces, self._judging):
+            members = table.join(episodes, on=["project", "episode_id"], how="semi")
+            found.update(members.select("project", "trace_id").iter_rows())
+        return found
 
 
 def _scan(data: Path, table: str) -> pl.LazyFrame:

@@ -46,7 +46,7 @@ def run_etl(
             with report.phase("find") as phase:
                 plan = make_plan(config, reader, now_us())
                 phase.update(window=plan.window.name, traces=plan.num_traces, buckets=len(plan.buckets))
-            job = Job(config, plan.window, plan.now_us, is_dry=dry_run)
+            job = Job(config, plan.window, plan.now_us, plan.stand_ins, is_dry=dry_run)
             with report.phase("transform") as phase:
                 done = _process(job, dict(enumerate(plan.buckets)), reader, phase)
                 results = _settle(job, [done[number] for number in sorted(done)], reader)
@@ -69,7 +69,7 @@ def _run_share(config: EtlConfig, report: RunReport, now_us: Callable[[], int]) 
             own = found.share(number)
             todo = {key: bucket for key, bucket in own.items() if not division.done_path(config.data, key).exists()}
             phase.update(window=found.plan.window.name, buckets=len(own), done_before=len(own) - len(todo))
-        job = Job(config, found.plan.window, found.plan.now_us)
+        job = Job(config, found.plan.window, found.plan.now_us, found.plan.stand_ins)
         with report.phase("transform") as phase:
             workers = choose_workers(config, list(todo.values()))
             phase.update(workers=workers)
@@ -95,7 +95,7 @@ def publish_shares(config: EtlConfig, report: RunReport) -> None:
             done = division.results(config.data, found)
             phase.update(window=found.plan.window.name, traces=found.plan.num_traces, buckets=len(done))
         with report.phase("transform"), closing(connect(config.data)) as reader:
-            results = _settle(Job(config, found.plan.window, found.plan.now_us), done, reader)
+            results = _settle(Job(config, found.plan.window, found.plan.now_us, found.plan.stand_ins), done, reader)
         _finish(config, found.plan, results, report, dry_run=False)
         division.discard(config.data)
         report.write(config.data / "dataset" / "runs" / f"{report.run_id}.json", ExitStatus.DONE)

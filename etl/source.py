@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from etl import stand_ins
 from etl.episodes import Trace
-from otel_exporter.schema import GATEWAY_SCOPE
+from otel_exporter.schema import EVALUATION_EVENT, GATEWAY_SCOPE
 from receiver.schema import TABLES, Reader
 
 EVERYTHING = 2**62
@@ -67,18 +68,18 @@ def _utc(instant: datetime) -> datetime:
 
 
 def touched_traces(reader: Reader, window: Window) -> set[Trace]:
-    """Return the traces of which a span or a log record came in a window."""
+    """Return the traces, or stand-ins of one, of which a span or a log record came in a window."""
     table = reader.query(
-        """
+        f"""
         select project, trace_id
         from spans
         where received_seq between ?::bigint and ?::bigint
         union
-        select project, trace_id
+        select project, {stand_ins.TRACE_ID} as trace_id
         from log_records
         where received_seq between ?::bigint and ?::bigint
-            and trace_id is not null
             and event_name like 'gen_ai.%'
+            and (trace_id is not null or event_name = '{EVALUATION_EVENT}')
         """,
         [str(window.since_seq), str(window.until_seq)] * 2,
     )
@@ -126,7 +127,7 @@ class TraceFacts:
 
 
 def trace_facts(reader: Reader, traces: Collection[Trace]) -> list[TraceFacts]:
-    """Return the size of each trace that has spans, ordered by receipt; without links."""
+    """Return the size of each trace that has spans, ordered by receipt, without links; then the stand-ins."""
     rows = reader.query(
         f"""
         select project, trace_id, count(*), min(received_seq), max(received_seq),
@@ -141,7 +142,14 @@ def trace_facts(reader: Reader, traces: Collection[Trace]) -> list[TraceFacts]:
         list(_parameters(traces)),
     )
     columns = [column.to_pylist() for column in rows.columns]
-    return [TraceFacts((project, trace_id), *rest) for project, trace_id, *rest in zip(*columns, strict=True)]
+    found = [TraceFacts((project, trace_id), *rest) for project, trace_id, *rest in zip(*columns, strict=True)]
+    return found + [_stand_in_facts(trace) for trace in sorted(traces) if stand_ins.is_stand_in(trace)]
+
+
+def _stand_in_facts(trace: Trace) -> TraceFacts:
+    """Return the facts of a trace without spans, which widen no group it is put into."""
+    links = tuple(filter(None, [stand_ins.response_id(trace)]))
+    return TraceFacts(trace, 0, EVERYTHING, 0, EVERYTHING, 0, is_gateway=False, links=links)
 
 
 def with_links(reader: Reader, facts: Sequence[TraceFacts]) -> list[TraceFacts]:
@@ -154,7 +162,7 @@ def with_links(reader: Reader, facts: Sequence[TraceFacts]) -> list[TraceFacts]:
         f"select project, trace_id, unnest(json_extract_string(attributes, [{paths}])) as link from log_records",
         f"select project, trace_id, unnest(json_extract_string(resource, [{resource_paths}])) as link from spans",
     ]
-    if any(fact.is_gateway for fact in facts):
+    if any(fact.is_gateway or stand_ins.is_stand_in(fact.trace) for fact in facts):
         kinds.append(
             f"select project, trace_id, unnest(regexp_extract_all(attributes, '{RESPONSE_ID}')) as link from spans"
         )
@@ -172,7 +180,7 @@ def with_links(reader: Reader, facts: Sequence[TraceFacts]) -> list[TraceFacts]:
         )
         for project, trace_id, link in zip(*(column.to_pylist() for column in rows.columns), strict=True):
             found[project, trace_id].add(link)
-    return [replace(fact, links=tuple(sorted(found.get(fact.trace, ())))) for fact in facts]
+    return [replace(fact, links=tuple(sorted({*fact.links, *found.get(fact.trace, ())}))) for fact in facts]
 
 
 WANTED = "(select unnest(?::varchar[]) as project, unnest(?::varchar[]) as trace_id) wanted"
@@ -186,22 +194,27 @@ def _parameters(traces: Collection[Trace]) -> tuple[list[str], list[str]]:
 def read_traces(
     reader: Reader, traces: Collection[Trace], received: tuple[int, int] | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return every span and every log record of these traces, whenever they came.
+    """Return every span and every log record of these traces, whenever they came; of stand-ins the rewards.
 
     `received`: the first and the last request that hold their spans, where that is known: only those are looked at.
     """
     parameters = list(_parameters(traces))
-    spans = _frame(reader, "spans", parameters, received)
-    return spans, _frame(reader, "log_records", parameters, None)
+    log_records = f"(select * replace ({stand_ins.TRACE_ID} as trace_id) from log_records)"
+    return (
+        _frame(reader, "spans", "spans", parameters, received),
+        _frame(reader, "log_records", log_records, parameters, None),
+    )
 
 
-def _frame(reader: Reader, table: str, parameters: list[list[str]], received: tuple[int, int] | None) -> pl.DataFrame:
+def _frame(
+    reader: Reader, table: str, rows_of: str, parameters: list[list[str]], received: tuple[int, int] | None
+) -> pl.DataFrame:
     columns = ", ".join(f"source.{column.name}" for column in TABLES[table])
     where = "" if received is None else f"where source.received_seq between {received[0]:d} and {received[1]:d}"
     rows = reader.query(
         f"""
         select {columns}
-        from {table} source
+        from {rows_of} source
         semi join {WANTED}
         using (project, trace_id)
         {where}

@@ -106,8 +106,10 @@ def transform(
     assembly.add_rewards(rewards, episodes, keep)
     tables = assembly.tables()
     counts = count(spans_in, rejected, readings, calls, wrappers, episodes, episode_of, keep, tables)
-    pending = sorted({(e.key[0], trace) for e in episodes if e.is_waiting for trace in e.traces})
-    return Dataset(tables, counts, pending)
+    pending = {(e.key[0], trace) for e in episodes if e.is_waiting for trace in e.traces}
+    waiting = [reward for reward in rewards if reward.episode is not None and not keep[reward.episode]]
+    pending |= {(reward.project, reward.trace_id) for reward in waiting if reward.trace_id}
+    return Dataset(tables, counts, sorted(pending))
 
 
 def _set_apart(

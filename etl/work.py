@@ -16,6 +16,7 @@ from etl.published import Published
 from etl.rewards.sql import read_queries
 from etl.settings import EtlConfig
 from etl.source import Window
+from etl.stand_ins import of_calls
 from etl.tables import Dataset
 from etl.tokens import load_decoder
 from etl.transform import transform
@@ -31,6 +32,9 @@ class Job:
     config: EtlConfig
     window: Window
     now_us: int
+    stand_ins: frozenset[Trace] = frozenset()
+    """The stand-ins of traces in its buckets."""
+
     is_dry: bool = False
     """Write nothing."""
 
@@ -74,6 +78,7 @@ class Worker:
         self._job = job
         self._read = read
         self._published = Published(job.config.data)
+        self._stand_ins = self._published.stand_ins | job.stand_ins
         self._queries = read_queries(job.config.reward_sql)
         self._decode = load_decoder(job.config.tokenizer)
 
@@ -95,10 +100,15 @@ class Worker:
                 dataset = transform(
                     spans, logs, job.config, now_us=job.now_us, queries=self._queries, decode=self._decode
                 )
-            joined = self._published.with_their_episodes(traces | self._published.related(dataset))
+            related = self._published.related(dataset) | self._judging(dataset)
+            joined = self._published.with_their_episodes(traces | related)
             if joined == traces:
                 return traces, dataset
             traces, received = joined, None
+
+    def _judging(self, dataset: Dataset) -> set[Trace]:
+        """Return the stand-ins whose rewards judge calls of a dataset."""
+        return of_calls(dataset.tables["llm_calls"]) & self._stand_ins if self._stand_ins else set()
 
 
 @contextmanager
