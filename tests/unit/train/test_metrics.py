@@ -175,6 +175,13 @@ def test_curves_are_drawn_for_the_terminal_and_as_a_picture(checkpoint: Path, tm
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_metric_of_a_role_is_drawn_by_its_name() -> None:
+    """An update in which the role did nothing is left out."""
+    lines = [{"update": 1, "reward/planner": 0.5}, {"update": 2}, {"update": 3, "reward/planner": 1.0}]
+
+    assert choose_curves(lines, ["reward/planner"]) == {"reward/planner": [0.5, 1.0]}
+
+
 def test_a_metric_that_is_not_there_is_named(checkpoint: Path, tmp_path: Path) -> None:
     """With those that are; and a directory without metrics says so."""
     with pytest.raises(SettingsError, match="no metric rewards") as raised:
