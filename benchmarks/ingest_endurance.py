@@ -2,6 +2,7 @@
 
     python benchmarks/ingest_endurance.py --mix llm --in-flight 16 --seconds 30
     python benchmarks/ingest_endurance.py --mix llm --in-flight 4 --seconds 600
+    python benchmarks/ingest_endurance.py --mix llm --in-flight 4 --seconds 300 --memory-limit 500MB
 
 Five times a second the trace of a request that was acknowledged this moment is asked for, again and again until its
 spans are in an answer: the time from the acknowledgement to that answer, the query itself included.
@@ -28,9 +29,11 @@ def main() -> None:
     parser.add_argument("--mix", choices=["small", "llm"], default="llm")
     parser.add_argument("--in-flight", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--memory-limit", default="2GB", help="of the receiver, for DuckDB")
     arguments = parser.parse_args()
+    limit = ("--memory-limit", arguments.memory_limit)
     bodies = make_bodies(arguments.mix, 32)
-    with tempfile.TemporaryDirectory() as directory, receiver(Path(directory) / "data") as server:
+    with tempfile.TemporaryDirectory() as directory, receiver(Path(directory) / "data", *limit) as server:
         idle_mb = server.memory_mb()
         began = time.perf_counter()
         senders = start(server.grpc, bodies, until(arguments.seconds), in_flight=arguments.in_flight)
@@ -45,6 +48,7 @@ def main() -> None:
                 {
                     "mix": arguments.mix,
                     "in_flight": arguments.in_flight,
+                    "memory_limit": arguments.memory_limit,
                     "spans": num_spans,
                     "missing": num_spans - found,
                     "landed_per_s": round(num_spans / landed_s),
