@@ -26,6 +26,7 @@ from serve.swap import (
     check_integrity,
     describe_policy,
     find_probes,
+    score_all,
     swap,
     undo,
 )
@@ -102,10 +103,14 @@ class Changes:
 
     # --- how the live model changes
 
-    async def _change(self, target: Path, action: Action, *, force: bool) -> dict[str, Any]:
+    def _require_serving(self) -> Serving:
         serving = self._admission.serving
         if serving is None:
             raise Busy("the engine is starting", hint="Try again when `spanloop serve status` says it is ready.")
+        return serving
+
+    async def _change(self, target: Path, action: Action, *, force: bool) -> dict[str, Any]:
+        serving = self._require_serving()
         if serving.model != serving.engine.name or is_adapter(target):
             return await self._take_over(target, action, force=force)
         try:
@@ -137,15 +142,14 @@ class Changes:
         if not probes:
             raise CheckpointRefused(f"{target} has no probes to tell its weights by", hint="Restart the gateway on it.")
         gate = await make_gate(self._config, force=force)
-        if (former := self._admission.serving) is not None:
-            await gate.ask_before(former)
+        former = self._require_serving()
+        await gate.ask_before(former)
+        scores = await score_all(former.engine, probes)
         async with self._admission.changing(drain_timeout_s=self._config.drain_timeout_s):
-            former = self._admission.serving
-            if former is None:
-                raise Busy("the engine is starting", hint="Try again when `spanloop serve status` says it is ready.")
+            former = self._require_serving()
             began = time.monotonic()
             now = Serving(former.engine, former.model, policy)
-            difference, report = await self._swap(former, now, target, probes, Path(before.live), gate)
+            difference, report = await self._swap(former, now, target, probes, Path(before.live), scores, gate)
             after = await asyncio.to_thread(self._record, action, target, policy.version, report)
             self._admission.begin(now)
             paused_s = time.monotonic() - began
@@ -159,11 +163,12 @@ class Changes:
         target: Path,
         probes: Sequence[Probe],
         serving: Path,
+        before: Sequence[float],
         gate: Gate,
     ) -> tuple[Difference, BehaviorReport | None]:
         """Change the weights in place; when they are refused afterwards, the former ones are back."""
         try:
-            difference = await swap(now.engine, target, probes, serving=serving)
+            difference = await swap(now.engine, target, probes, serving=serving, before=before)
             try:
                 await check_parity(now.engine, probes, "unknown")
                 report = await gate.ask_after(former, now, target)

@@ -5,6 +5,7 @@ end an engine. After: the engine's log-probabilities of fixed texts are compared
 reload can succeed and still answer with old weights.
 """
 
+import asyncio
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -194,10 +195,10 @@ SMALLEST_ROUNDED_SHIFT = 5e-3
 
 async def score_all(engine: Engine, probes: Sequence[Probe], model: str | None = None) -> list[float]:
     """Ask the engine for the log-probabilities of every id of every probe, of its own model or another it holds."""
-    scores: list[float] = []
-    for probe in probes:
-        scores += await engine.score(probe.prompt_token_ids, probe.response_token_ids, model)
-    return scores
+    scores = await asyncio.gather(
+        *(engine.score(probe.prompt_token_ids, probe.response_token_ids, model) for probe in probes)
+    )
+    return [each for of_probe in scores for each in of_probe]
 
 
 def expected_scores(probes: Sequence[Probe]) -> list[float]:
@@ -266,18 +267,22 @@ def is_within(difference: Difference, dtype: str) -> bool:
     return difference.mean <= MAX_LEFT * difference.shift
 
 
-async def swap(engine: Engine, checkpoint: Path, probes: Sequence[Probe], *, serving: Path) -> Difference:
+async def swap(
+    engine: Engine,
+    checkpoint: Path,
+    probes: Sequence[Probe],
+    *,
+    serving: Path,
+    before: Sequence[float],
+) -> Difference:
     """Put a checkpoint in the place of the model being served, prove it, and undo it when the proof fails.
 
-    Called only while no request is in flight.
+    Called only while no request is in flight. `before` is what `score_all` answers with the former weights: asked
+    beforehand, so that no call waits for it.
     """
     expected = expected_scores(probes)
-    parts = engine.parts
-    before = [await score_all(part, probes) for part in parts]
     dtype = await engine.load(checkpoint)
-    difference = _worst(
-        [measure(await score_all(part, probes), expected, earlier) for part, earlier in zip(parts, before, strict=True)]
-    )
+    difference = _worst([measure(await score_all(part, probes), expected, before) for part in engine.parts])
     if not is_within(difference, dtype):
         await undo(engine, serving)
         raise ProbeFailed(

@@ -193,7 +193,7 @@ def test_a_swap_is_proved() -> None:
     """The engine that answers as the trainer did keeps the new weights."""
     engine = ForgetfulEngine(is_stale=False)
 
-    difference = asyncio.run(swap(engine, Path("new"), [PROBE], serving=Path("old")))  # type: ignore[arg-type]
+    difference = asyncio.run(swap(engine, Path("new"), [PROBE], serving=Path("old"), before=[-1.0, -1.0]))  # type: ignore[arg-type]
 
     assert (difference.mean, difference.max, difference.num_tokens, difference.shift) == (0.0, 0.0, 2, 1.0)
     assert engine.loaded == ["new"]
@@ -205,7 +205,7 @@ def test_a_swap_that_left_old_weights_behind_is_undone() -> None:
     engine = ForgetfulEngine(is_stale=True)
 
     with pytest.raises(ProbeFailed, match=r"1\.0000"):
-        asyncio.run(swap(engine, Path("new"), [PROBE], serving=Path("old")))  # type: ignore[arg-type]
+        asyncio.run(swap(engine, Path("new"), [PROBE], serving=Path("old"), before=[-1.0, -1.0]))  # type: ignore[arg-type]
 
     assert engine.loaded == ["new", "old"]
     assert engine.model == Path("old")

@@ -138,13 +138,19 @@ def test_weights_change_on_every_replica_and_each_proves_itself() -> None:
     async def scenario() -> None:
         first, second = CardboardVllm(), CardboardVllm()
         async with upstream(first, second) as engine:
-            await swap(engine, Path("new"), [PROBE], serving=Path("old"))
+            await swap(engine, Path("new"), [PROBE], serving=Path("old"), before=[-1.0, -1.0])
             assert (first.weights, second.weights) == ("new", "new")
-            await swap(engine, Path("old"), [PROBE.model_copy(update={"logprobs": [-1.0, -1.0]})], serving=Path("new"))
+            await swap(
+                engine,
+                Path("old"),
+                [PROBE.model_copy(update={"logprobs": [-1.0, -1.0]})],
+                serving=Path("new"),
+                before=[-2.0, -2.0],
+            )
 
             second.forgets = True
             with pytest.raises(ProbeFailed):
-                await swap(engine, Path("new"), [PROBE], serving=Path("old"))
+                await swap(engine, Path("new"), [PROBE], serving=Path("old"), before=[-1.0, -1.0])
             assert (first.weights, second.weights) == ("old", "old")
 
     run(scenario)
