@@ -188,7 +188,12 @@ def status(*, config: Annotated[RegistryConfig, Parameter(name="*")] = RegistryC
     json
         Print one JSON object instead of lines.
     """
+    from serve.registry import behaves, read_audit
+
     registry = read_registry(config.data)
+    behavior = None
+    if registry is not None:
+        behavior = "passed" if behaves(read_audit(config.data), registry.live_version) else "not asked"
     running = _ask_gateway(config.data, "status", {})
     server = read_server(config.data) if running is not None else None
     found: dict[str, Any] = {
@@ -196,6 +201,7 @@ def status(*, config: Annotated[RegistryConfig, Parameter(name="*")] = RegistryC
         "live": None if registry is None else registry.live,
         "live_version": None if registry is None else registry.live_version,
         "previous": [] if registry is None else list(registry.previous),
+        "behavior": behavior,
         "changed_time": None if registry is None else registry.changed_time,
         "canary": None if registry is None or registry.canary is None else registry.canary.model_dump(mode="json"),
         "is_running": running is not None,

@@ -6,6 +6,7 @@ crash between the two is repaired at the next change, from the registry itself. 
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,11 @@ def rollback(
     )
 
 
-def start_canary(data: Path, canary: Canary) -> Registry:
-    """Give a checkpoint its first share of the calls."""
+def start_canary(data: Path, canary: Canary, *, behavior: bool | None = None) -> Registry:
+    """Give a checkpoint its first share of the calls; `behavior` as in `promote`, and about the canary."""
     current = require(data)
     assert current.canary is None, "one canary at a time"
-    return _change(data, current, _with_canary(current, canary), "canary_start")
+    return _change(data, current, _with_canary(current, canary), "canary_start", behavior=behavior)
 
 
 def widen_canary(data: Path, share: float, reason: str) -> Registry:
@@ -118,6 +119,18 @@ def read_audit(data: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+
+
+def behaves(trail: Iterable[Mapping[str, Any]], version: str) -> bool:
+    """Tell whether a version ever passed the gate on behavior, as it was promoted or became a canary.
+
+    Where it did not, nobody asked: it was the first model, forced, promoted without a gateway or without held-out
+    prompts. A line with a canary is about that one, any other about what went live.
+
+    >>> behaves([{"canary": "b", "to": "a", "behavior": True}, {"canary": None, "to": "b", "behavior": None}], "b")
+    True
+    """
+    return any(line.get("behavior") and (line.get("canary") or line["to"]) == version for line in trail)
 
 
 def change_report(before: Registry, after: Registry) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield one
 
 
+def status(served: Served) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(spanloop("serve", "status", "--data", str(served.data), "--json").stdout)
+    return found
+
+
 def test_a_model_that_behaves_as_before_is_promoted(served: Served, tmp_path: Path) -> None:
     """The report is kept, is about these weights, and the trail says that it was asked."""
     near = altered_checkpoint(POLICY, tmp_path / "near", seed=3, scale=0.001)
@@ -67,6 +73,7 @@ def test_a_model_that_behaves_as_before_is_promoted(served: Served, tmp_path: Pa
     assert report.num_prompts == 24
     assert report.measures["called"].before > 0.5
     assert read_audit(served.data)[-1]["behavior"] is True
+    assert status(served)["behavior"] == "passed"
     assert spanloop("serve", "rollback", "--data", str(served.data)).returncode == 0
     assert read_audit(served.data)[-1]["behavior"] is None
 
@@ -90,4 +97,5 @@ def test_a_model_that_forgot_how_to_call_tools_is_refused(served: Served, tmp_pa
     assert served.ask(**request)[0]["choices"] == said
     forced = spanloop("serve", "promote", "--data", str(served.data), str(broken), "--force")
     assert forced.returncode == 0, forced.stderr
+    assert status(served)["behavior"] == "not asked"
     assert spanloop("serve", "rollback", "--data", str(served.data)).returncode == 0

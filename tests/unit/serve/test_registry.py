@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from serve import registry
+from serve.canary import begin
 from serve.schema import audit_path, read_registry
+from serve.settings import CanaryConfig
 
 
 def model(path: Path) -> Path:
@@ -58,6 +60,23 @@ def test_every_change_leaves_a_line(tmp_path: Path, models: list[Path]) -> None:
 
     a, b = (registry.model_version(each) for each in models[:2])
     assert trail == [("initialise", None, a), ("promote", a, b), ("rollback", b, a)]
+
+
+def test_it_is_known_whether_the_live_model_was_ever_asked(tmp_path: Path, models: list[Path]) -> None:
+    """As it was promoted, or before that as a canary; not when another was, nor when a promotion was forced."""
+    data = tmp_path / "data"
+    a, b, c = (registry.model_version(each) for each in models)
+    registry.initialise(data, models[0], "base")
+    registry.promote(data, models[1], behavior=True)
+    registry.rollback(data)
+    canary = begin(models[2], c, CanaryConfig(), slow_s=None)
+    registry.start_canary(data, canary, behavior=True)
+    trail = registry.read_audit(data)
+
+    assert [registry.behaves(trail, version) for version in (a, b, c)] == [False, True, True]
+    assert not registry.behaves(trail[:-1], c)
+    registry.promote(data, models[2])
+    assert registry.behaves(registry.read_audit(data), c)
 
 
 def test_a_crash_between_registry_and_trail_is_repaired(tmp_path: Path, models: list[Path]) -> None:
