@@ -1,6 +1,5 @@
 """Ray Data processes the same buckets by the same function: what it publishes is what one process does, to the byte."""
 
-import os
 import pickle
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from etl.work import Job
 from foundation.errors import SpanloopError
 from receiver.importing import import_files
 from receiver.schema import connect
+from tests.scale import IS_LONG
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -32,7 +32,7 @@ def run(data: Path, *arguments: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for table in TABLES for path in table_files(data, table)}
 
 
-@pytest.mark.skipif("SPANLOOP_RAY" not in os.environ, reason="make test-ray")
+@pytest.mark.skipif(not IS_LONG, reason="make test-ray")
 def test_ray_publishes_the_same_bytes(tmp_path: Path) -> None:
     """On a cluster of two cores, started for the run and gone after it; the bucket files are gone too."""
     import_files(tmp_path, sorted(FIXTURES.glob("openinference-openai-agents/*tool*.pb")))
