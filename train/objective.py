@@ -26,7 +26,7 @@ AWR_ESS = 0.5
 def awr_temperature(advantages: NDArray[np.float64], share: float = AWR_ESS) -> float:
     """Return the temperature at which weights exp(A / beta) leave a share of the calls effective; 1 if all are alike.
 
-    >>> round(awr_temperature(np.array([1.0, -1.0])), 3)
+    >>> round(awr_temperature(np.array([1.0, -1.0]), share=2 / 3), 3)
     1.135
     """
     if not len(advantages) or np.ptp(advantages) == 0:
