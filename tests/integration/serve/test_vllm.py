@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from etl.schema import watermark_path
 from foundation.errors import ExitStatus
 from otel_exporter import schema as names
+from serve.behavior import read_report
 from serve.chat import encode_conversation
 from serve.schema import read_registry
-from tests.fakes import tiny_model
+from tests.integration.serve.test_gates import held_out
 from tests.served import Served, serving, spanloop
 from tests.serving import altered_checkpoint, collector, with_manifest
-from train.schema import model_version
+from train.schema import model_version, read_manifest
 
 pytestmark = [
     pytest.mark.integration,
@@ -139,15 +142,22 @@ def test_a_swap_leaves_nothing_of_the_old_weights_behind(served: Served, tmp_pat
 
 
 def test_a_bad_checkpoint_does_not_end_vllm(served: Served, tmp_path: Path) -> None:
-    """Refused before vLLM hears of it (a failed reload would end it), with the status of a gate."""
+    """A damaged file is refused before vLLM hears of it, which it would not survive; false probes undo the change."""
     said = served.ask(messages=USER, temperature=0, max_tokens=8)[0]["choices"][0]["message"]
     cut = altered_checkpoint(POLICY, tmp_path / "cut", seed=9)
     (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:-100])
-    foreign = with_manifest(tiny_model(tmp_path / "foreign"))
+    lying = altered_checkpoint(POLICY, tmp_path / "lying", seed=9)
+    probes = [
+        probe.model_copy(update={"logprobs": [each - 1 for each in probe.logprobs]})
+        for probe in read_manifest(lying).probes
+    ]
+    with_manifest(lying, probes=probes)
 
-    results = [spanloop("serve", "promote", "--data", str(served.data), str(each)) for each in (cut, foreign)]
+    results = [spanloop("serve", "promote", "--data", str(served.data), str(each)) for each in (cut, lying)]
 
     assert [result.returncode for result in results] == [ExitStatus.REFUSED] * 2
+    assert "not a whole safetensors file" in results[0].stderr
+    assert "log-probabilities were off" in results[1].stderr
     assert served.ask(messages=USER, temperature=0, max_tokens=8)[0]["choices"][0]["message"] == said
 
 
@@ -199,3 +209,33 @@ def test_the_responses_api_leaves_the_evidence_chat_does(served: Served, has_too
         assert kinds == ["message"]
         assert len(first[names.CHOICE_LOGPROBS.format(index=0)]) == len(first[ids])
     assert whole["output_messages"] is None
+
+
+@pytest.fixture
+def dataset(served: Served) -> Iterator[None]:
+    """Publish held-out prompts for one test only: elsewhere a promotion asks nothing."""
+    held_out(served.data)
+    yield
+    shutil.rmtree(watermark_path(served.data).parent)
+
+
+@pytest.mark.usefixtures("dataset")
+def test_held_out_prompts_are_asked_while_calls_wait(served: Served, tmp_path: Path) -> None:
+    """Weights that behave go live; those that forgot how to call tools are taken out again."""
+    near = altered_checkpoint(POLICY, tmp_path / "near", seed=3, scale=0.001)
+    broken = altered_checkpoint(POLICY, tmp_path / "broken", seed=4, scale=2)
+
+    promoted, refused = (spanloop("serve", "promote", "--data", str(served.data), str(each)) for each in (near, broken))
+
+    assert promoted.returncode == 0, promoted.stderr
+    assert refused.returncode == ExitStatus.REFUSED
+    assert "does not behave as" in refused.stderr
+    assert live(served) == near
+    reports = [read_report(served.data, model_version(each)) for each in (near, broken)]
+    assert [report is not None and (report.num_prompts, report.passed) for report in reports] == [
+        (24, True),
+        (24, False),
+    ]
+    answer, _ = served.ask(messages=USER, max_tokens=24)
+    span = served.span_of(answer["id"])
+    assert span[names.CHOICE_LOGPROBS.format(index=0)] == pytest.approx(recompute(near, span), abs=1e-3)
