@@ -205,13 +205,18 @@ class BehaviorReport(Settings):
     """Prompts that both weights answered."""
 
     measures: dict[str, Comparison]
-    """By name: parsed, valid, called, refused, cut, length."""
+    """By name: answered, parsed, valid, called, refused, cut, length."""
 
     passed: bool
     """Whether no measure was refused; true where there was nothing to ask."""
 
     reasons: list[str]
     """What was refused and by how much, or why nothing was asked."""
+
+    @property
+    def verdict(self) -> bool | None:
+        """Whether it passed; None where neither weights answered anything."""
+        return self.passed if self.measures else None
 
 
 def compare(
@@ -222,7 +227,8 @@ def compare(
 ) -> dict[str, Comparison]:
     """Compare answers of old and new weights to the same prompts, measure by measure.
 
-    A measure nothing can be said of (no prompt offers tools) is left out, and so is a prompt the engine does not take.
+    A measure nothing can be said of (no prompt offers tools) is left out. A prompt only one of them answered counts for
+    `answered` alone, one the engine takes from neither not at all.
     """
     answered = [
         (prompt, old, new)
@@ -230,28 +236,34 @@ def compare(
         if old is not None and new is not None
     ]
     found: dict[str, Comparison] = {}
+    taken = [(old is not None, new is not None) for old, new in zip(before, after, strict=True) if old or new]
+    if taken:
+        found["answered"] = _compare([(float(old), float(new)) for old, new in taken], sign=1, tolerance=0.0)
     for measure in MEASURES:
         pairs = [
             (measure.value(old), measure.value(new))
             for prompt, old, new in answered
             if prompt.tools or not measure.with_tools_only
         ]
-        if not pairs:
-            continue
-        sign = 1 if measure.is_good else -1
-        drops = [sign * (old - new) for old, new in pairs]
-        chance = sign_test(sum(drop > 0 for drop in drops), sum(drop < 0 for drop in drops))
-        tolerance = float(getattr(config, measure.tolerance))
-        found[measure.name] = Comparison(
-            before=_mean([old for old, _ in pairs]),
-            after=_mean([new for _, new in pairs]),
-            tolerance=tolerance,
-            p_value=chance,
-            passed=_mean(drops) <= tolerance or chance > SIGNIFICANCE,
-        )
+        if pairs:
+            sign, tolerance = 1 if measure.is_good else -1, float(getattr(config, measure.tolerance))
+            found[measure.name] = _compare(pairs, sign=sign, tolerance=tolerance)
     if answered:
         found["length"] = _compare_length([(old.num_tokens, new.num_tokens) for _, old, new in answered], config)
     return found
+
+
+def _compare(pairs: Sequence[tuple[float, float]], *, sign: int, tolerance: float) -> Comparison:
+    """Compare one measure before and after, prompt by prompt; `sign` is 1 where more is better, else -1."""
+    drops = [sign * (old - new) for old, new in pairs]
+    chance = sign_test(sum(drop > 0 for drop in drops), sum(drop < 0 for drop in drops))
+    return Comparison(
+        before=_mean([old for old, _ in pairs]),
+        after=_mean([new for _, new in pairs]),
+        tolerance=tolerance,
+        p_value=chance,
+        passed=_mean(drops) <= tolerance or chance > SIGNIFICANCE,
+    )
 
 
 def _compare_length(pairs: Sequence[tuple[int, int]], config: GateConfig) -> Comparison:
@@ -298,7 +310,7 @@ def judge(
         num_prompts=sum(old is not None and new is not None for old, new in zip(before, after, strict=True)),
         measures=measures,
         passed=not reasons,
-        reasons=reasons if measures else ["no held-out prompts to ask"],
+        reasons=reasons if measures else ["no held-out prompt that the engine takes"],
     )
 
 

@@ -186,7 +186,7 @@ class Changes:
     # --- what both ways share
 
     def _record(self, action: Action, target: Path, version: str, report: BehaviorReport | None) -> Registry:
-        passed = None if report is None else report.passed
+        passed = None if report is None else report.verdict
         change = registry.promote if action == "promote" else registry.rollback
         return change(self._data, target, version, behavior=passed)
 

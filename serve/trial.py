@@ -51,7 +51,7 @@ class Trial:
         opened = await self._opener.open(checkpoint, force=force)
         slow_s = await asyncio.to_thread(_slow_or_none, self._data)
         canary = canaries.begin(checkpoint, opened.serving.policy.version, config, slow_s=slow_s)
-        passed = None if opened.report is None else opened.report.passed
+        passed = None if opened.report is None else opened.report.verdict
         after = await asyncio.to_thread(partial(registry.start_canary, self._data, canary, behavior=passed))
         self._give_share(canary, opened.serving)
         log.info("canary", version=canary.version, share=canary.share)

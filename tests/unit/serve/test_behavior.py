@@ -145,11 +145,22 @@ def test_an_unchanged_model_is_refused_no_more_often_than_said() -> None:
 def test_prompts_an_engine_does_not_take_say_nothing() -> None:
     """And a dataset without any leaves the gate open, saying why."""
     report = judged([None, GOOD], [None, GOOD])
-    nothing = judged([], [])
+    nothing = judged([None], [None])
 
     assert report.num_prompts == 1
+    assert report.verdict is True
     assert nothing.passed
-    assert nothing.reasons == ["no held-out prompts to ask"]
+    assert nothing.verdict is None
+    assert nothing.reasons == ["no held-out prompt that the engine takes"]
+
+
+def test_weights_that_no_longer_answer_are_refused() -> None:
+    """What the live model answers and new weights do not is worse, however well they answer the rest."""
+    report = judged([GOOD] * 32, [None] * 8 + [GOOD] * 24)
+
+    assert not report.passed
+    assert report.reasons[0].startswith("answered 0.75, 1 before")
+    assert judged([None] * 8 + [GOOD] * 24, [GOOD] * 32).passed
 
 
 def test_a_report_is_kept_beside_the_registry(tmp_path: Path) -> None:
