@@ -45,6 +45,9 @@ class Credit:
 
     returns: Floats | None = None
 
+    targets: Floats | None = None
+    """The return that each advantage is of, before baseline and scale; NaN for calls of episodes nobody rewarded."""
+
 
 def credit_calls(logged: Logged, config: TrainConfig) -> Credit:
     """Credit every call of a rewarded episode.
@@ -72,7 +75,7 @@ def credit_calls(logged: Logged, config: TrainConfig) -> Credit:
         return spread
 
     facts = {"credit": config.credit, "baseline": config.baseline} | found.facts
-    return Credit(advantages, facts, of_all(found.values), of_all(found.returns))
+    return Credit(advantages, facts, of_all(found.values), of_all(found.returns), of_all(found.targets))
 
 
 def _number(names: Iterable[Hashable]) -> Ints:
@@ -126,15 +129,15 @@ class _Window:
         """Return the credit of the window's calls."""
         if config.baseline == "value":
             return self._against_values(config)
-        if config.baseline in ("leave_one_out", "group_mean"):
-            return Credit(self._against_group(config))
         returns = self._returns(config)
+        if config.baseline in ("leave_one_out", "group_mean"):
+            return Credit(self._against_group(config), targets=returns)
         if config.baseline == "none":
-            return Credit(returns)
+            return Credit(returns, targets=returns)
         baseline = moving_baseline(
             returns, role=self.role, episode=self.episode, start_ns=self.start_ns, decay=ROLE_DECAY
         )
-        return Credit(np.nan_to_num(returns - baseline, nan=0.0))
+        return Credit(np.nan_to_num(returns - baseline, nan=0.0), targets=returns)
 
     def _returns(self, config: TrainConfig) -> Floats:
         if config.credit == "identical":
@@ -184,4 +187,4 @@ class _Window:
             lambda_=config.gae_lambda if config.credit == "gae" else 1.0,
         )
         facts = {"value_explained": round(found.explained, 4)}
-        return Credit(np.nan_to_num(returns - values, nan=0.0), facts, values, came)
+        return Credit(np.nan_to_num(returns - values, nan=0.0), facts, values, came, returns)

@@ -259,7 +259,7 @@ def _score(logged: Logged, config: EvaluateConfig) -> tuple[Floats, Floats]:
         batch = collate(
             [sequences[member] for member in members], temperature, np.zeros(len(temperature)), device=device
         )
-        logprobs, _ = tokens(*batch.inputs)
+        logprobs, _, _ = tokens(*batch.inputs)
         sampled = Sampled(logprobs, batch.behavior_logprobs, batch.advantages)
         calls = batch.calls.cpu().numpy()
         np.add.at(log_ratio, calls, sampled.log_ratio().double().cpu().numpy())

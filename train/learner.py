@@ -1,6 +1,6 @@
 """What an update computes with: the wrapped model, its optimiser, the plan, and this process's share of the work."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,6 +41,13 @@ class Learner:
         return [weight for weight in self.tokens.parameters() if weight.requires_grad]
 
     @cached_property
+    def weights_of_critic(self) -> list[Tensor]:
+        """Those of them that are the token critic's; none without one."""
+        inner = self.accelerator.unwrap_model(self.tokens)
+        assert isinstance(inner, SampledTokens)
+        return [] if inner.value_head is None else list(inner.value_head.parameters())
+
+    @cached_property
     def tokens_per_batch(self) -> int:
         """Budget of a forward pass; 1, and so a sequence a pass, for models that cannot take several."""
         inner = self.accelerator.unwrap_model(self.tokens)
@@ -52,16 +59,25 @@ class Learner:
         if self.objective.needs_reference:
             self.objective.set_reference(self.score(self.plan.sequences))
 
-    @torch.no_grad()
     def score(self, sequences: list[Sequence]) -> Float[Tensor, " place"]:
         """Return the log-probabilities of the moment of the trained tokens of sequences, by place; 0 elsewhere."""
-        logprobs = torch.zeros(self.objective.num_tokens, device=self.accelerator.device)
+        return self._by_place(sequences, lambda logprobs, _values: logprobs)
+
+    def score_values(self) -> Float[Tensor, " place"]:
+        """Return the token critic's values of the moment of the states before all trained tokens, by place."""
+        return self._by_place(self.plan.sequences, lambda _logprobs, values: values)
+
+    @torch.no_grad()
+    def _by_place(
+        self, sequences: list[Sequence], choose: Callable[[Tensor, Tensor], Tensor]
+    ) -> Float[Tensor, " place"]:
+        scores = torch.zeros(self.objective.num_tokens, device=self.accelerator.device)
         for batch, counts in self.share(sequences):
             with self.accelerator.autocast():
-                found, _ = self.tokens(*batch.inputs)
+                logprobs, _, values = self.tokens(*batch.inputs)
             if counts:
-                logprobs[self.objective.positions(batch.calls)] = found.float()
-        total: Tensor = self.accelerator.reduce(logprobs, "sum")
+                scores[self.objective.positions(batch.calls)] = choose(logprobs, values).float()
+        total: Tensor = self.accelerator.reduce(scores, "sum")
         return total
 
     def share(self, sequences: list[Sequence]) -> Iterator[tuple[MicroBatch, bool]]:
@@ -87,8 +103,8 @@ class Learner:
     def sample(self, batch: MicroBatch) -> tuple[Sampled, Tensor]:
         """Run the model over a micro-batch; return its sampled tokens and their entropies."""
         with self.accelerator.autocast():
-            policy_logprobs, entropies = self.tokens(*batch.inputs)
-        return self.objective.sampled(policy_logprobs, batch), entropies
+            policy_logprobs, entropies, values = self.tokens(*batch.inputs)
+        return self.objective.sampled(policy_logprobs, batch, values), entropies
 
 
 def local(weight: Tensor) -> Tensor:

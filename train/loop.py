@@ -18,6 +18,9 @@ from train.learner import Learner, local
 from train.lineage import Sequence
 from train.losses import weigh
 from train.metrics import (
+    CRITIC_ROWS,
+    ROWS,
+    describe_critic,
     describe_rewards,
     describe_roles,
     describe_staleness,
@@ -98,6 +101,8 @@ def learn(learner: Learner, write: Callable[[dict[str, Any]], None], keeper: Kee
     for epoch in track(range(progress.epoch, config.epochs), total=config.epochs, label="train"):
         if not progress.position:
             start = copy_weights(learner)
+        if config.token_critic:
+            _value_tokens(learner, start)
         _run_epoch(learner, progress, start, keeper)
         found: dict[str, float] = {"kl_call": measure_distance(learner, yardstick).kl_call}
         if found["kl_call"] > config.kl_budget:
@@ -126,6 +131,14 @@ def learn(learner: Learner, write: Callable[[dict[str, Any]], None], keeper: Kee
         progress.mismatch,
         {name: value for name, value in last.items() if name not in ("update", "epoch")},
     )
+
+
+def _value_tokens(learner: Learner, start: list[torch.Tensor]) -> None:
+    """Give the tokens their advantages by the values the epoch begins with, also where it is gone on with."""
+    now = copy_weights(learner)
+    set_weights(learner, start)
+    learner.objective.set_values(learner.score_values())
+    set_weights(learner, now)
 
 
 def _run_epoch(learner: Learner, progress: Progress, start: list[torch.Tensor], keeper: Keeper | None) -> None:
@@ -180,7 +193,7 @@ def _update(learner: Learner, sequences: list[Sequence], *, denominator: float) 
             learner.objective.set_opponents(opponents, learner.score(opponents))
     metrics = accumulate(learner, teaching, denominator=denominator, watch=watch)
     with watch.phase("step"):
-        norm = learner.accelerator.clip_grad_norm_(learner.weights, learner.config.max_grad_norm)
+        norm = _clip_gradients(learner)
         learner.optimizer.step()
         learner.optimizer.zero_grad()
     metrics |= {f"{phase}_s": round(spent_s, 3) for phase, spent_s in watch.spent_s.items()}
@@ -192,12 +205,27 @@ def _update(learner: Learner, sequences: list[Sequence], *, denominator: float) 
     return metrics | _costs(learner, teaching, metrics["num_tokens"], duration_s=time.monotonic() - began)
 
 
+def _clip_gradients(learner: Learner) -> torch.Tensor:
+    """Bound the gradient of the policy, and that of the critic apart; return the norm the policy's had.
+
+    In one norm a critic that errs much, as it does at first, would take from what the policy learns.
+    """
+    critic = learner.weights_of_critic
+    policy = [weight for weight in learner.weights if all(weight is not other for other in critic)]
+    bound = learner.config.max_grad_norm
+    norm: torch.Tensor = learner.accelerator.clip_grad_norm_(policy, bound)
+    if critic:
+        learner.accelerator.clip_grad_norm_(critic, bound)
+    return norm
+
+
 def accumulate(
     learner: Learner, sequences: list[Sequence], *, denominator: float, watch: Stopwatch | None = None
 ) -> dict[str, float]:
     """Add up the gradient of one update over micro-batches and processes, and return the metrics of its tokens.
 
-    The gradient is that of the sum of token losses over `denominator`, however the sequences are split.
+    The gradient is that of the sum of token losses over `denominator`, however the sequences are split. The token
+    critic's losses are added as they are: they and the policy's have no weight in common.
     """
     accelerator = learner.accelerator
     watch = watch or Stopwatch(accelerator.device)
@@ -209,14 +237,18 @@ def accumulate(
             with watch.phase("forward"):
                 sampled, entropies = learner.sample(batch)
                 token = learner.objective.losses(sampled)
+                value_losses = learner.objective.value_losses(sampled)
+                loss = token.loss if value_losses is None else token.loss + value_losses
             # Data parallelism averages gradients over processes; the denominator is that of all of them together.
-            share = weigh(token.loss, denominator=denominator) * accelerator.num_processes
+            share = weigh(loss, denominator=denominator) * accelerator.num_processes
             with watch.phase("backward"):
                 accelerator.backward(share * counts)
         if counts:
-            kept.append(keep_tokens(sampled, token, entropies))
-    table = gather_tokens(kept, accelerator)
-    return describe_tokens(table, denominator=denominator) | {
+            kept.append(keep_tokens(sampled, token, entropies, value_losses))
+    num_rows = len(ROWS) + len(CRITIC_ROWS) * learner.config.token_critic
+    table = gather_tokens(kept, accelerator, num_rows=num_rows)
+    found = describe_tokens(table, denominator=denominator) | describe_critic(table, denominator=denominator)
+    return found | {
         "num_tokens": table.shape[1],
         "num_calls": sum(len(sequence.calls) for sequence in sequences),
         "num_forward_tokens": sum(len(sequence.ids) for sequence in sequences),

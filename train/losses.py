@@ -49,6 +49,15 @@ class Sampled:
     """For DPO and KTO: the log-ratio to the reference that the call's own is held against, without a gradient. For DPO
     that of the other call of the pair, for KTO the mean over the update, 0 at least."""
 
+    values: Float[Tensor, " token"] | None = None
+    """The token critic's value of the state before each token, where there is one; carries the critic's gradient."""
+
+    old_values: Float[Tensor, " token"] | None = None
+    """The same at the beginning of the epoch."""
+
+    returns: Float[Tensor, " token"] | None = None
+    """For the token critic: the return of the call each token belongs to."""
+
     def log_ratio(self) -> Float[Tensor, " token"]:
         """Return log(pi / mu)."""
         return (self.policy_logprobs - self.behavior_logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)

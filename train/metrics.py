@@ -14,6 +14,9 @@ from train.losses import Sampled, TokenLoss, behavior_kl
 ROWS = ("loss", "log_ratio", "kl", "is_clipped", "entropy", "advantage")
 """What is kept of every trained token."""
 
+CRITIC_ROWS = ("value_loss", "value", "return")
+"""And, below these, with a token critic."""
+
 UNNAMED = "unnamed"
 """In a metric's name, for calls of agents without one."""
 
@@ -51,6 +54,8 @@ METRICS: Mapping[str, str] = {
     "intermediate/ROLE": "mean intermediate reward of a role's calls, trained or not; one metric a role",
     "staleness/LAG": "share of the trained calls sampled LAG versions before this model, or `unknown`; one metric each",
     "value_explained": "share of the variance of the calls' returns that their values explain, under baseline `value`",
+    "value_loss": "sum of the token critic's losses over the update's denominator",
+    "token_value_explained": "share of the variance of the calls' returns, over tokens, that the token critic explains",
     "num_episodes": "episodes in the update",
     "num_calls": "calls trained",
     "num_tokens": "tokens trained",
@@ -82,15 +87,23 @@ def is_metric(name: str) -> bool:
 
 
 @torch.no_grad()
-def keep_tokens(sampled: Sampled, token: TokenLoss, entropies: Tensor) -> Float[Tensor, "row token"]:
-    """Return what `ROWS` names of the tokens of a micro-batch."""
-    rows = (token.loss, sampled.log_ratio(), behavior_kl(sampled), token.is_clipped, entropies, sampled.advantages)
+def keep_tokens(
+    sampled: Sampled, token: TokenLoss, entropies: Tensor, value_losses: Tensor | None = None
+) -> Float[Tensor, "row token"]:
+    """Return what `ROWS` names of the tokens of a micro-batch, and `CRITIC_ROWS` where the critic has losses."""
+    rows = [token.loss, sampled.log_ratio(), behavior_kl(sampled), token.is_clipped, entropies, sampled.advantages]
+    if value_losses is not None:
+        assert sampled.values is not None
+        assert sampled.returns is not None
+        rows += [value_losses, sampled.values, sampled.returns]
     return torch.stack([row.detach().double() for row in rows])
 
 
-def gather_tokens(kept: list[Tensor], accelerator: Accelerator) -> Float[Tensor, "row token"]:
+def gather_tokens(
+    kept: list[Tensor], accelerator: Accelerator, *, num_rows: int = len(ROWS)
+) -> Float[Tensor, "row token"]:
     """Join the tokens of all micro-batches and processes."""
-    mine = torch.cat(kept, dim=1) if kept else torch.zeros(len(ROWS), 0, dtype=torch.float64)
+    mine = torch.cat(kept, dim=1) if kept else torch.zeros(num_rows, 0, dtype=torch.float64)
     mine = mine.to(accelerator.device)
     if accelerator.num_processes > 1:
         # Processes have unequally many tokens: they are padded to the longest with what no token has, a NaN.
@@ -108,7 +121,7 @@ def describe_tokens(table: Float[Tensor, "row token"], *, denominator: float) ->
     """
     if not table.shape[1]:
         table = torch.zeros(len(ROWS), 1)
-    loss, log_ratio, kl, is_clipped, entropy, advantage = table
+    loss, log_ratio, kl, is_clipped, entropy, advantage = table[: len(ROWS)]
     ratio = log_ratio.exp()
     quantiles = np.quantile(log_ratio.numpy(), [0.01, 0.5, 0.99])
     values = {
@@ -134,6 +147,23 @@ def describe_tokens(table: Float[Tensor, "row token"], *, denominator: float) ->
     }
     named = dict(zip(("log_ratio_p01", "log_ratio_p50", "log_ratio_p99"), quantiles.tolist(), strict=True))
     return {name: float(value) for name, value in values.items()} | named
+
+
+def describe_critic(table: Float[Tensor, "row token"], *, denominator: float) -> dict[str, float]:
+    """Return the metrics of the token critic, from a table that has its rows; nothing from another.
+
+    >>> table = torch.zeros(len(ROWS) + len(CRITIC_ROWS), 2)
+    >>> table[len(ROWS) :] = torch.tensor([[1.0, 3.0], [0.25, 0.75], [0.0, 1.0]])
+    >>> describe_critic(table, denominator=8.0)
+    {'value_loss': 0.5, 'token_value_explained': 0.75}
+    """
+    if len(table) == len(ROWS):
+        return {}
+    loss, values, returns = table[len(ROWS) :]
+    explained = describe_values(values.numpy(), returns.numpy())
+    return {"value_loss": float(loss.sum() / denominator)} | {
+        f"token_{name}": share for name, share in explained.items()
+    }
 
 
 def describe_rewards(outcomes: NDArray[np.float64]) -> dict[str, float]:

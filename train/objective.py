@@ -18,6 +18,7 @@ from train.losses import LOSSES, Bounds, Sampled, Spec, Stream, TokenLoss, behav
 from train.pack import MicroBatch
 from train.plan import Plan
 from train.settings import TrainConfig
+from train.token_values import token_advantages, value_loss
 
 AWR_ESS = 0.5
 """Share of the calls that stay effective under AWR's weights at its default temperature."""
@@ -44,7 +45,8 @@ class Objective:
     """The objective of one run. The loop asks it for `sampled` tokens of a micro-batch and for their `losses`.
 
     Before the first update the loop hands it the log-probabilities of the model it begins with, if `needs_reference`;
-    before every update those of the moment for the sequences `opponents` names.
+    before every update those of the moment for the sequences `opponents` names; before every epoch, with a token
+    critic, the values of the moment.
     """
 
     def __init__(self, plan: Plan, config: TrainConfig, *, device: torch.device) -> None:
@@ -59,6 +61,8 @@ class Objective:
         self._weight = torch.from_numpy(self._weights(lengths)).to(device)
         self._bounds = {name: self._bounds_of(name, number) for number, name in enumerate(self._losses)}
         self._reference: Tensor | None = None
+        self._values: Tensor | None = None
+        self._token_advantages: Tensor | None = None
         self._opposite = torch.zeros(len(lengths), dtype=torch.float64, device=device)
         self._sequence_of = {int(call): number for number, each in enumerate(plan.sequences) for call in each.calls}
 
@@ -100,6 +104,16 @@ class Objective:
         """Take the log-probabilities of all trained tokens under the model the run begins with."""
         self._reference = logprobs
 
+    def set_values(self, values: Float[Tensor, " place"]) -> None:
+        """Take the values of the states before all trained tokens; until the next, advantages are by these."""
+        targets, negative = self._plan.targets, self._config.negative
+        assert targets is not None
+        advantages = token_advantages(
+            values.cpu().double().numpy(), targets, self._length.cpu().numpy(), lambda_=self._config.token_lambda
+        )
+        self._values = values
+        self._token_advantages = torch.from_numpy(np.where(advantages < 0, negative, 1.0) * advantages).to(values)
+
     def opponents(self, sequences: list[Sequence]) -> list[Sequence]:
         """Return the sequences that must be scored before an update over `sequences`: none, but for DPO and KTO."""
         plan = self._plan
@@ -139,11 +153,15 @@ class Objective:
         if self._config.behavior_kl > 0 or self._config.reference_kl > 0:
             return True
         calls, route = sequence.calls, self._plan.route
+        if self._config.token_critic:
+            return bool((route.weight[calls] > 0).any())
         at_zero = np.array([not spec.is_proportional for spec in self._specs()], dtype=bool)[route.loss[calls]]
         return bool((((self._plan.advantages[calls] != 0) | at_zero) & (route.weight[calls] > 0)).any())
 
-    def sampled(self, policy_logprobs: Float[Tensor, " token"], batch: MicroBatch) -> Sampled:
-        """Return the sampled tokens of a micro-batch, every stream filled in.
+    def sampled(
+        self, policy_logprobs: Float[Tensor, " token"], batch: MicroBatch, values: Float[Tensor, " token"] | None = None
+    ) -> Sampled:
+        """Return the sampled tokens of a micro-batch, every stream filled in; `values` are the token critic's.
 
         Where nothing was recorded, the policy that acted is taken for the one the run begins with.
         """
@@ -155,7 +173,18 @@ class Objective:
         else:
             known = torch.where(known.isnan(), policy_logprobs.detach().to(known.dtype), known)
         opposite = self._opposite[batch.calls].to(policy_logprobs.dtype)
-        return Sampled(policy_logprobs, known, batch.advantages, batch.calls, reference, opposite)
+        sampled = Sampled(policy_logprobs, known, batch.advantages, batch.calls, reference, opposite)
+        if values is None or self._values is None or self._token_advantages is None:
+            return sampled
+        places = self.positions(batch.calls)
+        targets = torch.from_numpy(self._plan.targets).to(values)
+        return replace(
+            sampled,
+            advantages=self._token_advantages[places].to(batch.advantages),
+            values=values,
+            old_values=self._values[places].to(values),
+            returns=targets[batch.calls],
+        )
 
     def losses(self, sampled: Sampled) -> TokenLoss:
         """Return the loss of each token as the plan routes its call, and whether a clip held it."""
@@ -175,6 +204,15 @@ class Objective:
         if config.reference_kl:
             loss = loss + config.reference_kl * reference_kl(sampled, config.kl_estimator)
         return TokenLoss(loss, is_clipped)
+
+    def value_losses(self, sampled: Sampled) -> Float[Tensor, " token"] | None:
+        """Return the token critic's loss of each token; null where there is no critic."""
+        if not self._config.token_critic:
+            return None
+        assert sampled.values is not None
+        assert sampled.old_values is not None
+        assert sampled.returns is not None
+        return value_loss(sampled.values, sampled.old_values, sampled.returns)
 
     def _one(self, name: str, sampled: Sampled) -> tuple[TokenLoss, Tensor]:
         decoupled, correction = decouple(sampled, self._config.correction, self._config.correction_cap)

@@ -43,6 +43,9 @@ class Plan:
 
     returns: NDArray[np.float64] | None = None
 
+    targets: NDArray[np.float64] | None = None
+    """Of each call: the return its advantage is of, which a token critic learns to foresee."""
+
     versions: tuple[str, ...] = ()
     """Versions of the model and its ancestors, nearest first, whose calls are trained."""
 
@@ -157,6 +160,7 @@ def make_plan(config: TrainConfig, *, vocabulary_size: int, max_length: int) -> 
         facts | credit.facts | {"evidence": count_evidence(rows), "routes": route.table},
         credit.values,
         credit.returns,
+        credit.targets,
         tuple(versions),
     )
     _refuse_too_little(plan, rows, config)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import Module
+from torch.nn import Linear, Module
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
@@ -73,12 +73,14 @@ def save_activations(policy: PreTrainedModel) -> None:
 class SampledTokens(Module):
     """A causal language model that answers with log-probabilities of chosen tokens instead of logits of all.
 
-    A module, so that data-parallel wrappers see one forward call per backward call.
+    A module, so that data-parallel wrappers see one forward call per backward call. It also holds the token critic,
+    where there is one.
     """
 
-    def __init__(self, policy: PreTrainedModel) -> None:
+    def __init__(self, policy: PreTrainedModel, value_head: Linear | None = None) -> None:
         super().__init__()
         self.policy = policy
+        self.value_head = value_head
         self._no_split_modules = policy._no_split_modules  # noqa: SLF001 - where Accelerate looks for what to shard by
 
     def forward(
@@ -90,8 +92,11 @@ class SampledTokens(Module):
         at: Tensor,
         targets: Tensor,
         temperature: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities and entropies of `targets`, each predicted at position `at` of a packed row."""
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return log-probabilities and entropies of `targets`, each predicted at position `at` of a packed row.
+
+        And, with a token critic, the value of the state at that position; its gradient ends there.
+        """
         body, head = self.policy.get_decoder(), self.policy.get_output_embeddings()
         hidden = body(
             input_ids=input_ids,
@@ -103,7 +108,14 @@ class SampledTokens(Module):
             max_length_k=longest,
         ).last_hidden_state
         chosen = hidden.squeeze(0).index_select(0, at)  # (token, hidden)
-        return token_logprobs(chosen, head, targets, temperature)
+        return *token_logprobs(chosen, head, targets, temperature), self._values(chosen.detach())
+
+    def _values(self, states: Tensor) -> Tensor | None:
+        if self.value_head is None:
+            return None
+        with torch.autocast(states.device.type, enabled=False):  # values are small differences of large sums
+            values: Tensor = self.value_head(states.to(self.value_head.weight.dtype)).squeeze(-1)
+        return values
 
 
 @torch.no_grad()
@@ -146,7 +158,7 @@ def _our_logprobs(policy: PreTrainedModel, sequences: list[Tensor]) -> Tensor:
     row, positions = torch.cat(sequences), torch.cat([torch.arange(len(ids)) for ids in sequences])
     predicted = torch.nonzero(positions).squeeze(-1)
     logprobs: Tensor
-    logprobs, _ = SampledTokens(policy)(
+    logprobs, _, _ = SampledTokens(policy)(
         row[None],
         positions[None],
         boundaries.int(),

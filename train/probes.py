@@ -39,7 +39,7 @@ def score(tokens: SampledTokens, calls: Many[Call], *, device: torch.device) -> 
         batch = collate(
             [Sequence(ids, index, np.zeros(len(ids), np.float32), Start.FIRST)], np.ones(1), np.zeros(1), device=device
         )
-        logprobs, _ = tokens(*batch.inputs)
+        logprobs, _, _ = tokens(*batch.inputs)
         scores.append(logprobs.double().cpu().numpy())
     return scores
 

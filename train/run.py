@@ -33,6 +33,7 @@ from train.probes import choose_candidates, make_probes, score
 from train.resume import Keeper, fingerprint, sweep
 from train.schema import Manifest, Probe, base_of, model_version, tokenizer_digests
 from train.settings import TrainConfig
+from train.token_values import CRITIC_STEP, make_value_head
 
 log = get_logger("train")
 
@@ -145,7 +146,7 @@ def _train(
         policy = _open(config, accelerator)
     candidates = choose_candidates(plan.logged.calls)
     before = score(SampledTokens(policy), candidates, device=accelerator.device)
-    learner = _learner(accelerator, policy, plan, config)
+    learner = make_learner(accelerator, policy, plan, config)
     lines: list[bytes] = []
 
     def write(line: dict[str, Any]) -> None:
@@ -211,12 +212,16 @@ def _open(config: TrainConfig, accelerator: Accelerator) -> PreTrainedModel:
     return policy
 
 
-def _learner(accelerator: Accelerator, policy: PreTrainedModel, plan: Plan, config: TrainConfig) -> Learner:
+def make_learner(accelerator: Accelerator, policy: PreTrainedModel, plan: Plan, config: TrainConfig) -> Learner:
+    """Return what a run trains with: the model, its token critic where asked for, and their optimiser, wrapped."""
     width = policy.config.get_text_config().hidden_size
     rate = config.learning_rate or default_learning_rate(width, adapter=has_adapter(policy))
-    trained = [weight for weight in policy.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.95), weight_decay=config.weight_decay)
-    tokens, optimizer = accelerator.prepare(SampledTokens(policy), optimizer)
+    head = make_value_head(width).to(policy.device) if config.token_critic else None
+    groups: list[dict[str, Any]] = [{"params": [weight for weight in policy.parameters() if weight.requires_grad]}]
+    if head is not None:
+        groups.append({"params": list(head.parameters()), "lr": CRITIC_STEP / width, "weight_decay": 0.0})
+    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), weight_decay=config.weight_decay)
+    tokens, optimizer = accelerator.prepare(SampledTokens(policy, head), optimizer)
     return Learner(accelerator, tokens, optimizer, plan, config)
 
 
@@ -232,7 +237,7 @@ def gather_weights(learner: Learner, policy: PreTrainedModel) -> dict[str, Tenso
     return {
         names[name]: weight
         for name, weight in gathered.items()
-        if isinstance(weight, Tensor) and names[name] not in tied
+        if isinstance(weight, Tensor) and name.startswith("policy.") and names[name] not in tied
     }
 
 

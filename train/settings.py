@@ -150,6 +150,15 @@ class TrainConfig(Settings):
     dual_clip: float = Field(default=3.0, gt=1)
     """Bound on the ratio of bad actions in `ppo`, where the plain clip has none."""
 
+    token_critic: bool = False
+    """Give every token of `ppo` an advantage of its own: the return of its call, as `credit` has it, against the value
+    of the state before the token. The value is learned beside the policy, from the states of its last layer, and takes
+    the place of the baseline and its scale."""
+
+    token_lambda: float = Field(default=1.0, ge=0, le=1)
+    """Of `token_critic`: how much of the call's return counts beside the values of the states on the way to it. Below 1
+    a long call's first tokens hear of its return only through values."""
+
     beta: float | None = Field(default=None, gt=0)
     """Temperature of the weights of `awr`, or strength of the pull to the starting model in `dro`, `dpo` and `kto`.
     Default: for `awr` one that leaves half of the calls effective, 1 for `dro`, 0.1 for `dpo` and `kto`."""
@@ -246,6 +255,20 @@ class TrainConfig(Settings):
             raise SettingsError(
                 f"scale group_std needs a baseline of the group, not {self.baseline}",
                 hint="Choose --credit return_to_go --baseline leave_one_out or group_mean.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _token_critic_is_of_ppo(self) -> Self:
+        if self.token_critic and self.loss != "ppo":
+            raise SettingsError(
+                f"token_critic is a part of loss ppo, and loss is {self.loss}",
+                hint="Add --loss ppo, or leave --token-critic out: the other losses take one advantage a call.",
+            )
+        if self.token_critic and self.scale != "none":
+            raise SettingsError(
+                f"scale {self.scale} divides the advantages of calls, and token_critic gives each token its own",
+                hint="Choose --scale none.",
             )
         return self
 

@@ -53,7 +53,7 @@ def packed_logprobs(policy: torch.nn.Module, order: list[int]) -> torch.Tensor:
     boundaries = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]).int()
     row, positions = torch.cat(sequences), torch.cat([torch.arange(len(ids)) for ids in sequences])
     predicted = torch.nonzero(positions).squeeze(-1)
-    flat, _ = SampledTokens(policy)(
+    flat, _, _ = SampledTokens(policy)(
         row[None],
         positions[None],
         boundaries,

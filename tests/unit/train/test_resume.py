@@ -13,8 +13,9 @@ from tests.logged import bandit, publish
 from train.learner import Learner
 from train.loop import Trained, learn
 from train.plan import make_plan, read_limits
-from train.policy import SampledTokens, load_policy
+from train.policy import load_policy
 from train.resume import Keeper, Progress, fingerprint, sweep
+from train.run import make_learner
 from train.settings import TrainConfig
 
 TIMES = {
@@ -48,18 +49,17 @@ def data(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(model: Path, data: Path, keeper: Keeper, **settings: object) -> tuple[list[torch.Tensor], Trained, list[Any]]:
     """Train from the model's directory, as a new process would; return weights, how it ended and the lines."""
-    config = TrainConfig(data=data, model=model, learning_rate=1e-3, **settings)
+    config = TrainConfig(data=data, model=model, learning_rate=1e-3, weight_decay=0.1, **settings)
     vocabulary_size, max_length = read_limits(model)
     plan = make_plan(config, vocabulary_size=vocabulary_size, max_length=max_length)
-    policy = load_policy(model)
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3, weight_decay=0.1)
+    learner = make_learner(Accelerator(cpu=True), load_policy(model), plan, config)
     lines: list[dict[str, Any]] = []
     trained = learn(
-        Learner(Accelerator(cpu=True), SampledTokens(policy), optimizer, plan, config),
+        learner,
         lambda line: lines.append({name: value for name, value in line.items() if name not in TIMES}),
         keeper,
     )
-    return list(policy.parameters()), trained, lines
+    return list(learner.tokens.parameters()), trained, lines
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,17 @@ def run(model: Path, data: Path, keeper: Keeper, **settings: object) -> tuple[li
         {"epochs": 2, "kl_budget": 9},
         {"epochs": 9, "kl_budget": 0.4},
         {"epochs": 9, "kl_budget": 0.4, "kl_excess": "interpolate"},
+        {"epochs": 2, "kl_budget": 9, "loss": "ppo", "token_critic": True, "token_lambda": 0.9},
     ],
-    ids=["to the end", "an epoch taken back", "an epoch cut short"],
+    ids=["to the end", "an epoch taken back", "an epoch cut short", "with a token critic"],
 )
 def test_a_run_killed_anywhere_ends_in_the_same_weights(
     model: Path, data: Path, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    """After every single update: weights, metrics and the reason it ended are those of the run nobody disturbed."""
+    """After every single update: weights, metrics and the reason it ended are those of the run nobody disturbed.
+
+    The weights of a token critic are among them.
+    """
     weights, trained, lines = run(model, data, Keeper(tmp_path / "whole", interval_s=1e9), **settings)
     assert trained.num_updates >= 4
 
