@@ -115,7 +115,7 @@ class SampledTokens(Module):
             return None
         with torch.autocast(states.device.type, enabled=False):  # values are small differences of large sums
             values: Tensor = self.value_head(states.to(self.value_head.weight.dtype)).squeeze(-1)
-        return values
+        return values.clone()  # `fully_shard` wants no views
 
 
 @torch.no_grad()

@@ -123,10 +123,13 @@ def test_a_model_that_is_none_exits_2(data: Path, tmp_path: Path) -> None:
     assert spanloop("train", "run", "--data", data, "--model", tmp_path).returncode == 2
 
 
-def test_two_processes_make_the_checkpoint_of_one(model: Path, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [(), ("--loss", "ppo", "--token-critic")], ids=["by default", "with a token critic"])
+def test_two_processes_make_the_checkpoint_of_one(
+    model: Path, data: Path, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
     """Data-parallel over gloo: the same updates, to rounding."""
     arguments = ["train", "run", "--data", data, "--model", model, "--learning-rate", 1e-3, "--epochs", 2]
-    arguments += ["--tokens-per-batch", 256]
+    arguments += ["--tokens-per-batch", 256, *flags]
     one = spanloop(*arguments, "--out", tmp_path / "one")
     two = subprocess.run(
         [

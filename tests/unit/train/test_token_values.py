@@ -16,7 +16,6 @@ from tests.logged import bandit, publish
 from tests.unit.train.calls import call
 from train.assignment import credit_calls
 from train.data import Call, Episode, Known, Logged, SetAside
-from train.distance import copy_weights, set_weights
 from train.learner import Learner
 from train.lineage import build_sequences
 from train.loop import accumulate, learn
@@ -227,22 +226,6 @@ def test_the_critic_does_not_move_the_policy(model: Path) -> None:
 
     assert not found[:-33].any()
     assert found[-33:].any()
-
-
-def test_values_are_those_the_epoch_began_with(model: Path) -> None:
-    """Set back to its beginning, the model gives the values, and so the advantages, of then, to the last bit."""
-    it = learner(model)
-    with torch.no_grad():
-        it.tokens.value_head.weight.normal_(generator=torch.Generator().manual_seed(1))
-    start, began = copy_weights(it), it.score_values()
-    with torch.no_grad():
-        for weight in it.weights:
-            weight.add_(0.01)
-    assert not torch.equal(it.score_values(), began)
-
-    set_weights(it, start)
-
-    assert torch.equal(it.score_values(), began)
 
 
 def decided_calls(num_calls: int) -> tuple[list[Call], np.ndarray]:
