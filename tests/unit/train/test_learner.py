@@ -1,7 +1,7 @@
 """What an update computes with: scores by place, shares of processes, and the reference of the run's beginning."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from tests.unit.train.calls import call
+from tests.unit.train.shares import OneOf
 from train.data import Call, Episode, Logged, SetAside
 from train.learner import Learner
 from train.lineage import build_sequences
@@ -70,24 +71,6 @@ def test_what_is_not_asked_for_is_not_scored(model: Path) -> None:
     assert found[5:7] == pytest.approx(plainly(it, CALLS[3]), abs=1e-5)
     assert found[7:] == [0]
     assert it.score([]).tolist() == [0] * 8
-
-
-@dataclass
-class OneOf:
-    """Stands for one of several processes, which hand in what they have; a real group is in the integration tests."""
-
-    process_index: int
-    num_processes: int
-    device = torch.device("cpu")
-
-    def autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", enabled=False)
-
-    def reduce(self, tensor: torch.Tensor, _how: str) -> torch.Tensor:
-        return tensor
-
-    def unwrap_model(self, module: torch.nn.Module) -> torch.nn.Module:
-        return module
 
 
 def ranks(it: Learner, world: int) -> Iterator[Learner]:

@@ -1,7 +1,6 @@
 """The token critic: advantages of tokens, a gradient no batching can change, values that come to foresee returns."""
 
-import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from foundation.errors import SettingsError
 from foundation.report import RunReport
 from tests.logged import bandit, publish
 from tests.unit.train.calls import call
+from tests.unit.train.shares import OneOf
 from train.assignment import credit_calls
 from train.data import Call, Episode, Known, Logged, SetAside
 from train.learner import Learner
@@ -170,33 +170,6 @@ def test_micro_batches_do_not_change_the_gradient(model: Path) -> None:
     critic = found[0][-33:]  # 32 weights and a bias, the last of the module
     assert critic.abs().min() > 1e-6
     assert found[0][:-33].abs().max() > 1e-4
-
-
-@dataclass
-class OneOf:
-    """Stands for one of several processes, which hand in what they have; a real group is in the integration tests."""
-
-    process_index: int
-    num_processes: int
-    device = torch.device("cpu")
-
-    def autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", enabled=False)
-
-    def unwrap_model(self, module: torch.nn.Module) -> torch.nn.Module:
-        return module
-
-    def no_sync(self, _module: torch.nn.Module) -> contextlib.nullcontext[None]:
-        return contextlib.nullcontext()
-
-    def backward(self, loss: torch.Tensor) -> None:
-        loss.backward()
-
-    def pad_across_processes(self, tensor: torch.Tensor, **_how: float) -> torch.Tensor:
-        return tensor
-
-    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor
 
 
 @pytest.mark.parametrize("budget", [1, 8192])
