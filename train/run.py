@@ -1,12 +1,13 @@
 """One training run, from published transitions to a checkpoint directory."""
 
+import contextlib
 import glob
 import hashlib
 import importlib.metadata
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,31 @@ WITHOUT_EFFECT = {"out", "resume", "save_interval_s", "log_with"}
 def train(config: TrainConfig, plan: Plan, report: RunReport) -> Path | None:
     """Train the model of the settings on a plan and return the checkpoint's path.
 
-    Under a launcher every process trains, the main one writes, and the others return None. A run that was killed goes
-    on where it was.
+    Under a launcher every process trains, the main one writes, and the others return None; the processes' group is left
+    behind. A run that was killed goes on where it was.
     """
+    with _group():
+        return _run(config, plan, report)
+
+
+@contextlib.contextmanager
+def _group() -> Iterator[None]:
+    """Leave the processes' group when training has ended or was refused; a process that failed is the launcher's."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, GateRefused):
+            _leave_group()
+        raise
+    _leave_group()
+
+
+def _leave_group() -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _run(config: TrainConfig, plan: Plan, report: RunReport) -> Path | None:
     device_is_cpu = not torch.cuda.is_available()
     dtype = config.dtype or ("float32" if device_is_cpu else "bfloat16")
     out = config.out or config.data / "checkpoints"
@@ -72,10 +95,11 @@ def train(config: TrainConfig, plan: Plan, report: RunReport) -> Path | None:
         accelerator.wait_for_everyone()
         try:
             checkpoint = _train(config, plan, report, accelerator, keeper, window=window, out=out)
-        except GateRefused:
+        except GateRefused as refused:
             if accelerator.is_main_process:
                 keeper.forget()  # it would be refused again
-            raise
+            _release(accelerator)
+            raise refused.with_traceback(None) from None  # its frames hold what was just released
         if checkpoint is not None:  # on the main process alone: until it has written, the state must stay
             keeper.forget()
     return checkpoint
@@ -86,13 +110,18 @@ def train_each_agent(config: TrainConfig, plan: Plan, report: RunReport) -> dict
 
     An agent with too little data is passed over; refused is only a run in which all are.
     """
+    with _group():
+        return _run_each_agent(config, plan, report)
+
+
+def _run_each_agent(config: TrainConfig, plan: Plan, report: RunReport) -> dict[str, Path]:
     vocabulary_size, max_length = read_limits(config.model)
     agents = sorted({call.agent for call in plan.logged.calls if call.set_aside is None})
     checkpoints, refusals = dict[str, Path](), dict[str, GateRefused]()
     for agent in agents:
         own = config.model_copy(update={"agents": (glob.escape(agent),)})
         try:
-            checkpoint = train(own, make_plan(own, vocabulary_size=vocabulary_size, max_length=max_length), report)
+            checkpoint = _run(own, make_plan(own, vocabulary_size=vocabulary_size, max_length=max_length), report)
         except GateRefused as refused:
             log.warning("agent passed over", agent=agent, reason=refused.message.splitlines()[0])
             refusals[agent] = refused
@@ -146,7 +175,6 @@ def _train(
         policy = _open(config, accelerator)
     candidates = choose_candidates(plan.logged.calls)
     before = score(SampledTokens(policy), candidates, device=accelerator.device)
-    learner = make_learner(accelerator, policy, plan, config)
     lines: list[bytes] = []
 
     def write(line: dict[str, Any]) -> None:
@@ -154,9 +182,9 @@ def _train(
         accelerator.log({name: value for name, value in line.items() if name != "update"}, step=line["update"])
 
     with report.phase("train") as phase:
-        trained = learn(learner, write, keeper)
+        trained, weights = _learn(accelerator, policy, plan, config, write, keeper)
         phase.update(num_updates=trained.num_updates, stopped=trained.stopped)
-    accelerator.end_training()
+    _release(accelerator)
     log.info(
         "trained",
         updates=trained.num_updates,
@@ -172,7 +200,6 @@ def _train(
     report.update(
         num_updates=trained.num_updates, stopped=trained.stopped, mismatch=trained.mismatch, metrics=trained.last
     )
-    weights = gather_weights(learner, policy)
     if not accelerator.is_main_process:
         return None
 
@@ -194,6 +221,31 @@ def _train(
             now=now,
             describe=describe,
         )
+
+
+def _learn(
+    accelerator: Accelerator,
+    policy: PreTrainedModel,
+    plan: Plan,
+    config: TrainConfig,
+    write: Callable[[dict[str, Any]], None],
+    keeper: Keeper,
+) -> tuple[Trained, dict[str, Tensor] | None]:
+    """Make the updates; return how it went, and the weights where they have to be gathered from the processes."""
+    learner = make_learner(accelerator, policy, plan, config)
+    trained = learn(learner, write, keeper)
+    return trained, gather_weights(learner, policy)
+
+
+def _release(accelerator: Accelerator) -> None:
+    """Finish the trackers and let go of what was prepared, so that it does not outlive the processes' group.
+
+    A reducer of gradients that is the last to hold the group waits for the group's threads with the GIL in hand, and
+    they may be waiting for that (pytorch/pytorch#56297).
+    """
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    accelerator.free_memory()
 
 
 def _open(config: TrainConfig, accelerator: Accelerator) -> PreTrainedModel:
