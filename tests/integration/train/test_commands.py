@@ -23,6 +23,15 @@ def spanloop(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def over_two_processes(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command as a launcher runs it on two processes."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
+    return subprocess.run(
+        [*launcher, *map(str, arguments)], capture_output=True, text=True, check=False, env=environment
+    )
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("model"))
@@ -131,15 +140,7 @@ def test_two_processes_make_the_checkpoint_of_one(
     arguments = ["train", "run", "--data", data, "--model", model, "--learning-rate", 1e-3, "--epochs", 2]
     arguments += ["--tokens-per-batch", 256, *flags]
     one = spanloop(*arguments, "--out", tmp_path / "one")
-    two = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
-            *("-m", "spanloop", *map(str, arguments), "--out", str(tmp_path / "two"), "--json"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    two = over_two_processes("-m", "spanloop", *arguments, "--out", tmp_path / "two", "--json")
 
     assert (one.returncode, two.returncode) == (0, 0), two.stderr
     assert json.loads(two.stdout)["num_processes"] == 2
@@ -152,16 +153,7 @@ def test_weights_in_pieces_end_as_those_in_one(model: Path, data: Path, tmp_path
     """Sharded over two processes, broken off and gone on with: the updates of one process, to rounding."""
     arguments = ["train", "run", "--data", data, "--model", model, "--learning-rate", 1e-3, "--epochs", 2]
     one = spanloop(*arguments, "--kl-budget", 9, "--out", tmp_path / "one")
-    two = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
-            *("-m", "tests.integration.train.sharded", str(data), str(model), str(tmp_path / "two")),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"ACCELERATE_USE_CPU": "true"},
-    )
+    two = over_two_processes("-m", "tests.integration.train.sharded", data, model, tmp_path / "two")
 
     assert (one.returncode, two.returncode) == (0, 0), two.stderr
     assert "going on" in two.stdout  # nobody sent the narration to stderr
@@ -170,3 +162,22 @@ def test_weights_in_pieces_end_as_those_in_one(model: Path, data: Path, tmp_path
     expected = load_file(whole / "model.safetensors")
     assert found.keys() == expected.keys()
     assert all(torch.allclose(found[name], expected[name], atol=1e-5) for name in found)
+
+
+def test_two_processes_make_an_adapter_for_each_agent(model: Path, tmp_path: Path) -> None:
+    """One group of processes serves all trainings of a run, and one agent's refusal leaves it to the others."""
+    rows = [
+        row | {"agent": agent, "episode_id": f"{agent}-{row['episode_id']}", "span_id": f"{agent}-{row['span_id']}"}
+        for seed, (agent, num_tasks) in enumerate({"critic": 1, "planner": 16, "writer": 16}.items())
+        for row in bandit(model, num_tasks=num_tasks, attempts=4, rewarded=130, seed=seed)
+    ]
+    data = publish(tmp_path / "data", rows)
+    arguments = ["train", "run", "--data", data, "--model", model, "--adapter", "lora", "--adapter-per-agent"]
+
+    arguments += ["--learning-rate", 1e-3, "--epochs", 1]
+    result = over_two_processes("-m", "spanloop", *arguments, "--out", tmp_path / "out", "--json")
+
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert set(report["checkpoints"]) == {"planner", "writer"}
+    assert set(report["refused"]) == {"critic"}
