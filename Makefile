@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := requirements/constraints.txt
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test setup setup-vllm soak-serve test-ray check format lock reliability interop docs clean
+.PHONY: demo test setup setup-vllm soak-serve test-ray test-verl check format lock reliability interop docs clean
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -39,6 +39,12 @@ soak-serve: setup  ## 10,000 calls across 20 promotions and 5 rollbacks, 200 kil
 test-ray: setup  ## the ETL on a Ray cluster of two cores, against one process: minutes
 	$(PIP) install --quiet --constraint $(LOCK) --editable ".[ray]"
 	RELIABILITY=long $(BIN)/python -m pytest tests/integration/etl/test_ray.py
+
+# verl pins a transformers of its own; its dataset class runs on ours.
+test-verl: setup  ## transitions exported for verl, read by verl's own dataset class
+	$(PIP) install --quiet --no-deps verl==0.9.1 tensordict==0.10.0 omegaconf==2.4.0 antlr4-python3-runtime==4.9.3 \
+		codetiming==1.4.0 torchdata==0.11.0 pyvers==0.2.3
+	$(BIN)/python -m pytest -k verl tests/integration/etl/test_exports.py
 
 check: setup  ## format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .

@@ -11,10 +11,9 @@ from typing import IO, Any, Literal
 import numpy as np
 import orjson
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from etl.interchange import FORMATS, VERL_SCHEMA, openai_refuses
+from etl.interchange import FORMATS, VERL_SCHEMA, openai_refuses, verl_table
 from etl.schema import TABLES, table_files
 from etl.tables import ORDER, polars_schema
 from foundation.errors import SettingsError
@@ -82,7 +81,7 @@ def _write_verl(lines: Iterator[dict[str, Any]], to: Path) -> int:
     written = 0
     with pq.ParquetWriter(to, VERL_SCHEMA, compression="zstd") as writer:
         while batch := list(islice(lines, BATCH_ROWS)):
-            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=VERL_SCHEMA))
+            writer.write_table(verl_table(batch))
             written += len(batch)
     return written
 

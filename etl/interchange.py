@@ -4,7 +4,7 @@ Messages are in OpenAI's wire shape everywhere, arguments as JSON text, since th
 TRL, datasets and OpenAI take JSON lines, verl a Parquet file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -80,9 +80,30 @@ def to_verl(row: Row) -> Row:
             "step": row["step"],
             "answer": completion,
             "return": row["return_"],
-            "tools": orjson.dumps(openai_tools(row["tools"])).decode(),
+            "tools": openai_tools(row["tools"]),
         },
     }
+
+
+def verl_table(rows: Iterable[Row]) -> pa.Table:
+    """Return rows of verl's dataset as a table, in the types of `VERL_SCHEMA`."""
+    stored = [
+        {
+            **row,
+            "prompt": _texts(row["prompt"]),
+            "extra_info": {
+                **row["extra_info"],
+                "answer": orjson.dumps(row["extra_info"]["answer"]).decode(),
+                "tools": _texts(row["extra_info"]["tools"]),
+            },
+        }
+        for row in rows
+    ]
+    return pa.Table.from_pylist(stored, schema=_verl_schema(pa.string())).cast(VERL_SCHEMA)
+
+
+def _texts(values: list[Row]) -> list[str]:
+    return [orjson.dumps(value).decode() for value in values]
 
 
 def to_datasets(row: Row) -> Row:
@@ -143,33 +164,36 @@ def openai_refuses(line: Row) -> str | None:
     return "tool_call_without_result" if open_calls else None
 
 
-_CALL = pa.struct(
-    {"id": pa.string(), "type": pa.string(), "function": pa.struct({"name": pa.string(), "arguments": pa.string()})}
-)
-_MESSAGE = pa.struct(
-    {"role": pa.string(), "content": pa.string(), "tool_calls": pa.list_(_CALL), "tool_call_id": pa.string()}
-)
-VERL_SCHEMA = pa.schema(
-    {
-        "data_source": pa.string(),
-        "prompt": pa.list_(_MESSAGE),
-        "ability": pa.string(),
-        "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.float64()}),
-        "extra_info": pa.struct(
-            {
-                "split": pa.string(),
-                "index": pa.string(),
-                "task_id": pa.string(),
-                "step": pa.int64(),
-                "answer": _MESSAGE,
-                "return": pa.float64(),
-                "tools": pa.string(),
-            }
-        ),
-    }
-)
-"""Of verl's RL dataset (https://verl.readthedocs.io/en/latest/preparation/prepare_data.html). What it does not name is
-in `extra_info`, tools there as JSON text, since each tool's schema is another type."""
+def _verl_schema(anything: pa.DataType) -> pa.Schema:
+    """Return the columns of verl's RL dataset, https://verl.readthedocs.io/en/latest/preparation/prepare_data.html.
+
+    What it does not name is in `extra_info`. `anything` is the type of messages and tools.
+    """
+    return pa.schema(
+        {
+            "data_source": pa.string(),
+            "prompt": pa.list_(anything),
+            "ability": pa.string(),
+            "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.float64()}),
+            "extra_info": pa.struct(
+                {
+                    "split": pa.string(),
+                    "index": pa.string(),
+                    "task_id": pa.string(),
+                    "step": pa.int64(),
+                    "answer": anything,
+                    "return": pa.float64(),
+                    "tools": pa.list_(anything),
+                }
+            ),
+        }
+    )
+
+
+VERL_SCHEMA = _verl_schema(pa.json_(pa.string()))
+"""Messages and tools are of Arrow's JSON type, which `datasets` hands out as the objects they are. As structs every
+message would have every field, null where it has none, and templates that ask whether `tool_calls` is in a message
+(Llama's) fail on those: verl leaves such prompts out."""
 
 
 FORMATS: dict[str, Callable[[Row], Row]] = {

@@ -35,6 +35,19 @@ TEMPLATE = """{% if tools %}{{ tools | tojson }}{% endif %}{% for message in mes
 {{ call.function.arguments }}{% endfor %}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"""
 """A chat template in the manner of most: content may be null, tool calls are listed after it."""
 
+STRICT_TEMPLATE = """{% for message in messages %}<|{{ message.role }}|>{% if 'tool_calls' in message %}\
+{{ message.tool_calls | length }}{% else %}{{ message.content }}{% endif %}<|end|>{% endfor %}"""
+"""In the manner of Llama's: a message that has the field has tool calls."""
+
+
+def word_tokenizer(template: str) -> Any:
+    """Return a tokenizer that knows no word, with a chat template."""
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=inner, chat_template=template)
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -59,12 +72,9 @@ def load(data: Path, form: Format, tmp_path: Path) -> Any:
 
 def test_trl_renders_every_transition(data: Path, tmp_path: Path) -> None:
     """TRL takes the rows for conversations, and its own function renders them with tools."""
-    from transformers import PreTrainedTokenizerFast
     from trl.data_utils import apply_chat_template, is_conversational
 
-    inner = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-    inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, chat_template=TEMPLATE)
+    tokenizer = word_tokenizer(TEMPLATE)
 
     rows = load(data, "trl", tmp_path)
 
@@ -82,7 +92,7 @@ def test_trl_renders_every_transition(data: Path, tmp_path: Path) -> None:
 
 
 def test_verl_reads_one_typed_file(data: Path, tmp_path: Path) -> None:
-    """The columns that verl's dataset looks for, each of one type, whatever the rows hold."""
+    """The columns that verl's dataset looks for, each of one type; messages and tools as they are."""
     rows = load(data, "verl", tmp_path)
 
     assert rows.column_names == ["data_source", "prompt", "ability", "reward_model", "extra_info"]
@@ -91,9 +101,34 @@ def test_verl_reads_one_typed_file(data: Path, tmp_path: Path) -> None:
         "ground_truth": datasets.Value("float64"),
     }
     assert rows.features["extra_info"]["index"] == datasets.Value("string")
-    assert all(message["role"] for row in rows for message in row["prompt"])
-    assert any(call["function"]["name"] for row in rows for m in row["prompt"] for call in m["tool_calls"] or ())
+    prompts = rows["prompt"]
+    assert {tuple(message) for prompt in prompts for message in prompt if message["role"] == "user"} == {
+        ("role", "content")
+    }
+    calls = [call for prompt in prompts for message in prompt for call in message.get("tool_calls", ())]
+    assert all(call["function"]["name"] for call in calls)
+    assert len(calls) > 5
+    assert any(tool["function"]["parameters"] for row in rows for tool in row["extra_info"]["tools"])
     assert len({row["extra_info"]["index"] for row in rows}) == rows.num_rows
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, STRICT_TEMPLATE], ids=["tolerant", "strict"])
+def test_verls_own_dataset_takes_every_prompt(data: Path, tmp_path: Path, template: str) -> None:
+    """A prompt that a chat template fails on would be left out by verl; none is."""
+    loader = pytest.importorskip("verl.utils.dataset.rl_dataset", reason="verl is not installed: make test-verl")
+    from omegaconf import OmegaConf
+
+    path = tmp_path / "train.parquet"
+    written = export(data, "transitions", "verl", path)
+    options = {"cache_dir": str(tmp_path), "max_prompt_length": 4096, "filter_overlong_prompts_workers": None}
+
+    prompts = loader.RLHFDataset(str(path), word_tokenizer(template), OmegaConf.create(options))
+
+    assert len(prompts) == written > 10
+    batch = loader.collate_fn([prompts[number] for number in range(written)])
+    assert len(set(batch["index"])) == written
+    assert {outcome["ground_truth"] for outcome in batch["reward_model"]} == {0.0, 1.0}
+    assert all(isinstance(message, dict) for prompt in batch["raw_prompt"] for message in prompt)
 
 
 def test_datasets_infers_one_type_a_column(data: Path, tmp_path: Path) -> None:
