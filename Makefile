@@ -42,6 +42,7 @@ test-ray: setup  ## the ETL on a Ray cluster of two cores, against one process: 
 
 # verl pins a transformers of its own; its dataset class runs on ours.
 test-verl: setup  ## transitions exported for verl, read by verl's own dataset class
+	$(PIP) install --quiet --constraint $(LOCK) --editable ".[ray]"
 	$(PIP) install --quiet --no-deps verl==0.9.1 tensordict==0.10.0 omegaconf==2.4.0 antlr4-python3-runtime==4.9.3 \
 		codetiming==1.4.0 torchdata==0.11.0 pyvers==0.2.3
 	$(BIN)/python -m pytest -k verl tests/integration/etl/test_exports.py
