@@ -57,9 +57,8 @@ def _group() -> Iterator[None]:
     """Leave the processes' group when training has ended or was refused; a process that failed is the launcher's."""
     try:
         yield
-    except Exception as error:
-        if isinstance(error, GateRefused):
-            _leave_group()
+    except GateRefused:
+        _leave_group()
         raise
     _leave_group()
 
@@ -98,8 +97,9 @@ def _run(config: TrainConfig, plan: Plan, report: RunReport) -> Path | None:
         except GateRefused as refused:
             if accelerator.is_main_process:
                 keeper.forget()  # it would be refused again
+            refused.__traceback__ = None  # its frames hold what is to be released
             _release(accelerator)
-            raise refused.with_traceback(None) from None  # its frames hold what was just released
+            raise
         if checkpoint is not None:  # on the main process alone: until it has written, the state must stay
             keeper.forget()
     return checkpoint
