@@ -61,6 +61,9 @@ FORMAT_PARAMS = {
 }
 """Attributes of sampling parameters, and what these are called."""
 
+FIRST_CHUNK = ("gen_ai.response.time_to_first_chunk", "gen_ai.client.operation.time_to_first_chunk")
+"""Only a stream has a first chunk; Pydantic AI and the AI SDK 7 call it as the metric is called."""
+
 USAGE = "gen_ai.usage."
 INPUT_TOKENS = (USAGE + "input_tokens", USAGE + "prompt_tokens")
 OUTPUT_TOKENS = (USAGE + "output_tokens", USAGE + "completion_tokens")
@@ -132,7 +135,7 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     call.model_returned = text_of(attributes, "gen_ai.response.model")
     call.response_id = text_of(attributes, "gen_ai.response.id")
     call.streamed = flag_of(attributes, "gen_ai.request.stream", "gen_ai.is_streaming", "llm.is_streaming")
-    if call.streamed is None and ("gen_ai.response.time_to_first_chunk" in attributes or names_a_stream(span.name)):
+    if call.streamed is None and (names_a_stream(span.name) or any(mark in attributes for mark in FIRST_CHUNK)):
         call.streamed = True
     call.params = read_params(attributes)
     call.tools = definitions(attributes.get("gen_ai.tool.definitions"))
@@ -148,6 +151,8 @@ def read_call(span: Span, dialect: str) -> LlmCall:
         call.finish_reasons = ["incomplete"]
     elif span.failed:
         call.error = error_of(_error_text(span), text_of(attributes, "error.type"))
+        if call.error["http_status"] is None:
+            call.error["http_status"] = integer_of(attributes, "http.response.status_code")
         if call.output is not None and not any(has_content(message) for message in call.output):
             call.output = None
         if call.output is None and call.response_id is None:

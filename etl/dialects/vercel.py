@@ -1,6 +1,6 @@
-"""Vercel's AI SDK: the prompt as JSON and the answer's pieces as attributes; a span for the run, one for each call.
+"""Vercel's AI SDK: up to 6 the prompt as JSON and the answer's pieces as attributes; from 7 the GenAI conventions.
 
-https://ai-sdk.dev/docs/ai-sdk-core/telemetry
+https://ai-sdk.dev/docs/ai-sdk-core/telemetry, https://www.npmjs.com/package/@ai-sdk/otel
 """
 
 from typing import Any
@@ -10,13 +10,17 @@ import orjson
 from etl.dialects import genai
 from etl.dialects.messages import as_list, call_arguments, canonical_input, canonical_output, decode, definitions
 from etl.dialects.messages import result_text as text_of_result
-from etl.dialects.spans import AgentSpan, LlmCall, Reading, Span, ToolCall
-from etl.dialects.values import Attributes, integer_of, number_of, text_of, usage_of
+from etl.dialects.spans import AgentSpan, Embedding, LlmCall, Reading, Span, ToolCall
+from etl.dialects.values import Attributes, complete_usage, integer_of, number_of, text_of, usage_of
 from etl.dialects.wording import restore_wording
 
 DIALECT = "vercel"
 OPERATION = "ai.operationId"
+SCOPES = {"ai", "gen_ai"}
+"""Tracers of `@ai-sdk/otel`, which writes the conventions and no `ai.operationId`."""
+
 CALLS = (".doGenerate", ".doStream")
+EMBEDDINGS = ".doEmbed"
 RUNS = {"ai.generateText", "ai.streamText", "ai.generateObject", "ai.streamObject"}
 APIS = {".chat": "chat.completions", ".responses": "responses", ".messages": "messages"}
 SETTINGS = (
@@ -33,20 +37,48 @@ SETTINGS = (
 
 def recognises(span: Span) -> bool:
     """Tell whether the span speaks this dialect."""
-    return OPERATION in span.attributes
+    return OPERATION in span.attributes or (span.scope in SCOPES and genai.OPERATION in span.attributes)
 
 
 def read(span: Span) -> Reading | None:
-    """Read a model call, a tool execution, or the run as the agent it is."""
+    """Read a model call, a call of an embeddings API, a tool execution, or the run as the agent it is."""
     attributes = span.attributes
+    if OPERATION not in attributes:
+        return _read_conventions(span)
     operation = str(attributes[OPERATION]).split(" ", 1)[0]
-    if operation.endswith(CALLS) and "mbed" not in operation:
+    if operation.endswith(CALLS):
         return _read_call(span, operation)
+    if operation.endswith(EMBEDDINGS):
+        return _read_embedding(Embedding.of(_read_call(span, operation), []), attributes)
     if operation == "ai.toolCall":
         return _read_tool(span)
     if operation in RUNS:
         return AgentSpan(span, DIALECT, _function(attributes), _conversation(attributes))
     return None
+
+
+def _read_conventions(span: Span) -> Reading | None:
+    """Read a span in the GenAI conventions, with what the SDK adds to them."""
+    found = genai.read(span)
+    if isinstance(found, LlmCall):
+        found.usage = complete_usage(found.usage, _usage(span.attributes))
+    elif isinstance(found, ToolCall) and found.result is not None:
+        found.result = _result(span.attributes.get("gen_ai.tool.call.result"))
+    elif isinstance(found, Embedding):
+        return _read_embedding(found, span.attributes)
+    return found
+
+
+def _read_embedding(found: Embedding, attributes: Attributes) -> Embedding:
+    """Add texts and sizes of vectors, each JSON of its own: a list of them, or the only one."""
+    texts = attributes.get("ai.values", attributes.get("ai.value"))
+    vectors = attributes.get("ai.embeddings", attributes.get("ai.embedding"))
+    found.texts = [text for text in map(_result, texts if isinstance(texts, list) else [texts]) if text is not None]
+    sizes = [decode(vector) for vector in (vectors if isinstance(vectors, list) else [vectors])]
+    found.dimensions = [len(vector) for vector in sizes if isinstance(vector, list)]
+    if found.call.usage is None:
+        found.call.usage = usage_of(input_tokens=integer_of(attributes, "ai.usage.tokens"))
+    return found
 
 
 def _function(attributes: Attributes) -> str | None:
@@ -75,10 +107,10 @@ def _read_call(span: Span, operation: str) -> LlmCall:
         value = number_of(attributes, "ai.settings." + name)
         if value is not None:
             call.params.setdefault(ours, int(value) if value.is_integer() and ours in genai.INTEGER_PARAMS else value)
-    choice = _tool_choice(attributes.get("ai.prompt.toolChoice"))
-    if choice is not None:
-        call.params.setdefault("tool_choice", choice)
     call.tools = definitions(as_list(attributes.get("ai.prompt.tools")))
+    choice = _tool_choice(attributes.get("ai.prompt.toolChoice"))
+    if choice is not None and call.tools is not None:  # it is written, but not sent, where nothing is offered
+        call.params.setdefault("tool_choice", choice)
     prompt = as_list(attributes.get("ai.prompt.messages"))
     call.input = canonical_input(prompt) if prompt is not None else call.input
     call.output = call.output or _output(attributes)

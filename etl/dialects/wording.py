@@ -16,10 +16,17 @@ REASONS: dict[str, dict[str, str]] = {
     "responses": {
         "tool_call": "completed",
         "tool_calls": "completed",
+        "tool-calls": "completed",
         "stop": "completed",
         "length": "incomplete",
     },
-    "messages": {"tool_call": "tool_use", "tool_calls": "tool_use", "stop": "end_turn", "length": "max_tokens"},
+    "messages": {
+        "tool_call": "tool_use",
+        "tool_calls": "tool_use",
+        "tool-calls": "tool_use",
+        "stop": "end_turn",
+        "length": "max_tokens",
+    },
 }
 """By API: what the official packages, Traceloop and AutoGen write, and what the provider had said."""
 
@@ -38,7 +45,7 @@ ROUTES = {
 }
 """LiteLLM's names of providers: what stands before the slash of a model name that is routed through it."""
 
-COMPLETION_LIMIT_SCOPES = ("instrumentation.langchain", "genai.langchain", "agent_framework")
+COMPLETION_LIMIT_SCOPES = ("instrumentation.langchain", "genai.langchain", "agent_framework", "pydantic-ai")
 """Instrumentations of frameworks that send the limit as `max_completion_tokens` and record it as `max_tokens`."""
 
 ENUM_PREFIX = "FinishReason."
