@@ -9,13 +9,13 @@ from typing import Any
 
 import orjson
 
-from etl.dialects.spans import LlmCall
+from etl.dialects.spans import LlmCall, Message
 
 ITEM_ID = "fc_"
 
 
 def align_item_ids(calls: list[LlmCall]) -> None:
-    """Replace item ids by call ids, in place, where another message of the same trace tells the call's id."""
+    """Replace item ids by call ids, in the calls given, where another message of the same trace tells the call's id."""
     by_trace: dict[tuple[str, str], list[LlmCall]] = defaultdict(list)
     for call in calls:
         by_trace[call.span.project, call.span.trace_id].append(call)
@@ -28,9 +28,25 @@ def align_item_ids(calls: list[LlmCall]) -> None:
             for request in _requests(call):
                 if not _is_item(request) and request["id"] and request["id"] not in known[_key(request)]:
                     known[_key(request)].append(request["id"])
-        for request in requests:
-            if _is_item(request) and len(known[_key(request)]) == 1:
-                request["id"] = known[_key(request)][0]
+        for call in group:
+            call.input = _aligned(call.input, known)
+            call.output = _aligned(call.output, known)
+
+
+def _aligned(messages: list[Message] | None, known: dict[bytes, list[str]]) -> list[Message] | None:
+    if messages is None:
+        return None
+    return [
+        {**message, "tool_calls": [_with_id(request, known) for request in message["tool_calls"]]}
+        if message.get("tool_calls")
+        else message
+        for message in messages
+    ]
+
+
+def _with_id(request: dict[str, Any], known: dict[bytes, list[str]]) -> dict[str, Any]:
+    found = known.get(_key(request), []) if _is_item(request) else []
+    return {**request, "id": found[0]} if len(found) == 1 else request
 
 
 def _requests(call: LlmCall) -> list[dict[str, Any]]:

@@ -112,10 +112,12 @@ def complete_histories(calls: Iterable[LlmCall]) -> None:
     for call in calls if said else ():
         if call.dialect not in FORGETFUL:
             continue  # where null means null: some frameworks truly drop the text from the next request
-        for message in call.input or ():
+        for position, message in enumerate(call.input or ()):
             if message.get("tool_calls") and message.get("text") is None:
                 identifiers = tuple(request["id"] for request in message["tool_calls"])
-                message["text"] = said.get((call.span.project, call.span.trace_id, identifiers))
+                text = said.get((call.span.project, call.span.trace_id, identifiers))
+                assert call.input is not None
+                call.input[position] = {**message, "text": text}
 
 
 def complete_tools(tools: Iterable[ToolCall], calls: Iterable[LlmCall], facts: Iterable[tuple[Span, ToolFact]]) -> None:

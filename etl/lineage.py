@@ -5,52 +5,50 @@ of the same agent that began after this one had ended, under the same agent span
 """
 
 from collections import defaultdict
-from collections.abc import Hashable
-from hashlib import blake2b
+from collections.abc import Hashable, Iterable
 
-import orjson
+from etl.dialects.spans import LlmCall
+from etl.merge import message_key
 
-from etl.dialects.spans import LlmCall, Message
-from etl.merge import message_signature
-
-Digest = bytes
+EMPTY = 0
+"""The number of the conversation that has not begun."""
 
 
-def extend(digest: Digest, message: Message) -> Digest:
-    """Return the digest of messages with one more at their end."""
-    return blake2b(digest + orjson.dumps(message_signature(message), default=str), digest_size=16).digest()
+def number_beginnings(calls: Iterable[LlmCall]) -> None:
+    """Give a number to every beginning of every question, and to every question with each of its answers, in place.
 
-
-def digests(call: LlmCall) -> list[Digest]:
-    """Return the digest of every beginning of a call's question, the empty one first.
-
-    Computed once a call, so its messages must be as they will stay.
+    Messages that are alike in the same order have the same number, in whichever call. They must be as they will stay.
     """
-    if call.digests is None:
-        call.digests = [b""]
+    numbers: dict[Hashable, int] = {}
+    for call in calls:
+        current = EMPTY
+        beginnings = [current]
         for message in call.input or ():
-            call.digests.append(extend(call.digests[-1], message))
-    return call.digests
+            current = numbers.setdefault((current, message_key(message)), len(numbers) + 1)
+            beginnings.append(current)
+        call.beginnings = beginnings
+        call.endings = [
+            numbers.setdefault((current, message_key(message)), len(numbers) + 1) for message in call.output or ()
+        ]
 
 
 def next_calls(calls: list[LlmCall], agent_rows: dict[int, int]) -> dict[int, LlmCall]:
-    """Return the next call by row, for the calls of one episode in the order they began."""
+    """Return the next call by row, for the calls of one episode, numbered and in the order they began."""
     following: dict[int, LlmCall] = {}
-    ends: dict[tuple[str | None, Digest], list[LlmCall]] = defaultdict(list)
+    ends: dict[tuple[str | None, int], list[LlmCall]] = defaultdict(list)
     for call in calls:
-        chain = digests(call)
-        for digest in reversed(chain):
+        for number in reversed(call.beginnings):
             earlier = [
                 candidate
-                for candidate in ends.get((call.agent, digest), ())
+                for candidate in ends.get((call.agent, number), ())
                 if candidate.span.end_ns <= call.span.start_ns and candidate.span.index not in following
             ]
             if earlier:
                 for candidate in earlier:
                     following[candidate.span.index] = call
                 break
-        for message in call.output or ():
-            ends[call.agent, extend(chain[-1], message)].append(call)
+        for number in call.endings:
+            ends[call.agent, number].append(call)
     _fill_by_time(calls, agent_rows, following)
     return following
 

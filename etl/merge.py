@@ -12,7 +12,7 @@ Never two with different response ids, and never siblings without one: identical
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -267,6 +267,13 @@ def message_signature(message: Message) -> list[Any]:
         message.get("text") or None,
         [[call["name"], call["arguments"]] for call in message.get("tool_calls") or ()],
     ]
+
+
+def message_key(message: Message) -> Hashable:
+    """Return the same as `message_signature` in a form that is quick to compare."""
+    calls = message.get("tool_calls")
+    requests = orjson.dumps([[call["name"], call["arguments"]] for call in calls], default=str) if calls else None
+    return message["role"], message.get("text") or None, requests
 
 
 def _answer_signature(call: LlmCall) -> list[Any]:

@@ -14,7 +14,6 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from etl.dialects import gateway
 from etl.dialects.spans import LlmCall
-from etl.lineage import digests, extend
 from etl.tree import Forest
 from otel_exporter.schema import GATEWAY_SCOPE
 
@@ -23,11 +22,11 @@ NEIGHBORS = 8
 
 
 def attempts(calls: Iterable[LlmCall], forest: Forest) -> set[int]:
-    """Return the rows of attempts inside other calls' spans; `calls` are merged, each one once."""
+    """Return the rows of attempts inside other calls' spans; `calls` are merged, each one once, and numbered."""
     asked: dict[Hashable, list[LlmCall]] = defaultdict(list)
     for call in sorted(calls, key=lambda call: (call.span.start_ns, -call.span.end_ns, call.span.span_id)):
         if call.input:
-            asked[call.span.project, digests(call)[-1]].append(call)
+            asked[call.span.project, call.beginnings[-1]].append(call)
     found: set[int] = set()
     for same in asked.values():
         for position, inner in enumerate(same):
@@ -49,16 +48,16 @@ def _is_attempt(inner: LlmCall, outer: LlmCall, forest: Forest) -> bool:
 def thrown_away(calls: Sequence[LlmCall], used: set[int]) -> set[int]:
     """Return the rows of answers an agent went on without.
 
-    `calls` are one episode's, in the order they began; `used` are the rows of those whose tools ran.
+    `calls` are one episode's, numbered and in the order they began; `used` are the rows of those whose tools ran.
     """
     asked: dict[Hashable, list[LlmCall]] = defaultdict(list)
     for call in calls:
         if call.input and call.output:
-            asked[call.agent, digests(call)[-1]].append(call)
+            asked[call.agent, call.beginnings[-1]].append(call)
     repeated = [same for same in asked.values() if len(same) > 1]
     if not repeated:
         return set()
-    held = {digest for call in calls for digest in digests(call)}
+    held = {number for call in calls for number in call.beginnings}
     found: set[int] = set()
     for same in repeated:
         last_start = max((call.span.start_ns for call in same if _went_on(call, held, used)), default=None)
@@ -69,6 +68,5 @@ def thrown_away(calls: Sequence[LlmCall], used: set[int]) -> set[int]:
     return found
 
 
-def _went_on(call: LlmCall, held: set[bytes], used: set[int]) -> bool:
-    question = digests(call)[-1]
-    return call.span.index in used or any(extend(question, answer) in held for answer in call.output or ())
+def _went_on(call: LlmCall, held: set[int], used: set[int]) -> bool:
+    return call.span.index in used or not held.isdisjoint(call.endings)

@@ -25,6 +25,7 @@ from etl.completion import (
 from etl.counts import count
 from etl.dialects.spans import LlmCall, ToolCall
 from etl.episodes import Episode, group_episodes
+from etl.lineage import number_beginnings
 from etl.merge import merge_calls, unique_embeddings
 from etl.retries import attempts, thrown_away
 from etl.rewards import air, given
@@ -81,6 +82,7 @@ def transform(
     by_episode: dict[int, list[LlmCall]] = defaultdict(list)
     for call in sorted(calls, key=lambda call: (call.span.start_ns, call.span.span_id)):
         by_episode[episode_of[call.span.index]].append(call)
+    number_beginnings(calls)
     retried = attempts(calls, forest)
     if not config.retry and not config.waste:  # else these signals have something to say of them
         used = {call.span.index for _, call in pairs if call is not None}

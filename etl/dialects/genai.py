@@ -20,6 +20,7 @@ from etl.dialects.messages import (
     result_text,
     salvage_messages,
 )
+from etl.dialects.requests import Requests
 from etl.dialects.spans import AgentSpan, Embedding, Evaluation, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import (
     Attributes,
@@ -49,6 +50,9 @@ STREAMING_LOOP = "get_streaming_chat_message_contents"
 """The method of Semantic Kernel that its log records tell of where answers are streamed."""
 
 AGENTS_V2_SCOPE = "opentelemetry.instrumentation.openai_agents"
+
+REQUESTS = Requests()
+"""What is remembered of the requests read last."""
 
 REQUEST = "gen_ai.request."
 NUMBER_PARAMS = {REQUEST + name: name for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty")}
@@ -240,8 +244,11 @@ def _array(call: LlmCall, attributes: Attributes, name: str) -> list[Any] | None
 
 
 def _read_input(call: LlmCall, attributes: Attributes) -> list[Message] | None:
-    items = _array(call, attributes, "gen_ai.input.messages")
-    messages = canonical_input(items) if items is not None else None
+    recorded = attributes.get("gen_ai.input.messages")
+    messages = REQUESTS.read(recorded) if isinstance(recorded, str) else None
+    if messages is None:
+        items = _array(call, attributes, "gen_ai.input.messages")
+        messages = canonical_input(items) if items is not None else None
     instructions = instructions_of(attributes)
     if instructions is not None:
         messages = [{"role": "system", "text": instructions}, *(messages or [])]

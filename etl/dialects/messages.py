@@ -343,13 +343,15 @@ def _draft(item: dict[str, Any]) -> _Draft:
     return draft
 
 
-def canonical_input(items: Iterable[Any]) -> list[Message]:
+def canonical_input(items: Iterable[Any], before: Iterable[Message] = ()) -> list[Message]:
     """Read a request's messages, whoever's shape they are in; one recorded item may hold several tool results.
+
+    `before` are those that the request begins with, read already; they stay as they are.
 
     >>> canonical_input([{"role": "user", "parts": [{"type": "text", "content": "hi"}]}])
     [{'role': 'user', 'text': 'hi'}]
     """
-    messages: list[Message] = []
+    messages = [*before]
     for item in items:
         if not isinstance(item, dict):
             continue
@@ -374,7 +376,7 @@ def _append_call(messages: list[Message], item: dict[str, Any]) -> None:
     call = tool_call(first(item, "call_id", "id"), item.get("name"), item.get("arguments"))
     last = messages[-1] if messages else None
     if last is not None and last["role"] == "assistant":
-        last.setdefault("tool_calls", []).append(call)
+        messages[-1] = {**last, "tool_calls": [*last.get("tool_calls", ()), call]}
     else:
         messages.append({"role": "assistant", "text": None, "tool_calls": [call]})
 

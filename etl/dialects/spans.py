@@ -1,10 +1,12 @@
 """A span or log record with its JSON parsed, as dialects read it, and what they make of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 Message = dict[str, Any]
-"""One canonical message; its shape is in `etl.schema`."""
+"""One canonical message; its shape is in `etl.schema`. Requests share those they have in common: never change the
+messages of `LlmCall.input` in place."""
 
 
 @dataclass(slots=True)
@@ -87,8 +89,11 @@ class LlmCall:
     pieced: set[str] = field(default_factory=set)
     """Fields put together from what neighbouring spans show: facts, but not the whole; nothing is trained on them."""
 
-    digests: list[bytes] | None = None
-    """Of every beginning of the question, once somebody asked (`etl.lineage`)."""
+    beginnings: Sequence[int] = ()
+    """The number of every beginning of the question, the empty one first, once they are given (`etl.lineage`)."""
+
+    endings: Sequence[int] = ()
+    """The number of the question followed by each of the answers."""
 
 
 @dataclass(slots=True)

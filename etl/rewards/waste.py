@@ -1,11 +1,10 @@
 """AIR: the call whose answer nobody used."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from collections.abc import Set as AbstractSet
 
 from etl.dialects.spans import LlmCall
-from etl.merge import message_signature
-from etl.tables import json_text
+from etl.merge import message_key
 
 
 def waste(calls: Sequence[LlmCall], used: AbstractSet[int]) -> dict[int, float]:
@@ -16,18 +15,18 @@ def waste(calls: Sequence[LlmCall], used: AbstractSet[int]) -> dict[int, float]:
     `calls` are one episode's, in the order they began.
     """
     last = {call.agent: call.span.index for call in calls}
-    seen: set[str | None] = set()
+    seen: set[Hashable] = set()
     measured: dict[int, float] = {}
     for call in reversed(calls):
         row = call.span.index
         if row != last[call.agent] and call.output:
             answer = call.output[0]
-            is_seen = json_text(message_signature(answer)) in seen or (answer.get("text") or "") in seen
+            is_seen = message_key(answer) in seen or (answer.get("text") or "") in seen
             measured[row] = 0.0 if row in used or is_seen else -1.0
         for message in call.input or ():
             role = message["role"]
             if role == "assistant":
-                seen.add(json_text(message_signature(message)))
+                seen.add(message_key(message))
             elif role == "tool":
                 seen.add(message.get("text"))
     return measured
