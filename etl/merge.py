@@ -7,11 +7,14 @@ Two spans are the same call
    answer and it is the only call below the other;
 3. if they come from two layers that no rule above joined, the gateway and a client (many clients do not propagate
    their trace context), or two instrumentations in one trace (a stream may lose its context), question and answer are
-   equal, and one lies within the other in time.
+   equal, and one lies within the other in time;
+4. if one is a client's own span without content that no rule above joined, and it began during the other, of the
+   same model, with the same end: an answer or an error.
 Never two with different response ids, and never siblings without one: identical parallel calls are real.
 """
 
-from collections import defaultdict
+from bisect import bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import fields, replace
 from typing import Any
@@ -24,6 +27,9 @@ from etl.tree import Forest
 
 CLOCK_SKEW_NS = 2_000_000_000
 """How far apart the clocks of agent and gateway may be."""
+
+MOST_AT_ONCE = 64
+"""How many calls of a trace are looked at that began before a bare span and may still have been open."""
 
 IDENTITY = {
     "span",
@@ -49,7 +55,7 @@ def merge_calls(calls: list[LlmCall], forest: Forest) -> tuple[list[LlmCall], li
     _join_by_response_id(calls, groups)
     wrappers = _join_nested(calls, forest, groups)
     _join_layers(calls, groups, wrappers)
-    _join_failed(calls, forest, groups)
+    _join_bare(calls, groups, wrappers)
     members: dict[int, list[LlmCall]] = defaultdict(list)
     for number, call in enumerate(calls):
         if number not in wrappers:
@@ -230,29 +236,41 @@ def _lies_within(inner: LlmCall, outer: LlmCall) -> bool:
     return outer.span.start_ns - skew <= inner.span.start_ns and inner.span.end_ns <= outer.span.end_ns + skew
 
 
-def _join_failed(calls: list[LlmCall], forest: Forest, groups: _Groups) -> None:
-    """Join a client's own bare span of a failed call, which has no response id, to the instrumentation's beside it."""
-    failed: dict[int, list[int]] = defaultdict(list)
-    for number, call in enumerate(calls):
-        if call.error is not None and call.response_id is None:
-            failed[forest.parent[call.span.index]].append(number)
-    for siblings in failed.values():
-        for number in siblings:
-            bare = calls[number]
-            if not _is_bare(bare):
-                continue
-            for other in siblings:
-                if (
-                    not _is_bare(calls[other])
-                    and bare.span.scope != calls[other].span.scope
-                    and _overlap(bare, calls[other])
-                ):
-                    groups.join(other, number)
-                    break
+def _join_bare(calls: list[LlmCall], groups: _Groups, wrappers: set[int]) -> None:
+    """Join a client's own bare span that no id joined to the nearest call of another layer during which it began."""
+    alone = Counter(groups.find(number) for number in range(len(calls)))
+    bare = [number for number, call in enumerate(calls) if _is_bare(call) and alone[groups.find(number)] == 1]
+    traces = {(calls[number].span.project, calls[number].span.trace_id) for number in bare}
+    others: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, call in enumerate(calls if bare else ()):
+        key = (call.span.project, call.span.trace_id)
+        if key in traces and not (_is_bare(call) or _is_gateway(call) or number in wrappers):
+            others[key].append(number)
+    for numbers in others.values():
+        numbers.sort(key=lambda number: calls[number].span.start_ns)
+    taken: set[int] = set()
+    for number in sorted(bare, key=lambda number: calls[number].span.start_ns):
+        span = calls[number].span
+        around = others[span.project, span.trace_id]
+        end = bisect_right(around, span.start_ns, key=lambda other: calls[other].span.start_ns)
+        for other in reversed(around[max(0, end - MOST_AT_ONCE) : end]):
+            if other not in taken and _is_bare_of(calls[number], calls[other]):
+                taken.add(other)
+                groups.join(other, number)
+                break
 
 
-def _overlap(one: LlmCall, other: LlmCall) -> bool:
-    return one.span.start_ns <= other.span.end_ns and other.span.start_ns <= one.span.end_ns
+def _is_bare_of(bare: LlmCall, other: LlmCall) -> bool:
+    """Tell whether nothing speaks against a client's bare span being of a call that another layer recorded."""
+    models = {call.model_requested for call in (bare, other) if call.model_requested is not None}
+    counts = {call.usage["output_tokens"] for call in (bare, other) if call.usage is not None} - {None}
+    return (
+        bare.span.scope != other.span.scope
+        and bare.span.start_ns <= other.span.end_ns
+        and (bare.error is None) == (other.error is None)
+        and (bare.response_id is None or other.response_id is None)
+        and max(len(models), len(counts)) <= 1
+    )
 
 
 def _exchange(call: LlmCall) -> bytes:

@@ -5,7 +5,8 @@ https://github.com/anthropics/anthropic-sdk-python
 
 from etl.dialects import genai
 from etl.dialects.spans import LlmCall, Span
-from etl.dialects.values import flag_of
+from etl.dialects.values import flag_of, integer_of
+from etl.dialects.wording import uncached_usage
 
 DIALECT = "anthropic"
 SCOPE = "com.anthropic.sdk.python"
@@ -22,6 +23,8 @@ def read(span: Span) -> LlmCall | None:
         return None
     call = genai.read_call(span, DIALECT)
     call.api = "messages"
+    cache_write = integer_of(span.attributes, "gen_ai.usage.cache_write.input_tokens")
+    call.usage = uncached_usage(call.usage, cache_write)
     if call.streamed is None:
         call.streamed = flag_of(span.attributes, "anthropic.request.stream")
     return call

@@ -1,11 +1,11 @@
-"""Reads a client's own request or response, recorded whole as JSON: OpenAI's two APIs, Anthropic's and LangChain's."""
+"""Reads a client's own request or response, recorded whole as JSON: OpenAI's APIs, Anthropic's and LangChain's."""
 
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from etl.dialects.messages import (
-    answer,
+    call_arguments,
     canonical_input,
     canonical_output,
     decode,
@@ -14,7 +14,6 @@ from etl.dialects.messages import (
     responses_output,
     role_of,
     salvage_messages,
-    tool_call,
 )
 from etl.dialects.spans import AnswerFact, Message
 from etl.dialects.values import integer_of, text_of, usage_of
@@ -71,7 +70,10 @@ def sampling_params(source: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON v
     """
     if not isinstance(source, dict):
         return {}
-    return {name: source[name] for name in PARAMS if source.get(name) is not None}
+    params = {name: source[name] for name in PARAMS if source.get(name) is not None}
+    if isinstance(params.get("response_format"), str):  # the name of a class: what became of it is not recorded
+        del params["response_format"]
+    return params
 
 
 def read_request(value: Any) -> Request | None:  # noqa: ANN401
@@ -90,8 +92,14 @@ def read_request(value: Any) -> Request | None:  # noqa: ANN401
     )
     listed_messages = value.get("messages")
     items = value.get("input")
-    if isinstance(listed_messages, list):
-        request.api = "messages" if "system" in value and "max_tokens" in value else "chat.completions"
+    prompts = value.get("prompt")
+    if isinstance(prompts, str) and "model" in value:
+        request.api = "completions"
+        request.input = [{"role": "user", "text": prompts}]
+    elif isinstance(listed_messages, list):
+        is_messages = "system" in value and "max_tokens" in value
+        is_framework = any(is_langchain(message) for message in _unbatched(listed_messages))
+        request.api = None if is_framework else "messages" if is_messages else "chat.completions"
         request.input = _system(value.get("system")) + _flat_messages(listed_messages)
     elif items is not None and ("model" in value or "instructions" in value):
         request.api = "responses"
@@ -109,10 +117,13 @@ def _system(value: Any) -> list[Message]:  # noqa: ANN401
     return canonical_input([{"role": "system", "content": value}]) if isinstance(value, list) and value else []
 
 
+def _unbatched(messages: list[Any]) -> list[Any]:
+    """Return the messages of a batch of one, as LangChain nests them: [[message, …]]."""
+    return messages[0] if len(messages) == 1 and isinstance(messages[0], list) else messages
+
+
 def _flat_messages(messages: list[Any]) -> list[Message]:
-    """LangChain nests a batch of one: [[message, …]]."""
-    if len(messages) == 1 and isinstance(messages[0], list):
-        messages = messages[0]
+    messages = _unbatched(messages)
     if any(is_langchain(message) for message in messages):
         return [langchain_message(message) for message in messages if is_langchain(message)]
     return canonical_input(messages)
@@ -125,24 +136,36 @@ def is_langchain(value: Any) -> bool:  # noqa: ANN401
 
 def langchain_message(value: dict[str, Any]) -> Message:
     """Read a serialised LangChain message: the class name says the role."""
+    item = _langchain_item(value)
+    messages = canonical_input([item])
+    message = messages[0] if messages else {"role": item["role"], "text": None}
+    if message.get("tool_calls") and message.get("text") == "":
+        message["text"] = None
+    return message
+
+
+def _langchain_item(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a serialised LangChain message in the wire's shape."""
     kwargs = value["kwargs"]
-    kind = str((value.get("id") or [""])[-1]).removesuffix("Chunk").removesuffix("Message").lower()
+    kind = _langchain_class(value).removesuffix("Chunk").removesuffix("Message").lower()
     role = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"}.get(
         kind, role_of(kwargs.get("type"))
     )
     item = {**kwargs, "role": role}
     if role == "assistant":
         item["tool_calls"] = [
-            tool_call(c.get("id"), c.get("name"), c.get("args")) for c in kwargs.get("tool_calls") or ()
+            {"id": c.get("id"), "name": c.get("name"), "arguments": call_arguments(c.get("args"))}
+            for c in kwargs.get("tool_calls") or ()
         ]
-        item["tool_calls"] = [
-            {"id": c["id"], "name": c["name"], "arguments": c["arguments"]} for c in item["tool_calls"]
-        ]
-    messages = canonical_input([item])
-    message = messages[0] if messages else {"role": role, "text": None}
-    if message.get("tool_calls") and message.get("text") == "":
-        message["text"] = None
-    return message
+        more = kwargs.get("additional_kwargs")
+        for key in ("refusal", "reasoning_content"):
+            if isinstance(more, dict) and more.get(key) is not None:
+                item.setdefault(key, more[key])
+    return item
+
+
+def _langchain_class(value: dict[str, Any]) -> str:
+    return str((value.get("id") or [""])[-1])
 
 
 def read_response(value: Any) -> Response | None:  # noqa: ANN401
@@ -164,8 +187,12 @@ def read_response(value: Any) -> Response | None:  # noqa: ANN401
     )
     choices, output, content = value.get("choices"), value.get("output"), value.get("content")
     if isinstance(choices, list):
-        response.api = "chat.completions"
-        messages = [first(choice, "message", "delta") or {} for choice in choices if isinstance(choice, dict)]
+        response.api = "completions" if value.get("object") == "text_completion" else "chat.completions"
+        messages = [
+            first(choice, "message", "delta") or {"content": choice.get("text")}
+            for choice in choices
+            if isinstance(choice, dict)
+        ]
         response.output = canonical_output(messages, [choice.get("finish_reason") for choice in choices])
     elif isinstance(output, list) and (value.get("object") == "response" or "status" in value):
         response.api = "responses"
@@ -201,21 +228,55 @@ def _converted_stream(value: dict[str, Any]) -> Response | None:
 def _langchain_result(value: dict[str, Any]) -> Response | None:
     generations = value["generations"]
     flat = generations[0] if generations and isinstance(generations[0], list) else generations
-    answers, model, identifier, usage = [], None, None, None
+    whole = value.get("llm_output")
+    shared = whole if isinstance(whole, dict) else {}
+    response = Response(
+        model=text_of(shared, "model_name", "model"),
+        response_id=text_of(shared, "id"),
+        usage=read_usage(shared.get("token_usage")) or read_usage(shared.get("usage")),
+    )
+    answers = []
     for generation in flat:
         message = generation.get("message") if isinstance(generation, dict) else None
         if message is None or not is_langchain(message):
             continue
-        kwargs = message["kwargs"]
-        metadata = kwargs.get("response_metadata") or {}
-        read = langchain_message(message)
-        answers.append(answer(read.get("text"), read.get("tool_calls") or [], None, metadata.get("finish_reason")))
-        model = model or text_of(metadata, "model_name", "model")
-        identifier = identifier or text_of(metadata, "id")
-        usage = usage or read_usage(metadata.get("token_usage") or kwargs.get("usage_metadata"))
-    if not answers:
-        return None
-    return Response("chat.completions", model, identifier, answers, usage)
+        metadata = message["kwargs"].get("response_metadata") or {}
+        answers += canonical_output([_langchain_item(message)], [_langchain_reason(metadata)])
+        response.model = response.model or text_of(metadata, "model_name", "model")
+        response.response_id = response.response_id or text_of(metadata, "id")
+        response.usage = response.usage or _langchain_usage(message["kwargs"])
+        response.streamed = _is_langchain_stream(message) if response.streamed is None else response.streamed
+        response.api = response.api or _langchain_api(metadata, response.response_id or "")
+    response.output = answers
+    return response if answers else None
+
+
+LANGCHAIN_REASONS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
+"""What OpenAI's, Anthropic's, Bedrock's and Ollama's packages call it, and OpenAI's for the Responses API."""
+
+OTHER_APIS = ("google", "cohere", "bedrock", "ollama")
+"""Beginnings of LangChain's names of providers that speak an API of their own."""
+
+
+def _langchain_reason(metadata: dict[str, Any]) -> str | None:
+    return text_of(metadata, *LANGCHAIN_REASONS)
+
+
+def _langchain_api(metadata: dict[str, Any], identifier: str) -> str | None:
+    """Return which API an answer came from, by its id, its shape and LangChain's name of the provider."""
+    provider = text_of(metadata, "model_provider") or ""
+    if identifier.startswith("resp_") or metadata.get("object") == "response":
+        return "responses"
+    if identifier.startswith("msg_") or provider == "anthropic":
+        return "messages"
+    return "chat.completions" if "finish_reason" in metadata and not provider.startswith(OTHER_APIS) else None
+
+
+def _langchain_usage(kwargs: dict[str, Any]) -> dict[str, int | None] | None:
+    """Return the provider's own counts, else those that LangChain made of them."""
+    metadata = kwargs.get("response_metadata") or {}
+    recorded = (metadata.get("token_usage"), metadata.get("usage"), kwargs.get("usage_metadata"))
+    return next((usage for value in recorded if (usage := read_usage(value)) is not None), None)
 
 
 CUT_ID = re.compile(r'^\{"id":\s*"((?:chatcmpl-|resp_|msg_)[^"]+)"')
@@ -311,16 +372,23 @@ def _answer_fact(item: dict[str, Any]) -> AnswerFact:
     metadata = kwargs.get("response_metadata") or {}
     message = langchain_message(item)
     identifier = text_of(metadata, "id")
-    run = RUN_ID.match(str(kwargs.get("id")))
     return AnswerFact(
         identifier if (identifier or "").startswith(("chatcmpl-", "resp_", "msg_")) else None,
         answer_signature(message),
         message.get("text"),
-        text_of(metadata, "finish_reason", "stop_reason"),
+        _langchain_reason(metadata),
         text_of(metadata, "model_name", "model"),
-        read_usage(metadata.get("token_usage") or kwargs.get("usage_metadata")),
-        run.group(1) is None if run else None,
+        _langchain_usage(kwargs),
+        _is_langchain_stream(item),
     )
+
+
+def _is_langchain_stream(item: dict[str, Any]) -> bool | None:
+    """Tell whether an answer was streamed: the name of its run says it, where it has that name."""
+    run = RUN_ID.match(str(item["kwargs"].get("id")))
+    if run is None:
+        return True if _langchain_class(item) == "AIMessageChunk" else None
+    return run.group(1) is None
 
 
 def answer_signature(message: Message) -> str:

@@ -328,8 +328,9 @@ def _draft(item: dict[str, Any]) -> _Draft:
             draft.add(block)
     elif isinstance(content, dict):
         draft.add(content)
+    repeated = {call["id"] for call in draft.calls} - {None}  # LangChain keeps the provider's blocks beside its own
     for call in item.get("tool_calls") or ():
-        if isinstance(call, dict):
+        if isinstance(call, dict) and (not repeated or call.get("id") not in repeated):
             draft.add_call(call)
     legacy = item.get("function_call")
     if isinstance(legacy, dict) and not draft.calls:

@@ -19,8 +19,16 @@ from etl.dialects.messages import (
     visible,
 )
 from etl.dialects.spans import AgentSpan, Embedding, Evaluation, LlmCall, Message, Reading, Span, ToolCall
-from etl.dialects.values import Attributes, error_of, integer_of, numbered, text_of, usage_of
-from etl.dialects.wording import alias_of, api_of_client, asked_for, names_a_stream, plain_model, restore_wording
+from etl.dialects.values import Attributes, complete_usage, error_of, integer_of, number_of, numbered, text_of, usage_of
+from etl.dialects.wording import (
+    alias_of,
+    api_of_client,
+    asked_for,
+    names_a_stream,
+    plain_model,
+    restore_wording,
+    uncached_usage,
+)
 
 DIALECT = "openinference"
 KIND = "openinference.span.kind"
@@ -31,10 +39,11 @@ API_BY_NAME = {
     "generation": "chat.completions",
     "Response": "responses",
     "response": "responses",
-    "messages.create": "messages",
-    "messages.stream": "messages",
+    "Completion": "completions",
 }
 """Span names of the client libraries that tell which API was called."""
+
+ANTHROPIC = ".anthropic"
 
 
 AUTOGEN = ".autogen_agentchat"
@@ -96,9 +105,9 @@ def _read_embedding(span: Span) -> Embedding:
     return Embedding.of(call, [len(vector) for vector in vectors if isinstance(vector, list)])
 
 
-def _langchain_agent(attributes: Attributes) -> str | None:
+def _metadata(attributes: Attributes) -> dict[str, Any]:
     metadata = decode(attributes.get("metadata"))
-    return text_of(metadata, "lc_agent_name") if isinstance(metadata, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _agent_by_span_name(span: Span) -> str | None:
@@ -123,7 +132,8 @@ def _read_call(span: Span) -> LlmCall:
     call = LlmCall(span, DIALECT)
     call.provider = text_of(attributes, "llm.provider", "llm.system")
     call.conversation_id = text_of(attributes, "session.id")
-    call.agent = _langchain_agent(attributes)
+    metadata = _metadata(attributes)
+    call.agent = text_of(metadata, "lc_agent_name")
     call.tools = _tools(attributes)
     call.truncated = span.dropped_attributes > 0
     call.usage = usage_of(
@@ -132,6 +142,9 @@ def _read_call(span: Span) -> LlmCall:
         cached_input_tokens=integer_of(attributes, "llm.token_count.prompt_details.cache_read"),
         reasoning_tokens=integer_of(attributes, "llm.token_count.completion_details.reasoning"),
     )
+    if "anthropic" in (call.provider or ""):
+        cache_write = integer_of(attributes, "llm.token_count.prompt_details.cache_write")
+        call.usage = uncached_usage(call.usage, cache_write)
     call.model_returned = text_of(attributes, "llm.response.model_name")
     call.model_requested = text_of(attributes, "llm.request.model_name")
     model = text_of(attributes, "llm.model_name")
@@ -145,6 +158,7 @@ def _read_call(span: Span) -> LlmCall:
                 call.streamed = True
         if call.tools is None:
             call.tools = definitions(invocation.get("tools"))
+    _add_langchain(call, metadata)
     _add_request(call, request, indexed_input)
     call.told = client_dump.history_facts(asked)
     _add_response(call, response, indexed_output, text_of(attributes, "llm.finish_reason"))
@@ -158,6 +172,8 @@ def _read_call(span: Span) -> LlmCall:
             call.model_returned = model
         elif call.model_requested is None:
             call.model_requested = model
+    if span.scope.endswith(ANTHROPIC):
+        call.api = "messages"
     if call.api is None:
         call.api = API_BY_NAME.get(span.name) or api_of_client(span.name)
     if call.usage is not None and not call.usage["input_tokens"] and not call.usage["output_tokens"]:
@@ -179,6 +195,16 @@ def _read_call(span: Span) -> LlmCall:
         if call.output is not None and not any(has_content(message) for message in call.output):
             call.output = None
     return call
+
+
+def _add_langchain(call: LlmCall, metadata: dict[str, Any]) -> None:
+    """Add what LangChain's own metadata of a call says of the request, where the client's parameters leave it out."""
+    call.model_requested = call.model_requested or text_of(metadata, "ls_model_name")
+    if (temperature := number_of(metadata, "ls_temperature")) is not None:
+        call.params.setdefault("temperature", temperature)
+    limit = integer_of(metadata, "ls_max_tokens")
+    if limit is not None and not any(name.endswith("_tokens") for name in call.params):
+        call.params["max_tokens"] = limit
 
 
 def _add_autogen(call: LlmCall, result: Any) -> None:  # noqa: ANN401 - any JSON value
@@ -241,7 +267,7 @@ def _add_response(
     call.streamed = response.streamed if call.streamed is None else call.streamed
     call.model_returned = response.model or call.model_returned
     call.response_id = response.response_id or call.response_id
-    call.usage = response.usage or call.usage
+    call.usage = complete_usage(response.usage, call.usage)
     if response.instructions and call.input is not None and not any(m["role"] == "system" for m in call.input):
         call.input = [{"role": "system", "text": response.instructions}, *call.input]
 

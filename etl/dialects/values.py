@@ -13,6 +13,8 @@ HTTP_STATUS = re.compile(r"\b(?:Error code|status(?: code)?|HTTP)[: ]+(\d{3})\b"
 CLIENT_ERROR = re.compile(r"Error code: (\d{3}) - ")
 """What OpenAI's and Anthropic's clients put before the server's own words."""
 
+BRACE = re.compile(r"[{}]")
+
 REPR_END = re.compile(r"""['"][,)].*$""", re.DOTALL)
 """Where an exception ends that stands inside another's words as Python's repr writes it."""
 
@@ -148,9 +150,19 @@ def _error_body(message: str) -> dict[str, Any] | None:
     start = message.find("{")
     if start < 0:
         return None
-    ends = [len(message), message.rfind("}") + 1]
+    ends = [len(message), message.rfind("}") + 1, _end_of_object(message, start)]
     bodies = (decode(message[start:end].strip()) for end in ends)
     return next((body for body in bodies if isinstance(body, dict)), None)
+
+
+def _end_of_object(text: str, start: int) -> int:
+    """Return where the object ends that begins here: a stack trace after it may hold braces of its own."""
+    depth = 0
+    for brace in BRACE.finditer(text, start):
+        depth += 1 if brace.group() == "{" else -1
+        if depth == 0:
+            return brace.end()
+    return len(text)
 
 
 def _data_error(body: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value

@@ -81,6 +81,20 @@ def restore_wording(call: LlmCall) -> None:
         call.params.setdefault("max_output_tokens", call.params.pop("max_tokens"))
 
 
+def uncached_usage(usage: dict[str, int | None] | None, cache_write: int | None) -> dict[str, int | None] | None:
+    """Return the counts of Anthropic's API as it counts: without what was read from its cache or written to it.
+
+    The conventions and OpenInference have writers add these up.
+
+    >>> uncached_usage({"input_tokens": 13, "cached_input_tokens": 2}, 1)
+    {'input_tokens': 10, 'cached_input_tokens': 2}
+    """
+    if usage is None or usage["input_tokens"] is None:
+        return usage
+    apart = (usage["cached_input_tokens"] or 0) + (cache_write or 0)
+    return {**usage, "input_tokens": usage["input_tokens"] - apart} if apart <= usage["input_tokens"] else usage
+
+
 def plain_model(model: str | None) -> str | None:
     """Return a model's name as the provider knows it, for writers that route through LiteLLM.
 
