@@ -101,6 +101,7 @@ class Assembly:
                 "revision": revision,
                 "split": signals.side.split.value,
                 "split_group": signals.side.group,
+                "split_signature": None if signals.side.signature is None else signals.side.signature.tolist(),
             }
         )
 

@@ -14,8 +14,8 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from etl.interchange import FORMATS, VERL_SCHEMA, openai_refuses, verl_table
-from etl.schema import TABLES, table_files
-from etl.tables import ORDER, polars_schema
+from etl.schema import table_files
+from etl.tables import ORDER, scan
 from foundation.errors import SettingsError
 from foundation.narration import get_logger
 
@@ -88,12 +88,7 @@ def _write_verl(lines: Iterator[dict[str, Any]], to: Path) -> int:
 
 def read_table(data: Path, table: str) -> pl.DataFrame:
     """Return every published row of a table, in its order."""
-    files, schema = table_files(data, table), polars_schema(TABLES[table])
-    if not files:
-        return pl.DataFrame(schema=schema)
-    # Files written before a column was added lack it.
-    rows = pl.scan_parquet(files, schema=schema, missing_columns="insert", extra_columns="ignore")
-    return rows.collect().sort(*ORDER[table], nulls_last=True)
+    return scan(table, table_files(data, table)).collect().sort(*ORDER[table], nulls_last=True)
 
 
 def decoded(table: str, row: dict[str, Any]) -> dict[str, Any]:

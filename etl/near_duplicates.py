@@ -1,72 +1,118 @@
-"""Finds tasks that say nearly the same, by MinHash, so that they can be kept on one side of the hold-out.
+"""Puts tasks that say nearly the same into one group, by MinHash, so that they can be kept on one side of the hold-out.
 
-A text is the set of its runs of three words. Two texts are near if they share about `NEAR` of them and hold the same
-numbers: a task with another number is another task. Signatures of 64 minima estimate the share (Broder 1997); texts
-that agree in one of 16 bands of four are compared with the first text of the band only, so the whole is linear, and
-near to near is near.
+A text is the set of its runs of three words (Broder 1997). Of each of 64 hash functions the smallest value over the set
+is kept, 16 bits of it (Li and König 2010); the share of equal minima estimates the share of runs two texts have in
+common. Four minima make a key of 64 bits, 16 keys the signature. The numbers a text holds are mixed into it: a task
+with another number is another task.
+
+Texts come into groups one after the other, in the order they came: to the group of the text before that is most alike,
+if the estimate is at least `NEAR`, else to one of their own. Only texts with a key in common are compared, and of them
+the first `HEADS` for each key, so the whole is linear; and a group never changes by what comes later.
+docs/decisions/0005-sides-by-first-come.md says what else was tried, with its errors.
 """
 
 import re
-from collections.abc import Iterable
-from hashlib import blake2b
+from collections import defaultdict
+from collections.abc import Sequence
+from hashlib import blake2b, sha256
 
 import numpy as np
 from numpy.typing import NDArray
 
 WORD = re.compile(r"\w+")
 NUMBER = re.compile(r"\d+")
-NEAR = 0.8
+NEAR = 0.6
+"""Texts that share four fifths of their runs are to be together. An estimate from 64 minima has a standard deviation of
+0.05 there; four of them below, whatever is meant to be near is found so."""
+
 RUN = 3
-BANDS, ROWS = 16, 4
+KEYS, MINIMA = 16, 64
+HEADS = 4
 MAX_WORDS = 4000
 """Of a longer text the beginning decides."""
 
 RANDOM = np.random.Generator(np.random.PCG64(20_261_121))
-FACTORS = RANDOM.integers(0, 2**63, BANDS * ROWS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-TERMS = RANDOM.integers(0, 2**63, BANDS * ROWS, dtype=np.uint64)
+FACTORS = RANDOM.integers(0, 2**63, MINIMA, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+TERMS = RANDOM.integers(0, 2**63, MINIMA, dtype=np.uint64)
 
-Signature = NDArray[np.uint64]
+Signature = NDArray[np.int64]
+"""(KEYS,)"""
+
+Signatures = NDArray[np.int64]
+"""(text, KEYS)"""
 
 
 def signature(text: str) -> Signature:
-    """Return the minima of a text: for each of 64 hash functions the smallest value among its runs of words."""
+    """Return the keys of a text, the words of which are told apart in any case."""
     words = WORD.findall(text.casefold())[:MAX_WORDS]
     runs = {" ".join(words[start : start + RUN]) for start in range(max(1, len(words) - RUN + 1))}
-    digests = b"".join(blake2b(run.encode(), digest_size=8).digest() for run in runs)
-    hashes = np.frombuffer(digests, dtype=np.uint64)
-    minima: Signature = ((hashes[:, None] * FACTORS + TERMS) >> np.uint64(32)).min(axis=0)
-    return minima
+    hashes = np.frombuffer(b"".join(_digest(run) for run in runs), dtype="<u8")
+    minima = ((hashes[:, None] * FACTORS + TERMS) >> np.uint64(32)).min(axis=0).astype("<u2")  # the lower 16 bits
+    numbers = np.frombuffer(_digest(" ".join(NUMBER.findall(text))), dtype="<i8")
+    keys: Signature = minima.view("<i8") ^ numbers
+    return keys
 
 
-def near_duplicates(texts: Iterable[str]) -> dict[str, str]:
-    """Return for each text the first, in order of the alphabet, of those it is near to; itself where there is none.
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=8).digest()
 
-    >>> near = near_duplicates(["Please book me a table for two in Rome tonight at the usual place, thank you",
-    ...                         "Book me a table for two in Rome tonight at the usual place, thank you"])
-    >>> set(near.values())
-    {'Book me a table for two in Rome tonight at the usual place, thank you'}
+
+def group_of_its_own(own: Signature) -> str:
+    """Return the name of the group that a text founds."""
+    return sha256(own.astype("<i8").tobytes()).hexdigest()[:16]
+
+
+def near_groups(signatures: Signatures, known: Signatures | None = None, groups: Sequence[str] = ()) -> list[str]:
+    """Return the group of each text, in the order they came; those of `known` texts, which came before, are given.
+
+    Equal texts are in one group, and what was known keeps its own.
+
+    >>> texts = ["Please book me a table for two in Rome tonight at the usual place, thank you",
+    ...          "Book me a table for two in Rome tonight at the usual place, thank you", "What can you do?"]
+    >>> one, same, other = near_groups(np.array([signature(text) for text in texts]))
+    >>> one == same, one == other
+    (True, False)
     """
-    ordered = sorted(set(texts))
-    signatures = [signature(text) for text in ordered]
-    leader = list(range(len(ordered)))
-    first: dict[tuple[int, bytes, tuple[str, ...]], int] = {}
-    for number, (text, own) in enumerate(zip(ordered, signatures, strict=True)):
-        numbers = tuple(NUMBER.findall(text))
-        for band in range(BANDS):
-            key = (band, own[band * ROWS : (band + 1) * ROWS].tobytes(), numbers)
-            other = first.setdefault(key, number)
-            if other != number and float(np.mean(own == signatures[other])) >= NEAR:
-                _join(leader, other, number)
-    return {text: ordered[_lead(leader, number)] for number, text in enumerate(ordered)}
+    if known is None or not len(known):
+        known, groups = np.empty((0, KEYS), dtype=np.int64), ()
+    may_matter = np.zeros(len(known), dtype=bool)
+    for key in range(KEYS):
+        may_matter |= np.isin(known[:, key], signatures[:, key])
+    rows = np.ascontiguousarray(np.concatenate([known[may_matter], signatures]))
+    minima = rows.view("<u2")  # (text, MINIMA)
+    found = [groups[number] for number in np.flatnonzero(may_matter)]
+    num_known = len(found)
+    is_alone = _are_alone(rows)
+    equal: dict[bytes, int] = {}
+    heads: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        first = equal.setdefault(row.tobytes(), number)
+        if number >= num_known:
+            near = first if first != number else _nearest(number, row, minima, heads) if not is_alone[number] else None
+            found.append(group_of_its_own(row) if near is None else found[near])
+        if first == number and not is_alone[number]:
+            for head in (heads[entry] for entry in enumerate(row.tolist())):
+                if len(head) < HEADS:
+                    head.append(number)
+    return found[num_known:]
 
 
-def _lead(leader: list[int], number: int) -> int:
-    while leader[number] != number:
-        leader[number] = leader[leader[number]]
-        number = leader[number]
-    return number
+def _are_alone(rows: Signatures) -> NDArray[np.bool_]:
+    """Tell which texts have no key in common with any other: nothing is near to them."""
+    is_alone = np.ones(len(rows), dtype=bool)
+    for key in range(KEYS):
+        _, inverse, counts = np.unique(rows[:, key], return_inverse=True, return_counts=True)
+        is_alone &= counts[inverse] == 1
+    return is_alone
 
 
-def _join(leader: list[int], one: int, other: int) -> None:
-    a, b = _lead(leader, one), _lead(leader, other)
-    leader[max(a, b)] = min(a, b)
+def _nearest(
+    number: int, row: Signature, minima: NDArray[np.uint16], heads: dict[tuple[int, int], list[int]]
+) -> int | None:
+    """Return the number of the text that is most alike, the first of several; None where none is near."""
+    others = sorted({other for entry in enumerate(row.tolist()) for other in heads.get(entry, ())})
+    if not others:
+        return None
+    alike = (minima[others] == minima[number]).mean(axis=1)
+    best = int(alike.argmax())
+    return others[best] if alike[best] >= NEAR else None

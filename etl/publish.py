@@ -6,7 +6,7 @@ name is left over from a run that died, or was replaced, and is removed once the
 """
 
 import io
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,11 @@ Files = dict[str, list[str]]
 def write_part(data: Path, window: Window, dataset: Dataset) -> Files:
     """Write the rows of one bucket, unpublished, and return the files' names."""
     return {table: [_write(data, table, window.name, rows)] for table, rows in dataset.tables.items() if rows.height}
+
+
+def rewrite(data: Path, table: str, window: Window, name: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> str:
+    """Write the rows of an unpublished part anew and return its name, which is the same where nothing changed."""
+    return _write(data, table, window.name, change(pl.read_parquet(dataset_directory(data, table) / name)))
 
 
 def publish(

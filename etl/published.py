@@ -5,21 +5,21 @@ from pathlib import Path
 import polars as pl
 
 from etl.episodes import Trace
-from etl.schema import TABLES, table_files
+from etl.schema import table_files
 from etl.stand_ins import PREFIX
-from etl.tables import Dataset, polars_schema
+from etl.tables import Dataset, scan
 
 
 class Published:
     """The published episodes, response ids and rewards by response id, as they were when this was made."""
 
     def __init__(self, data: Path) -> None:
-        episodes = _scan(data, "episodes")
+        episodes = scan("episodes", table_files(data, "episodes"))
         self._traces = episodes.select("project", "episode_id", trace_id="trace_ids").explode("trace_id").collect()
-        rewards = _scan(data, "rewards").select("project", "trace_id", "episode_id")
+        rewards = scan("rewards", table_files(data, "rewards")).select("project", "trace_id", "episode_id")
         self._judging = rewards.filter(pl.col("trace_id").str.starts_with(PREFIX)).unique().collect()
         self._responses = (
-            _scan(data, "llm_calls")
+            scan("llm_calls", table_files(data, "llm_calls"))
             .filter(pl.col("response_id").is_not_null())
             .select("project", "episode_id", "response_id")
             .collect()
@@ -61,8 +61,3 @@ class Published:
             members = table.join(episodes, on=["project", "episode_id"], how="semi")
             found.update(members.select("project", "trace_id").iter_rows())
         return found
-
-
-def _scan(data: Path, table: str) -> pl.LazyFrame:
-    files = table_files(data, table)
-    return pl.scan_parquet(files) if files else pl.LazyFrame(schema=polars_schema(TABLES[table]))

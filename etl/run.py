@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from etl import division
@@ -12,6 +13,7 @@ from etl.publish import publish, sweep
 from etl.schema import TABLES
 from etl.settings import EtlConfig
 from etl.source import Window
+from etl.split_groups import settle_groups
 from etl.work import Job, Processed
 from etl.workers import choose_workers, process_all
 from foundation.errors import ExitStatus, SettingsError, SpanloopError
@@ -50,6 +52,7 @@ def run_etl(
             with report.phase("transform") as phase:
                 done = _process(job, dict(enumerate(plan.buckets)), reader, phase)
                 results = _settle(job, [done[number] for number in sorted(done)], reader)
+                results = settle_groups(config, plan.window, results)
         _finish(config, plan, results, report, dry_run=dry_run)
         if not dry_run:
             report.write(config.data / "dataset" / "runs" / f"{report.run_id}.json", ExitStatus.DONE)
@@ -95,7 +98,9 @@ def publish_shares(config: EtlConfig, report: RunReport) -> None:
             done = division.results(config.data, found)
             phase.update(window=found.plan.window.name, traces=found.plan.num_traces, buckets=len(done))
         with report.phase("transform"), closing(connect(config.data)) as reader:
-            results = _settle(Job(config, found.plan.window, found.plan.now_us, found.plan.stand_ins), done, reader)
+            settled = _settle(Job(config, found.plan.window, found.plan.now_us, found.plan.stand_ins), done, reader)
+            results = settle_groups(config, found.plan.window, settled)
+            _keep_settled(config.data, done, dict(zip(map(id, settled), results, strict=True)))
         _finish(config, found.plan, results, report, dry_run=False)
         division.discard(config.data)
         report.write(config.data / "dataset" / "runs" / f"{report.run_id}.json", ExitStatus.DONE)
@@ -127,6 +132,14 @@ def _settle(job: Job, results: Sequence[Processed], reader: Reader) -> list[Proc
         log.warning("buckets share an episode or a call: processed together", buckets=len(settled) - len(kept))
         done = dict(process_all(job, again, reader, num_workers=1))
         settled = [*kept, *(done[number] for number in sorted(done))]
+
+
+def _keep_settled(data: Path, done: Sequence[Processed], settled: Mapping[int, Processed]) -> None:
+    """Keep what came of the buckets as it is published: a second attempt at it finds no other files any more."""
+    for number, before in enumerate(done):
+        after = settled.get(id(before), before)
+        if after is not before:
+            division.keep(data, number, after)
 
 
 def overlapping(results: Sequence[Processed]) -> list[list[int]]:

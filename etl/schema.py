@@ -115,6 +115,7 @@ EPISODES: Columns = {
     "revision": "Int64",
     "split": "String",
     "split_group": "String",
+    "split_signature": "List(Int64)",
 }
 
 TRANSITIONS: Columns = {

@@ -1,18 +1,21 @@
 """Says on which side of the hold-out every episode is, so that what belongs together is never divided.
 
 As its spans say, else by time, else by a hash: of the user, or of the task. A task without an id is taken by its words,
-in any case, spacing or punctuation; and where the questions of two such tasks nearly agree (`etl.near_duplicates`), by
-those of one of them.
+in any case, spacing or punctuation: by its question, and where the questions of two tasks nearly agree
+(`etl.near_duplicates`), by that of the first; by the system text or what else was shown where there is no question.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 
+import numpy as np
+from numpy.typing import NDArray
+
 from etl.dialects.spans import LlmCall
 from etl.episodes import Episode
-from etl.near_duplicates import WORD, near_duplicates
+from etl.near_duplicates import WORD, Signature, Signatures, group_of_its_own, near_groups, signature
 from etl.schema import Split
 from etl.settings import EtlConfig
 from etl.tasks import observation_hash
@@ -29,46 +32,62 @@ class Side:
     group: str | None = None
     """Digest of what was hashed: episodes of one group are on one side. None where its spans or the time decided."""
 
-
-def assign_sides(episodes: Sequence[Episode], calls: Mapping[int, Sequence[LlmCall]], config: EtlConfig) -> list[Side]:
-    """Return the side of every episode; `calls` are the transitions of each, by its number, in the order they began."""
-    keys: list[str | None] = [_explicit(episode, config) for episode in episodes]
-    questions: dict[int, str] = {}
-    for number, episode in enumerate(episodes):
-        own = calls.get(number)
-        if keys[number] is None and own and not _is_decided(episode, config):
-            keys[number] = _words(own[0])
-            questions[number] = _question(own[0])
-    near = near_duplicates(question for question in questions.values() if question)
-    earliest: dict[str, str] = {}
-    for number, question in questions.items():
-        if question:
-            key = str(keys[number])
-            earliest[near[question]] = min(key, earliest.get(near[question], key))
-    for number, question in questions.items():
-        keys[number] = earliest[near[question]] if question else keys[number]
-    return [_side(episode, key, config) for episode, key in zip(episodes, keys, strict=True)]
+    signature: Signature | None = None
+    """Of the question, where that is what it was taken by."""
 
 
-def _explicit(episode: Episode, config: EtlConfig) -> str | None:
-    return (episode.user if config.holdout_by == "user" else None) or episode.task_id
+def assign_sides(
+    episodes: Sequence[Episode],
+    calls: Mapping[int, Sequence[LlmCall]],
+    config: EtlConfig,
+    revisions: Sequence[int],
+) -> list[Side]:
+    """Return the side of every episode; `calls` are the transitions of each, by its number, in the order they began.
+
+    Near tasks are found among these episodes: `etl.split_groups` goes over those of a whole run and all before it.
+    """
+    sides = [_side(episode, calls.get(number, ()), config) for number, episode in enumerate(episodes)]
+    asked = [(number, side.signature) for number, side in enumerate(sides) if side.signature is not None]
+    if not asked:
+        return sides
+    numbers, signatures = np.array([number for number, _ in asked]), np.array([own for _, own in asked])
+    order = order_of_tasks(
+        np.array([revisions[n] for n in numbers]), np.array([episodes[n].start_ns for n in numbers]), signatures
+    )
+    for number, group in zip(numbers[order], near_groups(signatures[order]), strict=True):
+        sides[number] = replace(sides[number], split=side_of(group, config), group=group)
+    return sides
 
 
-def _is_decided(episode: Episode, config: EtlConfig) -> bool:
-    begins = config.holdout_from
-    return episode.split is not None or (begins is not None and episode.start_ns >= _nanoseconds(begins))
+def order_of_tasks(revisions: NDArray[np.int64], starts: NDArray[np.int64], signatures: Signatures) -> NDArray[np.intp]:
+    """Return the order in which tasks come into groups: as their episodes were received, then as they began.
+
+    So windows of receipt, one after the other, come to the groups that one window over all would.
+    """
+    order: NDArray[np.intp] = np.lexsort((*signatures.T, starts, revisions))
+    return order
 
 
-def _side(episode: Episode, key: str | None, config: EtlConfig) -> Side:
+def side_of(group: str, config: EtlConfig) -> Split:
+    """Return the side of a group: its name is a hash."""
+    return Split.HELDOUT if int(group, 16) % PARTS < config.holdout * PARTS else Split.TRAIN
+
+
+def _side(episode: Episode, calls: Sequence[LlmCall], config: EtlConfig) -> Side:
     if episode.split is not None:
         return Side(Split.HELDOUT if episode.split == Split.HELDOUT else Split.TRAIN)
-    if _is_decided(episode, config):
+    if config.holdout_from is not None and episode.start_ns >= _nanoseconds(config.holdout_from):
         return Side(Split.HELDOUT)
-    if key is None:
+    key = (episode.user if config.holdout_by == "user" else None) or episode.task_id
+    if key is None and not calls:
         return Side(Split.TRAIN)
-    digest = sha256(key.encode())
-    part = int.from_bytes(digest.digest()[:8], "big") % PARTS
-    return Side(Split.HELDOUT if part < config.holdout * PARTS else Split.TRAIN, digest.hexdigest()[:16])
+    question = _question(calls[0]) if key is None else None
+    if question:
+        own = signature(question)
+        group = group_of_its_own(own)
+        return Side(side_of(group, config), group, own)
+    group = sha256((key or _words(calls[0])).encode()).hexdigest()[:16]
+    return Side(side_of(group, config), group)
 
 
 def _nanoseconds(instant: datetime) -> int:
@@ -82,10 +101,5 @@ def _question(call: LlmCall) -> str:
 
 
 def _words(call: LlmCall) -> str:
-    """Return the words of a call's question, those of the system text and the first user message.
-
-    Where no text is recorded, the prompt's token ids stand for it.
-    """
-    system = ((call.input or [{}])[0].get("text") or "").casefold()
-    words = " ".join(part for part in (" ".join(WORD.findall(system)), _question(call)) if part)
-    return words or observation_hash(call)
+    """Return the words of the system text; where there are none, a digest of all that was shown."""
+    return " ".join(WORD.findall(((call.input or [{}])[0].get("text") or "").casefold())) or observation_hash(call)

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import orjson
 import polars as pl
 import pyarrow as pa
 
-from etl.schema import Columns
+from etl.schema import TABLES, Columns
 
 TYPES: dict[str, pl.DataType] = {
     "String": pl.String(),
@@ -18,12 +19,18 @@ TYPES: dict[str, pl.DataType] = {
     "Int64": pl.Int64(),
     "Float64": pl.Float64(),
     "List(Int32)": pl.List(pl.Int32()),
+    "List(Int64)": pl.List(pl.Int64()),
     "List(Float32)": pl.List(pl.Float32()),
     "List(String)": pl.List(pl.String()),
 }
 """Polars types by the names the contract spells them with."""
 
-ARROW_LISTS = {"List(Int32)": pa.int32(), "List(Float32)": pa.float32(), "List(String)": pa.string()}
+ARROW_LISTS = {
+    "List(Int32)": pa.int32(),
+    "List(Int64)": pa.int64(),
+    "List(Float32)": pa.float32(),
+    "List(String)": pa.string(),
+}
 """Element types of the list columns: Arrow builds them from Python's lists four times as fast as Polars does."""
 
 ORDER: dict[str, tuple[str, ...]] = {
@@ -51,6 +58,14 @@ class Dataset:
 def polars_schema(columns: Columns) -> dict[str, pl.DataType]:
     """Return the Polars types of a published table."""
     return {name: TYPES[kind] for name, kind in columns.items()}
+
+
+def scan(table: str, files: Sequence[Path]) -> pl.LazyFrame:
+    """Return the rows of a published table's files; a column that was added after a file was written is null in it."""
+    schema = polars_schema(TABLES[table])
+    if not files:
+        return pl.LazyFrame(schema=schema)
+    return pl.scan_parquet(list(files), schema=schema, missing_columns="insert", extra_columns="ignore")
 
 
 def in_order(table: str, rows: pl.DataFrame) -> pl.DataFrame:

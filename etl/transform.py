@@ -92,8 +92,9 @@ def transform(
         rewards, _judged_rows(rewards, spans), calls, apart, episode_of, episodes, config.outcome, config.reward_sources
     )
     usable = {number: [call for call in own if call.span.index not in apart] for number, own in by_episode.items()}
-    sides = assign_sides(episodes, usable, config)
-    assembly = Assembly(config, Facts(spans, logs), rejected, apart)
+    facts = Facts(spans, logs)
+    sides = assign_sides(episodes, usable, config, [facts.revision(episode) for episode in episodes])
+    assembly = Assembly(config, facts, rejected, apart)
     measures = _measure(episodes, by_episode, outcomes, pairs, config)
     for number, episode in enumerate(episodes):
         if keep[number]:

@@ -1,16 +1,20 @@
 """Runs over growing stores: what came in which window must not show in the result."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from shutil import copytree, rmtree
 from typing import Any
 
 import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
+from polars.testing import assert_frame_equal
 
-from etl.run import run_etl
-from etl.schema import read_watermark, table_files
+from etl.export import read_table
+from etl.run import publish_shares, run_etl
+from etl.schema import TABLES, read_watermark, table_files
 from etl.settings import EtlConfig
 from foundation.report import RunReport
 from tests.spans import (
@@ -72,7 +76,7 @@ def run(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 def rows(data: Path, table: str) -> pl.DataFrame:
     """Return a published table."""
-    return pl.concat([pl.read_parquet(file) for file in table_files(data, table)])
+    return read_table(data, table)
 
 
 def test_a_trace_split_over_windows_comes_out_as_in_one(tmp_path: Path, store: Store, run: Callable[..., Any]) -> None:
@@ -152,3 +156,120 @@ def test_a_reward_given_the_next_day_reaches_its_episode(tmp_path: Path, store: 
     outcomes = dict(rows(tmp_path, "episodes").select("episode_id", "outcome").iter_rows())
     assert outcomes == {identifier("t", 32): 0.0, identifier("u", 32): None}
     assert rows(tmp_path, "rewards")["reason"].to_list() == ["outcome"]
+
+
+QUESTION = (
+    "a friend of mine would like to book a quiet hotel near the old harbour of {} in the first week of May and "
+    "wants to know whether breakfast and a place for the car come with the room"
+)
+TOWNS = [f"{first}{last}" for first in ("Ber", "Hol") for last in ("gen", "vik", "by")]
+
+
+def ask(town: str, *, politely: bool, seq: int) -> list[Span]:
+    """Return an episode about a hotel in a town; politely said, it is nearly the same question."""
+    name = f"{town} {politely}"
+    # Towns differ in more than their name, so that one is not near to another.
+    question = " ".join(f"{word} {town}" if n % 3 == 0 else word for n, word in enumerate(QUESTION.split()))
+    asked = f"{question} thank you" if politely else question
+    return [llm(name, trace=name, asked=[("user", asked)], seq=seq, start=seq)]
+
+
+def hotels(*, politely: bool, seq: int) -> list[Span]:
+    """Return one episode for each town, each received in a request of its own."""
+    return [one for n, town in enumerate(TOWNS) for one in ask(town, politely=politely, seq=seq + n)]
+
+
+def sides(data: Path) -> dict[str, tuple[str, str]]:
+    """Return group and side of every episode, which are those of its transitions."""
+    columns = ("episode_id", "split_group", "split")
+    found = rows(data, "episodes").select(columns)
+    assert_frame_equal(found, rows(data, "transitions").select(columns).unique(), check_row_order=False)
+    return {episode: (group, side) for episode, group, side in found.iter_rows()}
+
+
+def published(data: Path) -> dict[str, bytes]:
+    """Return the content of every published file."""
+    return {path.name: path.read_bytes() for table in TABLES for path in table_files(data, table)}
+
+
+@pytest.mark.parametrize("bucket_spans", [1, 1000])
+def test_a_task_said_nearly_alike_is_on_the_side_of_the_first(
+    tmp_path: Path, store: Store, run: Callable[..., Any], bucket_spans: int
+) -> None:
+    """A night later, in whichever bucket; what was published stays as it is."""
+    store.spans += hotels(politely=False, seq=1)
+    run(holdout=0.5, bucket_spans=bucket_spans)
+    before, files = sides(tmp_path), published(tmp_path)
+    store.spans += hotels(politely=True, seq=101)
+    run(holdout=0.5, bucket_spans=bucket_spans)
+
+    after = sides(tmp_path)
+
+    plain, polite = ([after[identifier(f"{town} {polite}", 32)] for town in TOWNS] for polite in (False, True))
+    assert plain == polite
+    assert len({group for group, _ in plain}) == len(TOWNS)
+    assert {side for _, side in plain} == {"train", "heldout"}
+    assert before.items() <= after.items()
+    assert files.items() <= published(tmp_path).items()
+
+
+def test_neither_buckets_nor_windows_show_in_the_groups(tmp_path: Path, store: Store, run: Callable[..., Any]) -> None:
+    """One window and one bucket, an episode a bucket, or three windows: the same groups and sides; again: the bytes."""
+    spans = [
+        one for pair in zip(hotels(politely=False, seq=1), hotels(politely=True, seq=51), strict=True) for one in pair
+    ]
+    store.spans += spans
+    found = []
+    for bucket_spans in (1000, 1):
+        run(holdout=0.5, bucket_spans=bucket_spans)
+        found.append(sides(tmp_path))
+        files = published(tmp_path)
+        run(holdout=0.5, bucket_spans=bucket_spans, since=datetime(2020, 1, 1, tzinfo=UTC))
+        assert published(tmp_path) == files
+        rmtree(tmp_path / "dataset")
+    store.spans.clear()
+    for last in (7, 55, 99):
+        store.spans[:] = [one for one in spans if one["received_seq"] <= last]
+        run(holdout=0.5)
+    found.append(sides(tmp_path))
+
+    assert found[0] == found[1] == found[2]
+    assert len({group for group, _ in found[0].values()}) == len(TOWNS)
+
+
+def test_shares_find_near_tasks_in_each_others_buckets(tmp_path: Path, store: Store, run: Callable[..., Any]) -> None:
+    """The bytes of one process; also where publishing died before the division was removed, and is done again."""
+    store.spans += [*hotels(politely=False, seq=1), *hotels(politely=True, seq=51)]
+    run(bucket_spans=1)
+    expected = published(tmp_path)
+    rmtree(tmp_path / "dataset")
+    run(bucket_spans=1, bucket="1/2")
+    run(bucket_spans=1, bucket="0/2")
+    division, kept = tmp_path / "dataset" / "division", tmp_path / "kept"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("etl.division.discard", lambda _: copytree(division, kept))
+        publish_shares(EtlConfig(data=tmp_path), RunReport("etl publish", {}))
+    first = published(tmp_path)
+
+    publish_shares(EtlConfig(data=tmp_path), RunReport("etl publish", {}))
+
+    assert first == expected
+    assert published(tmp_path) == expected
+    assert not division.exists()
+    assert kept.exists()
+
+
+def test_a_dataset_of_before_a_column_was_added_is_gone_on_with(
+    tmp_path: Path, store: Store, run: Callable[..., Any]
+) -> None:
+    """Its rows stay, and are replaced by later revisions; near tasks are found from the new rows on."""
+    store.spans += hotels(politely=False, seq=1)
+    run()
+    for path in table_files(tmp_path, "episodes"):
+        pl.read_parquet(path).drop("split_signature").write_parquet(path)
+    store.spans += [*hotels(politely=True, seq=101), llm("late", trace=f"{TOWNS[0]} False", start=9, seq=150)]
+    run()
+
+    assert len(sides(tmp_path)) == 2 * len(TOWNS)
+    revised = rows(tmp_path, "episodes").filter(pl.col("num_transitions") == 2)
+    assert revised["split_signature"].list.len().to_list() == [16]
