@@ -51,6 +51,19 @@ def test_a_query_may_judge_a_call() -> None:
         ("select trace_id from spans", "Return trace_id, name, value"),
         ("select nothing", "slow.sql"),
         ("from read_csv('/etc/passwd')", "slow.sql"),
+        ("create table made (i integer)", "slow.sql returns Count"),
+        (
+            "select i::varchar as trace_id, 'a' as name, i as value from range(1e9::bigint) r(i)",
+            "more than 1,000,000 rows",
+        ),
+        ("-- later", "slow.sql returns nothing"),
+        ("select trace_id, 'a' as name, 'good' as value from spans", "slow.sql: value is VARCHAR, not a number"),
+        ("select 7 as trace_id, 'a' as name, 1 as value", "slow.sql: trace_id is INTEGER, not text"),
+        (
+            "select trace_id, 'a' as name, 1 as value, now() as time_ns from spans",
+            "slow.sql: time_ns is TIMESTAMP WITH TIME ZONE, not an integer",
+        ),
+        ("select trace_id, 'a' as name, 1 as value, 2 as value from spans", "each once"),
     ],
 )
 def test_a_query_that_cannot_be_used_says_which_file(sql: str, words: str) -> None:
@@ -59,6 +72,29 @@ def test_a_query_that_cannot_be_used_says_which_file(sql: str, words: str) -> No
         run(*episode(), sql=sql)
 
     assert words in f"{error.value} {error.value.hint}"
+
+
+def test_what_a_query_fails_on_is_not_shown() -> None:
+    """DuckDB quotes the value it cannot convert, and that may be a prompt."""
+    with pytest.raises(SettingsError) as error:
+        run(*episode(), sql="select trace_id, 'a' as name, attributes::double as value from spans")
+
+    assert str(error.value).startswith("slow.sql: ConversionException on some row")
+    assert "gen_ai" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("true", 1.0), ("0.25::decimal(4, 2)", 0.25), ("3::hugeint", 3.0), ("7::utinyint", 7.0), ("null", None)],
+)
+def test_a_query_may_return_what_databases_call_a_number(value: str, expected: float | None) -> None:
+    """A name that is null is none; rows about other traces are nobody's."""
+    about = f"select trace_id, null as name, {value} as value from spans where name = 'root'"
+
+    rewards = run(*episode(), sql=f"{about} union all select i::varchar, 'x', {value} from range(1000) r(i)")
+
+    own = rewards.tables["rewards"].filter(source="sql:slow")
+    assert own.select("name", "value").rows() == [("(unnamed)", expected)]
 
 
 def test_only_allowed_sources_count() -> None:
