@@ -225,6 +225,10 @@ def _converted_stream(value: dict[str, Any]) -> Response | None:
     )
 
 
+API_OF_ID = {"resp": "responses", "msg": "messages"}
+"""What the ids of responses begin with."""
+
+
 def _langchain_result(value: dict[str, Any]) -> Response | None:
     generations = value["generations"]
     flat = generations[0] if generations and isinstance(generations[0], list) else generations

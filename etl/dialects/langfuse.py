@@ -176,7 +176,7 @@ def _add_input(call: LlmCall, recorded: Any) -> None:  # noqa: ANN401
     if instructions is not None and call.input is not None and not any(m["role"] == "system" for m in call.input):
         call.input = [{"role": "system", "text": instructions}, *call.input]
     if _metadata(call.span.attributes, "ls_provider") is not None:
-        _clean_calls(call.input or [])
+        _drop_empty_texts(call.input or [])
 
 
 def _offered(item: Any) -> dict[str, Any] | None:  # noqa: ANN401
@@ -185,12 +185,10 @@ def _offered(item: Any) -> dict[str, Any] | None:  # noqa: ANN401
     return definition(content) if isinstance(content, dict) and "tool_call_id" not in item else None
 
 
-def _clean_calls(messages: list[Message]) -> None:
-    """Undo, in place, what LangChain does to messages that ask for tools: the empty text, and each call twice."""
+def _drop_empty_texts(messages: list[Message]) -> None:
+    """Take back, in place, the empty text that LangChain gives messages that ask for tools."""
     for message in messages:
-        requests = message.get("tool_calls")
-        if requests:
-            message["tool_calls"] = list({request["id"]: request for request in requests}.values())
+        if message.get("tool_calls"):
             message["text"] = message["text"] or None
 
 
@@ -213,7 +211,7 @@ def _add_output(call: LlmCall, recorded: Any) -> None:  # noqa: ANN401
         recorded = {"role": "assistant", "content": recorded}
     if isinstance(recorded, dict):
         call.output = canonical_output([recorded], [_metadata(call.span.attributes, "finish_reason")])
-        _clean_calls(call.output if _metadata(call.span.attributes, "ls_provider") is not None else [])
+        _drop_empty_texts(call.output if _metadata(call.span.attributes, "ls_provider") is not None else [])
 
 
 def _params(recorded: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -6,14 +6,19 @@ https://docs.smith.langchain.com/observability/how_to_guides/trace_langchain_wit
 from typing import Any
 
 from etl.dialects import client_dump, genai
-from etl.dialects.messages import call_arguments, canonical_output, decode, definitions, result_text
-from etl.dialects.spans import AgentSpan, LlmCall, Reading, Span, ToolCall
-from etl.dialects.values import Attributes, flag_of, text_of
+from etl.dialects.messages import call_arguments, canonical_output, decode, definitions, has_content, result_text
+from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Reading, Span, ToolCall
+from etl.dialects.values import Attributes, complete_usage, flag_of, text_of
 from etl.dialects.wording import restore_wording
 
 DIALECT = "langsmith"
 KIND = "langsmith.span.kind"
 METADATA = "langsmith.metadata."
+LANGCHAIN = METADATA + "_type"
+"""Beside this, a LangChain model's own parameters are among the metadata, under their names in the request."""
+
+EVALUATORS = "evaluators"
+"""The project that `evaluate` puts its evaluators' runs in."""
 
 
 def recognises(span: Span) -> bool:
@@ -22,16 +27,22 @@ def recognises(span: Span) -> bool:
 
 
 def read(span: Span) -> Reading | None:
-    """Read a model call, a tool execution or an agent."""
+    """Read a model call, a tool execution, an agent or an evaluator's run."""
     kind = str(span.attributes[KIND]).lower()
     if kind == "llm":
         return _read_call(span)
     if kind == "tool":
         return _read_tool(span)
+    if kind == "chain" and _is_evaluator(span.attributes):
+        return Evaluation(span, DIALECT)
     name = _agent(span.attributes)
     if kind == "chain" and name is not None and name == span.name:
         return AgentSpan(span, DIALECT, name, _conversation(span.attributes))
     return None
+
+
+def _is_evaluator(attributes: Attributes) -> bool:
+    return METADATA + "target_run_id" in attributes or attributes.get("langsmith.trace.session_name") == EVALUATORS
 
 
 def _agent(attributes: Attributes) -> str | None:
@@ -70,10 +81,23 @@ def _read_call(span: Span) -> LlmCall:
         inner = recorded.get("output", recorded)
         if isinstance(inner, dict) and "role" in inner:
             call.output = canonical_output([inner], genai.finish_reasons(attributes))
+    call.usage = complete_usage(call.usage, client_dump.read_usage(decode(attributes.get(METADATA + "usage_metadata"))))
     if call.streamed is None:
         call.streamed = flag_of(attributes, METADATA + "ls_streaming")
+    if LANGCHAIN in attributes:
+        call.params = {**_langchain_params(attributes), **call.params}
+        call.streamed = flag_of(attributes, METADATA + "stream") if call.streamed is None else call.streamed
+    if call.error is not None:
+        call.error["code"] = call.error["code"] or text_of(client_dump.langchain_error(recorded), "code", "type")
+        if call.output is not None and not any(has_content(message) for message in call.output):
+            call.output = None
     restore_wording(call)
     return call
+
+
+def _langchain_params(attributes: Attributes) -> dict[str, Any]:
+    own = {name: attributes.get(METADATA + name) for name in client_dump.PARAMS}
+    return {name: decode(value) for name, value in own.items() if value is not None}
 
 
 def _read_tool(span: Span) -> ToolCall:

@@ -271,16 +271,16 @@ class _Draft:
             self.results.append((first(block, "toolUseId", "id", "name"), value))
 
     def add_call(self, block: dict[str, Any]) -> None:
-        """Take in one tool call, in any provider's shape."""
+        """Take in one tool call, in any provider's shape; LangChain has those of most providers twice."""
         inner = block.get("function")
         call = inner if isinstance(inner, dict) else block
-        self.calls.append(
-            tool_call(
-                first(block, "call_id", "id", "toolCallId", "tool_call_id", "toolUseId"),
-                first(call, "name", "toolName", "tool_name"),
-                first(call, "arguments", "input", "args", "parameters"),
-            )
+        found = tool_call(
+            first(block, "call_id", "id", "toolCallId", "tool_call_id", "toolUseId"),
+            first(call, "name", "toolName", "tool_name"),
+            first(call, "arguments", "input", "args", "parameters"),
         )
+        if found["id"] is None or all(found["id"] != other["id"] for other in self.calls):
+            self.calls.append(found)
 
     def _add_reasoning(self, block: dict[str, Any]) -> None:
         content = first(block, "content", "thinking", "text", "summary")

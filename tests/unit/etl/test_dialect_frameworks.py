@@ -342,3 +342,89 @@ def test_langfuse_embeddings_are_no_calls_of_a_policy() -> None:
     (call,) = calls_of(dataset)
     assert (call["api"], call["input"], len(call["output"])) == ("embeddings", ["one", "two"], 2)
     assert dataset.counts["calls"]["rejected"] == {"embedding": 1}
+
+
+def langchain(kind: str, **kwargs: Any) -> dict[str, Any]:
+    """Return a message as LangChain's serialiser writes it."""
+    return {"lc": 1, "type": "constructor", "id": ["langchain", "schema", "messages", kind], "kwargs": kwargs}
+
+
+def langsmith_call(generation: dict[str, Any], **attributes: Any) -> dict[str, Any]:
+    """Return the attributes of a LangChain model call in LangSmith's OpenTelemetry mode."""
+    return {
+        "langsmith.span.kind": "llm",
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "gpt-4o-mini",
+        "langsmith.metadata._type": "openai-chat",
+        "langsmith.metadata.temperature": 0.3,
+        "langsmith.metadata.max_completion_tokens": 50,
+        "langsmith.metadata.stream": True,
+        "gen_ai.prompt": dump({"messages": [[langchain("HumanMessage", content=QUESTION, type="human")]]}),
+        "gen_ai.completion": dump({"generations": [[{"type": "ChatGeneration", "message": generation}]]}),
+        **attributes,
+    }
+
+
+def test_langsmith_keeps_a_langchain_models_parameters_as_metadata() -> None:
+    """LangSmith 0.15 with LangChain 1.4: parameters and streaming are metadata, and so are the details of usage."""
+    said = langchain("AIMessage", content="84", response_metadata={"finish_reason": "stop"})
+    counts = {"input_tokens": 101, "output_tokens": 11, "input_token_details": {"cache_read": 16}}
+    attributes = langsmith_call(
+        said,
+        **{
+            "gen_ai.usage.input_tokens": 101,
+            "gen_ai.usage.output_tokens": 11,
+            "langsmith.metadata.usage_metadata": dump(counts),
+        },
+    )
+
+    (call,) = read(span("ChatOpenAI", attributes=attributes, scope="langsmith"))
+
+    assert call["params"] == {"temperature": 0.3, "max_completion_tokens": 50}
+    assert call["streamed"] is True
+    assert call["usage"]["cached_input_tokens"] == 16
+
+
+def test_langchains_answer_of_the_responses_api_asks_once() -> None:
+    """LangChain 1.4: `content` has the API's own item or block for each call that `tool_calls` has too."""
+    item = {"type": "function_call", "call_id": "call_1", "name": "calculator", "arguments": dump(ARGUMENTS)}
+    request = {"name": "calculator", "args": ARGUMENTS, "id": "call_1", "type": "tool_call"}
+    metadata = {"id": "resp_1", "status": "completed", "model_name": "gpt-4o-mini-2024-07-18"}
+    said = langchain("AIMessage", content=[item], tool_calls=[request], response_metadata=metadata)
+
+    (call,) = read(span("ChatOpenAI", attributes=langsmith_call(said), scope="langsmith"))
+
+    assert call["api"] == "responses"
+    assert call["output"][0]["tool_calls"] == [REQUEST]
+    assert call["output"][0]["finish_reason"] == "completed"
+
+
+def test_langchains_empty_answer_of_a_failed_call_is_none() -> None:
+    """LangSmith 0.15 with LangChain 1.4: the answer of a failed call is the error's body, around no text."""
+    body = {"error": {"message": "No.", "type": "bad_request", "code": "bad_request"}}
+    said = langchain("AIMessage", content="", response_metadata={"body": body, "status_code": 400})
+    failure = {"name": "exception", "time_ns": 0, "attributes": {"exception.message": "Error code: 400 - No."}}
+
+    (call,) = read(
+        span("ChatOpenAI", attributes=langsmith_call(said), scope="langsmith", status="error", events=[failure])
+    )
+
+    assert call["output"] is None
+    assert (call["error"]["http_status"], call["error"]["code"]) == (400, "bad_request")
+
+
+def test_what_langsmiths_evaluators_ask_is_no_action() -> None:
+    """LangSmith 0.15, `evaluate`: an evaluator's run names the run it judges, or is of the evaluators' project."""
+    said = langchain("AIMessage", content="84", response_metadata={"finish_reason": "stop"})
+    chain = {"langsmith.span.kind": "chain", "gen_ai.operation.name": "chain"}
+    spans = [
+        span("acting", attributes=langsmith_call(said), scope="langsmith"),
+        span("by run", attributes={**chain, "langsmith.metadata.target_run_id": "r"}, scope="langsmith"),
+        span("by project", attributes={**chain, "langsmith.trace.session_name": "evaluators"}, scope="langsmith"),
+        span("judging", parent="by run", attributes=langsmith_call(said), scope="langsmith"),
+        span("judging too", parent="by project", attributes=langsmith_call(said), scope="langsmith"),
+    ]
+
+    dataset = run((spans, []))
+
+    assert dataset.counts["calls"] == {"in": 3, "transitions": 1, "rejected": {"evaluator": 2}}
