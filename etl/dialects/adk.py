@@ -6,11 +6,9 @@ https://google.github.io/adk-docs/
 import json
 from typing import Any
 
-from etl.dialects import genai
-from etl.dialects.client_dump import read_usage
+from etl.dialects import gemini, genai
 from etl.dialects.messages import (
     call_arguments,
-    canonical_input,
     canonical_output,
     decode,
     definitions,
@@ -86,39 +84,13 @@ def _add_request(call: LlmCall, request: dict[str, Any]) -> None:
     config = request.get("config")
     config = config if isinstance(config, dict) else {}
     call.model_requested = text_of(request, "model") or call.model_requested
-    call.tools = call.tools or _lowered(definitions(config.get("tools")))
+    call.tools = call.tools or gemini.lowered(definitions(config.get("tools")))
     for name, ours in CONFIG_PARAMS.items():
         if config.get(name) is not None:
             call.params.setdefault(ours, config[name])
-    contents = request.get("contents")
-    if call.input is None and isinstance(contents, list):
-        system = config.get("system_instruction")
-        head = [] if system is None else [_content(system, "system")]
-        call.input = canonical_input([*head, *(_content(content, "user") for content in contents)])
-
-
-def _content(content: Any, role: str) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
-    if isinstance(content, dict):
-        return {"role": content.get("role") or role, "parts": content.get("parts") or []}
-    return {"role": role, "content": content}
-
-
-def _lowered(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
-    """Write types as JSON Schema does: Gemini's are in capitals."""
-    for tool in tools or ():
-        tool["parameters"] = _lower_types(tool["parameters"])
-    return tools
-
-
-def _lower_types(schema: Any) -> Any:  # noqa: ANN401
-    if isinstance(schema, list):
-        return [_lower_types(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        key: value.lower() if key == "type" and isinstance(value, str) else _lower_types(value)
-        for key, value in schema.items()
-    }
+    if call.input is None:
+        asked = gemini.read_request(request)
+        call.input = asked.input if asked is not None else None
 
 
 def _add_response(call: LlmCall, response: dict[str, Any]) -> None:
@@ -126,17 +98,11 @@ def _add_response(call: LlmCall, response: dict[str, Any]) -> None:
     reasons = genai.finish_reasons(call.span.attributes)
     reason = first(response, "finish_reason", "finishReason") or (reasons[0] if reasons else None)
     if call.output is None and isinstance(content, dict):
-        call.output = canonical_output([_content({**content, "role": "assistant"}, "assistant")], [reason])
+        answer = {"role": "assistant", "parts": content.get("parts") or []}
+        call.output = canonical_output([answer], [reason])
     usage = response.get("usage_metadata")
     if call.usage is None and isinstance(usage, dict):
-        call.usage = read_usage(
-            {
-                "input_tokens": usage.get("prompt_token_count"),
-                "output_tokens": usage.get("candidates_token_count"),
-                "cache_read_input_tokens": usage.get("cached_content_token_count"),
-                "output_tokens_details": {"reasoning_tokens": usage.get("thoughts_token_count")},
-            }
-        )
+        call.usage = gemini.read_usage(usage)
 
 
 def _read_tool(span: Span) -> ToolCall:

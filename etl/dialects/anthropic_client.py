@@ -25,6 +25,8 @@ def read(span: Span) -> LlmCall | None:
     call.api = "messages"
     cache_write = integer_of(span.attributes, "gen_ai.usage.cache_write.input_tokens")
     call.usage = uncached_usage(call.usage, cache_write)
+    if call.error is not None and call.error["code"] is None and call.error["http_status"] is not None:
+        call.error["code"] = call.error["type"]  # the provider's, not an exception's name
     if call.streamed is None:
         call.streamed = flag_of(span.attributes, "anthropic.request.stream")
     return call

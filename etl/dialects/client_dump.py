@@ -15,6 +15,7 @@ from etl.dialects.messages import (
     role_of,
     salvage_messages,
 )
+from etl.dialects.reprs import read_fields
 from etl.dialects.spans import AnswerFact, Message
 from etl.dialects.values import integer_of, text_of, usage_of
 
@@ -35,6 +36,21 @@ PARAMS = (
     "response_format",
 )
 """Request fields that shape the distribution an answer is sampled from."""
+
+
+UNSET: tuple[Any, ...] = (None, "", [])
+"""Values of a parameter that was not given; Mistral's client has an empty text for it."""
+
+SPELLINGS = {
+    "stop_sequences": "stop",
+    "stopSequences": "stop",
+    "topP": "top_p",
+    "topK": "top_k",
+    "maxTokens": "max_tokens",
+    "maxOutputTokens": "max_output_tokens",
+    "random_seed": "seed",
+}
+"""What Anthropic, Bedrock, Gemini, Mistral and smolagents call them."""
 
 
 @dataclass(slots=True)
@@ -70,7 +86,10 @@ def sampling_params(source: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON v
     """
     if not isinstance(source, dict):
         return {}
-    params = {name: source[name] for name in PARAMS if source.get(name) is not None}
+    params = {name: source[name] for name in PARAMS if source.get(name) not in UNSET}
+    for name, ours in SPELLINGS.items():
+        if source.get(name) not in UNSET:
+            params.setdefault(ours, source[name])
     if isinstance(params.get("response_format"), str):  # the name of a class: what became of it is not recorded
         del params["response_format"]
     return params
@@ -126,7 +145,7 @@ def _flat_messages(messages: list[Any]) -> list[Message]:
     messages = _unbatched(messages)
     if any(is_langchain(message) for message in messages):
         return [langchain_message(message) for message in messages if is_langchain(message)]
-    return canonical_input(messages)
+    return canonical_input(read_fields(message) or message for message in messages)
 
 
 def is_langchain(value: Any) -> bool:  # noqa: ANN401
@@ -178,7 +197,7 @@ def read_response(value: Any) -> Response | None:  # noqa: ANN401
         and value[0].get("object") == "response"
     ):
         return _converted_stream(value[0])
-    if isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value):
+    if isinstance(value, list) and value and all(_is_wire_message(item) for item in value):
         return Response("chat.completions", output=canonical_output(value))  # openai-agents: the choices' messages
     if not isinstance(value, dict):
         return None
@@ -207,6 +226,10 @@ def read_response(value: Any) -> Response | None:  # noqa: ANN401
     else:
         return None
     return response
+
+
+def _is_wire_message(item: Any) -> bool:  # noqa: ANN401
+    return isinstance(item, dict) and "role" in item and "contents" not in item  # those are LiteLLM's instrumentation's
 
 
 def _converted_stream(value: dict[str, Any]) -> Response | None:

@@ -3,7 +3,6 @@
 https://github.com/open-telemetry/semantic-conventions-genai
 """
 
-import ast
 from typing import Any
 
 from etl.dialects.message_events import MESSAGE_EVENTS, read_message_events
@@ -20,6 +19,7 @@ from etl.dialects.messages import (
     result_text,
     salvage_messages,
 )
+from etl.dialects.reprs import read_repr
 from etl.dialects.requests import Requests
 from etl.dialects.spans import AgentSpan, Embedding, Evaluation, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import (
@@ -64,6 +64,8 @@ FORMAT_PARAMS = {
     "gen_ai.request.structured_output_schema": "response_format",
 }
 """Attributes of sampling parameters, and what these are called."""
+
+FORMATS = {"text", "json_object", "json_schema"}
 
 FIRST_CHUNK = ("gen_ai.response.time_to_first_chunk", "gen_ai.client.operation.time_to_first_chunk")
 """Only a stream has a first chunk; Pydantic AI and the AI SDK 7 call it as the metric is called."""
@@ -219,8 +221,11 @@ def read_params(attributes: Attributes) -> dict[str, Any]:
     for source, name in FORMAT_PARAMS.items():
         if attributes.get(source) is not None:
             params.setdefault(name, decode(attributes[source]))
-    if isinstance(params.get("response_format"), str):
-        params["response_format"] = {"type": params["response_format"]}
+    wanted = params.get("response_format")
+    if isinstance(wanted, str):
+        params["response_format"] = {"type": wanted}
+    elif isinstance(wanted, dict) and wanted.get("type") not in FORMATS:  # Traceloop: the schema alone
+        params["response_format"] = {"type": "json_schema", "json_schema": {"schema": wanted}}
     return params
 
 
@@ -288,12 +293,9 @@ def _repr_call(part: Any) -> dict[str, Any] | None:  # noqa: ANN401
     text = part.get("content") if isinstance(part, dict) else None
     if not isinstance(text, str) or not text.startswith("ResponseFunctionToolCall("):
         return None
-    try:
-        expression = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError):
+    fields = read_repr(text)
+    if fields is None:
         return None
-    keywords = expression.keywords if isinstance(expression, ast.Call) else []
-    fields = {entry.arg: entry.value.value for entry in keywords if isinstance(entry.value, ast.Constant)}
     return {
         "type": "tool_call",
         "id": fields.get("call_id"),

@@ -173,7 +173,7 @@ def definition(value: Any) -> dict[str, Any] | None:  # noqa: ANN401
     value = decode(value)
     if not isinstance(value, dict):
         return None
-    inner = value.get("function")
+    inner = first(value, "function", "toolSpec")
     tool = inner if isinstance(inner, dict) else value
     name = tool.get("name")
     if not isinstance(name, str):
@@ -182,7 +182,10 @@ def definition(value: Any) -> dict[str, Any] | None:  # noqa: ANN401
         (tool[key] for key in ("parameters", "input_schema", "inputSchema", "parameters_json_schema") if tool.get(key)),
         None,
     )
-    return {"name": name, "description": tool.get("description") or None, "parameters": decode(parameters)}
+    parameters = decode(parameters)
+    if isinstance(parameters, dict) and list(parameters) == ["json"]:  # Bedrock's box around a schema
+        parameters = parameters["json"]
+    return {"name": name, "description": tool.get("description") or None, "parameters": parameters}
 
 
 def definitions(value: Any) -> list[dict[str, Any]] | None:  # noqa: ANN401

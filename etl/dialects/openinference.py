@@ -3,9 +3,10 @@
 https://github.com/Arize-ai/openinference/tree/main/spec
 """
 
+import re
 from typing import Any
 
-from etl.dialects import client_dump, genai
+from etl.dialects import client_dump, gemini, genai
 from etl.dialects.messages import (
     call_arguments,
     canonical_input,
@@ -18,6 +19,7 @@ from etl.dialects.messages import (
     result_text,
     visible,
 )
+from etl.dialects.reprs import read_repr
 from etl.dialects.spans import AgentSpan, Embedding, Evaluation, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, complete_usage, error_of, integer_of, number_of, numbered, text_of, usage_of
 from etl.dialects.wording import (
@@ -40,26 +42,43 @@ API_BY_NAME = {
     "Response": "responses",
     "response": "responses",
     "Completion": "completions",
+    "responses": "responses",
+    "aresponses": "responses",
 }
 """Span names of the client libraries that tell which API was called."""
 
 ANTHROPIC = ".anthropic"
 
 
+OWN_ID = re.compile(r"chatcmpl-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""The id that LiteLLM gives an answer of an API other than OpenAI's, whose own it drops."""
+
+FIRST_CHUNK = "First Token Stream Event"
+"""The event by which the client libraries' instrumentations mark a stream."""
+
+PASSING = {"args", "kwargs", "sanitize_inputs_outputs"}
+"""What smolagents and LlamaIndex record of a function's call, the arguments within."""
+
 AUTOGEN = ".autogen_agentchat"
 
-ROUTED_SCOPES = (".dspy", ".smolagents", ".crewai")
+ROUTED_SCOPES = (".dspy", ".smolagents", ".crewai", ".litellm")
 """Libraries whose calls go through LiteLLM, so that models are named with their provider."""
+
+ASKED_SCOPES = (".agno", ".bedrock", ".dspy", ".litellm", ".llama_index", ".smolagents")
+"""Libraries that set `llm.model_name` before the answer: to the model asked for."""
 
 
 def _names_requested_model(span: Span) -> bool:
-    """Tell whether `llm.model_name` is the requested model: openai-agents (chat) and Agno set it before the answer."""
-    return span.name == "generation" if span.scope.endswith(".openai_agents") else span.scope.endswith(".agno")
+    """Tell whether `llm.model_name` is the requested model; openai-agents' is for chat completions, as LiteLLM's."""
+    if span.scope.endswith(".openai_agents"):
+        return span.name == "generation"
+    return span.scope.endswith(ASKED_SCOPES) and API_BY_NAME.get(span.name) != "responses"
 
 
 def recognises(span: Span) -> bool:
-    """Tell whether the span speaks this dialect."""
-    return KIND in span.attributes
+    """Tell whether the span speaks this dialect, and not another that a span processor translated into it."""
+    attributes = span.attributes
+    return KIND in attributes and (genai.OPERATION not in attributes or span.scope.startswith("openinference."))
 
 
 def read(span: Span) -> Reading | list[ToolCall | AgentSpan] | None:
@@ -100,6 +119,8 @@ def _read_embedding(span: Span) -> Embedding:
     texts = [entry["embedding.text"] for entry in entries if isinstance(entry.get("embedding.text"), str)]
     vectors = [decode(entry.get("embedding.vector")) for entry in entries]
     call.input = [{"role": "user", "text": text} for text in texts]
+    if span.scope.endswith(ROUTED_SCOPES):
+        call.model_requested = plain_model(call.model_requested)
     if span.failed:
         call.error = _error(span)
     return Embedding.of(call, [len(vector) for vector in vectors if isinstance(vector, list)])
@@ -124,11 +145,12 @@ def _is_handoff(span: Span) -> bool:
 def _read_call(span: Span) -> LlmCall:
     attributes = span.attributes
     invocation = decode(attributes.get("llm.invocation_parameters"))
-    asked, recorded = attributes.get("input.value"), attributes.get("output.value")
-    request = client_dump.read_request(asked)
-    response = client_dump.read_response(recorded) or client_dump.salvage_response(recorded)
-    indexed_input = _indexed_input(attributes)
-    indexed_output = _indexed_output(attributes)
+    asked, recorded = attributes.get("input.value"), _unwrapped(attributes.get("output.value"))
+    request = gemini.read_request(asked) or client_dump.read_request(asked)
+    response = client_dump.read_response(recorded) or gemini.read_response(recorded)
+    response = response or client_dump.salvage_response(recorded)
+    indexed_input = _indexed_input(attributes) or _prompts(attributes)
+    indexed_output = _indexed_output(attributes) or _completions(attributes)
     call = LlmCall(span, DIALECT)
     call.provider = text_of(attributes, "llm.provider", "llm.system")
     call.conversation_id = text_of(attributes, "session.id")
@@ -160,12 +182,16 @@ def _read_call(span: Span) -> LlmCall:
             call.tools = definitions(invocation.get("tools"))
     _add_langchain(call, metadata)
     _add_request(call, request, indexed_input)
+    if "automatic_function_calling_history" in str(recorded):
+        call.input = gemini.read_history(recorded) or call.input
     call.told = client_dump.history_facts(asked)
     _add_response(call, response, indexed_output, text_of(attributes, "llm.finish_reason"))
     if span.scope.endswith(AUTOGEN):
         _add_autogen(call, decode(recorded))
     if span.failed and span.scope.endswith(AUTOGEN):  # it names the dated model that it takes the alias to be
         call.model_requested = call.model_requested or alias_of(model)
+    if call.model_requested is None and _names_requested_model(span):
+        call.model_requested = model
     if call.model_returned is None and model is not None:
         is_answered = call.output is not None or call.usage is not None
         if is_answered and model != call.model_requested and not _names_requested_model(span):
@@ -178,12 +204,14 @@ def _read_call(span: Span) -> LlmCall:
         call.api = API_BY_NAME.get(span.name) or api_of_client(span.name)
     if call.usage is not None and not call.usage["input_tokens"] and not call.usage["output_tokens"]:
         call.usage = None  # AutoGen's zeros of a stream without usage
+    if span.scope.endswith(".litellm") and OWN_ID.fullmatch(call.response_id or ""):
+        call.response_id = None
     if span.scope.endswith(ROUTED_SCOPES):
         call.model_requested, call.model_returned = plain_model(call.model_requested), plain_model(call.model_returned)
     reason = text_of(attributes, "llm.finish_reason")
     call.finish_reasons = [reason] if reason is not None else []
     restore_wording(call)
-    if call.streamed is None and names_a_stream(span.name):
+    if call.streamed is None and (names_a_stream(span.name) or any(e.get("name") == FIRST_CHUNK for e in span.events)):
         call.streamed = True
     if span.failed and not genai.is_incomplete(span.status_message):
         call.error = _error(span)
@@ -195,6 +223,22 @@ def _read_call(span: Span) -> LlmCall:
         if call.output is not None and not any(has_content(message) for message in call.output):
             call.output = None
     return call
+
+
+def _unwrapped(recorded: Any) -> Any:  # noqa: ANN401 - any attribute value
+    """Return a client's response without what some writers put around it, or in place of it.
+
+    Mistral's streams are below `data`; smolagents keeps the client's object as `raw`, in Python's repr.
+    """
+    if not isinstance(recorded, str) or not recorded.startswith(('{"data"', '{"role"')):
+        return recorded
+    value = decode(recorded)
+    if not isinstance(value, dict):
+        return recorded
+    if isinstance(value.get("data"), dict):
+        return value["data"]
+    raw = read_repr(value.get("raw"))
+    return raw if isinstance(raw, dict) else recorded
 
 
 def _add_langchain(call: LlmCall, metadata: dict[str, Any]) -> None:
@@ -239,6 +283,8 @@ def _add_request(call: LlmCall, request: client_dump.Request | None, indexed: li
         call.params = {**call.params, **request.params}
         call.streamed = request.streamed if request.streamed is not None else call.streamed
     recorded = (request.input or None) if request is not None else None
+    if recorded is not None and _has_gaps(call.span.attributes):
+        indexed = None
     if recorded and indexed and indexed[0]["role"] == "system" and recorded[0]["role"] != "system":
         recorded = [indexed[0], *recorded]  # openai-agents: the instructions are no part of the input
     if recorded is not None and (indexed is None or len(recorded) <= len(indexed) or call.truncated):
@@ -305,6 +351,12 @@ def _media(kind: Any) -> Any:  # noqa: ANN401
     return "image_url" if kind == "image" else kind
 
 
+def _has_gaps(attributes: Attributes) -> bool:
+    """Tell whether a message in the middle has no attributes: Mistral's own objects are not understood."""
+    numbers = list(numbered(attributes, "llm.input_messages"))
+    return bool(numbers) and numbers[-1] - numbers[0] >= len(numbers)
+
+
 def _indexed_input(attributes: Attributes) -> list[Message] | None:
     items: list[Any] = []
     for fields in numbered(attributes, "llm.input_messages").values():
@@ -332,6 +384,25 @@ def _indexed_output(attributes: Attributes) -> list[Message] | None:
     return canonical_output(items) if items else None
 
 
+def _prompts(attributes: Attributes) -> list[Message] | None:
+    """Read what a completions API was given: bare texts."""
+    listed = attributes.get("llm.prompts")  # LlamaIndex's
+    texts = [fields.get("prompt.text") for fields in numbered(attributes, "llm.prompts").values()]
+    texts = texts or (listed if isinstance(listed, list) else [])
+    return [{"role": "user", "text": text} for text in texts if visible(text) is not None] or None
+
+
+def _completions(attributes: Attributes) -> list[Message] | None:
+    """Read what a completions API answered; DSPy's answers that are more than a text stand in the output alone."""
+    texts = [fields.get("completion.text") for fields in numbered(attributes, "llm.choices").values()]
+    recorded = attributes.get("output.value")
+    if "llm.prompts" in attributes and visible(recorded) is not None:
+        texts = [recorded]
+    elif not texts and isinstance(recorded, str) and recorded.startswith('[{"text"'):
+        texts = [item.get("text") for item in decode(recorded) or () if isinstance(item, dict)]
+    return canonical_output([{"content": text} for text in texts]) if texts else None
+
+
 def _tools(attributes: Attributes) -> list[dict[str, Any]] | None:
     found = [definition(fields.get("tool.json_schema")) for fields in numbered(attributes, "llm.tools").values()]
     return [tool for tool in found if tool is not None] or None
@@ -350,7 +421,9 @@ def _error(span: Span) -> dict[str, Any]:
 def _read_tool(span: Span) -> ToolCall:
     attributes = span.attributes
     parameters = decode(attributes.get("tool.parameters"))
-    arguments = call_arguments(attributes.get("input.value"))
+    arguments = _passed(call_arguments(attributes.get("input.value")), parameters)
+    if _are_inputs(parameters):
+        parameters = {"type": "object", "properties": parameters}
     is_schema = isinstance(parameters, dict) and ("properties" in parameters or parameters.get("type") == "object")
     if isinstance(parameters, dict) and not is_schema:  # AutoGen and Agno put the arguments there
         arguments = parameters
@@ -368,6 +441,24 @@ def _read_tool(span: Span) -> ToolCall:
     )
 
 
+def _are_inputs(parameters: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Tell whether these are smolagents' inputs: the properties of a schema, without the schema around them."""
+    return (
+        isinstance(parameters, dict)
+        and bool(parameters)
+        and all(isinstance(value, dict) and "type" in value for value in parameters.values())
+    )
+
+
+def _passed(arguments: Any, parameters: Any) -> Any:  # noqa: ANN401 - any JSON values
+    """Return what a function was called with, where a library recorded Python's own way of passing it."""
+    if not isinstance(arguments, dict) or not isinstance(arguments.get("kwargs"), dict) or set(arguments) - PASSING:
+        return arguments
+    names = list(parameters) if isinstance(parameters, dict) else []
+    positional = arguments.get("args")
+    return {**dict(zip(names, positional or (), strict=False)), **arguments["kwargs"]}
+
+
 def _tool_output(output: str | None, attributes: Attributes) -> str | None:
     if output is None or attributes.get("output.mime_type") != "application/json":
         return output
@@ -376,4 +467,6 @@ def _tool_output(output: str | None, attributes: Attributes) -> str | None:
         return result_text(value["kwargs"].get("content"))
     if isinstance(value, dict) and value.get("type") == "tool" and "content" in value:
         return result_text(value["content"])
+    if isinstance(value, dict) and "raw_output" in value and "blocks" in value:  # LlamaIndex
+        return result_text(value["blocks"])
     return output

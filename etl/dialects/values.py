@@ -13,6 +13,9 @@ HTTP_STATUS = re.compile(r"\b(?:Error code|status(?: code)?|HTTP)[: ]+(\d{3})\b"
 CLIENT_ERROR = re.compile(r"Error code: (\d{3}) - ")
 """What OpenAI's and Anthropic's clients put before the server's own words."""
 
+AWS_ERROR = re.compile(r"An error occurred \((\w+)\) when calling the \w+ operation(?: \([^)]*\))?: (.*)", re.DOTALL)
+"""How botocore words an error: its code, and the service's own words."""
+
 BRACE = re.compile(r"[{}]")
 
 REPR_END = re.compile(r"""['"][,)].*$""", re.DOTALL)
@@ -136,8 +139,11 @@ def error_of(message: str | None, kind: str | None = None) -> dict[str, Any]:
                 return error_of(inner_text, kind)
             error = body.get("error")
             inner = error if isinstance(error, dict) else body
-            code = next((inner[key] for key in ("code", "type") if isinstance(inner.get(key), str)), None)
+            code = next((inner[key] for key in ("code", "type", "status") if isinstance(inner.get(key), str)), None)
+            status = status or integer_of(inner, "code")  # Google's
             message = inner["message"] if isinstance(inner.get("message"), str) else message
+        elif (aws := AWS_ERROR.search(message)) is not None:
+            code, message = aws.group(1), aws.group(2)
         elif client is not None:
             is_quoted = any(quote in message[: client.start()] for quote in "'\"")
             message = message[client.end() :]

@@ -150,14 +150,16 @@ def asked_for(params: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if (name, value) not in ECHOED_DEFAULTS}
 
 
-STREAM_NAME = re.compile(r"(?:^|[._])a?stream(?:ing)?(?:$|[._])", re.IGNORECASE)
+STREAM_NAME = re.compile(r"(?:^|[._])a?stream(?:ing)?(?:$|[._])|(?-i:[a-z]Stream$)", re.IGNORECASE)
 
 
 def names_a_stream(span_name: str) -> bool:
     """Tell whether a span is named after a client's streaming method.
 
-    >>> [names_a_stream(name) for name in ("OpenAIChat.invoke_stream", "OpenAI.astream_chat", "chat", "upstream.x")]
-    [True, True, False, False]
+    >>> [names_a_stream(name) for name in ("OpenAIChat.invoke_stream", "OpenAI.astream_chat", "GenerateContentStream")]
+    [True, True, True]
+    >>> [names_a_stream(name) for name in ("chat", "upstream.x")]
+    [False, False]
     """
     return STREAM_NAME.search(span_name) is not None
 
