@@ -33,10 +33,12 @@ def run(
     dry_run
         Do everything but publish; write nothing.
     """
+    from etl.publish import writing
     from etl.run import run_etl
 
     report = RunReport("etl run", config.model_dump(mode="json"))
-    run_etl(config, report, dry_run=dry_run)
+    with writing(config.data):
+        run_etl(config, report, dry_run=dry_run)
     if as_json:
         report.print()
 
@@ -56,10 +58,12 @@ def publish(
     as_json
         Print the report on stdout.
     """
+    from etl.publish import writing
     from etl.run import publish_shares
 
     report = RunReport("etl publish", {"data": str(data)})
-    publish_shares(EtlConfig(data=data), report)
+    with writing(data):
+        publish_shares(EtlConfig(data=data), report)
     if as_json:
         report.print()
 

@@ -5,8 +5,10 @@ parts with rows of its traces are written anew without them. The watermark names
 name is left over from a run that died, or was replaced, and is removed once the watermark is durable.
 """
 
+import errno
 import io
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,23 @@ def load_watermark(data: Path) -> dict[str, Any]:
             hint=f"Move {watermark_path(data).parent} away; the next run builds it anew from the spans.",
         )
     return watermark
+
+
+OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
+
+
+@contextmanager
+def writing(data: Path) -> Iterator[None]:
+    """Say in the words of a user what the disk refuses. What is published is not touched by it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            raise
+        raise SpanloopError(
+            f"cannot write to {data / 'dataset'}: {error.strerror}",
+            hint="What is published is whole. Make it writable, or make room, and run again.",
+        ) from error
 
 
 Files = dict[str, list[str]]

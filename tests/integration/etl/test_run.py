@@ -1,6 +1,8 @@
 """The command, on a store the receiver filled: windows, late spans, locks, reports."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +112,37 @@ def test_a_second_run_at_once_is_told_who_runs(tmp_path: Path) -> None:
 
     assert result.returncode == 75
     assert "spanloop etl run (pid" in result.stderr
+
+
+def test_a_full_disk_leaves_what_is_published(tmp_path: Path) -> None:
+    """However many of the parts still fit: it is said in a line, and the next run with room makes it good."""
+    place = tmp_path / "dataset"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root can mount a small file system")
+    try:
+        import_files(tmp_path, [FIRST])
+        etl_run(tmp_path)
+        before = dataset(tmp_path)
+        import_files(tmp_path, [SECOND, SECOND_LOGS])
+        for room in (0, 8, 20):
+            (place / "ballast").unlink(missing_ok=True)
+            free = shutil.disk_usage(place).free
+            (place / "ballast").write_bytes(bytes(free - room * 1024))
+
+            result = spanloop("etl", "run", "--data", str(tmp_path))
+
+            assert result.returncode == 1
+            assert f"cannot write to {place}: No space left on device" in result.stderr
+            assert "Traceback" not in result.stderr
+            assert before.items() <= dataset(tmp_path).items()
+        (place / "ballast").unlink()
+
+        assert etl_run(tmp_path)["published"] is True
+        assert rows(tmp_path, "transitions").height == 4
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_an_empty_store_is_nothing_to_do(tmp_path: Path) -> None:
