@@ -90,7 +90,7 @@ def read_all(spans: pl.DataFrame, logs: pl.DataFrame) -> Readings:
     )
     readings = Readings()
     children: dict[str, list[Span]] = defaultdict(list)
-    for values in candidates.iter_rows():
+    for values in candidates.rows():
         span = _parse(values, records)
         readings.spans[span.index] = span
         if agentops.is_requested_tool(span) and span.parent_span_id is not None:
@@ -156,22 +156,22 @@ def _parse(values: tuple[Any, ...], records: dict[tuple[str, str, str], list[Log
         lost,
     ) = values
     return Span(
-        index=row,
-        project=project,
-        trace_id=trace_id,
-        span_id=span_id,
-        parent_span_id=parent,
-        name=name or "",
-        start_ns=start,
-        end_ns=end,
-        status_code=code,
-        status_message=message,
-        scope=scope or "",
-        scope_version=version,
-        attributes=json_object(attributes),
-        events=json_array(events),
-        logs=records.get((project, trace_id, span_id), []),
-        dropped_attributes=lost or 0,
+        row,
+        project,
+        trace_id,
+        span_id,
+        parent,
+        name or "",
+        start,
+        end,
+        code,
+        message,
+        scope or "",
+        version,
+        json_object(attributes),
+        json_array(events),
+        records.get((project, trace_id, span_id), []) if records else [],
+        lost or 0,
     )
 
 

@@ -135,11 +135,11 @@ def complete_tools(tools: Iterable[ToolCall], calls: Iterable[LlmCall], facts: I
         learn(span, fact)
     wanted = {tool.tool_call_id for tool in tools if tool.tool_call_id and _is_bare(tool)}
     for call in calls if wanted else ():
-        for message in [*(call.input or ()), *(call.output or ())]:
+        for message in chain(call.input or (), call.output or ()):
             for request in message.get("tool_calls") or ():
                 if request["id"] in wanted:
                     learn(call.span, ToolFact(request["id"], request["name"], request["arguments"]))
-            if message["role"] == "tool" and message.get("tool_call_id") in wanted:
+            if message.get("tool_call_id") in wanted and message["role"] == "tool":
                 learn(call.span, ToolFact(message["tool_call_id"], result=message["text"]))
     for tool in tools:
         told = known.get((tool.span.project, tool.span.trace_id, tool.tool_call_id))
@@ -239,21 +239,25 @@ def complete_offers(calls: Iterable[LlmCall], causes: Iterable[tuple[ToolCall, L
     seen: dict[Hashable, dict[str, None]] = defaultdict(dict)
     calls = list(calls)
     open_calls = [call for call in calls if call.tools is None or "tools" in call.pieced]
+    roles = {call.span.index: _role(call) for call in (calls if open_calls else ())}
     asked_by = {
-        (call.span.project, call.span.trace_id, request["id"]): _role(call)
+        (call.span.project, call.span.trace_id, request["id"]): roles[call.span.index]
         for call in (calls if open_calls else ())
         for message in call.output or ()
         for request in message["tool_calls"]
     }
     for call in open_calls:
-        role = _role(call)
-        for message in [*(call.input or ()), *(call.output or ())]:
+        role = roles[call.span.index]
+        names = seen[role]
+        for message in chain(call.input or (), call.output or ()):
             for request in message.get("tool_calls") or ():
+                if not request["name"] or request["name"] in names:
+                    continue
                 key = (call.span.project, call.span.trace_id, request["id"])
-                if request["name"] and asked_by.get(key, role) == role:  # a history may be another agent's
-                    seen[role][request["name"]] = None
+                if asked_by.get(key, role) == role:  # a history may be another agent's
+                    names[request["name"]] = None
     for call in open_calls:
-        offered = call.tools or [definition({"name": name}) or {} for name in seen[_role(call)]]
+        offered = call.tools or [definition({"name": name}) or {} for name in seen[roles[call.span.index]]]
         known = described[call.span.project, call.span.trace_id]
         if offered:
             call.tools = [_described(tool, *known.get(tool["name"], (None, None))) for tool in offered]

@@ -95,14 +95,14 @@ def transform(
     facts = Facts(spans, logs)
     sides = assign_sides(episodes, usable, config, [facts.revision(episode) for episode in episodes])
     assembly = Assembly(config, facts, rejected, apart)
-    measures = _measure(episodes, by_episode, outcomes, pairs, config)
+    measures, weights = _measure(episodes, by_episode, outcomes, pairs, config), air.weights(config)
     for number, episode in enumerate(episodes):
         if keep[number]:
             assembly.add_episode(
                 episode,
                 by_episode.get(number, []),
                 agent_rows,
-                Signals(outcomes[number], steps, measures, sides[number]),
+                Signals(outcomes[number], steps, measures, weights, sides[number]),
             )
     assembly.add_embeddings([e for e in embeddings if keep[episode_of[e.call.span.index]]], episodes, episode_of)
     assembly.add_tools([entry for entry in causes if keep[episode_of[entry[0].span.index]]], episodes, episode_of)

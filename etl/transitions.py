@@ -1,6 +1,6 @@
 """Makes the transitions of one episode from its calls: observation, action, next observation, rewards, evidence."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -57,6 +57,9 @@ TRANSITION_COLUMNS: Columns = {
 """What rows of transitions are built in: their own columns, and where their calls are in `llm_calls`."""
 
 
+SIGNAL_COLUMNS = {name: f"reward_{name}" for name in air.SIGNALS}
+
+
 class NotATransition(StrEnum):
     """Why a model call is no transition."""
 
@@ -89,6 +92,7 @@ class Signals:
     outcome: float | None
     steps: dict[int, float]
     measures: air.Measures
+    weights: Mapping[str, float]
     side: Side
 
 
@@ -142,8 +146,9 @@ def build_transitions(
     """
     following = next_calls(calls, agent_rows)
     rows = [call.span.index for call in calls]
-    parts = [air.weighted(signals.measures, row, config) for row in rows]
-    totals = [_total(part.values()) for part in parts]
+    measured = [air.measures_of(signals.measures, row) for row in rows]
+    parts = [air.weighted(own, signals.weights) for own in measured]
+    totals = [sum(part.values()) if part else None for part in parts]
     steps = [signals.steps.get(row) for row in rows]
     combined = combine(signals.outcome, steps, totals, outcome_gap=config.outcome_gap, discount=config.discount)
     tasks = task_ids(episode, calls)
@@ -167,8 +172,8 @@ def build_transitions(
             "reward": combined.reward[step],
             "reward_outcome": signals.outcome if step == last else None,
             "reward_step": steps[step],
-            **{f"reward_{name}": value for name, value in parts[step].items()},
-            "signals": json_text(air.measures_of(signals.measures, row)),
+            **{column: parts[step].get(name) for name, column in SIGNAL_COLUMNS.items()},
+            "signals": json_text(measured[step]),
             "air_scale": combined.air_scale,
             "outcome": signals.outcome,
             "return_": combined.return_[step],
@@ -192,11 +197,6 @@ def with_calls(own: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
     return whole.with_columns(tools=pl.when("has_offer").then("tools")).select(*TRANSITIONS)
 
 
-def _total(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
 def _action(call: LlmCall, output: str | None) -> str | None:
     """Return the first choice as JSON text; `output` is the text of all choices."""
     if not call.output or output is None:
@@ -212,7 +212,12 @@ def _stop_reason(call: LlmCall, episode: Episode) -> str:
     return "end" if episode.is_complete else "incomplete"
 
 
+UNKNOWN_SAMPLING = dict.fromkeys(("temperature", "top_p", "top_k", "min_p"))
+
+
 def _sampling(call: LlmCall) -> dict[str, Any]:
+    if not call.params:
+        return UNKNOWN_SAMPLING
     return {
         "temperature": number_of(call.params, "temperature"),
         "top_p": number_of(call.params, "top_p"),

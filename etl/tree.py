@@ -93,16 +93,18 @@ def _number(parent: list[int]) -> tuple[list[int], list[int], list[int]]:
     for row, above in enumerate(parent):
         (roots if above == NO_PARENT else children[above]).append(row)
     enter, leave, root = [0] * size, [0] * size, [0] * size
-    clock = 0
+    order: list[int] = []
     for top in roots:
-        stack = [(top, False)]
+        stack = [top]
         while stack:
-            row, is_done = stack.pop()
-            if is_done:
-                leave[row] = clock
-                continue
-            enter[row], root[row] = clock, top
-            clock += 1
-            stack.append((row, True))
-            stack.extend((child, False) for child in reversed(children[row]))
+            row = stack.pop()
+            root[row], enter[row] = top, len(order)
+            order.append(row)
+            if children[row]:
+                stack.extend(reversed(children[row]))
+    for row in reversed(order):  # children before their parents
+        leave[row] = max(leave[row], enter[row] + 1)
+        above = parent[row]
+        if above != NO_PARENT and leave[above] < leave[row]:
+            leave[above] = leave[row]
     return enter, leave, root

@@ -67,6 +67,10 @@ FORMAT_PARAMS = {
 
 FORMATS = {"text", "json_object", "json_schema"}
 
+CHOICE_COUNT = REQUEST + "choice.count"
+STOP = REQUEST + "stop_sequences"
+PARAMS = frozenset((*NUMBER_PARAMS, *INTEGER_PARAMS, *FORMAT_PARAMS, CHOICE_COUNT, STOP))
+
 FIRST_CHUNK = ("gen_ai.response.time_to_first_chunk", "gen_ai.client.operation.time_to_first_chunk")
 """Only a stream has a first chunk; Pydantic AI and the AI SDK 7 call it as the metric is called."""
 
@@ -75,14 +79,15 @@ INPUT_TOKENS = (USAGE + "input_tokens", USAGE + "prompt_tokens")
 OUTPUT_TOKENS = (USAGE + "output_tokens", USAGE + "completion_tokens")
 CACHED_TOKENS = (USAGE + "cache_read.input_tokens", USAGE + "cache_read_input_tokens")
 REASONING_TOKENS = (USAGE + "reasoning.output_tokens", USAGE + "reasoning_tokens")
+TOKEN_COUNTS = frozenset((*INPUT_TOKENS, *OUTPUT_TOKENS, *CACHED_TOKENS, *REASONING_TOKENS))
 
 
 def recognises(span: Span) -> bool:
     """Tell whether the span speaks this dialect."""
     attributes = span.attributes
-    return any(mark in attributes for mark in (OPERATION, OFFERED, EVALUATION_NAME)) or any(
-        record.event_name in MESSAGE_EVENTS for record in span.logs
-    )
+    if OPERATION in attributes or OFFERED in attributes or EVALUATION_NAME in attributes:
+        return True
+    return any(record.event_name in MESSAGE_EVENTS for record in span.logs)
 
 
 def read(span: Span) -> Reading | None:
@@ -206,16 +211,18 @@ def read_api(span: Span, attributes: Attributes) -> str | None:
 def read_params(attributes: Attributes) -> dict[str, Any]:
     """Return the sampling parameters."""
     params: dict[str, Any] = {}
+    if PARAMS.isdisjoint(attributes):
+        return params
     for source, name in NUMBER_PARAMS.items():
         if source in attributes and (number := number_of(attributes, source)) is not None:
             params[name] = number
     for source, name in INTEGER_PARAMS.items():
         if source in attributes and (integer := integer_of(attributes, source)) is not None:
             params[name] = integer
-    choices = integer_of(attributes, "gen_ai.request.choice.count")
+    choices = integer_of(attributes, CHOICE_COUNT)
     if choices is not None and choices != 1:
         params["n"] = choices
-    stop = strings_of(attributes, "gen_ai.request.stop_sequences")
+    stop = strings_of(attributes, STOP)
     if stop:
         params["stop"] = stop
     for source, name in FORMAT_PARAMS.items():
@@ -231,6 +238,8 @@ def read_params(attributes: Attributes) -> dict[str, Any]:
 
 def read_usage(attributes: Attributes) -> dict[str, int | None] | None:
     """Return token counts, under whichever of their names."""
+    if TOKEN_COUNTS.isdisjoint(attributes):
+        return None
     return usage_of(
         input_tokens=integer_of(attributes, *INPUT_TOKENS),
         output_tokens=integer_of(attributes, *OUTPUT_TOKENS),
@@ -263,6 +272,8 @@ def _read_input(call: LlmCall, attributes: Attributes) -> list[Message] | None:
 def instructions_of(attributes: Attributes) -> str | None:
     """Return the system text that stands apart from the messages: a list of parts, or the bare text."""
     recorded = attributes.get("gen_ai.system_instructions")
+    if recorded is None:
+        return None
     parts = as_list(recorded) or ([recorded] if isinstance(recorded, str) and recorded else [])
     messages = canonical_input([{"role": "system", "parts": parts}])
     return messages[0]["text"] if messages else None

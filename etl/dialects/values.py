@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from etl.dialects.messages import decode
@@ -78,7 +79,10 @@ def flag_of(attributes: Attributes, *names: str) -> bool | None:
 
 def strings_of(attributes: Attributes, name: str) -> list[str]:
     """Return a list of strings, also where the array came as JSON text or as one string."""
-    value = decode(attributes.get(name))
+    value = attributes.get(name)
+    if value is None:
+        return []
+    value = decode(value)
     if isinstance(value, list):
         return [str(item) for item in value if item is not None]
     return [value] if isinstance(value, str) and value else []
@@ -90,25 +94,43 @@ def numbered(attributes: Attributes, prefix: str) -> dict[int, dict[str, Any]]:
     >>> numbered({"m.1.role": "user", "m.1.content": "hi", "other": 1}, "m")
     {1: {'role': 'user', 'content': 'hi'}}
     """
-    found: dict[int, dict[str, Any]] = {}
-    start = prefix + "."
-    if start not in "\n".join(attributes):  # so it is for most spans, and this is the quickest way to see it
-        return found
-    skip = len(start)
-    for key, value in attributes.items():
-        if key.startswith(start):
-            head, _, rest = key[skip:].partition(".")
-            if head.isdigit():
-                found.setdefault(int(head), {})[rest] = value
-    return dict(sorted(found.items()))
-
-
-def usage_of(**counts: int | None) -> dict[str, int | None] | None:
-    """Return canonical usage; None when no count was recorded."""
-    usage = {
-        name: counts.get(name) for name in ("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens")
+    return {
+        number: {rest: attributes[name] for rest, name in fields}
+        for number, fields in _numbered_names(prefix + ".", tuple(attributes))
     }
-    return usage if any(count is not None for count in usage.values()) else None
+
+
+@lru_cache(maxsize=1024)
+def _numbered_names(start: str, names: tuple[str, ...]) -> list[tuple[int, list[tuple[str, str]]]]:
+    """Return by number, in order, which names begin with `start` and a number, and what follows it.
+
+    Spans of one producer have the same few sets of names, so these are taken apart once.
+    """
+    found: dict[int, dict[str, str]] = {}
+    for name in names:
+        if name.startswith(start):
+            head, _, rest = name[len(start) :].partition(".")
+            if head.isdigit():
+                found.setdefault(int(head), {})[rest] = name
+    return [(number, list(fields.items())) for number, fields in sorted(found.items())]
+
+
+def usage_of(
+    *,
+    input_tokens: int | None = None,
+    output_tokens: int | None = None,
+    cached_input_tokens: int | None = None,
+    reasoning_tokens: int | None = None,
+) -> dict[str, int | None] | None:
+    """Return canonical usage; None when no count was recorded."""
+    if input_tokens is output_tokens is cached_input_tokens is reasoning_tokens is None:
+        return None
+    return {
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "cached_input_tokens": cached_input_tokens,
+        "reasoning_tokens": reasoning_tokens,
+    }
 
 
 def complete_usage(

@@ -1,7 +1,6 @@
 """Automatic intermediate rewards: every signal measured, the weighted ones turned into rewards."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log1p
 
 from etl.dialects.spans import LlmCall, ToolCall
@@ -69,27 +68,32 @@ def add_progress(
 
 def _states(calls: Sequence[LlmCall], found: Measures) -> list[list[float]]:
     """Return what was known before each call: the counts so far and how long the conversation is."""
-    so_far: dict[str, float] = defaultdict(float)
+    failed, unfit, repeated = (found[name] for name in ("tool_status", "argument_schema", "repetition"))
+    so_far = [0.0, 0.0, 0.0]
     states: list[list[float]] = []
     for step, call in enumerate(calls):
-        length = sum(len(message.get("text") or "") for message in call.input or ())
-        counts = [so_far[name] for name in ("tool_status", "argument_schema", "repetition")]
-        states.append([float(step), log1p(length), *counts])
-        for name in ("tool_status", "argument_schema", "repetition"):
-            so_far[name] += found[name].get(call.span.index, 0.0)
+        row = call.span.index
+        length = sum([len(message.get("text") or "") for message in call.input or ()])
+        states.append([float(step), log1p(length), *so_far])
+        so_far = [
+            so_far[0] + failed.get(row, 0.0),
+            so_far[1] + unfit.get(row, 0.0),
+            so_far[2] + repeated.get(row, 0.0),
+        ]
     return states
 
 
-def weighted(found: Measures, row: int, config: EtlConfig) -> dict[str, float | None]:
-    """Return the reward of one call by signal: null where it was not measured, or is switched off by weight 0."""
-    rewards: dict[str, float | None] = {}
-    for name in SIGNALS:
-        weight = -config.tool_error if name == "tool_status" else getattr(config, name)
-        value = found[name].get(row)
-        rewards[name] = None if value is None or (not weight and name != "tool_status") else weight * value + 0.0
-    return rewards
+def weights(config: EtlConfig) -> dict[str, float]:
+    """Return what every signal that is switched on counts; weight 0 switches all but `tool_status` off."""
+    known: dict[str, float] = {name: getattr(config, name) for name in SIGNALS if name != "tool_status"}
+    return {"tool_status": -config.tool_error, **{name: weight for name, weight in known.items() if weight}}
 
 
 def measures_of(found: Measures, row: int) -> dict[str, float]:
     """Return everything measured of one call."""
     return {name: values[row] for name, values in found.items() if row in values}
+
+
+def weighted(measured: Mapping[str, float], weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the reward of one call by signal, of those that were measured and are switched on."""
+    return {name: weights[name] * value + 0.0 for name, value in measured.items() if name in weights}

@@ -10,6 +10,7 @@ order as it is (Ng, Harada and Russell 1999, theorem 1).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +39,18 @@ def progress(courses: Sequence[Course], discount: float) -> list[list[float]] | 
     if len(judged) < MIN_EPISODES or len({course.outcome for course in judged}) < 2:
         return None
     folds = [_fold(course.task_id) for course in courses]
-    models = [_fit([c for c in judged if _fold(c.task_id) != fold]) for fold in range(FOLDS)]
-    return [_differences(course, models[fold], discount) for course, fold in zip(courses, folds, strict=True)]
+    lengths = [len(course.states) for course in courses]
+    design = _design([state for course in courses for state in course.states])
+    outcomes = np.repeat([np.nan if course.outcome is None else course.outcome for course in courses], lengths)
+    fold_of = np.repeat(folds, lengths)
+    is_judged = ~np.isnan(outcomes)
+    others = [is_judged & (fold_of != fold) for fold in range(FOLDS)]
+    models = [_fit(design[rows], outcomes[rows]) for rows in others]
+    ends = list(accumulate(lengths))
+    return [
+        _differences(design[end - length : end], models[fold], discount)
+        for end, length, fold in zip(ends, lengths, folds, strict=True)
+    ]
 
 
 def _fold(task_id: str) -> int:
@@ -51,20 +62,17 @@ def _design(states: Sequence[Sequence[float]]) -> Floats:
     return np.column_stack([np.ones(len(values)), values])
 
 
-def _fit(courses: Sequence[Course]) -> Floats | None:
-    """Fit the estimate; the constant is not shrunk. None without an episode to learn from."""
-    if not courses:
+def _fit(x: Floats, y: Floats) -> Floats | None:
+    """Fit the estimate; the constant is not shrunk. None without a state to learn from."""
+    if not len(x):
         return None
-    x = np.vstack([_design(course.states) for course in courses])
-    y = np.concatenate([np.full(len(course.states), course.outcome) for course in courses])
     penalty = np.eye(x.shape[1]) * RIDGE
     penalty[0, 0] = 1e-9
-    solution: Floats = np.linalg.solve(x.T @ x + penalty, x.T @ y)
-    return solution
+    return np.asarray(np.linalg.solve(x.T @ x + penalty, x.T @ y), dtype=np.float64)
 
 
-def _differences(course: Course, model: Floats | None, discount: float) -> list[float]:
-    if model is None or not course.states:
-        return [0.0] * len(course.states)
-    potential = [float(value) for value in _design(course.states) @ model]
+def _differences(design: Floats, model: Floats | None, discount: float) -> list[float]:
+    if model is None or not len(design):
+        return [0.0] * len(design)
+    potential = (design @ model).tolist()
     return [discount * after - now for now, after in zip(potential, [*potential[1:], 0.0], strict=True)]
