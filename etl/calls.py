@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from etl.dialects import agentlightning, agentops, reading
+from etl.dialects import agentlightning, agentops, logfire, reading
 from etl.dialects.genai import STREAMING_LOOP
 from etl.dialects.spans import (
     AgentSpan,
@@ -96,6 +96,7 @@ def read_all(spans: pl.DataFrame, logs: pl.DataFrame) -> Readings:
         if agentops.is_requested_tool(span) and span.parent_span_id is not None:
             children[span.trace_id + span.parent_span_id].append(span)
         _sort_in(readings, span)
+    readings.calls = logfire.join_streams(readings.calls)
     if children:
         for call in readings.calls:
             agentops.add_requested_tools(call, children.get(call.span.trace_id + call.span.span_id, []))

@@ -5,8 +5,7 @@ https://github.com/anthropics/anthropic-sdk-python
 
 from etl.dialects import genai
 from etl.dialects.spans import LlmCall, Span
-from etl.dialects.values import flag_of, integer_of
-from etl.dialects.wording import uncached_usage
+from etl.dialects.values import flag_of
 
 DIALECT = "anthropic"
 SCOPE = "com.anthropic.sdk.python"
@@ -23,8 +22,6 @@ def read(span: Span) -> LlmCall | None:
         return None
     call = genai.read_call(span, DIALECT)
     call.api = "messages"
-    cache_write = integer_of(span.attributes, "gen_ai.usage.cache_write.input_tokens")
-    call.usage = uncached_usage(call.usage, cache_write)
     if call.error is not None and call.error["code"] is None and call.error["http_status"] is not None:
         call.error["code"] = call.error["type"]  # the provider's, not an exception's name
     if call.streamed is None:

@@ -32,7 +32,7 @@ from etl.dialects.values import (
     text_of,
     usage_of,
 )
-from etl.dialects.wording import names_a_stream, restore_wording
+from etl.dialects.wording import names_a_stream, restore_wording, uncached_usage
 from otel_exporter.schema import EVALUATION_NAME
 
 DIALECT = "genai"
@@ -78,6 +78,11 @@ USAGE = "gen_ai.usage."
 INPUT_TOKENS = (USAGE + "input_tokens", USAGE + "prompt_tokens")
 OUTPUT_TOKENS = (USAGE + "output_tokens", USAGE + "completion_tokens")
 CACHED_TOKENS = (USAGE + "cache_read.input_tokens", USAGE + "cache_read_input_tokens")
+CACHE_WRITES = (
+    USAGE + "cache_write.input_tokens",
+    USAGE + "cache_creation.input_tokens",
+    USAGE + "cache_creation_input_tokens",
+)
 REASONING_TOKENS = (USAGE + "reasoning.output_tokens", USAGE + "reasoning_tokens")
 TOKEN_COUNTS = frozenset((*INPUT_TOKENS, *OUTPUT_TOKENS, *CACHED_TOKENS, *REASONING_TOKENS))
 
@@ -151,6 +156,8 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     call.params = read_params(attributes)
     call.tools = definitions(attributes.get("gen_ai.tool.definitions"))
     call.usage = read_usage(attributes)
+    if call.api == "messages":
+        call.usage = uncached_usage(call.usage, integer_of(attributes, *CACHE_WRITES))
     reasons = finish_reasons(attributes)
     call.truncated = span.dropped_attributes > 0
     call.input = _read_input(call, attributes)
@@ -168,6 +175,9 @@ def read_call(span: Span, dialect: str) -> LlmCall:
             call.output = None
         if call.output is None and call.response_id is None:
             call.model_returned = None  # Traceloop repeats the requested model
+    elif call.output is not None:  # LangChain's official package has this word for a reason it does not know
+        for message in call.output:
+            message["finish_reason"] = None if message["finish_reason"] == "error" else message["finish_reason"]
     restore_wording(call)
     return call
 
@@ -203,6 +213,8 @@ def read_api(span: Span, attributes: Attributes) -> str | None:
     provider = (text_of(attributes, "gen_ai.provider.name", "gen_ai.system") or "").lower()
     if identifier.startswith("msg_") or provider == "anthropic":
         return "messages"
+    if identifier.startswith("cmpl-") or attributes.get(OPERATION) == "text_completion":
+        return "completions"
     if identifier.startswith("chatcmpl-") or provider == "openai":
         return "chat.completions"
     return None

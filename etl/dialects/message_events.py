@@ -6,7 +6,16 @@ https://github.com/open-telemetry/semantic-conventions/blob/v1.36.0/docs/gen-ai/
 
 from typing import Any
 
-from etl.dialects.messages import as_list, canonical_input, canonical_output, decode, first, tool_result
+from etl.dialects.messages import (
+    as_list,
+    canonical_input,
+    canonical_output,
+    decode,
+    definitions,
+    first,
+    role_of,
+    tool_result,
+)
 from etl.dialects.spans import LlmCall, LogRecord, Message, Span
 
 MESSAGE_EVENTS = {
@@ -42,10 +51,18 @@ def read_messages(call: LlmCall, records: list[LogRecord], reasons: list[str]) -
         body = body if isinstance(body, dict) else {}
         if record.event_name == "gen_ai.choice":
             choices.append(_choice(body, len(choices), reasons))
+        elif (tools := _offered(body)) is not None:
+            call.tools = call.tools or tools
         elif record.event_name in MESSAGE_EVENTS:
             messages.append(_message_event(record.event_name, body, messages))
     call.input = messages or None
     call.output = [message for _, message in sorted(choices, key=lambda choice: choice[0])] or None
+
+
+def _offered(body: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Return the tools that Traceloop's Anthropic instrumentation records as if the user had said them."""
+    content = body.get("content")
+    return definitions(content["tools"]) if isinstance(content, dict) and list(content) == ["tools"] else None
 
 
 def _read_content_events(call: LlmCall, span: Span, reasons: list[str]) -> None:
@@ -70,6 +87,8 @@ def _message_event(name: str, body: dict[str, Any], earlier: list[Message]) -> M
         identifier = first(body, "id", "tool_call_id") or _unanswered(earlier)
         return tool_result(identifier, body.get("content"))
     role = {"gen_ai.system.message": "system", "gen_ai.user.message": "user"}.get(name, "assistant")
+    if role == "user" and role_of(body.get("role")) == "system":
+        role = "system"  # Traceloop has no event for a developer's message
     item = {"role": role, "content": body.get("content"), "tool_calls": body.get("tool_calls")}
     messages = canonical_input([item])
     return messages[0] if messages else {"role": role, "text": None}

@@ -48,6 +48,9 @@ ROUTES = {
 COMPLETION_LIMIT_SCOPES = ("instrumentation.langchain", "genai.langchain", "agent_framework", "pydantic-ai")
 """Instrumentations of frameworks that send the limit as `max_completion_tokens` and record it as `max_tokens`."""
 
+BEDROCK = {"aws.bedrock", "aws_bedrock", "AWS"}
+"""Names of Amazon Bedrock as a provider: its reasons are worded as Anthropic's."""
+
 ENUM_PREFIX = "FinishReason."
 """Semantic Kernel writes the enum's member, `FinishReason.TOOL_CALLS`."""
 
@@ -67,9 +70,10 @@ def provider_reason(reason: Any, api: str | None) -> Any:  # noqa: ANN401 - what
 
 def restore_wording(call: LlmCall) -> None:
     """Put a call's finish reasons, turns and parameter names back into the provider's words, in place."""
+    words = "messages" if call.api is None and call.provider in BEDROCK else call.api
     for message in call.output or ():
-        message["finish_reason"] = provider_reason(message["finish_reason"], call.api)
-    call.finish_reasons = [provider_reason(reason, call.api) for reason in call.finish_reasons]
+        message["finish_reason"] = provider_reason(message["finish_reason"], words)
+    call.finish_reasons = [provider_reason(reason, words) for reason in call.finish_reasons]
     is_renamed = call.api == "chat.completions" and call.span.scope.endswith(COMPLETION_LIMIT_SCOPES)
     if is_renamed and "max_tokens" in call.params:
         call.params.setdefault("max_completion_tokens", call.params.pop("max_tokens"))
