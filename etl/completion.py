@@ -7,7 +7,7 @@ whole: transitions are made of none of it (`etl.transitions`).
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
 from itertools import chain
 from typing import Any
@@ -59,14 +59,18 @@ def complete_models(calls: Iterable[LlmCall]) -> None:
 def complete_from_around(calls: Iterable[LlmCall], facts: Iterable[tuple[Span, AnswerFact]]) -> None:
     """Give calls what the spans around them tell of their answers, in place."""
     known: dict[Hashable, AnswerFact] = {}
+    identifiers: dict[Hashable, set[str]] = defaultdict(set)
     calls = list(calls)
     for span, told in chain(facts, ((call.span, fact) for call in calls for fact in call.told)):
         for key in (told.response_id, told.signature):
             if key:
                 known.setdefault((span.project, span.trace_id, key), told)
+        if told.response_id is not None:
+            identifiers[span.project, span.trace_id, told.signature].add(told.response_id)
+    alike = Counter(map(_signed, calls)) if known else {}
     for call in calls if known else ():
-        signature = answer_signature(call.output[0]) if call.output else ""
-        found = (known.get((call.span.project, call.span.trace_id, key)) for key in (call.response_id, signature))
+        by_id = (call.span.project, call.span.trace_id, call.response_id)
+        found = (known.get(key) for key in (by_id, _signed(call)))
         fact = next((candidate for candidate in found if candidate is not None), None)
         if fact is None:
             continue
@@ -77,9 +81,16 @@ def complete_from_around(calls: Iterable[LlmCall], facts: Iterable[tuple[Span, A
         if call.output and call.output[0]["text"] is None and fact.text:
             call.output[0]["text"] = fact.text
         call.streamed = fact.streamed if call.streamed is None else call.streamed
-        if call.response_id is None and _asks_for_tools(call):  # no other answer has these ids
+        is_only = alike[_signed(call)] == 1 and len(identifiers[_signed(call)]) == 1
+        if call.response_id is None and (is_only or _asks_for_tools(call)):  # no other answer has these ids
             call.response_id = fact.response_id
         call.usage = complete_usage(call.usage, fact.usage)
+
+
+def _signed(call: LlmCall) -> Hashable:
+    """Return what an answer is known by among those of its trace."""
+    signature = answer_signature(call.output[0]) if call.output else ""
+    return call.span.project, call.span.trace_id, signature
 
 
 def _asks_for_tools(call: LlmCall) -> bool:

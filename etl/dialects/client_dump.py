@@ -153,6 +153,24 @@ def is_langchain(value: Any) -> bool:  # noqa: ANN401
     return isinstance(value, dict) and value.get("lc") == 1 and isinstance(value.get("kwargs"), dict)
 
 
+LANGCHAIN_CLASSES = {"human": "HumanMessage", "ai": "AIMessage", "system": "SystemMessage", "tool": "ToolMessage"}
+
+
+def with_classes(value: Any) -> Any:  # noqa: ANN401
+    """Turn LangChain's messages that were dumped as bare fields into its serialiser's form, which names their class.
+
+    >>> with_classes([{"type": "ai", "content": "84", "response_metadata": {}}])[0]["id"]
+    ['AIMessage']
+    """
+    if isinstance(value, list):
+        return [with_classes(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("type") in LANGCHAIN_CLASSES and "response_metadata" in value:
+        return {"lc": 1, "id": [LANGCHAIN_CLASSES[value["type"]]], "kwargs": value}
+    return {key: with_classes(item) for key, item in value.items()}
+
+
 def langchain_message(value: dict[str, Any]) -> Message:
     """Read a serialised LangChain message: the class name says the role."""
     item = _langchain_item(value)

@@ -44,7 +44,7 @@ def read(span: Span) -> Reading | list[AnswerFact] | None:
         return Evaluation(span, DIALECT)
     output = attributes.get(PREFIX + "output")
     if kind == "chain" and isinstance(output, str) and "response_metadata" in output:
-        return client_dump.answer_facts(_with_classes(decode(output))) or None
+        return client_dump.answer_facts(client_dump.with_classes(decode(output))) or None
     return None
 
 
@@ -86,17 +86,6 @@ def _arguments(recorded: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(arguments, dict) and set(arguments) == {"args", "kwargs"}:
         return None if arguments["args"] else arguments["kwargs"]
     return arguments
-
-
-def _with_classes(value: Any) -> Any:  # noqa: ANN401
-    """Turn the AI messages of a chain's output into LangChain's own form of them, which names their class."""
-    if isinstance(value, list):
-        return [_with_classes(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if value.get("type") == "ai" and "response_metadata" in value:
-        return {"lc": 1, "id": ["AIMessage"], "kwargs": value}
-    return {key: _with_classes(item) for key, item in value.items()}
 
 
 def _read_embedding(span: Span) -> Embedding:
