@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from etl.dialects import agentlightning, agentops, logfire, reading
+from etl.dialects import agentlightning, agentops, logfire, openlit, reading
 from etl.dialects.genai import STREAMING_LOOP
 from etl.dialects.spans import (
     AgentSpan,
@@ -42,7 +42,7 @@ PARSED = (
 )
 
 
-SCOPE_BEGINNINGS = "^(" + "|".join(map(re.escape, ("agentops", *reading.JUDGES))) + ")"
+SCOPE_BEGINNINGS = "^(" + "|".join(map(re.escape, ("agentops", openlit.SCOPE, *reading.JUDGES))) + ")"
 
 
 @dataclass(slots=True)

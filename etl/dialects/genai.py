@@ -83,6 +83,9 @@ CACHE_WRITES = (
     USAGE + "cache_creation.input_tokens",
     USAGE + "cache_creation_input_tokens",
 )
+COUNTED_APART = ("openlit.",)
+"""Scopes of writers that do not add what Anthropic's cache held to the input, as the conventions have it."""
+
 REASONING_TOKENS = (USAGE + "reasoning.output_tokens", USAGE + "reasoning_tokens")
 TOKEN_COUNTS = frozenset((*INPUT_TOKENS, *OUTPUT_TOKENS, *CACHED_TOKENS, *REASONING_TOKENS))
 
@@ -156,7 +159,7 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     call.params = read_params(attributes)
     call.tools = definitions(attributes.get("gen_ai.tool.definitions"))
     call.usage = read_usage(attributes)
-    if call.api == "messages":
+    if call.api == "messages" and not span.scope.startswith(COUNTED_APART):
         call.usage = uncached_usage(call.usage, integer_of(attributes, *CACHE_WRITES))
     reasons = finish_reasons(attributes)
     call.truncated = span.dropped_attributes > 0
@@ -277,8 +280,10 @@ def _read_input(call: LlmCall, attributes: Attributes) -> list[Message] | None:
         messages = canonical_input(items) if items is not None else None
     instructions = instructions_of(attributes)
     if instructions is not None:
-        messages = [{"role": "system", "text": instructions}, *(messages or [])]
-    return messages
+        system: Message = {"role": "system", "text": instructions}
+        if not messages or messages[0] != system:  # OpenLIT has them among the messages too
+            messages = [system, *(messages or [])]
+    return messages or None
 
 
 def instructions_of(attributes: Attributes) -> str | None:

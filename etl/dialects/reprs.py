@@ -6,7 +6,7 @@ from typing import Any
 
 CONSTRUCTED = re.compile(r"[A-Z]\w*\(")
 
-PRINTED = re.compile(r"role='\w+' ")
+PRINTED = re.compile(r"(?:role|content)='")
 TOKEN = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[()\[\]{} ]""")
 """A quoted text, a bracket, or a space outside of texts."""
 

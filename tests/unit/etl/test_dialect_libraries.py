@@ -547,3 +547,54 @@ def test_bedrocks_reasons_are_given_in_its_words() -> None:
     (call,) = read(span("chat m", attributes=attributes, scope="opentelemetry.instrumentation.genai.bedrock"))
 
     assert (call["output"][0]["finish_reason"], call["api"]) == ("tool_use", None)
+
+
+def test_openlit_says_the_instructions_twice_and_parameters_nobody_set() -> None:
+    """OpenLIT 1.45.0 over OpenAI's client: what its defaults are is no parameter, and the system text is one."""
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.request.temperature": 1.0,
+        "gen_ai.request.top_p": 0.9,
+        "gen_ai.request.seed": 0,
+        "gen_ai.request.max_tokens": -1,
+        "gen_ai.response.id": "chatcmpl-1",
+        "gen_ai.input.messages": dump(
+            [{"role": turn["role"], "parts": [{"type": "text", "content": turn["text"]}]} for turn in ASKED]
+        ),
+        "gen_ai.system_instructions": dump([{"type": "text", "content": ASKED[0]["text"]}]),
+    }
+
+    (call,) = read(span("chat gpt-4o-mini", attributes=attributes, scope="openlit.instrumentation.openai"))
+
+    assert (call["input"], call["params"]) == (ASKED, {"top_p": 0.9})
+
+
+def test_openlits_failed_call_has_nothing_but_its_name() -> None:
+    """OpenLIT 1.45.0 over Anthropic's client sets no attribute of a call that failed."""
+    (call,) = read(
+        span(
+            "chat claude-sonnet-4-5",
+            scope="openlit.instrumentation.anthropic",
+            status="error",
+            message="RateLimitError: Error code: 429 - {'error': {'type': 'rate_limit_error', 'message': 'Slow.'}}",
+        )
+    )
+
+    assert (call["model_requested"], call["error"]["http_status"], call["input"]) == ("claude-sonnet-4-5", 429, None)
+
+
+def test_a_tools_message_is_read_as_pydantic_prints_it() -> None:
+    """OpenLIT 1.45.0 over LangChain records the message around the result."""
+    attributes = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "calculator",
+        "gen_ai.tool.call.arguments": str(ARGUMENTS),
+        "gen_ai.tool.call.result": "content='84' name='calculator' tool_call_id='call_1'",
+    }
+    dataset = run(([span("execute_tool", attributes=attributes, scope="openlit.instrumentation.langchain")], []))
+
+    (tool,) = (decoded("tool_calls", row) for row in dataset.tables["tool_calls"].iter_rows(named=True))
+
+    assert (tool["arguments"], tool["result"]) == (ARGUMENTS, "84")
