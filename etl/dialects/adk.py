@@ -4,6 +4,7 @@ https://google.github.io/adk-docs/
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from etl.dialects import gemini, genai
@@ -15,7 +16,7 @@ from etl.dialects.messages import (
     first,
     result_text,
 )
-from etl.dialects.spans import AgentSpan, LlmCall, Reading, Span, ToolCall
+from etl.dialects.spans import AgentSpan, LlmCall, LogRecord, Reading, Span, ToolCall
 from etl.dialects.values import text_of
 from etl.dialects.wording import api_of_model, plain_model
 
@@ -23,6 +24,12 @@ DIALECT = "adk"
 SCOPE = "gcp.vertex.agent"
 PREFIX = "gcp.vertex.agent."
 AGENT_RUN = "agent_run ["
+ELIDED = "<elided>"
+"""What log records have instead of a text that was not to be recorded."""
+
+UNKNOWN_ID = "<not specified>"
+"""What a tool's span has instead of an id."""
+
 CONFIG_PARAMS = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -57,7 +64,7 @@ def read(span: Span) -> Reading | None:
 
 def _read_call(span: Span, conversation: str | None) -> LlmCall:
     attributes = span.attributes
-    call = genai.read_call(span, DIALECT)
+    call = genai.read_call(replace(span, logs=[record for record in span.logs if not _is_elided(record)]), DIALECT)
     call.conversation_id = call.conversation_id or conversation
     request = decode(attributes.get(PREFIX + "llm_request"))
     response = decode(attributes.get(PREFIX + "llm_response"))
@@ -80,6 +87,10 @@ def _read_call(span: Span, conversation: str | None) -> LlmCall:
     return call
 
 
+def _is_elided(record: LogRecord) -> bool:
+    return isinstance(record.body, dict) and record.body.get("content") == ELIDED
+
+
 def _add_request(call: LlmCall, request: dict[str, Any]) -> None:
     config = request.get("config")
     config = config if isinstance(config, dict) else {}
@@ -95,6 +106,7 @@ def _add_request(call: LlmCall, request: dict[str, Any]) -> None:
 
 def _add_response(call: LlmCall, response: dict[str, Any]) -> None:
     content = response.get("content")
+    call.model_returned = call.model_returned or text_of(response, "model_version", "modelVersion")
     reasons = genai.finish_reasons(call.span.attributes)
     reason = first(response, "finish_reason", "finishReason") or (reasons[0] if reasons else None)
     if call.output is None and isinstance(content, dict):
@@ -108,6 +120,7 @@ def _add_response(call: LlmCall, response: dict[str, Any]) -> None:
 def _read_tool(span: Span) -> ToolCall:
     attributes = span.attributes
     tool = genai.read_tool(span, DIALECT)
+    tool.tool_call_id = None if tool.tool_call_id == UNKNOWN_ID else tool.tool_call_id
     if tool.arguments is None:
         tool.arguments = call_arguments(attributes.get(PREFIX + "tool_call_args"))
     if tool.error is None:
