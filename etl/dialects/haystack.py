@@ -1,12 +1,14 @@
 """Haystack's own tracer: what components were given and gave back, as JSON. Its scope is whatever the program passed.
 
+From version 3 on, an agent's calls and tools have spans of their own instead of being components.
 https://docs.haystack.deepset.ai/docs/tracing
 """
 
+import re
 from typing import Any
 
 from etl.dialects import client_dump, genai
-from etl.dialects.messages import canonical_input, canonical_output, decode, definitions
+from etl.dialects.messages import call_arguments, canonical_input, canonical_output, decode, definitions, result_text
 from etl.dialects.spans import AgentSpan, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import error_of, text_of
 from etl.dialects.wording import api_of_model
@@ -14,19 +16,29 @@ from etl.dialects.wording import api_of_model
 DIALECT = "haystack"
 TYPE = "haystack.component.type"
 TOOL_INVOKER = "ToolInvoker"
+COMPONENT = "haystack.component"
+AGENT_RUN = "haystack.agent.run"
+AGENT_CALL = "haystack.agent.step.llm"
+AGENT_TOOL = "haystack.agent.step.tool"
+INVOCATION_FAILED = re.compile(r"^Failed to invoke Tool `.*\. Error: (.+)$", re.DOTALL)
+"""What the model is told of a tool that failed; the tool's own words are at its end."""
 
 
 def recognises(span: Span) -> bool:
     """Tell whether the span speaks this dialect."""
-    return TYPE in span.attributes or span.name == "haystack.agent.run"
+    return TYPE in span.attributes or span.name in {AGENT_RUN, AGENT_CALL, AGENT_TOOL}
 
 
 def read(span: Span) -> Reading | list[ToolCall] | None:
     """Read a generator as a model call, an agent, or the tool executions of one invoker."""
     attributes = span.attributes
+    if span.name == AGENT_CALL:
+        return _read_call(span, AGENT_CALL)
+    if span.name == AGENT_TOOL:
+        return _read_tool(span)
     kind = (text_of(attributes, TYPE) or "").rsplit(".", 1)[-1]
     if kind.endswith("Generator"):
-        return _read_call(span)
+        return _read_call(span, COMPONENT)
     if kind == TOOL_INVOKER:
         return _read_tools(span)
     if kind == "Agent":
@@ -58,8 +70,8 @@ def _messages(items: Any) -> list[dict[str, Any]]:  # noqa: ANN401
     return [message for message in found if message is not None]
 
 
-def _read_call(span: Span) -> LlmCall:
-    given, gave = _fields(span, "haystack.component.input"), _fields(span, "haystack.component.output")
+def _read_call(span: Span, prefix: str) -> LlmCall:
+    given, gave = _fields(span, prefix + ".input"), _fields(span, prefix + ".output")
     call = LlmCall(span, DIALECT)
     asked = _messages(given.get("messages"))
     if not asked and isinstance(given.get("prompt"), str):
@@ -104,6 +116,28 @@ def _error(span: Span) -> str | None:
     return span.status_message or genai.exception_message(span)
 
 
+def _tools_words(told: str) -> str:
+    match = INVOCATION_FAILED.match(told)
+    return match.group(1) if match else told
+
+
+def _read_tool(span: Span) -> ToolCall:
+    attributes = span.attributes
+    gave = _fields(span, AGENT_TOOL + ".output")
+    error = (_error(span) or "error") if span.failed else None
+    if list(gave) == ["error"] and isinstance(gave["error"], str):
+        error = _tools_words(gave["error"])
+    return ToolCall(
+        span,
+        DIALECT,
+        name=text_of(attributes, "haystack.tool.name"),
+        arguments=call_arguments(attributes.get(AGENT_TOOL + ".input")),
+        result=result_text(attributes.get(AGENT_TOOL + ".output")) if error is None else None,
+        error=error,
+        description=text_of(attributes, "haystack.tool.description"),
+    )
+
+
 def _read_tools(span: Span) -> list[ToolCall]:
     given, gave = _fields(span, "haystack.component.input"), _fields(span, "haystack.component.output")
     found: list[ToolCall] = []
@@ -115,7 +149,7 @@ def _read_tools(span: Span) -> list[ToolCall]:
                 text = done.get("result") if isinstance(done.get("result"), str) else None
                 tool = ToolCall(span, DIALECT, origin.get("tool_name"), origin.get("id"), origin.get("arguments"))
                 if done.get("error"):
-                    tool.error = text or "error"
+                    tool.error = _tools_words(text or "error")
                 else:
                     tool.result = text
                 found.append(tool)

@@ -12,6 +12,7 @@ from etl.dialects.messages import (
     canonical_input,
     canonical_output,
     decode,
+    definitions,
     result_text,
 )
 from etl.dialects.spans import AgentSpan, LlmCall, Message, Reading, Span, ToolCall
@@ -54,7 +55,9 @@ def read(span: Span) -> Reading | None:
             DIALECT,
             text_of(attributes, "gen_ai.agent.name", "agent.name"),
             text_of(attributes, "gen_ai.conversation.id", "session.id"),
-            [{"name": name, "description": None, "parameters": None} for name in names] or None,
+            definitions(attributes.get("gen_ai.tool.definitions"))
+            or [{"name": name, "description": None, "parameters": None} for name in names]
+            or None,
             _system_prompt(span),
         )
     return None
@@ -128,11 +131,12 @@ def _read_tool(span: Span) -> ToolCall:
                     tool.arguments = request["arguments"]
                 result = message.get("text") if message["role"] == "tool" else result
     tool.arguments = tool.arguments or call_arguments(attributes.get("tool.parameters"))
-    result = result if result is not None else _result(attributes.get("tool.result"))
+    recorded = attributes.get("gen_ai.tool.call.result", attributes.get("tool.result"))
+    result = result if result is not None else _result(recorded)
     status = text_of(attributes, "gen_ai.tool.status", "tool.status")
     if tool.error is None and status == "error":
         tool.error = result or "error"
-    tool.result = (tool.result or result) if tool.error is None else None
+    tool.result = result if tool.error is None else None
     return tool
 
 

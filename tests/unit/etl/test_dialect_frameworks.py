@@ -603,7 +603,7 @@ def test_an_id_from_around_goes_to_no_one_of_several_alike() -> None:
 
 
 def test_adks_call_and_its_client_beneath_are_one() -> None:
-    """ADK 2.13, its first schema, content hidden from logs: `call_llm` is whole, `generate_content` has elided texts."""
+    """ADK 2.13, its first schema, content hidden from logs: `call_llm` is whole, `generate_content` is elided."""
     request = {"model": "gemini-2.5-flash", "contents": [{"role": "user", "parts": [{"text": QUESTION}]}]}
     response = {
         "model_version": "gemini-2.5-flash-001",
@@ -669,3 +669,91 @@ def test_adks_placeholder_is_no_id_of_a_tool_call() -> None:
     (tool,) = tools_of(run((spans, [])))
 
     assert (tool["tool_call_id"], tool["error"]) == (None, "No.")
+
+
+def test_haystack_3_gives_an_agents_calls_and_tools_spans_of_their_own() -> None:
+    """Haystack 3.4 with opentelemetry-haystack 2.0: `haystack.agent.step.llm` and `.tool` instead of components."""
+    tool = {"type": "haystack.tools.tool.Tool", "data": {**TOOL, "function": "app.calculator"}}
+    asked: dict[str, Any] = {"role": "user", "meta": {}, "name": None, "content": [{"text": QUESTION}]}
+    request = {"tool_name": "calculator", "arguments": ARGUMENTS, "id": "call_1"}
+    meta = {
+        "model": "gpt-4o-mini-2024-07-18",
+        "finish_reason": "tool_calls",
+        "usage": {"prompt_tokens": 101, "completion_tokens": 11},
+    }
+    reply = {"role": "assistant", "meta": meta, "name": None, "content": [{"tool_call": request}]}
+    llm, step = "haystack.agent.step.llm", "haystack.agent.step.tool"
+    failure = "Failed to invoke Tool `calculator` with parameters {'expression': '12*7'}. Error: out of paper"
+    spans = [
+        span("haystack.agent.run", end=9),
+        span(
+            llm,
+            parent="haystack.agent.run",
+            attributes={
+                llm + ".input": dump({"messages": [asked], "tools": [tool]}),
+                llm + ".output": dump({"replies": [reply]}),
+            },
+        ),
+        span(
+            step,
+            parent="haystack.agent.run",
+            start=2,
+            attributes={
+                "haystack.tool.name": "calculator",
+                step + ".input": dump(ARGUMENTS),
+                step + ".output": dump({"error": failure}),
+            },
+        ),
+    ]
+
+    dataset = run((spans, []))
+
+    (call,) = calls_of(dataset)
+    assert (call["tools"], call["input"]) == ([TOOL], [{"role": "user", "text": QUESTION}])
+    assert call["output"][0]["tool_calls"] == [REQUEST]
+    assert (call["model_returned"], call["usage"]["input_tokens"]) == ("gpt-4o-mini-2024-07-18", 101)
+    (execution,) = tools_of(dataset)
+    assert (execution["arguments"], execution["result"], execution["error"]) == (ARGUMENTS, None, "out of paper")
+
+
+def test_strands_records_a_result_as_blocks() -> None:
+    """Strands 1.62, latest conventions: Bedrock's blocks in the tool's result; definitions on the agent, if asked."""
+    agent = {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.provider.name": "strands-agents",
+        "gen_ai.agent.name": "MathAgent",
+        "gen_ai.agent.tools": dump(["calculator"]),
+        "gen_ai.tool.definitions": dump([{"type": "function", **TOOL}]),
+    }
+    chat = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "strands-agents",
+        "gen_ai.request.model": "gpt-4o-mini",
+    }
+    details = {
+        "name": "gen_ai.client.inference.operation.details",
+        "time_ns": START_NS,
+        "attributes": {"gen_ai.input.messages": parts("user", {"type": "text", "content": QUESTION})},
+    }
+    execution = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.provider.name": "strands-agents",
+        "gen_ai.tool.name": "calculator",
+        "gen_ai.tool.call.id": "call_1",
+        "gen_ai.tool.call.arguments": dump(ARGUMENTS),
+        "gen_ai.tool.call.result": dump([{"text": "84"}]),
+        "gen_ai.tool.status": "success",
+    }
+    scope = "strands.telemetry.tracer"
+    spans = [
+        span("invoke_agent MathAgent", end=9, attributes=agent, scope=scope),
+        span("chat", parent="invoke_agent MathAgent", attributes=chat, events=[details], scope=scope),
+        span("execute_tool calculator", parent="invoke_agent MathAgent", start=2, attributes=execution, scope=scope),
+    ]
+
+    dataset = run((spans, []))
+
+    (call,) = calls_of(dataset)
+    assert (call["agent"], call["tools"]) == ("MathAgent", [TOOL])
+    (tool,) = tools_of(dataset)
+    assert (tool["result"], tool["arguments"]) == ("84", ARGUMENTS)
