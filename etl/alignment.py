@@ -1,7 +1,8 @@
 """Makes one conversation's recordings agree where a dialect wrote a provider's item id in place of the call's id.
 
 Traceloop records the id of the Responses API's item (`fc_…`) on the answer, while the tool's result and, in most calls,
-the history refer to the call (`call_…`): matched by name and arguments against the calls that follow.
+the history refer to the call (`call_…`): matched by the order of the results that follow a call in a request, else by
+name and arguments against the calls that follow.
 """
 
 from collections import defaultdict
@@ -28,23 +29,41 @@ def align_item_ids(calls: list[LlmCall]) -> None:
             for request in _requests(call):
                 if not _is_item(request) and request["id"] and request["id"] not in known[_key(request)]:
                     known[_key(request)].append(request["id"])
+        answered = {item: name for call in group for item, name in _answered(call.input or []).items()}
         for call in group:
-            call.input = _aligned(call.input, known)
-            call.output = _aligned(call.output, known)
+            call.input = _aligned(call.input, known, answered)
+            call.output = _aligned(call.output, known, answered)
 
 
-def _aligned(messages: list[Message] | None, known: dict[bytes, list[str]]) -> list[Message] | None:
+def _answered(messages: list[Message]) -> dict[str, str]:
+    """Return the call's id for each item's whose results come right behind it, in order."""
+    found: dict[str, str] = {}
+    waiting: list[str] = []
+    for message in messages:
+        identifier = message.get("tool_call_id")
+        if message["role"] != "tool":
+            waiting = [request["id"] for request in message.get("tool_calls") or () if _is_item(request)]
+        elif waiting and identifier and not identifier.startswith(ITEM_ID):
+            found[waiting.pop(0)] = identifier
+    return found
+
+
+def _aligned(
+    messages: list[Message] | None, known: dict[bytes, list[str]], answered: dict[str, str]
+) -> list[Message] | None:
     if messages is None:
         return None
     return [
-        {**message, "tool_calls": [_with_id(request, known) for request in message["tool_calls"]]}
+        {**message, "tool_calls": [_with_id(request, known, answered) for request in message["tool_calls"]]}
         if message.get("tool_calls")
         else message
         for message in messages
     ]
 
 
-def _with_id(request: dict[str, Any], known: dict[bytes, list[str]]) -> dict[str, Any]:
+def _with_id(request: dict[str, Any], known: dict[bytes, list[str]], answered: dict[str, str]) -> dict[str, Any]:
+    if request["id"] in answered:
+        return {**request, "id": answered[request["id"]]}
     found = known.get(_key(request), []) if _is_item(request) else []
     return {**request, "id": found[0]} if len(found) == 1 else request
 

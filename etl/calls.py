@@ -21,6 +21,7 @@ from etl.dialects.spans import (
     ToolCall,
     ToolFact,
 )
+from etl.strays import adopt_strays
 from otel_exporter.schema import EVALUATION_EVENT
 
 PARSED = (
@@ -90,8 +91,9 @@ def read_all(spans: pl.DataFrame, logs: pl.DataFrame) -> Readings:
     )
     readings = Readings()
     children: dict[str, list[Span]] = defaultdict(list)
-    for values in candidates.rows():
-        span = _parse(values, records)
+    parsed = [_parse(values, records) for values in candidates.rows()]
+    adopt_strays(parsed if records else ())
+    for span in parsed:
         readings.spans[span.index] = span
         if agentops.is_requested_tool(span) and span.parent_span_id is not None:
             children[span.trace_id + span.parent_span_id].append(span)
@@ -207,9 +209,12 @@ def records_by_span(logs: pl.DataFrame) -> dict[tuple[str, str, str], list[LogRe
         & pl.col("trace_id").is_not_null()
         & pl.col("span_id").is_not_null()
     ).sort("time_ns", "observed_ns", "received_seq", "record_index", nulls_last=True)
-    columns = relevant.select("project", "trace_id", "span_id", "event_name", "time_ns", "body", "attributes")
-    for project, trace_id, span_id, event_name, time_ns, body, attributes in columns.iter_rows():
+    columns = relevant.select(
+        "project", "trace_id", "span_id", "event_name", "time_ns", "observed_ns", "body", "attributes", "scope_name"
+    )
+    for project, trace_id, span_id, event_name, time_ns, observed_ns, body, attributes, scope in columns.iter_rows():
         parsed = orjson.loads(body) if body else None
-        record = LogRecord(event_name or "", time_ns or 0, parsed, json_object(attributes))
+        written_ns = time_ns or observed_ns or 0
+        record = LogRecord(event_name or "", written_ns, parsed, json_object(attributes), scope or "")
         records[project, trace_id, span_id].append(record)
     return records

@@ -32,7 +32,7 @@ from etl.dialects.values import (
     text_of,
     usage_of,
 )
-from etl.dialects.wording import names_a_stream, restore_wording, uncached_usage
+from etl.dialects.wording import names_a_stream, restore_wording, uncached_usage, without_thoughts
 from otel_exporter.schema import EVALUATION_NAME
 
 DIALECT = "genai"
@@ -51,11 +51,14 @@ STREAMING_LOOP = "get_streaming_chat_message_contents"
 
 AGENTS_V2_SCOPE = "opentelemetry.instrumentation.openai_agents"
 
+GEMINI_SCOPE = "opentelemetry.instrumentation.google_genai"
+
 REQUESTS = Requests()
 """What is remembered of the requests read last."""
 
 REQUEST = "gen_ai.request."
 NUMBER_PARAMS = {REQUEST + name: name for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty")}
+NUMBER_PARAMS |= {"llm." + name: name for name in ("frequency_penalty", "presence_penalty")}  # Traceloop's, once
 INTEGER_PARAMS = {REQUEST + name: name for name in ("max_tokens", "seed", "top_k")}
 FORMAT_PARAMS = {
     "gen_ai.request.tool_choice": "tool_choice",
@@ -83,6 +86,9 @@ CACHE_WRITES = (
     USAGE + "cache_creation.input_tokens",
     USAGE + "cache_creation_input_tokens",
 )
+OPENAI_LIKE = {"openai", "groq", "mistral_ai", "mistralai", "deepseek", "x_ai", "perplexity"}
+"""Providers that serve chat completions as OpenAI does, and no other API of chat that is recorded."""
+
 COUNTED_APART = ("openlit.",)
 """Scopes of writers that do not add what Anthropic's cache held to the input, as the conventions have it."""
 
@@ -161,6 +167,8 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     call.usage = read_usage(attributes)
     if call.api == "messages" and not span.scope.startswith(COUNTED_APART):
         call.usage = uncached_usage(call.usage, integer_of(attributes, *CACHE_WRITES))
+    if span.scope == GEMINI_SCOPE:
+        call.usage = without_thoughts(call.usage)
     reasons = finish_reasons(attributes)
     call.truncated = span.dropped_attributes > 0
     call.input = _read_input(call, attributes)
@@ -218,7 +226,7 @@ def read_api(span: Span, attributes: Attributes) -> str | None:
         return "messages"
     if identifier.startswith("cmpl-") or attributes.get(OPERATION) == "text_completion":
         return "completions"
-    if identifier.startswith("chatcmpl-") or provider == "openai":
+    if identifier.startswith("chatcmpl-") or provider in OPENAI_LIKE:
         return "chat.completions"
     return None
 

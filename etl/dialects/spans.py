@@ -17,6 +17,7 @@ class LogRecord:
     time_ns: int
     body: Any
     attributes: dict[str, Any]
+    scope: str = ""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,15 @@ from itertools import pairwise
 from typing import Any
 
 from etl.dialects import client_dump, genai
-from etl.dialects.messages import call_arguments, canonical_input, canonical_output, decode, definition, result_text
+from etl.dialects.messages import (
+    CALL_BLOCKS,
+    call_arguments,
+    canonical_input,
+    canonical_output,
+    decode,
+    definition,
+    result_text,
+)
 from etl.dialects.spans import AgentSpan, AnswerFact, Embedding, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, error_of, numbered, text_of
 from etl.dialects.wording import api_of_client, asked_for, restore_wording
@@ -17,8 +25,11 @@ KIND = "traceloop.span.kind"
 CALL_TYPES = {"chat", "completion"}
 AGENTS_SCOPE = "opentelemetry.instrumentation.openai_agents"
 
-EMPTY_JSON_TEXT = '""'
+EMPTY_JSON_TEXTS = {'""', "[]"}
 """How LangChain's empty content comes out of the indexed form."""
+
+DUMPED = '{"'
+"""How a line begins that is a block of content as JSON, which Traceloop writes for a block it does not know."""
 
 
 def recognises(span: Span) -> bool:
@@ -109,6 +120,7 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     if call.output is None:
         call.output = indexed_output(attributes)
         restore_wording(call)
+    call.input, call.output = _without_dumps(call.input), _without_dumps(call.output)
     if call.tools is None:
         call.tools = indexed_tools(attributes)
     if span.failed and call.error is None and not genai.is_incomplete(span.status_message):
@@ -116,15 +128,41 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     return call
 
 
+def _without_dumps(messages: list[Message] | None) -> list[Message] | None:
+    """Leave tool calls out of the answers' texts, where they are read as what they are, and read reasoning as such."""
+    return None if messages is None else [_without_dump(message) for message in messages]
+
+
+def _without_dump(message: Message) -> Message:
+    text = message.get("text")
+    if message["role"] != "assistant" or text is None or DUMPED not in text:
+        return message
+    identifiers = {request["id"] for request in message.get("tool_calls") or ()} - {None}
+    kept, reasoning = [], []
+    for line in text.split("\n"):
+        block = decode(line) if line.startswith(DUMPED) else None
+        block = block if isinstance(block, dict) else {}
+        thought = block.get("reasoningContent")
+        if not identifiers.isdisjoint((block.get("id"), block.get("call_id"))) and block.get("type") in CALL_BLOCKS:
+            continue
+        if isinstance(thought, dict) and isinstance(thought.get("reasoningText"), dict) and len(block) == 1:
+            reasoning.append(str(thought["reasoningText"].get("text")))
+        else:
+            kept.append(line)
+    changed: Message = {**message, "text": "\n".join(kept) if kept else None}
+    return {**changed, "reasoning": "\n".join(reasoning)} if reasoning and "finish_reason" in message else changed
+
+
 def _items(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     for fields in numbered(attributes, prefix).values():
         content = fields.get("content")
-        if content == EMPTY_JSON_TEXT:
+        if content in EMPTY_JSON_TEXTS:
             content = ""
-        if isinstance(content, str) and content.startswith('[{"type"'):
+        if isinstance(content, str) and content.startswith("[{"):
             blocks = decode(content)
-            content = blocks if isinstance(blocks, list) else content
+            is_blocks = isinstance(blocks, list) and all(isinstance(b, dict) and "type" in b for b in blocks)
+            content = blocks if is_blocks else content
         calls = [
             {"id": call.get("id"), "name": call.get("name"), "arguments": call.get("arguments")}
             for call in numbered(fields, "tool_calls").values()
@@ -144,6 +182,8 @@ def _items(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
     for item, following in pairwise(items):
         if item["role"] is None:  # dropped by the SDK's limit, with all that stood before it
             item["role"] = "assistant" if following["role"] == "user" else "user"
+    if items and items[-1]["role"] is None:  # a completions API's prompt
+        items[-1]["role"] = "user"
     return items
 
 
@@ -156,6 +196,11 @@ def indexed_input(attributes: Attributes) -> list[Message] | None:
 def indexed_output(attributes: Attributes) -> list[Message] | None:
     """Read `gen_ai.completion.N.*`."""
     items = _items(attributes, "gen_ai.completion")
+    for item, following in pairwise(items):
+        if item["role"] == "thinking":  # Anthropic's, before what it led to
+            following["reasoning"] = item["content"]
+            following.setdefault("finish_reason", item.get("finish_reason"))
+    items = [item for item in items if item["role"] != "thinking"] or items
     for item in items:
         if item["tool_calls"] and item["content"] == "":
             item["content"] = None

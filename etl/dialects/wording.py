@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from etl.dialects.gemini import lowered
 from etl.dialects.messages import join_turns
 from etl.dialects.spans import LlmCall
 
@@ -19,6 +20,13 @@ REASONS: dict[str, dict[str, str]] = {
         "tool-calls": "completed",
         "stop": "completed",
         "length": "incomplete",
+    },
+    "gemini": {
+        "tool_call": "STOP",
+        "tool_calls": "STOP",
+        "stop": "STOP",
+        "length": "MAX_TOKENS",
+        "max_tokens": "MAX_TOKENS",
     },
     "messages": {
         "tool_call": "tool_use",
@@ -48,6 +56,9 @@ ROUTES = {
 COMPLETION_LIMIT_SCOPES = ("instrumentation.langchain", "genai.langchain", "agent_framework", "pydantic-ai")
 """Instrumentations of frameworks that send the limit as `max_completion_tokens` and record it as `max_tokens`."""
 
+GEMINI = {"gemini", "gcp.gemini", "gcp.gen_ai", "gcp.vertex_ai", "google", "vertex_ai"}
+"""Names of Google's models as a provider: their reasons are in capitals, and a call of a tool is none of them."""
+
 BEDROCK = {"aws.bedrock", "aws_bedrock", "AWS"}
 """Names of Amazon Bedrock as a provider: its reasons are worded as Anthropic's."""
 
@@ -70,13 +81,19 @@ def provider_reason(reason: Any, api: str | None) -> Any:  # noqa: ANN401 - what
 
 def restore_wording(call: LlmCall) -> None:
     """Put a call's finish reasons, turns and parameter names back into the provider's words, in place."""
-    words = "messages" if call.api is None and call.provider in BEDROCK else call.api
+    words = call.api
+    if words is None and call.provider in BEDROCK | GEMINI:
+        words = "gemini" if call.provider in GEMINI else "messages"
     for message in call.output or ():
         message["finish_reason"] = provider_reason(message["finish_reason"], words)
     call.finish_reasons = [provider_reason(reason, words) for reason in call.finish_reasons]
     is_renamed = call.api == "chat.completions" and call.span.scope.endswith(COMPLETION_LIMIT_SCOPES)
     if is_renamed and "max_tokens" in call.params:
         call.params.setdefault("max_completion_tokens", call.params.pop("max_tokens"))
+    if words == "gemini":
+        call.tools = lowered(call.tools)
+        if "max_tokens" in call.params:
+            call.params.setdefault("max_output_tokens", call.params.pop("max_tokens"))
     if call.api != "responses":
         return
     if call.input is not None:
@@ -97,6 +114,20 @@ def uncached_usage(usage: dict[str, int | None] | None, cache_write: int | None)
         return usage
     apart = (usage["cached_input_tokens"] or 0) + (cache_write or 0)
     return {**usage, "input_tokens": usage["input_tokens"] - apart} if apart <= usage["input_tokens"] else usage
+
+
+def without_thoughts(usage: dict[str, int | None] | None) -> dict[str, int | None] | None:
+    """Return the counts of Gemini's API as it counts: thoughts are no part of the answer.
+
+    >>> without_thoughts({"output_tokens": 9, "reasoning_tokens": 1})
+    {'output_tokens': 8, 'reasoning_tokens': 1}
+    """
+    if usage is None or usage["output_tokens"] is None:
+        return usage
+    thoughts = usage["reasoning_tokens"] or 0
+    return (
+        {**usage, "output_tokens": usage["output_tokens"] - thoughts} if thoughts <= usage["output_tokens"] else usage
+    )
 
 
 def plain_model(model: str | None) -> str | None:

@@ -7,7 +7,8 @@ import pytest
 from etl.dialects.values import error_of
 from etl.export import decoded
 from tests.conversation import ANSWER, ARGUMENTS, ASKED, QUESTION, REQUEST, SCHEMA, TOOL, TURNS, dump, run
-from tests.spans import Span, span
+from tests.spans import SECOND_NS, START_NS, Span, span
+from tests.unit.etl.test_dialect_variants import record
 
 Row = dict[str, Any]
 LANGCHAIN = "openinference.instrumentation.langchain"
@@ -598,3 +599,153 @@ def test_a_tools_message_is_read_as_pydantic_prints_it() -> None:
     (tool,) = (decoded("tool_calls", row) for row in dataset.tables["tool_calls"].iter_rows(named=True))
 
     assert (tool["arguments"], tool["result"]) == (ARGUMENTS, "84")
+
+
+def stray(span_name: str, name: str, body: Any, at: float) -> dict[str, Any]:
+    """Return a record of Traceloop's Anthropic instrumentation, written while its span lasts but naming another."""
+    written_ns = START_NS + round(at * SECOND_NS)
+    return {
+        **record(span_name, name, body),
+        "time_ns": None,
+        "observed_ns": written_ns,
+        "scope_name": "opentelemetry.instrumentation.anthropic",
+    }
+
+
+def test_messages_logged_on_the_span_around_are_the_calls() -> None:
+    """opentelemetry-instrumentation-anthropic 0.62.4 in events mode does not make its span the current one."""
+    scope = "opentelemetry.instrumentation.anthropic"
+    call = {"gen_ai.provider.name": "anthropic", "gen_ai.operation.name": "chat"}
+    tools = {"tools": [{"name": "calculator", "description": "Evaluate.", "input_schema": SCHEMA}]}
+    asked = {"id": "call_1", "function": {"name": "calculator", "arguments": ARGUMENTS}, "type": "function"}
+    spans = [
+        span("root", end=9),
+        span("one", parent="root", attributes=call, scope=scope, start=1, end=2),
+        span("two", parent="root", attributes=call, scope=scope, start=3, end=4),
+    ]
+    logs = [
+        stray("root", "gen_ai.system.message", {"content": ASKED[0]["text"]}, 1.1),
+        stray("root", "gen_ai.user.message", {"content": QUESTION}, 1.2),
+        stray("root", "gen_ai.user.message", {"content": tools}, 1.3),
+        stray("root", "gen_ai.choice", {"message": {}, "finish_reason": "tool_call", "tool_calls": [asked]}, 1.9),
+        stray("root", "gen_ai.choice", {"message": {"content": ANSWER}, "finish_reason": "stop"}, 3.9),
+    ]
+
+    rows = run((spans, logs)).tables["llm_calls"].sort("start_ns")
+    first, second = (decoded("llm_calls", row) for row in rows.iter_rows(named=True))
+
+    assert (first["input"], first["tools"]) == (ASKED, [TOOL])
+    assert (first["output"][0]["tool_calls"], first["output"][0]["finish_reason"]) == ([REQUEST], "tool_use")
+    assert (second["input"], second["output"][0]["text"]) == (None, ANSWER)
+
+
+def test_messages_that_could_be_of_two_calls_are_nobodys() -> None:
+    """Two calls lasted when the record was written: a guess would put words into the wrong one's mouth."""
+    scope = "opentelemetry.instrumentation.anthropic"
+    call = {"gen_ai.provider.name": "anthropic", "gen_ai.operation.name": "chat"}
+    spans = [
+        span("root", end=9),
+        span("one", parent="root", attributes=call, scope=scope, start=1, end=3),
+        span("two", parent="root", attributes=call, scope=scope, start=1, end=3),
+    ]
+
+    rows = run((spans, [stray("root", "gen_ai.user.message", {"content": QUESTION}, 2)])).tables["llm_calls"]
+
+    assert rows["input"].to_list() == [None, None]
+
+
+def test_results_tell_the_ids_of_a_responses_answer() -> None:
+    """opentelemetry-instrumentation-openai 0.62.4 names a call by its item; a result does not."""
+    call = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "m"}
+    item = {"type": "tool_call", **REQUEST, "id": "fc_1"}
+    user = {"role": "user", "parts": [{"type": "text", "content": QUESTION}]}
+    asking = {"role": "assistant", "parts": [item]}
+    result = {"role": "tool", "parts": [{"type": "tool_call_response", "id": "call_1", "response": "84"}]}
+    scope = "opentelemetry.instrumentation.openai.v1"
+
+    def turn(name: str, asked: list[Any], answer: Any, response_id: str, start: float) -> Span:
+        fields = {
+            **call,
+            "gen_ai.response.id": response_id,
+            "gen_ai.input.messages": dump(asked),
+            "gen_ai.output.messages": dump([answer]),
+        }
+        return span(name, parent="root", attributes=fields, scope=scope, start=start)
+
+    said = {"role": "assistant", "parts": [{"type": "text", "content": ANSWER}]}
+    first, second = read(
+        span("root", end=9),
+        turn("one", [user], asking, "resp_1", 1),
+        turn("two", [user, asking, result], said, "resp_2", 3),
+    )
+
+    assert first["output"][0]["tool_calls"] == [REQUEST]
+    assert second["input"] == TURNS[1:]
+
+
+def test_traceloops_indexed_thoughts_and_penalties_are_read() -> None:
+    """opentelemetry-instrumentation-anthropic and -openai 0.47.5: thoughts are a completion of their own."""
+    attributes = {
+        "gen_ai.system": "Anthropic",
+        "llm.request.type": "completion",
+        "gen_ai.request.model": "m",
+        "llm.frequency_penalty": 0.1,
+        "gen_ai.prompt.0.content": QUESTION,
+        "gen_ai.completion.0.role": "thinking",
+        "gen_ai.completion.0.content": "I weigh it.",
+        "gen_ai.completion.0.finish_reason": "end_turn",
+        "gen_ai.completion.1.role": "assistant",
+        "gen_ai.completion.1.content": ANSWER,
+    }
+
+    (call,) = read(span("anthropic.chat", attributes=attributes, scope="opentelemetry.instrumentation.anthropic"))
+
+    (answer,) = call["output"]
+    assert (answer["text"], answer["reasoning"], answer["finish_reason"]) == (ANSWER, "I weigh it.", "end_turn")
+    assert (call["params"], call["input"]) == ({"frequency_penalty": 0.1}, [{"role": "user", "text": QUESTION}])
+
+
+def test_traceloops_dumps_of_blocks_are_no_text() -> None:
+    """Traceloop 0.62.4 over LangChain's Responses and over Bedrock writes blocks it does not know as JSON."""
+    block = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "calculator", "arguments": "{}"}
+    thought = {"reasoningContent": {"reasoningText": {"text": "I weigh it.", "signature": "s"}}}
+    parts = [{"type": "text", "content": dump(part)} for part in (block, thought)]
+    answer = {"role": "assistant", "parts": [*parts, {"type": "tool_call", **REQUEST}], "finish_reason": "tool_call"}
+    own = {"role": "assistant", "parts": [{"type": "text", "content": dump({"answer": 84})}]}
+    fields = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+
+    asking, answering = (
+        read(
+            span(
+                "chat",
+                attributes={**fields, "gen_ai.output.messages": dump([said])},
+                scope="opentelemetry.instrumentation.langchain",
+            )
+            | {"scope_version": "0.62.4"}
+        )[0]["output"][0]
+        for said in (answer, own)
+    )
+
+    assert (asking["text"], asking["reasoning"], asking["tool_calls"]) == (None, "I weigh it.", [REQUEST])
+    assert answering["text"] == dump({"answer": 84}), "a JSON answer stays the text it is"
+
+
+def test_geminis_words_are_restored() -> None:
+    """opentelemetry-instrumentation-google-genai 1.3b0 has the conventions' words, and thoughts among the answer."""
+    capitals = {"type": "OBJECT", "properties": {"expression": {"type": "STRING"}}, "required": ["expression"]}
+    answer = {"role": "assistant", "parts": [{"type": "text", "content": ANSWER}], "finish_reason": "stop"}
+    attributes = {
+        "gen_ai.operation.name": "generate_content",
+        "gen_ai.provider.name": "gemini",
+        "gen_ai.request.model": "gemini-2.5-flash",
+        "gen_ai.request.max_tokens": 50,
+        "gen_ai.output.messages": dump([answer]),
+        "gen_ai.tool.definitions": dump([{**TOOL, "type": "function", "parameters": capitals}]),
+        "gen_ai.usage.output_tokens": 9,
+        "gen_ai.usage.reasoning.output_tokens": 1,
+    }
+
+    (call,) = read(span("generate_content", attributes=attributes, scope="opentelemetry.instrumentation.google_genai"))
+
+    assert (call["output"][0]["finish_reason"], call["params"]) == ("STOP", {"max_output_tokens": 50})
+    assert (call["tools"], call["usage"]["output_tokens"]) == ([TOOL], 8)
