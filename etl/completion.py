@@ -117,8 +117,10 @@ def complete_histories(calls: Iterable[LlmCall]) -> None:
     said: dict[Hashable, str] = {}
     for call in calls:
         for message in call.output or ():
+            if not message["text"] or not message["tool_calls"]:
+                continue
             identifiers = tuple(request["id"] for request in message["tool_calls"])
-            if message["text"] and identifiers and all(identifiers):
+            if all(identifiers):
                 said[call.span.project, call.span.trace_id, identifiers] = message["text"]
     for call in calls if said else ():
         if call.dialect not in FORGETFUL:
@@ -135,23 +137,29 @@ def complete_tools(tools: Iterable[ToolCall], calls: Iterable[LlmCall], facts: I
     """Give tool executions what messages tell under their id, in place, and their errors in their own words."""
     known: dict[Hashable, ToolFact] = {}
 
-    def learn(span: Span, fact: ToolFact) -> None:
-        own = known.setdefault((span.project, span.trace_id, fact.tool_call_id), ToolFact(fact.tool_call_id))
+    def told_of(span: Span, identifier: str) -> ToolFact:
+        key = (span.project, span.trace_id, identifier)
+        if key not in known:
+            known[key] = ToolFact(identifier)
+        return known[key]
+
+    for span, fact in facts:
+        own = told_of(span, fact.tool_call_id)
         own.name = own.name or fact.name
         own.arguments = fact.arguments if own.arguments is None else own.arguments
         own.result = fact.result if own.result is None else own.result
         own.error = fact.error if own.error is None else own.error
-
-    for span, fact in facts:
-        learn(span, fact)
     wanted = {tool.tool_call_id for tool in tools if tool.tool_call_id and _is_bare(tool)}
     for call in calls if wanted else ():
         for message in chain(call.input or (), call.output or ()):
             for request in message.get("tool_calls") or ():
                 if request["id"] in wanted:
-                    learn(call.span, ToolFact(request["id"], request["name"], request["arguments"]))
+                    own = told_of(call.span, request["id"])
+                    own.name = own.name or request["name"]
+                    own.arguments = request["arguments"] if own.arguments is None else own.arguments
             if message.get("tool_call_id") in wanted and message["role"] == "tool":
-                learn(call.span, ToolFact(message["tool_call_id"], result=message["text"]))
+                own = told_of(call.span, message["tool_call_id"])
+                own.result = message["text"] if own.result is None else own.result
     for tool in tools:
         told = known.get((tool.span.project, tool.span.trace_id, tool.tool_call_id))
         if told is not None:

@@ -80,7 +80,7 @@ def transform(
     complete_answers(calls, pairs)
     complete_offers(calls, pairs)
     by_episode: dict[int, list[LlmCall]] = defaultdict(list)
-    for call in sorted(calls, key=lambda call: (call.span.start_ns, call.span.span_id)):
+    for call in _in_order(calls):
         by_episode[episode_of[call.span.index]].append(call)
     number_beginnings(calls)
     retried = attempts(calls, forest)
@@ -163,9 +163,13 @@ def _attribute(
     for tool in tools:
         call, rule = index.find(tool, named.nearest(tool.span.index))
         found.append((tool, call, rule))
-    in_order = sorted(calls, key=lambda call: (call.span.start_ns, call.span.span_id))
-    untraced = find_untraced(in_order, tools, episode_of)
+    untraced = find_untraced(_in_order(calls), tools, episode_of)
     return found + [(tool, call, Rule.MESSAGE) for tool, call in untraced]
+
+
+def _in_order(calls: list[LlmCall]) -> list[LlmCall]:
+    """Return calls in the order they began."""
+    return sorted(calls, key=lambda call: (call.span.start_ns, call.span.span_id))
 
 
 def _unique_tools(tools: list[ToolCall], forest: Forest) -> list[ToolCall]:

@@ -34,17 +34,20 @@ def find_untraced(
         else:
             traced_requests[episode, _key(tool.name, tool.arguments)] += 1
             traced_requests[episode, _key(tool.name, None)] += tool.arguments is None
-    asked: dict[tuple[int, str], tuple[LlmCall, dict[str, Any]]] = {}
+    asked: dict[tuple[int, str], tuple[LlmCall | None, dict[str, Any] | None]] = {}
     found: list[tuple[ToolCall, LlmCall | None]] = []
     answered: set[tuple[int, str]] = set()
     for call in calls:
         episode = episode_of[call.span.index]
-        requests = _asked_before(call)
+        requests: dict[str, dict[str, Any]] | None = None
         for message in call.input or ():
             identifier = message.get("tool_call_id")
             if not identifier or (episode, identifier) in answered or (episode, identifier) in traced_ids:
                 continue
-            cause, request = asked.pop((episode, identifier), (None, requests.get(identifier)))
+            cause, request = asked.pop((episode, identifier), (None, None))
+            if request is None:
+                requests = _asked_before(call) if requests is None else requests
+                request = requests.get(identifier)
             if request is None:
                 continue
             answered.add((episode, identifier))

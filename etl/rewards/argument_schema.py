@@ -18,8 +18,10 @@ def argument_schema(calls: Iterable[LlmCall]) -> dict[int, float]:
     """
     measured: dict[int, float] = {}
     for call in calls:
+        if not call.tools or "tools" in call.pieced:
+            continue
         asked = [request for message in call.output or () for request in message["tool_calls"]]
-        if not asked or not call.tools or "tools" in call.pieced:
+        if not asked:
             continue
         schemas = {tool["name"]: tool["parameters"] for tool in call.tools}
         wrong = sum(not _fits(request, schemas) for request in asked)
