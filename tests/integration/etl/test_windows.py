@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from shutil import copytree, rmtree
 from typing import Any
 
@@ -17,6 +18,7 @@ from etl.run import publish_shares, run_etl
 from etl.schema import TABLES, read_watermark, table_files
 from etl.settings import EtlConfig
 from foundation.report import RunReport
+from tests.scale import times
 from tests.spans import (
     START_NS,
     Span,
@@ -28,6 +30,7 @@ from tests.spans import (
     reward_record,
     span,
     spans_frame,
+    tool,
 )
 
 pytestmark = pytest.mark.integration
@@ -158,11 +161,60 @@ def test_a_reward_given_the_next_day_reaches_its_episode(tmp_path: Path, store: 
     assert rows(tmp_path, "rewards")["reason"].to_list() == ["outcome"]
 
 
+TOWNS = [f"{first}{last}" for first in ("Ber", "Hol") for last in ("gen", "vik", "by")]
+
+
+def agents_at_work(random: Random) -> tuple[list[Span], list[dict[str, Any]]]:
+    """Return agents with tools, talks over two traces, the gateway's spans and feedback, each received at any time."""
+    spans: list[Span] = []
+    logs: list[dict[str, Any]] = []
+    for n in range(5):
+        name, links = f"a{n}", {"gen_ai.conversation.id": f"talk {n // 2}"} if n < 4 else {}
+        asked = " ".join(random.choice(TOWNS) + random.choice("abcdefgh") for _ in range(20))
+        common: dict[str, Any] = {"trace": name}
+        spans.append(span(f"{name} root", end=9, **common))
+        for step in range(3):
+            answer, under = f"{name}-{step}", {"parent": f"{name} root", **common}
+            calls = [(f"{answer} call", "look", {"at": step})]
+            call = {"asked": [("user", asked)] * (step + 1), "calls": calls, "start": n * 20 + step + 0.5}
+            spans.append(llm(answer, response_id=answer, attributes=links, **call, **under))
+            spans.append(
+                gateway(f"{answer} gate", trace=f"{answer} gate", response_id=answer, start=n * 20 + step + 0.6)
+            )
+            spans.append(
+                tool(f"{answer} tool", tool_name="look", call_id=f"{answer} call", start=n * 20 + step + 0.8, **under)
+            )
+        logs.append(reward_record(float(n % 2), trace=name))
+    for one in [*spans, *logs]:
+        one["received_seq"] = random.randint(1, 12)
+    return spans, logs
+
+
+@pytest.mark.parametrize("seed", range(times(short=2, long=60)))
+def test_however_spans_are_late_the_last_night_has_it_all(
+    tmp_path: Path, store: Store, run: Callable[..., Any], seed: int
+) -> None:
+    """Four nights, each of which publishes at once what it finds, leave what one run over everything publishes."""
+    spans, logs = agents_at_work(Random(seed))
+    for last in (3, 6, 9, 12):
+        store.spans = [one for one in spans if one["received_seq"] <= last]
+        store.logs = [one for one in logs if one["received_seq"] <= last]
+        run(complete_after=0)
+    night_by_night = {table: rows(tmp_path, table) for table in TABLES}
+    rmtree(tmp_path / "dataset")
+
+    run(complete_after=0)
+
+    for table, found in night_by_night.items():
+        assert_frame_equal(found, rows(tmp_path, table))
+    assert night_by_night["transitions"].height == 15
+    assert set(night_by_night["transitions"]["evidence"]) == {"A"}
+
+
 QUESTION = (
     "a friend of mine would like to book a quiet hotel near the old harbour of {} in the first week of May and "
     "wants to know whether breakfast and a place for the car come with the room"
 )
-TOWNS = [f"{first}{last}" for first in ("Ber", "Hol") for last in ("gen", "vik", "by")]
 
 
 def ask(town: str, *, politely: bool, seq: int) -> list[Span]:
