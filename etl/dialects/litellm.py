@@ -48,6 +48,8 @@ def read(span: Span) -> LlmCall | Embedding | None:
             call.output[0]["tool_calls"] = [request for message in requested for request in message["tool_calls"]]
     if call.api == "responses":
         call.response_id = None  # in LiteLLM's own encoding; the raw span has the provider's
+        if any(message["role"] == "user" and message.get("text") == "" for message in call.input or ()):
+            call.pieced.add("input")  # tool calls and their results are recorded as empty texts of the user
     if span.failed:
         call.error = error_of(
             text_of(attributes, "error.message") or span.status_message, text_of(attributes, "error.type")

@@ -757,3 +757,21 @@ def test_strands_records_a_result_as_blocks() -> None:
     assert (call["agent"], call["tools"]) == ("MathAgent", [TOOL])
     (tool,) = tools_of(dataset)
     assert (tool["result"], tool["arguments"]) == ("84", ARGUMENTS)
+
+
+def test_a_request_with_holes_makes_no_transition() -> None:
+    """LiteLLM 1.106, Responses API: tool calls and their results are recorded as empty texts of the user."""
+    holes = [{"role": "user", "parts": [{"type": "text", "content": text}]} for text in (QUESTION, "", "")]
+    attributes = {
+        "gen_ai.operation.name": "responses",
+        "llm.request.type": "chat",
+        "openai.api.type": "responses",
+        "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.input.messages": dump(holes),
+        "gen_ai.output.messages": parts("assistant", {"type": "text", "content": "84"}),
+    }
+
+    dataset = run(([span("litellm_request", attributes=attributes, scope="litellm")], []))
+
+    assert [call["api"] for call in calls_of(dataset)] == ["responses"]
+    assert dataset.counts["calls"]["transitions"] == 0
