@@ -92,7 +92,7 @@ OPENAI_LIKE = {"openai", "groq", "mistral_ai", "mistralai", "deepseek", "x_ai", 
 COUNTED_APART = ("openlit.",)
 """Scopes of writers that do not add what Anthropic's cache held to the input, as the conventions have it."""
 
-REASONING_TOKENS = (USAGE + "reasoning.output_tokens", USAGE + "reasoning_tokens")
+REASONING_TOKENS = (USAGE + "reasoning.output_tokens", USAGE + "reasoning_tokens", "llm.usage.reasoning_tokens")
 TOKEN_COUNTS = frozenset((*INPUT_TOKENS, *OUTPUT_TOKENS, *CACHED_TOKENS, *REASONING_TOKENS))
 
 

@@ -13,6 +13,7 @@ from etl.dialects.messages import (
     decode,
     definitions,
     first,
+    join_answers,
     role_of,
     tool_result,
 )
@@ -54,9 +55,10 @@ def read_messages(call: LlmCall, records: list[LogRecord], reasons: list[str]) -
         elif (tools := _offered(body)) is not None:
             call.tools = call.tools or tools
         elif record.event_name in MESSAGE_EVENTS:
-            messages.append(_message_event(record.event_name, body, messages))
+            messages += _message_event(record.event_name, body, messages)
     call.input = messages or None
-    call.output = [message for _, message in sorted(choices, key=lambda choice: choice[0])] or None
+    answers = [message for _, message in sorted(choices, key=lambda choice: choice[0])]
+    call.output = (join_answers(answers) if call.api == "messages" else answers) or None  # an event for each block
 
 
 def _offered(body: dict[str, Any]) -> list[dict[str, Any]] | None:
@@ -82,16 +84,15 @@ def _event_order(record: LogRecord) -> tuple[int, int]:
     return (int(is_choice), int(index) if isinstance(index, int) else 0)
 
 
-def _message_event(name: str, body: dict[str, Any], earlier: list[Message]) -> Message:
+def _message_event(name: str, body: dict[str, Any], earlier: list[Message]) -> list[Message]:
     if name == "gen_ai.tool.message":
         identifier = first(body, "id", "tool_call_id") or _unanswered(earlier)
-        return tool_result(identifier, body.get("content"))
+        return [tool_result(identifier, body.get("content"))]
     role = {"gen_ai.system.message": "system", "gen_ai.user.message": "user"}.get(name, "assistant")
     if role == "user" and role_of(body.get("role")) == "system":
         role = "system"  # Traceloop has no event for a developer's message
     item = {"role": role, "content": body.get("content"), "tool_calls": body.get("tool_calls")}
-    messages = canonical_input([item])
-    return messages[0] if messages else {"role": role, "text": None}
+    return canonical_input([item]) or [{"role": role, "text": None}]  # several: Anthropic's results of one turn
 
 
 def _unanswered(messages: list[Message]) -> str | None:

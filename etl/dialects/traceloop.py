@@ -119,6 +119,8 @@ def read_call(span: Span, dialect: str) -> LlmCall:
         call.input = indexed_input(attributes)
     if call.output is None:
         call.output = indexed_output(attributes)
+        for message, reason in zip(call.output or (), call.finish_reasons, strict=False):
+            message["finish_reason"] = message["finish_reason"] or reason
         restore_wording(call)
     call.input, call.output = _without_dumps(call.input), _without_dumps(call.output)
     if call.tools is None:

@@ -749,3 +749,44 @@ def test_geminis_words_are_restored() -> None:
 
     assert (call["output"][0]["finish_reason"], call["params"]) == ("STOP", {"max_output_tokens": 50})
     assert (call["tools"], call["usage"]["output_tokens"]) == ([TOOL], 8)
+
+
+def test_each_block_of_anthropics_turns_is_read() -> None:
+    """opentelemetry-instrumentation-anthropic 0.62.4 in events mode: a choice a block, the results in one message."""
+    call = {"gen_ai.provider.name": "anthropic", "gen_ai.operation.name": "chat"}
+    blocks = [{"type": "tool_result", "tool_use_id": f"call_{n}", "content": str(n)} for n in (1, 2)]
+    asked = {"id": "call_3", "function": {"name": "calculator", "arguments": ARGUMENTS}, "type": "function"}
+    logs = [
+        record("chat", "gen_ai.user.message", {"content": blocks}),
+        record(
+            "chat", "gen_ai.choice", {"index": 0, "message": {"content": "One more."}, "finish_reason": "tool_call"}
+        ),
+        record(
+            "chat", "gen_ai.choice", {"index": 1, "message": {}, "finish_reason": "tool_call", "tool_calls": [asked]}
+        ),
+    ]
+
+    rows = run(([span("chat", attributes=call, scope="opentelemetry.instrumentation.anthropic")], logs))
+    (read_call,) = (decoded("llm_calls", row) for row in rows.tables["llm_calls"].iter_rows(named=True))
+
+    assert [message["tool_call_id"] for message in read_call["input"]] == ["call_1", "call_2"]
+    (answer,) = read_call["output"]
+    assert (answer["text"], [request["id"] for request in answer["tool_calls"]]) == ("One more.", ["call_3"])
+
+
+def test_reasons_and_thoughts_beside_indexed_messages_are_read() -> None:
+    """opentelemetry-instrumentation-cohere 0.62.4: reasons apart; -openai 0.47.5: reasoning under `llm.usage`."""
+    attributes = {
+        "gen_ai.system": "Cohere",
+        "llm.request.type": "chat",
+        "gen_ai.completion.0.role": "assistant",
+        "gen_ai.completion.0.content": ANSWER,
+        "gen_ai.response.finish_reasons": ["COMPLETE"],
+        "gen_ai.usage.completion_tokens": 8.0,
+        "llm.usage.reasoning_tokens": 1,
+    }
+
+    (call,) = read(span("cohere.chat", attributes=attributes, scope="opentelemetry.instrumentation.cohere"))
+
+    assert call["output"][0]["finish_reason"] == "COMPLETE"
+    assert (call["usage"]["output_tokens"], call["usage"]["reasoning_tokens"]) == (8, 1)
