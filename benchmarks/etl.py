@@ -242,6 +242,7 @@ def peer_spans(num_calls: int, *, nested: bool) -> list[dict[str, Any]]:
 
 def paired(peer: str) -> list[dict[str, Any]]:
     """Measure both, in turns, on the same spans."""
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")  # what each process of a run has where they share the cores
     from etl.settings import EtlConfig
     from etl.transform import transform
     from etl.work import no_cycle_collection

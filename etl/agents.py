@@ -16,6 +16,8 @@ class Surroundings:
 
     def nearest(self, row: int) -> int:
         """Return the row of the nearest marked proper ancestor, or `NO_PARENT`."""
+        if not self._marked:
+            return NO_PARENT
         walk: list[int] = []
         current = self._forest.parent[row]
         while current != NO_PARENT and current not in self._marked and current not in self._known:

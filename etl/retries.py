@@ -30,19 +30,22 @@ def attempts(calls: Iterable[LlmCall], forest: Forest) -> set[int]:
     found: set[int] = set()
     for same in asked.values():
         for position, inner in enumerate(same):
-            outers = same[max(0, position - NEIGHBORS) : position]
-            if any(_is_attempt(inner, outer, forest) for outer in outers):
-                found.add(inner.span.index)
+            for outer in same[max(0, position - NEIGHBORS) : position]:
+                if inner.span.end_ns <= outer.span.end_ns and _is_attempt(inner, outer, forest):
+                    found.add(inner.span.index)
+                    break
     return found
 
 
 def _is_attempt(inner: LlmCall, outer: LlmCall, forest: Forest) -> bool:
-    if inner.span.end_ns > outer.span.end_ns or outer.dialect == gateway.DIALECT:
+    if outer.dialect == gateway.DIALECT:
         return False
     if forest.is_ancestor(outer.span.index, inner.span.index):
         return True
+    if inner.dialect != gateway.DIALECT:
+        return False
     answered = [span.start_ns for span in outer.merged if span.scope == GATEWAY_SCOPE]
-    return inner.dialect == gateway.DIALECT and bool(answered) and inner.span.end_ns <= max(answered)
+    return bool(answered) and inner.span.end_ns <= max(answered)
 
 
 def thrown_away(calls: Sequence[LlmCall], used: set[int]) -> set[int]:

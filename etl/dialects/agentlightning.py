@@ -9,7 +9,7 @@ import orjson
 
 from etl.dialects.messages import decode
 from etl.dialects.spans import LlmCall, Span
-from etl.dialects.values import number_of, numbered, text_of
+from etl.dialects.values import any_begins, number_of, numbered, text_of
 
 DIALECT = "agentlightning"
 
@@ -18,9 +18,7 @@ def is_annotation(span: Span) -> bool:
     """Tell whether the span is one of agent-lightning's own, which are never model calls."""
     if span.name.startswith("agentlightning."):
         return True
-    return "agentlightning." in "\n".join(span.attributes) and any(
-        key.startswith("agentlightning.") for key in span.attributes
-    )
+    return any_begins(span.attributes, "agentlightning.")
 
 
 def add_tokens(call: LlmCall) -> None:

@@ -17,7 +17,7 @@ from etl.dialects.messages import (
     result_text,
 )
 from etl.dialects.spans import AgentSpan, AnswerFact, Embedding, LlmCall, Message, Reading, Span, ToolCall
-from etl.dialects.values import Attributes, error_of, numbered, text_of
+from etl.dialects.values import Attributes, any_begins, error_of, numbered, text_of
 from etl.dialects.wording import api_of_client, asked_for, restore_wording
 
 DIALECT = "traceloop"
@@ -44,10 +44,7 @@ def recognises(span: Span) -> bool:
 
 def is_indexed(attributes: Attributes) -> bool:
     """Tell whether messages are spread over numbered attributes."""
-    names = "\n".join(attributes)
-    if "gen_ai.prompt." not in names and "gen_ai.completion." not in names:
-        return False
-    return any(key.startswith(("gen_ai.prompt.", "gen_ai.completion.")) for key in attributes)
+    return any_begins(attributes, "gen_ai.prompt.") or any_begins(attributes, "gen_ai.completion.")
 
 
 def is_embedding(attributes: Attributes) -> bool:

@@ -88,6 +88,11 @@ def strings_of(attributes: Attributes, name: str) -> list[str]:
     return [value] if isinstance(value, str) and value else []
 
 
+def any_begins(attributes: Attributes, start: str) -> bool:
+    """Tell whether an attribute's name begins so."""
+    return "\n" + start in "\n" + "\n".join(attributes)  # names hold no line breaks; a loop takes ten times as long
+
+
 def numbered(attributes: Attributes, prefix: str) -> dict[int, dict[str, Any]]:
     """Collect `<prefix>.N.<rest>` as {N: {rest: value}}; N need not begin at 0 nor be without gaps.
 
