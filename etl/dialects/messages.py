@@ -319,6 +319,19 @@ def result_text(value: Any) -> str | None:  # noqa: ANN401
     return orjson.dumps(value).decode()
 
 
+def encoded_result(value: Any) -> str | None:  # noqa: ANN401
+    """Return a tool's result that was recorded as JSON: a text carries quotes of its own, all else stays as it is.
+
+    >>> encoded_result('"84"'), encoded_result('{"celsius": 4}'), encoded_result("84 or so")
+    ('84', '{"celsius": 4}', '84 or so')
+    """
+    try:
+        inner = orjson.loads(value) if isinstance(value, str) else value
+    except orjson.JSONDecodeError:
+        inner = None
+    return inner if isinstance(inner, str) else result_text(value)
+
+
 def _draft(item: dict[str, Any]) -> _Draft:
     draft = _Draft()
     content = item["parts"] if "parts" in item else item.get("content")

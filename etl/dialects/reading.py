@@ -19,6 +19,7 @@ from etl.dialects import (
     openinference,
     openlit,
     pydantic_ai,
+    spring_ai,
     strands,
     traceloop,
     vercel,
@@ -47,6 +48,7 @@ ORDER: tuple[ModuleType, ...] = (
     logfire,
     openlit,
     haystack,
+    spring_ai,
     traceloop,
     genai,
 )

@@ -5,11 +5,16 @@ https://ai-sdk.dev/docs/ai-sdk-core/telemetry, https://www.npmjs.com/package/@ai
 
 from typing import Any
 
-import orjson
-
 from etl.dialects import genai
-from etl.dialects.messages import as_list, call_arguments, canonical_input, canonical_output, decode, definitions
-from etl.dialects.messages import result_text as text_of_result
+from etl.dialects.messages import (
+    as_list,
+    call_arguments,
+    canonical_input,
+    canonical_output,
+    decode,
+    definitions,
+    encoded_result,
+)
 from etl.dialects.spans import AgentSpan, Embedding, LlmCall, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, complete_usage, integer_of, number_of, text_of, usage_of
 from etl.dialects.wording import restore_wording
@@ -63,7 +68,7 @@ def _read_conventions(span: Span) -> Reading | None:
     if isinstance(found, LlmCall):
         found.usage = complete_usage(found.usage, _usage(span.attributes))
     elif isinstance(found, ToolCall) and found.result is not None:
-        found.result = _result(span.attributes.get("gen_ai.tool.call.result"))
+        found.result = encoded_result(span.attributes.get("gen_ai.tool.call.result"))
     elif isinstance(found, Embedding):
         return _read_embedding(found, span.attributes)
     return found
@@ -73,7 +78,9 @@ def _read_embedding(found: Embedding, attributes: Attributes) -> Embedding:
     """Add texts and sizes of vectors, each JSON of its own: a list of them, or the only one."""
     texts = attributes.get("ai.values", attributes.get("ai.value"))
     vectors = attributes.get("ai.embeddings", attributes.get("ai.embedding"))
-    found.texts = [text for text in map(_result, texts if isinstance(texts, list) else [texts]) if text is not None]
+    found.texts = [
+        text for text in map(encoded_result, texts if isinstance(texts, list) else [texts]) if text is not None
+    ]
     sizes = [decode(vector) for vector in (vectors if isinstance(vectors, list) else [vectors])]
     found.dimensions = [len(vector) for vector in sizes if isinstance(vector, list)]
     if found.call.usage is None:
@@ -171,15 +178,6 @@ def _read_tool(span: Span) -> ToolCall:
         name=text_of(attributes, "ai.toolCall.name"),
         tool_call_id=text_of(attributes, "ai.toolCall.id"),
         arguments=call_arguments(attributes.get("ai.toolCall.args")),
-        result=None if span.failed else _result(attributes.get("ai.toolCall.result")),
+        result=None if span.failed else encoded_result(attributes.get("ai.toolCall.result")),
         error=failure if span.failed else None,
     )
-
-
-def _result(recorded: Any) -> str | None:  # noqa: ANN401
-    """Return the result, which is JSON: a string carries quotes of its own."""
-    try:
-        value = orjson.loads(recorded) if isinstance(recorded, str) else recorded
-    except orjson.JSONDecodeError:
-        return text_of_result(recorded)
-    return value if isinstance(value, str) else text_of_result(recorded)

@@ -76,6 +76,8 @@ def provider_reason(reason: Any, api: str | None) -> Any:  # noqa: ANN401 - what
         return None
     if reason.startswith(ENUM_PREFIX):
         reason = reason.removeprefix(ENUM_PREFIX).lower()
+    if api == "chat.completions" and reason.isupper():  # Spring AI writes the constant's name
+        reason = reason.lower()
     return REASONS.get(api or "chat.completions", {}).get(reason, reason)
 
 
