@@ -6,9 +6,12 @@ https://github.com/traceloop/openllmetry
 from itertools import pairwise
 from typing import Any
 
+import orjson
+
 from etl.dialects import client_dump, genai
 from etl.dialects.messages import (
     CALL_BLOCKS,
+    NAMED_BLOCKS,
     call_arguments,
     canonical_input,
     canonical_output,
@@ -21,12 +24,16 @@ from etl.dialects.values import Attributes, any_begins, error_of, numbered, text
 from etl.dialects.wording import api_of_client, asked_for, restore_wording
 
 DIALECT = "traceloop"
+NAMES = {"text", "image", *NAMED_BLOCKS}
 KIND = "traceloop.span.kind"
 CALL_TYPES = {"chat", "completion"}
 AGENTS_SCOPE = "opentelemetry.instrumentation.openai_agents"
 
 EMPTY_JSON_TEXTS = {'""', "[]"}
 """How LangChain's empty content comes out of the indexed form."""
+
+BLOCKS = ("[{", '"')
+"""How content begins that is a list of blocks as JSON; Bedrock's instrumentation wrote a text as JSON too."""
 
 DUMPED = '{"'
 """How a line begins that is a block of content as JSON, which Traceloop writes for a block it does not know."""
@@ -153,15 +160,14 @@ def _without_dump(message: Message) -> Message:
 
 
 def _items(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
+    is_json = attributes.get("gen_ai.system") == "AWS"
     items: list[dict[str, Any]] = []
     for fields in numbered(attributes, prefix).values():
         content = fields.get("content")
         if content in EMPTY_JSON_TEXTS:
             content = ""
-        if isinstance(content, str) and content.startswith("[{"):
-            blocks = decode(content)
-            is_blocks = isinstance(blocks, list) and all(isinstance(b, dict) and "type" in b for b in blocks)
-            content = blocks if is_blocks else content
+        if isinstance(content, str) and content.startswith(BLOCKS):
+            content = _blocks(content, is_json=is_json)
         calls = [
             {"id": call.get("id"), "name": call.get("name"), "arguments": call.get("arguments")}
             for call in numbered(fields, "tool_calls").values()
@@ -184,6 +190,23 @@ def _items(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
     if items and items[-1]["role"] is None:  # a completions API's prompt
         items[-1]["role"] = "user"
     return items
+
+
+def _blocks(content: str, *, is_json: bool) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the blocks or the text that content is the JSON of; the content itself where it is none."""
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return content
+    if isinstance(value, str):
+        return value if is_json else content
+    is_blocks = isinstance(value, list) and all(isinstance(block, dict) and _is_block(block) for block in value)
+    return value if is_blocks else content
+
+
+def _is_block(block: dict[str, Any]) -> bool:
+    """Tell whether this is a block of content: by its type, or as Bedrock's, whose one key says what it is."""
+    return "type" in block or (len(block) == 1 and not NAMES.isdisjoint(block))
 
 
 def indexed_input(attributes: Attributes) -> list[Message] | None:

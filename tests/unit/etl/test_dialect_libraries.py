@@ -790,3 +790,28 @@ def test_reasons_and_thoughts_beside_indexed_messages_are_read() -> None:
 
     assert call["output"][0]["finish_reason"] == "COMPLETE"
     assert (call["usage"]["output_tokens"], call["usage"]["reasoning_tokens"]) == (8, 1)
+
+
+def test_bedrocks_blocks_in_indexed_messages_are_read() -> None:
+    """opentelemetry-instrumentation-bedrock 0.47.5 writes content as JSON, whether blocks or text; others' is text."""
+    blocks = [[{"text": QUESTION}], [{"toolUse": {"toolUseId": "call_1", "name": "calculator", "input": ARGUMENTS}}]]
+    fields = {"llm.request.type": "chat", "gen_ai.request.model": "m"}
+
+    bedrock, quoting = (
+        read(span("call", attributes={**fields, **own}, scope="opentelemetry.instrumentation.bedrock"))[0]
+        for own in (
+            {
+                "gen_ai.system": "AWS",
+                "gen_ai.prompt.0.role": "user",
+                "gen_ai.prompt.0.content": dump(blocks[0]),
+                "gen_ai.prompt.1.role": "assistant",
+                "gen_ai.prompt.1.content": dump(blocks[1]),
+                "gen_ai.prompt.2.role": "user",
+                "gen_ai.prompt.2.content": dump("And?"),
+            },
+            {"gen_ai.system": "OpenAI", "gen_ai.prompt.0.role": "user", "gen_ai.prompt.0.content": dump("And?")},
+        )
+    )
+
+    assert bedrock["input"] == [TURNS[1], TURNS[2], {"role": "user", "text": "And?"}]
+    assert quoting["input"] == [{"role": "user", "text": '"And?"'}], "the user's own quotation marks"
