@@ -35,6 +35,7 @@ CORPORA = {
     "60 words, up to 6 edits": (60, 6, 0.0),
     "40 words, 15 templates, 15 % own words, up to 3 edits": (40, 3, 0.15),
     "40 words, 15 templates, 8 % own words, up to 3 edits": (40, 3, 0.08),
+    "20 words, 15 templates, one own word, up to 2 edits": (20, 2, 0.05),
 }
 
 

@@ -6,14 +6,15 @@ common. Four minima make a key of 64 bits, 16 keys the signature. The numbers a 
 with another number is another task.
 
 Texts come into groups one after the other, in the order they came: to the group of the text before that is most alike,
-if the estimate is at least `NEAR`, else to one of their own. Only texts with a key in common are compared, and of them
+if the estimate is at least `NEAR`, else to one of their own. A group of `MANY` texts is rather a template filled in
+than one task reworded: it takes only what is near for `SURE`. Only texts with a key in common are compared, and of them
 the first `HEADS` for each key, so the whole is linear; and a group never changes by what comes later.
 docs/decisions/0005-sides-by-first-come.md says what else was tried, with its errors.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b, sha256
 
 import numpy as np
@@ -25,6 +26,8 @@ NEAR = 0.6
 """Texts that share four fifths of their runs are to be together. An estimate from 64 minima has a standard deviation of
 0.05 there; four of them below, whatever is meant to be near is found so."""
 
+SURE, MANY = 0.8, 32
+
 RUN = 3
 KEYS, MINIMA = 16, 64
 HEADS = 4
@@ -34,6 +37,7 @@ MAX_WORDS = 4000
 RANDOM = np.random.Generator(np.random.PCG64(20_261_121))
 FACTORS = RANDOM.integers(0, 2**63, MINIMA, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 TERMS = RANDOM.integers(0, 2**63, MINIMA, dtype=np.uint64)
+MIXER = RANDOM.integers(0, 2**63, KEYS, dtype=np.int64) | 1
 
 Signature = NDArray[np.int64]
 """(KEYS,)"""
@@ -82,14 +86,18 @@ def near_groups(signatures: Signatures, known: Signatures | None = None, groups:
     minima = rows.view("<u2")  # (text, MINIMA)
     found = [groups[number] for number in np.flatnonzero(may_matter)]
     num_known = len(found)
+    sizes = _sizes(known, groups)
     is_alone = _are_alone(rows)
     equal: dict[bytes, int] = {}
     heads: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
         first = equal.setdefault(row.tobytes(), number)
-        if number >= num_known:
-            near = first if first != number else _nearest(number, row, minima, heads) if not is_alone[number] else None
-            found.append(group_of_its_own(row) if near is None else found[near])
+        if number >= num_known and first != number:
+            found.append(found[first])
+        elif number >= num_known:
+            near = None if is_alone[number] else _nearest(number, row, minima, heads, found, sizes)
+            found.append(group_of_its_own(row) if near is None else near)
+            sizes[found[number]] += 1
         if first == number and not is_alone[number]:
             for head in (heads[entry] for entry in enumerate(row.tolist())):
                 if len(head) < HEADS:
@@ -106,13 +114,27 @@ def _are_alone(rows: Signatures) -> NDArray[np.bool_]:
     return is_alone
 
 
+def _sizes(known: Signatures, groups: Sequence[str]) -> Counter[str]:
+    """Return how many different texts each group has."""
+    digests = (known * MIXER).sum(axis=1)
+    _, first = np.unique(digests, return_index=True)
+    return Counter(groups[number] for number in first)
+
+
 def _nearest(
-    number: int, row: Signature, minima: NDArray[np.uint16], heads: dict[tuple[int, int], list[int]]
-) -> int | None:
-    """Return the number of the text that is most alike, the first of several; None where none is near."""
+    number: int,
+    row: Signature,
+    minima: NDArray[np.uint16],
+    heads: Mapping[tuple[int, int], Sequence[int]],
+    groups: Sequence[str],
+    sizes: Mapping[str, int],
+) -> str | None:
+    """Return the group of the text that is most alike, of the first of several; None where none is near enough."""
     others = sorted({other for entry in enumerate(row.tolist()) for other in heads.get(entry, ())})
     if not others:
         return None
     alike = (minima[others] == minima[number]).mean(axis=1)
+    enough = [SURE if sizes[groups[other]] >= MANY else NEAR for other in others]
+    alike = np.where(alike >= enough, alike, 0)
     best = int(alike.argmax())
-    return others[best] if alike[best] >= NEAR else None
+    return groups[others[best]] if alike[best] else None

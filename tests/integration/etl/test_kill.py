@@ -15,6 +15,7 @@ from etl.schema import TABLES, table_files
 from etl.settings import EtlConfig
 from foundation.report import RunReport
 from receiver.importing import import_files
+from tests.near_tasks import write_near_tasks
 from tests.scale import times
 
 pytestmark = pytest.mark.integration
@@ -60,7 +61,7 @@ def test_sigkill_at_any_point_leaves_a_whole_set(tmp_path: Path) -> None:
     start_point, undisturbed = tmp_path / "start", tmp_path / "undisturbed"
     import_files(start_point, FIRST)
     run(start_point)
-    import_files(start_point, SECOND)
+    import_files(start_point, [*SECOND, write_near_tasks(tmp_path / "near.pb")])
     before = published(start_point)
     shutil.copytree(start_point, undisturbed)
     start(tmp_path / "nothing").join()  # the server is up

@@ -17,6 +17,7 @@ from etl.work import Job
 from foundation.errors import SpanloopError
 from receiver.importing import import_files
 from receiver.schema import connect
+from tests.near_tasks import write_near_tasks
 from tests.scale import IS_LONG
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -35,7 +36,8 @@ def run(data: Path, *arguments: str) -> dict[str, bytes]:
 @pytest.mark.skipif(not IS_LONG, reason="make test-ray")
 def test_ray_publishes_the_same_bytes(tmp_path: Path) -> None:
     """On a cluster of two cores, started for the run and gone after it; the bucket files are gone too."""
-    import_files(tmp_path, sorted(FIXTURES.glob("openinference-openai-agents/*tool*.pb")))
+    recordings = sorted(FIXTURES.glob("openinference-openai-agents/*tool*.pb"))
+    import_files(tmp_path, [*recordings, write_near_tasks(tmp_path / "near.pb")])
     expected = run(tmp_path)
 
     found = run(tmp_path, "--ray", "local", "--workers", "2")

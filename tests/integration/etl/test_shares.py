@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from etl import division
+from etl.export import read_table
 from etl.run import publish_shares, run_etl
 from etl.schema import TABLES, table_files
 from etl.settings import EtlConfig
 from foundation.errors import SettingsError, SpanloopError
 from foundation.report import RunReport
 from receiver.importing import import_files
+from tests.near_tasks import QUESTIONS, write_near_tasks
 
 pytestmark = pytest.mark.integration
 
@@ -26,9 +29,9 @@ NOW_US = 1_900_000_000_000_000
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a store of a few recordings."""
+    """Return a store of a few recordings, and of tasks that are near each other in different buckets."""
     data = tmp_path_factory.mktemp("shares")
-    import_files(data, RECORDINGS)
+    import_files(data, [*RECORDINGS, write_near_tasks(data / "near.pb")])
     return data
 
 
@@ -66,15 +69,24 @@ def take(data: Path) -> dict[str, bytes]:
     return found
 
 
+def groups_of_near_tasks(data: Path) -> int:
+    """Return in how many groups the tasks of `tests.near_tasks` are."""
+    own = read_table(data, "episodes").filter(pl.col("service_name") == "agent", pl.col("root_name") == "work")
+    assert own.height == 2 * len(QUESTIONS)
+    return own["split_group"].n_unique()
+
+
 def test_several_processes_publish_the_same_bytes(data: Path) -> None:
     """`--workers` is a matter of time only."""
     alone = run(data, workers=1)
+    num_groups = groups_of_near_tasks(data)
     expected = take(data)
 
     together = run(data, workers=2)
 
     assert take(data) == expected
     assert len(expected) > 10
+    assert num_groups == len(QUESTIONS)
     for key in ("spans", "calls", "rewards", "num_rows", "watermark"):
         assert together[key] == alone[key]
     assert [phase.get("workers") for phase in together["phases"]] == [None, 2, None]
