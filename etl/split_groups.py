@@ -20,29 +20,31 @@ from etl.splits import order_of_tasks, side_of
 from etl.tables import scan
 from etl.work import Processed
 
-TASK = ("project", "episode_id", "revision", "start_ns", "split_group", "split_signature")
+EPISODE = ("project", "episode_id")
+TASK = (*EPISODE, "revision", "start_ns", "split_group", "split_signature")
 WITH_SPLITS = ("episodes", "transitions")
 """Tables whose rows say on which side they are."""
 
 
 def settle_groups(config: EtlConfig, window: Window, results: Sequence[Processed]) -> list[Processed]:
     """Return the results with every task in its group; the very same objects where nothing changes."""
-    files = [
-        dataset_directory(config.data, "episodes") / name for done in results for name in done.parts.get("episodes", ())
-    ]
-    own = _tasks(files)
+    own = _tasks([path for done in results for path in _episodes(config.data, done)])
     if own.is_empty():
         return list(results)
     before = _tasks(table_files(config.data, "episodes"))
     groups = near_groups(_signatures(own), _signatures(before), before["split_group"].to_list())
-    changed = own.select("project", "episode_id", "split_group", found=pl.Series(groups)).filter(
+    changed = own.select(*EPISODE, "split_group", found=pl.Series(groups)).filter(
         pl.col("found") != pl.col("split_group")
     )
     if changed.is_empty():
         return list(results)
     sides = {group: side_of(group, config).value for group in changed["found"].unique()}
-    changed = changed.select("project", "episode_id", split=pl.col("found").replace_strict(sides), split_group="found")
+    changed = changed.select(*EPISODE, split=pl.col("found").replace_strict(sides), split_group="found")
     return [_regrouped(config.data, window, done, changed) for done in results]
+
+
+def _episodes(data: Path, done: Processed) -> list[Path]:
+    return [dataset_directory(data, "episodes") / name for name in done.parts.get("episodes", ())]
 
 
 def _tasks(files: Sequence[Path]) -> pl.DataFrame:
@@ -58,18 +60,21 @@ def _signatures(tasks: pl.DataFrame) -> Signatures:
 
 def _regrouped(data: Path, window: Window, done: Processed, changed: pl.DataFrame) -> Processed:
     """Return what came of a bucket with these episodes' groups and sides changed."""
+    own = scan("episodes", _episodes(data, done)).select(EPISODE)
+    if own.join(changed.lazy(), on=EPISODE, how="semi").head(1).collect().is_empty():
+        return done
     parts = {
         table: [rewrite(data, table, window, name, lambda rows: _with_splits(rows, changed)) for name in names]
         if table in WITH_SPLITS
         else names
         for table, names in done.parts.items()
     }
-    return done if parts == done.parts else replace(done, parts=parts)
+    return replace(done, parts=parts)
 
 
 def _with_splits(rows: pl.DataFrame, changed: pl.DataFrame) -> pl.DataFrame:
     columns = ("split", "split_group")
-    joined = rows.join(changed, on=["project", "episode_id"], how="left", suffix="_new", maintain_order="left")
+    joined = rows.join(changed, on=EPISODE, how="left", suffix="_new", maintain_order="left")
     return joined.select(
         pl.coalesce(f"{name}_new", name).alias(name) if name in columns else pl.col(name) for name in rows.columns
     )
