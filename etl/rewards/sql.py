@@ -55,7 +55,17 @@ def read_queries(directory: Path | None) -> list[RewardQuery]:
         return []
     if not directory.is_dir():
         raise SettingsError(f"reward_sql = {str(directory)!r} is no directory", hint="Name one that holds *.sql files.")
-    return [RewardQuery(path, path.read_text()) for path in sorted(directory.glob("*.sql"))]
+    queries = [RewardQuery(path, _text(path)) for path in sorted(directory.glob("*.sql"))]
+    if not queries:
+        raise SettingsError(f"reward_sql = {str(directory)!r} holds no *.sql file", hint="Put a query there.")
+    return queries
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}", hint="Make it a text file in UTF-8.") from error
 
 
 def query_rewards(queries: Sequence[RewardQuery], spans: pl.DataFrame, logs: pl.DataFrame) -> list[Reward]:

@@ -181,3 +181,16 @@ def test_a_response_id_that_several_traces_have_names_the_call_of_its_own() -> N
 
     assert table(*calls, logs=[record("one")]) == [("style", 0.5, "step")]
     assert table(*calls, logs=[record("three")]) == [("style", 0.5, "no_such_span")]
+
+
+def test_a_directory_of_no_readable_query_is_said(tmp_path: Path) -> None:
+    """Rather than rewarding nothing: none there, a directory by that name, no text."""
+    with pytest.raises(SettingsError, match=r"holds no \*.sql file"):
+        read_queries(tmp_path)
+    (tmp_path / "a.sql").mkdir()
+    with pytest.raises(SettingsError, match=r"a.sql cannot be read: .*directory"):
+        read_queries(tmp_path)
+    (tmp_path / "a.sql").rmdir()
+    (tmp_path / "a.sql").write_bytes(b"\xff\xfe select")
+    with pytest.raises(SettingsError, match=r"a.sql cannot be read: .*utf-8"):
+        read_queries(tmp_path)
