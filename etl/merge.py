@@ -3,8 +3,8 @@
 Two spans are the same call
 1. if their response ids are equal (across traces only where one is the gateway's or has no content: ids of stubs
    repeat);
-2. if one lies below the other, in time too, one of them has no response id, and their answers agree, or one has no
-   answer and it is the only call below the other;
+2. if one lies below the other, in time too, one of them has no response id, and their answers agree, or it is the only
+   call below the other and one has no answer or both have the same counts of tokens;
 3. if they come from two layers that no rule above joined, the gateway and a client (many clients do not propagate
    their trace context), or two instrumentations in one trace (a stream may lose its context), question and answer are
    equal, and one lies within the other in time;
@@ -161,7 +161,15 @@ def _is_same_nested(outer: LlmCall, inner: LlmCall, *, only: bool) -> bool:
         return False
     if outer.output is None or inner.output is None:
         return only
+    if only and _counts(outer) is not None and _counts(outer) == _counts(inner):
+        return True  # whatever words the framework has for the same answer
     return _answers_agree(outer, inner, strict=True) and _usage_agrees(outer, inner)
+
+
+def _counts(call: LlmCall) -> tuple[int, int] | None:
+    """Return the tokens in and out, where both are known and there are any."""
+    counts = (call.usage["input_tokens"], call.usage["output_tokens"]) if call.usage is not None else (None, None)
+    return (counts[0], counts[1]) if counts[0] and counts[1] else None
 
 
 def _usage_agrees(one: LlmCall, other: LlmCall) -> bool:

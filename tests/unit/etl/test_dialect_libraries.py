@@ -815,3 +815,29 @@ def test_bedrocks_blocks_in_indexed_messages_are_read() -> None:
 
     assert bedrock["input"] == [TURNS[1], TURNS[2], {"role": "user", "text": "And?"}]
     assert quoting["input"] == [{"role": "user", "text": '"And?"'}], "the user's own quotation marks"
+
+
+def test_a_framework_that_words_its_answer_otherwise_is_no_second_call() -> None:
+    """OpenLIT 1.45.0 over LangChain's Responses: the answer as Python's list, the client's span with its id below."""
+    fields = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "m",
+        "gen_ai.usage.input_tokens": 13,
+        "gen_ai.usage.output_tokens": 8,
+    }
+
+    def told(text: str) -> str:
+        return dump([{"role": "assistant", "parts": [{"type": "text", "content": text}]}])
+
+    outer = {**fields, "gen_ai.output.messages": told(f"[{{'text': '{ANSWER}'}}]")}
+    inner = {**fields, "gen_ai.output.messages": told(ANSWER), "gen_ai.response.id": "resp_1"}
+    other = {**inner, "gen_ai.usage.output_tokens": 9}
+
+    def trace(name: str, below: dict[str, Any]) -> list[Span]:
+        return [
+            span(name, trace=name, attributes=outer, scope="openlit.instrumentation.langchain", end=4),
+            span(f"{name} client", trace=name, parent=name, attributes=below, scope="openlit.instrumentation.openai"),
+        ]
+
+    assert [call["response_id"] for call in read(*trace("one", inner))] == ["resp_1"]
+    assert len(read(*trace("two", other))) == 2, "other counts: it is another call"
