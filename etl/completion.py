@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable
 from itertools import chain
 from typing import Any
 
-from etl.dialects.client_dump import answer_signature
+from etl.dialects.client_dump import answer_signature, api_of_id
 from etl.dialects.messages import answer, definition, has_content
 from etl.dialects.spans import AnswerFact, LlmCall, Message, Span, ToolCall, ToolFact
 from etl.dialects.values import complete_usage, error_of
@@ -84,6 +84,7 @@ def complete_from_around(calls: Iterable[LlmCall], facts: Iterable[tuple[Span, A
         is_only = alike[_signed(call)] == 1 and len(identifiers[_signed(call)]) == 1
         if call.response_id is None and (is_only or _asks_for_tools(call)):  # no other answer has these ids
             call.response_id = fact.response_id
+            call.api = api_of_id(fact.response_id) or call.api
         call.usage = complete_usage(call.usage, fact.usage)
 
 

@@ -20,6 +20,9 @@ from receiver.otlp import REQUESTS, Signal
 from tests.held import Held, reason
 
 FIXTURES = Path(__file__).parent / "fixtures" / "otlp"
+FRAMEWORKS = FIXTURES.with_name("frameworks")
+"""Recordings of frameworks that write spans of their own."""
+
 RECEIVED_NS = 1_800_000_000_000_000_000
 """When the recordings were received, as far as the tests are concerned."""
 
@@ -282,6 +285,8 @@ def _compare_tools(comparison: Comparison, expected: dict[str, Any], dataset: Da
 PAGE = Path(__file__).parents[1] / "docs" / "dialects.md"
 BEGIN = "<!-- coverage: written by `python -m tests.recordings` -->"
 END = "<!-- end of coverage -->"
+FRAMEWORKS_BEGIN = "<!-- frameworks: written by `python -m tests.recordings` -->"
+FRAMEWORKS_END = "<!-- end of frameworks -->"
 COLUMNS = (*FIELDS, "tool call")
 
 
@@ -333,7 +338,11 @@ def _share(equal: int, checked: int) -> str:
 
 
 def page_with_table(page: str) -> str:
-    """Return the page with its table written anew."""
+    """Return the page with its tables written anew."""
+    head, rest = page.split(FRAMEWORKS_BEGIN)
+    _, tail = rest.split(FRAMEWORKS_END)
+    frameworks = coverage_table(coverage(FRAMEWORKS))
+    page = f"{head}{FRAMEWORKS_BEGIN}\n\n{frameworks}\n\n{FRAMEWORKS_END}{tail}"
     head, rest = page.split(BEGIN)
     _, tail = rest.split(END)
     totals = coverage()

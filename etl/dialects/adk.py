@@ -99,6 +99,8 @@ def _add_request(call: LlmCall, request: dict[str, Any]) -> None:
     for name, ours in CONFIG_PARAMS.items():
         if config.get(name) is not None:
             call.params.setdefault(ours, config[name])
+    if "max_output_tokens" in call.params:  # the same, in the conventions' word
+        call.params.pop("max_tokens", None)
     if call.input is None:
         asked = gemini.read_request(request)
         call.input = asked.input if asked is not None else None

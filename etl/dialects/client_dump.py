@@ -267,7 +267,16 @@ def _converted_stream(value: dict[str, Any]) -> Response | None:
 
 
 API_OF_ID = {"resp": "responses", "msg": "messages"}
-"""What the ids of responses begin with."""
+"""What the ids of responses begin with, before an underscore."""
+
+
+def api_of_id(response_id: str | None) -> str | None:
+    """Return the API that gives responses such ids.
+
+    >>> api_of_id("resp_1"), api_of_id("chatcmpl-1")
+    ('responses', None)
+    """
+    return API_OF_ID.get((response_id or "").split("_")[0])
 
 
 def _langchain_result(value: dict[str, Any]) -> Response | None:

@@ -2,12 +2,26 @@
 
 from typing import Any
 
+import pytest
+
 from etl.export import decoded
 from etl.tables import Dataset
 from tests.conversation import ARGUMENTS, QUESTION, REQUEST, SCHEMA, TOOL, dump, run
+from tests.recordings import FRAMEWORKS, compare, scenarios
 from tests.spans import START_NS, Span, identifier, span
 
 Row = dict[str, Any]
+
+RECORDINGS = scenarios(FRAMEWORKS)
+
+
+@pytest.mark.parametrize(("producer", "scenario"), RECORDINGS, ids=["-".join(pair) for pair in RECORDINGS])
+def test_what_a_framework_recorded_is_what_was_on_the_wire(producer: str, scenario: str) -> None:
+    """Every call comes out once, none is made up, and no value is another than the model server had noted."""
+    comparison = compare(producer, scenario, FRAMEWORKS)
+
+    assert (comparison.recovered, comparison.duplicates, comparison.invented) == (comparison.expected, 0, 0)
+    assert comparison.differences == []
 
 
 def calls_of(dataset: Dataset) -> list[Row]:
@@ -604,7 +618,11 @@ def test_an_id_from_around_goes_to_no_one_of_several_alike() -> None:
 
 def test_adks_call_and_its_client_beneath_are_one() -> None:
     """ADK 2.13, its first schema, content hidden from logs: `call_llm` is whole, `generate_content` is elided."""
-    request = {"model": "gemini-2.5-flash", "contents": [{"role": "user", "parts": [{"text": QUESTION}]}]}
+    request = {
+        "model": "gemini-2.5-flash",
+        "config": {"max_output_tokens": 50},
+        "contents": [{"role": "user", "parts": [{"text": QUESTION}]}],
+    }
     response = {
         "model_version": "gemini-2.5-flash-001",
         "content": {"role": "model", "parts": [{"text": "84"}]},
@@ -613,6 +631,7 @@ def test_adks_call_and_its_client_beneath_are_one() -> None:
     outer = {
         "gen_ai.system": "gcp.vertex.agent",
         "gen_ai.request.model": "gemini-2.5-flash",
+        "gen_ai.request.max_tokens": 50,
         "gcp.vertex.agent.llm_request": dump(request),
         "gcp.vertex.agent.llm_response": dump(response),
     }
@@ -650,7 +669,7 @@ def test_adks_call_and_its_client_beneath_are_one() -> None:
 
     assert call["input"] == [{"role": "user", "text": QUESTION}]
     assert (call["output"][0]["text"], call["output"][0]["finish_reason"]) == ("84", "STOP")
-    assert call["model_returned"] == "gemini-2.5-flash-001"
+    assert (call["model_returned"], call["params"]) == ("gemini-2.5-flash-001", {"max_output_tokens": 50})
 
 
 def test_adks_placeholder_is_no_id_of_a_tool_call() -> None:
