@@ -6,13 +6,10 @@ https://github.com/Arize-ai/openinference/tree/main/spec
 import re
 from typing import Any
 
-from etl.dialects import client_dump, gemini, genai
+from etl.dialects import client_dump, gemini, genai, openinference_messages
 from etl.dialects.messages import (
     call_arguments,
-    canonical_input,
-    canonical_output,
     decode,
-    definition,
     definitions,
     has_content,
     join_answers,
@@ -149,14 +146,18 @@ def _read_call(span: Span) -> LlmCall:
     request = gemini.read_request(asked) or client_dump.read_request(asked)
     response = client_dump.read_response(recorded) or gemini.read_response(recorded)
     response = response or client_dump.salvage_response(recorded)
-    indexed_input = _indexed_input(attributes) or _prompts(attributes)
-    indexed_output = _indexed_output(attributes) or _completions(attributes)
+    indexed_input = openinference_messages.indexed_input(attributes) or openinference_messages.indexed_prompts(
+        attributes
+    )
+    indexed_output = openinference_messages.indexed_output(attributes) or openinference_messages.indexed_completions(
+        attributes
+    )
     call = LlmCall(span, DIALECT)
     call.provider = text_of(attributes, "llm.provider", "llm.system")
     call.conversation_id = text_of(attributes, "session.id")
     metadata = _metadata(attributes)
     call.agent = text_of(metadata, "lc_agent_name")
-    call.tools = _tools(attributes)
+    call.tools = openinference_messages.indexed_tools(attributes)
     call.truncated = span.dropped_attributes > 0
     call.usage = usage_of(
         input_tokens=integer_of(attributes, "llm.token_count.prompt"),
@@ -283,7 +284,7 @@ def _add_request(call: LlmCall, request: client_dump.Request | None, indexed: li
         call.params = {**call.params, **request.params}
         call.streamed = request.streamed if request.streamed is not None else call.streamed
     recorded = (request.input or None) if request is not None else None
-    if recorded is not None and _has_gaps(call.span.attributes):
+    if recorded is not None and openinference_messages.has_gaps(call.span.attributes):
         indexed = None
     if recorded and indexed and indexed[0]["role"] == "system" and recorded[0]["role"] != "system":
         recorded = [indexed[0], *recorded]  # openai-agents: the instructions are no part of the input
@@ -316,96 +317,6 @@ def _add_response(
     call.usage = complete_usage(response.usage, call.usage)
     if response.instructions and call.input is not None and not any(m["role"] == "system" for m in call.input):
         call.input = [{"role": "system", "text": response.instructions}, *call.input]
-
-
-def _message(fields: dict[str, Any]) -> dict[str, Any]:
-    """Rebuild one message, in the wire's shape, from its attributes below `message.`."""
-    role = fields.get("message.role")
-    content: Any = fields.get("message.content")
-    blocks: list[dict[str, Any]] = []
-    for block in numbered(fields, "message.contents").values():
-        kind = block.get("message_content.type")
-        if kind == "tool_use":
-            continue  # repeats the message's tool_calls
-        text = block.get("message_content.text")
-        blocks.append({"type": kind, "text": text} if text is not None else {"type": _media(kind)})
-    if blocks and (content is None or any(block["type"] not in {"text", None} for block in blocks)):
-        content = blocks
-    calls = [
-        {
-            "id": call.get("tool_call.id"),
-            "name": call.get("tool_call.function.name"),
-            "arguments": call.get("tool_call.function.arguments"),
-        }
-        for call in numbered(fields, "message.tool_calls").values()
-    ]
-    item: dict[str, Any] = {"role": role, "content": fields.get("thought") if content is None else content}
-    if calls:
-        item["tool_calls"] = calls
-    if fields.get("message.tool_call_id") is not None:
-        item["tool_call_id"] = fields["message.tool_call_id"]
-    return item
-
-
-def _media(kind: Any) -> Any:  # noqa: ANN401
-    return "image_url" if kind == "image" else kind
-
-
-def _has_gaps(attributes: Attributes) -> bool:
-    """Tell whether a message in the middle has no attributes: Mistral's own objects are not understood."""
-    numbers = list(numbered(attributes, "llm.input_messages"))
-    return bool(numbers) and numbers[-1] - numbers[0] >= len(numbers)
-
-
-def _indexed_input(attributes: Attributes) -> list[Message] | None:
-    items: list[Any] = []
-    for fields in numbered(attributes, "llm.input_messages").values():
-        functions = numbered(fields, "message.function") or {
-            int(key.rsplit(".", 1)[1]): {"": value}
-            for key, value in fields.items()
-            if key.startswith("function.") and key.rsplit(".", 1)[1].isdigit()
-        }
-        if functions:
-            items += [_autogen_result(entry[""]) for entry in functions.values() if "" in entry]
-        else:
-            items.append(_message(fields))
-    return canonical_input(items) if items else None
-
-
-def _autogen_result(value: Any) -> dict[str, Any]:  # noqa: ANN401
-    """AutoGen's tool results: {"name", "content", "call_id", "is_error"} as JSON."""
-    result = decode(value)
-    result = result if isinstance(result, dict) else {"content": value}
-    return {"role": "tool", "content": result.get("content"), "tool_call_id": result.get("call_id")}
-
-
-def _indexed_output(attributes: Attributes) -> list[Message] | None:
-    items = [_message(fields) for fields in numbered(attributes, "llm.output_messages").values()]
-    return canonical_output(items) if items else None
-
-
-def _prompts(attributes: Attributes) -> list[Message] | None:
-    """Read what a completions API was given: bare texts."""
-    listed = attributes.get("llm.prompts")  # LlamaIndex's
-    texts = [fields.get("prompt.text") for fields in numbered(attributes, "llm.prompts").values()]
-    texts = texts or (listed if isinstance(listed, list) else [])
-    return [{"role": "user", "text": text} for text in texts if visible(text) is not None] or None
-
-
-def _completions(attributes: Attributes) -> list[Message] | None:
-    """Read what a completions API answered; DSPy's answers that are more than a text stand in the output alone."""
-    texts = [fields.get("completion.text") for fields in numbered(attributes, "llm.choices").values()]
-    recorded = attributes.get("output.value")
-    if "llm.prompts" in attributes and visible(recorded) is not None:
-        texts = [recorded]
-    elif not texts and isinstance(recorded, str) and recorded.startswith('[{"text"'):
-        texts = [item.get("text") for item in decode(recorded) or () if isinstance(item, dict)]
-    return canonical_output([{"content": text} for text in texts]) if texts else None
-
-
-def _tools(attributes: Attributes) -> list[dict[str, Any]] | None:
-    found = [definition(fields.get("tool.json_schema")) for fields in numbered(attributes, "llm.tools").values()]
-    return [tool for tool in found if tool is not None] or None
 
 
 def _error(span: Span) -> dict[str, Any]:
