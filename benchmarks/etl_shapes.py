@@ -1,4 +1,4 @@
-"""Traces of odd shapes: how CPU time grows with depth and width, and that nothing recurses.
+"""Traces of odd shapes: how CPU time grows with depth, width and length, and that nothing recurses.
 
 python -m benchmarks.etl_shapes
 """
@@ -16,6 +16,7 @@ from tests.spans import Span, agent, llm, logs_frame, span, spans_frame, tool
 
 DEPTHS = (1_200, 12_000)
 WIDTHS = (10_000, 100_000)
+LENGTHS = (100, 400)
 REPEATS = 2
 
 
@@ -41,6 +42,17 @@ def wide(size: int) -> list[Span]:
     return spans
 
 
+def long(size: int) -> list[Span]:
+    """Return one conversation of that many model calls, each of which is shown all that was said before."""
+    said: list[tuple[str, str]] = []
+    calls = []
+    for n in range(size):
+        said.append(("user", f"question {n}"))
+        calls.append(llm(f"c{n}", asked=said, said=f"answer {n}", start=2 * n))
+        said.append(("assistant", f"answer {n}"))
+    return calls
+
+
 def cpu_s(spans: pl.DataFrame) -> float:
     """Return the least CPU seconds of a few transformations."""
     times = []
@@ -58,6 +70,7 @@ def main() -> None:
     makers: tuple[tuple[str, Callable[[int], list[Span]], tuple[int, ...]], ...] = (
         ("deep", deep, DEPTHS),
         ("wide", wide, WIDTHS),
+        ("long", long, LENGTHS),
     )
     for name, make, sizes in makers:
         for size in sizes:
