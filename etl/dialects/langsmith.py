@@ -17,6 +17,10 @@ METADATA = "langsmith.metadata."
 LANGCHAIN = METADATA + "_type"
 """Beside this, a LangChain model's own parameters are among the metadata, under their names in the request."""
 
+AGENTS_SDK = "openai-agents-sdk"
+NAMELESS = {"Span", "Handoff", "Response", "Generation"}
+"""What spans of openai-agents are called that have no name of their own, as an agent's has."""
+
 EVALUATORS = "evaluators"
 """The project that `evaluate` puts its evaluators' runs in."""
 
@@ -36,6 +40,8 @@ def read(span: Span) -> Reading | None:
     if kind == "chain" and _is_evaluator(span.attributes):
         return Evaluation(span, DIALECT)
     name = _agent(span.attributes)
+    if kind == "chain" and _is_openai_agent(span):
+        return AgentSpan(span, DIALECT, span.name, _conversation(span.attributes))
     if kind == "chain" and name is not None and name == span.name:
         return AgentSpan(span, DIALECT, name, _conversation(span.attributes))
     return None
@@ -43,6 +49,17 @@ def read(span: Span) -> Reading | None:
 
 def _is_evaluator(attributes: Attributes) -> bool:
     return METADATA + "target_run_id" in attributes or attributes.get("langsmith.trace.session_name") == EVALUATORS
+
+
+def _is_openai_agent(span: Span) -> bool:
+    """Tell whether this is an agent's span: an agent has a type of output, which everything below it repeats."""
+    attributes = span.attributes
+    return (
+        attributes.get(METADATA + "ls_integration") == AGENTS_SDK
+        and METADATA + "output_type" in attributes
+        and METADATA + "triggered" not in attributes  # a guardrail
+        and span.name not in NAMELESS
+    )
 
 
 def _agent(attributes: Attributes) -> str | None:
@@ -60,7 +77,9 @@ def _read_call(span: Span) -> LlmCall:
     call.conversation_id = call.conversation_id or _conversation(attributes)
     call.provider = text_of(attributes, METADATA + "ls_provider") or call.provider
     call.model_requested = text_of(attributes, METADATA + "ls_model_name") or call.model_requested
-    request = client_dump.read_request(attributes.get("gen_ai.prompt"))
+    if attributes.get(METADATA + "ls_integration") == AGENTS_SDK:  # it has the model that answered, if any
+        call.model_requested, call.model_returned = None, call.model_requested
+    request = client_dump.read_request(_asked(decode(attributes.get("gen_ai.prompt")), attributes))
     if request is not None:
         call.api = call.api or request.api
         call.input = call.input or request.input
@@ -70,7 +89,7 @@ def _read_call(span: Span) -> LlmCall:
         call.streamed = request.streamed if call.streamed is None else call.streamed
     call.tools = call.tools or definitions(attributes.get("gen_ai.tool.definitions"))
     recorded = decode(attributes.get("gen_ai.completion"))
-    response = client_dump.read_response(recorded)
+    response = client_dump.read_response(_answered(recorded, attributes))
     if response is not None:
         call.api = response.api or call.api
         call.output = call.output or response.output
@@ -93,6 +112,23 @@ def _read_call(span: Span) -> LlmCall:
             call.output = None
     restore_wording(call)
     return call
+
+
+def _asked(recorded: Any, attributes: Attributes) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a request in its API's shape: openai-agents' has its items or messages, both as `input`."""
+    if not isinstance(recorded, dict) or "input" not in recorded or "model" in recorded:
+        return recorded
+    if "instructions" in recorded or attributes.get(METADATA + "object") == "response":
+        return {"instructions": None, **recorded}
+    return {"messages": recorded["input"]}
+
+
+def _answered(recorded: Any, attributes: Attributes) -> Any:  # noqa: ANN401
+    """Return a response in its API's shape: openai-agents' has its items, the rest of it is metadata."""
+    if not isinstance(recorded, dict) or not isinstance(recorded.get("output"), list) or "object" in recorded:
+        return recorded
+    around = {name: attributes.get(METADATA + name) for name in ("object", "id", "status")}
+    return {**around, **recorded}
 
 
 def _langchain_params(attributes: Attributes) -> dict[str, Any]:

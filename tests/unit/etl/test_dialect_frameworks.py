@@ -839,3 +839,47 @@ def test_spring_ai_has_tools_and_conversations_in_spans_of_its_own() -> None:
     (execution,) = tools_of(dataset)
     assert (execution["name"], execution["tool_call_id"]) == ("calculator", "call_1")
     assert (execution["arguments"], execution["result"]) == (ARGUMENTS, "84")
+
+
+def test_langsmith_has_openai_agents_responses_in_pieces() -> None:
+    """LangSmith 0.15, `OpenAIAgentsTracingProcessor`: items in the prompt and the completion, the rest as metadata."""
+    own = {"langsmith.metadata.ls_integration": "openai-agents-sdk", "langsmith.metadata.output_type": "str"}
+    chain = {"langsmith.span.kind": "chain", "gen_ai.operation.name": "chain", **own}
+    item = {"type": "function_call", "call_id": "call_1", "name": "calculator", "arguments": dump(ARGUMENTS)}
+    response = {
+        "langsmith.span.kind": "llm",
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "gpt-4o-mini-2024-07-18",
+        "gen_ai.prompt": dump({"input": [{"role": "user", "content": QUESTION}], "instructions": "Be MathAgent."}),
+        "gen_ai.completion": dump({"output": [item]}),
+        "langsmith.metadata.object": "response",
+        "langsmith.metadata.id": "resp_1",
+        "langsmith.metadata.status": "completed",
+        "langsmith.metadata.ls_model_name": "gpt-4o-mini-2024-07-18",
+        **own,
+    }
+    generation = {
+        "langsmith.span.kind": "llm",
+        "gen_ai.operation.name": "chat",
+        "gen_ai.prompt": dump({"input": [{"role": "user", "content": QUESTION}]}),
+        "gen_ai.completion": dump({"role": "assistant", "content": "84"}),
+        **own,
+    }
+    scope = "langsmith"
+
+    by_response, by_chat = read(
+        span("MathAgent", attributes=chain, scope=scope, end=9),
+        span("Span", parent="MathAgent", attributes=chain, scope=scope, end=8),
+        span("Response", parent="Span", attributes=response, scope=scope),
+        span("Generation", parent="Span", attributes=generation, scope=scope, start=2),
+    )
+
+    assert (by_response["api"], by_response["response_id"], by_response["agent"]) == (
+        "responses",
+        "resp_1",
+        "MathAgent",
+    )
+    assert by_response["output"][0]["tool_calls"] == [REQUEST]
+    assert (by_response["model_requested"], by_response["model_returned"]) == ("gpt-4o-mini", "gpt-4o-mini-2024-07-18")
+    assert (by_chat["input"], by_chat["output"][0]["text"]) == ([{"role": "user", "text": QUESTION}], "84")
+    assert by_chat["agent"] == "MathAgent"
