@@ -223,6 +223,7 @@ class _Draft:
         self.reasoning: list[str] = []
         self.refusal: str | None = None
         self.calls: list[dict[str, Any]] = []
+        self.call_ids: set[str | None] = set()
         self.results: list[tuple[Any, Any]] = []
         self.media: list[str] = []
 
@@ -282,7 +283,8 @@ class _Draft:
             first(call, "name", "toolName", "tool_name"),
             first(call, "arguments", "input", "args", "parameters"),
         )
-        if found["id"] is None or all(found["id"] != other["id"] for other in self.calls):
+        if found["id"] is None or found["id"] not in self.call_ids:
+            self.call_ids.add(found["id"])
             self.calls.append(found)
 
     def _add_reasoning(self, block: dict[str, Any]) -> None:
