@@ -7,7 +7,7 @@ Two spans are the same call
    call below the other and one has no answer or both have the same counts of tokens;
 3. if they come from two layers that no rule above joined, the gateway and a client (many clients do not propagate
    their trace context), or two instrumentations in one trace (a stream may lose its context), question and answer are
-   equal, and one lies within the other in time;
+   equal, or both failed, and one lies within the other in time, or, of streams, begins as the other ends;
 4. if one is a client's own span without content that no rule above joined, and it began during the other, of the
    same model, with the same end: an answer or an error.
 Never two with different response ids, and never siblings without one: identical parallel calls are real.
@@ -21,6 +21,7 @@ from typing import Any
 
 import orjson
 
+from etl.alignment import ITEM_ID
 from etl.dialects import anthropic_client, gateway
 from etl.dialects.spans import Embedding, LlmCall, Message
 from etl.tree import Forest
@@ -183,8 +184,12 @@ def _usage_agrees(one: LlmCall, other: LlmCall) -> bool:
 
 def _join_layers(calls: list[LlmCall], groups: _Groups, wrappers: set[int]) -> None:
     """Pair calls of two layers one to one, by question and answer and the nearest start."""
-    answered = [number for number, call in enumerate(calls) if number not in wrappers and call.output is not None]
-    open_numbers = _where_layers_meet(calls, answered)
+    ended = [
+        number
+        for number, call in enumerate(calls)
+        if number not in wrappers and (call.output is not None or (call.error is not None and call.input is not None))
+    ]
+    open_numbers = _where_layers_meet(calls, ended)
     layers: dict[int, set[str]] = defaultdict(set)
     for number, call in enumerate(calls if open_numbers else ()):
         layers[groups.find(number)].add(call.span.scope)
@@ -241,6 +246,8 @@ def _lies_within(inner: LlmCall, outer: LlmCall) -> bool:
     if not _is_gateway(inner) and inner.span.trace_id != outer.span.trace_id:
         return False
     skew = CLOCK_SKEW_NS if _is_gateway(inner) else 0
+    if outer.streamed and inner.streamed and not skew:  # a lazy stream: the client's begins when somebody reads it
+        return outer.span.start_ns <= inner.span.start_ns <= outer.span.end_ns + CLOCK_SKEW_NS
     return outer.span.start_ns - skew <= inner.span.start_ns and inner.span.end_ns <= outer.span.end_ns + skew
 
 
@@ -282,8 +289,9 @@ def _is_bare_of(bare: LlmCall, other: LlmCall) -> bool:
 
 
 def _exchange(call: LlmCall) -> bytes:
-    """Return what was asked and answered, ids left out."""
-    return orjson.dumps([[message_signature(message) for message in call.input or ()], _answer_signature(call)])
+    """Return what was asked and answered, or that it failed, ids left out."""
+    asked = [message_signature(message) for message in call.input or ()]
+    return orjson.dumps([asked, _answer_signature(call), call.error is not None])
 
 
 def message_signature(message: Message) -> list[Any]:
@@ -326,7 +334,8 @@ def _ids_agree(one: LlmCall, other: LlmCall) -> bool:
 
 
 def _tool_call_ids(call: LlmCall) -> list[str]:
-    return [request["id"] for message in call.output or () for request in message["tool_calls"] if request["id"]]
+    requests = [request for message in call.output or () for request in message["tool_calls"]]
+    return [request["id"] for request in requests if request["id"] and not request["id"].startswith(ITEM_ID)]
 
 
 def _fold(group: list[LlmCall], forest: Forest) -> LlmCall:
