@@ -54,7 +54,7 @@ def _tasks(files: Sequence[Path]) -> pl.DataFrame:
 
 
 def _signatures(tasks: pl.DataFrame) -> Signatures:
-    values: Signatures = tasks["split_signature"].to_arrow().flatten().to_numpy()
+    values: Signatures = tasks["split_signature"].explode().to_numpy()  # pyarrow's would import pandas
     return values.reshape(len(tasks), KEYS)
 
 
