@@ -36,9 +36,9 @@ def name_agents(calls: list[LlmCall], readings: Readings, forest: Forest) -> dic
     instructions = {(*_trace(agent), agent.name): agent.system for agent in readings.agents.values() if agent.system}
     rows: dict[int, int] = {}
     for call in calls:
-        row = named.nearest(call.span.index)
+        row = _nearest(named, call)
         rows[call.span.index] = row
-        offer = readings.agents.get(offering.nearest(call.span.index))
+        offer = readings.agents.get(_nearest(offering, call))
         _add_tools(call, offer, readings.agents.get(row))
         call.streamed = offer.streamed if call.streamed is None and offer is not None else call.streamed
         if row == NO_PARENT:
@@ -50,6 +50,12 @@ def name_agents(calls: list[LlmCall], readings: Readings, forest: Forest) -> dic
             restore_wording(call)
         _add_instructions(call, agent, agent.system or instructions.get((*_trace(agent), agent.name)))
     return rows
+
+
+def _nearest(marked: Surroundings, call: LlmCall) -> int:
+    """Return the marked row nearest above a call: a client's span may have lost the parent that the framework's has."""
+    found = (marked.nearest(span.index) for span in (call.span, *call.merged))
+    return next((row for row in found if row != NO_PARENT), NO_PARENT)
 
 
 def _trace(agent: AgentSpan) -> tuple[str, str]:

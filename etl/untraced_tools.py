@@ -75,7 +75,10 @@ def _asked_before(call: LlmCall) -> dict[str, dict[str, Any]]:
 
 
 def _take(traced: dict[tuple[int, bytes], int], episode: int, request: dict[str, Any]) -> bool:
-    for key in (_key(request["name"], request["arguments"]), _key(request["name"], None)):
+    """Tell whether a traced execution without an id is the one asked for; LangChain records an only argument bare."""
+    arguments = request["arguments"]
+    bare = next(iter(arguments.values())) if isinstance(arguments, dict) and len(arguments) == 1 else arguments
+    for key in (_key(request["name"], arguments), _key(request["name"], bare), _key(request["name"], None)):
         if traced[episode, key] > 0:
             traced[episode, key] -= 1
             return True

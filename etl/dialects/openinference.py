@@ -6,7 +6,7 @@ https://github.com/Arize-ai/openinference/tree/main/spec
 import re
 from typing import Any
 
-from etl.dialects import client_dump, gemini, genai, openinference_messages
+from etl.dialects import client_dump, gemini, genai, langgraph, openinference_messages
 from etl.dialects.messages import (
     call_arguments,
     decode,
@@ -89,8 +89,11 @@ def read(span: Span) -> Reading | list[ToolCall | AgentSpan] | None:
         coworker = _coworker(tool)
         return [tool, AgentSpan(span, DIALECT, coworker)] if coworker is not None else tool
     if kind == "AGENT":
-        name = text_of(attributes, "agent.name", "graph.node.id") or _agent_by_span_name(span)
+        name = text_of(attributes, "agent.name", "graph.node.id")
+        name = name or langgraph.agent_of_node(span) or _agent_by_span_name(span)
         return AgentSpan(span, DIALECT, name, text_of(attributes, "session.id"))
+    if kind == "CHAIN" and langgraph.is_named_graph(span):
+        return AgentSpan(span, DIALECT, span.name, text_of(attributes, "session.id"))
     if kind == "EVALUATOR":
         return Evaluation(span, DIALECT)
     return _read_embedding(span) if kind == "EMBEDDING" else None
@@ -123,11 +126,6 @@ def _read_embedding(span: Span) -> Embedding:
     return Embedding.of(call, [len(vector) for vector in vectors if isinstance(vector, list)])
 
 
-def _metadata(attributes: Attributes) -> dict[str, Any]:
-    metadata = decode(attributes.get("metadata"))
-    return metadata if isinstance(metadata, dict) else {}
-
-
 def _agent_by_span_name(span: Span) -> str | None:
     """Most libraries call the span after the agent; openai-agents has nameless workflow spans of this kind."""
     if span.scope.endswith(".openai_agents"):
@@ -155,7 +153,7 @@ def _read_call(span: Span) -> LlmCall:
     call = LlmCall(span, DIALECT)
     call.provider = text_of(attributes, "llm.provider", "llm.system")
     call.conversation_id = text_of(attributes, "session.id")
-    metadata = _metadata(attributes)
+    metadata = langgraph.metadata_of(attributes)
     call.agent = text_of(metadata, "lc_agent_name")
     call.tools = openinference_messages.indexed_tools(attributes)
     call.truncated = span.dropped_attributes > 0
@@ -338,15 +336,19 @@ def _read_tool(span: Span) -> ToolCall:
     is_schema = isinstance(parameters, dict) and ("properties" in parameters or parameters.get("type") == "object")
     if isinstance(parameters, dict) and not is_schema:  # AutoGen and Agno put the arguments there
         arguments = parameters
-    output = visible(attributes.get("output.value"))
+    message = _tool_message(attributes)
+    result = None if span.failed else _tool_output(attributes, message)
+    error = (_error(span)["message"] or "error") if span.failed else None
+    if message.get("status") == "error" and error is None:
+        error, result = result or "error", None
     return ToolCall(
         span,
         DIALECT,
         name=text_of(attributes, "tool.name") or span.name,
-        tool_call_id=text_of(attributes, "tool_call.id"),
+        tool_call_id=text_of(attributes, "tool_call.id") or text_of(message, "tool_call_id"),
         arguments=arguments,
-        result=None if span.failed else _tool_output(output, attributes),
-        error=(_error(span)["message"] or "error") if span.failed else None,
+        result=result,
+        error=error,
         description=text_of(attributes, "tool.description"),
         parameters=parameters if is_schema else None,
     )
@@ -370,14 +372,28 @@ def _passed(arguments: Any, parameters: Any) -> Any:  # noqa: ANN401 - any JSON 
     return {**dict(zip(names, positional or (), strict=False)), **arguments["kwargs"]}
 
 
-def _tool_output(output: str | None, attributes: Attributes) -> str | None:
+def _tool_message(attributes: Attributes) -> dict[str, Any]:
+    """Return the fields of the LangChain message that a tool returned, in whichever form; empty where it did not."""
+    value = decode(attributes.get("output.value")) if attributes.get("output.mime_type") == "application/json" else None
+    if not isinstance(value, dict):
+        return {}
+    fields: dict[str, Any] = value
+    if client_dump.is_langchain(value):
+        fields = value["kwargs"]
+    elif value.get("type") != "tool":
+        return {}
+    elif isinstance(value.get("data"), dict):
+        fields = value["data"]
+    return fields if "content" in fields else {}
+
+
+def _tool_output(attributes: Attributes, message: dict[str, Any]) -> str | None:
+    output = visible(attributes.get("output.value"))
     if output is None or attributes.get("output.mime_type") != "application/json":
         return output
+    if message:
+        return result_text(message.get("content"))
     value = decode(output)
-    if client_dump.is_langchain(value):
-        return result_text(value["kwargs"].get("content"))
-    if isinstance(value, dict) and value.get("type") == "tool" and "content" in value:
-        return result_text(value["content"])
     if isinstance(value, dict) and "raw_output" in value and "blocks" in value:  # LlamaIndex
         return result_text(value["blocks"])
     return output
