@@ -23,6 +23,7 @@ import orjson
 
 from etl.alignment import ITEM_ID
 from etl.dialects import anthropic_client, gateway
+from etl.dialects.messages import decode
 from etl.dialects.spans import Embedding, LlmCall, Message
 from etl.tree import Forest
 
@@ -174,12 +175,13 @@ def _counts(call: LlmCall) -> tuple[int, int] | None:
 
 
 def _usage_agrees(one: LlmCall, other: LlmCall) -> bool:
+    """Tell whether counts agree where both are known; some writers count in with the input what a cache held of it."""
     if one.usage is None or other.usage is None:
         return True
-    return all(
-        one.usage[key] is None or other.usage[key] is None or one.usage[key] == other.usage[key]
-        for key in ("input_tokens", "output_tokens")
-    )
+    pairs = {key: (one.usage[key], other.usage[key]) for key in ("input_tokens", "output_tokens")}
+    apart = {key: abs(left - right) for key, (left, right) in pairs.items() if left is not None and right is not None}
+    cached = {usage["cached_input_tokens"] or 0 for usage in (one.usage, other.usage)}
+    return not apart.get("output_tokens") and apart.get("input_tokens", 0) in {0, *cached}
 
 
 def _join_layers(calls: list[LlmCall], groups: _Groups, wrappers: set[int]) -> None:
@@ -289,9 +291,10 @@ def _is_bare_of(bare: LlmCall, other: LlmCall) -> bool:
 
 
 def _exchange(call: LlmCall) -> bytes:
-    """Return what was asked and answered, or that it failed, ids left out."""
+    """Return what was asked and answered, or that it failed; no ids, nor words beside tool calls: CrewAI drops them."""
     asked = [message_signature(message) for message in call.input or ()]
-    return orjson.dumps([asked, _answer_signature(call), call.error is not None])
+    answered = [[role, None if calls else text, calls] for role, text, calls in _answer_signature(call)]
+    return orjson.dumps([asked, answered, call.error is not None], option=orjson.OPT_SORT_KEYS)
 
 
 def message_signature(message: Message) -> list[Any]:
@@ -311,7 +314,12 @@ def message_key(message: Message) -> Hashable:
 
 
 def _answer_signature(call: LlmCall) -> list[Any]:
-    return [message_signature(message) for message in call.output or ()]
+    """Return what makes two recordings of one answer alike; a framework may write an object that it parsed anew."""
+    signatures = [message_signature(message) for message in call.output or ()]
+    for signature in signatures:
+        if signature[1] and signature[1].startswith("{"):
+            signature[1] = decode(signature[1])
+    return signatures
 
 
 def _answers_agree(one: LlmCall, other: LlmCall, *, strict: bool) -> bool:

@@ -1,7 +1,8 @@
 """LiteLLM's `otel` callback: two spans a call, the request in parts and, below it, the client's own in Python's repr.
 
 The parts leave out the answer's tool calls; the raw span has them, with their ids. Both are read as the same call and
-merged by response id.
+merged by response id. Called inside a span of the program's own, LiteLLM writes the parts onto that one instead, those
+of a later call over those of an earlier: there every call but the last has its raw span alone.
 
 https://docs.litellm.ai/docs/observability/opentelemetry_integration
 """
@@ -11,19 +12,24 @@ from typing import Any
 
 from etl.dialects import client_dump, traceloop
 from etl.dialects.messages import decode
-from etl.dialects.spans import Embedding, LlmCall, Span
-from etl.dialects.values import complete_usage, error_of, integer_of, text_of
+from etl.dialects.spans import Embedding, LlmCall, Message, Span
+from etl.dialects.values import Attributes, complete_usage, error_of, integer_of, text_of
 from etl.dialects.wording import asked_for, restore_wording
 
 DIALECT = "litellm"
 SCOPE = "litellm"
+CALL_ID = "litellm.call_id"
 RAW = re.compile(r"llm\.([^.]+)\.(messages|input|choices|output|id|usage|content)$")
 """Attributes of the raw span, `llm.<provider>.<field>`."""
 
 
 def recognises(span: Span) -> bool:
     """Tell whether the span speaks this dialect."""
-    return span.scope == SCOPE
+    return span.scope == SCOPE or CALL_ID in span.attributes
+
+
+OWN_ID = re.compile(r"chatcmpl-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""The id that LiteLLM gives an answer of an API other than OpenAI's, in place of the provider's."""
 
 
 def read(span: Span) -> LlmCall | Embedding | None:
@@ -36,16 +42,14 @@ def read(span: Span) -> LlmCall | Embedding | None:
         return None
     call = traceloop.read_call(span, DIALECT)
     call.usage = complete_usage(call.usage, client_dump.read_usage(decode(attributes.get("metadata.usage_object"))))
-    if call.response_id == attributes.get("litellm.call_id"):
-        call.response_id = None  # LiteLLM's own
+    if call.response_id == attributes.get(CALL_ID) or OWN_ID.fullmatch(call.response_id or ""):
+        call.response_id = None
+    if call.usage is not None and not call.usage["input_tokens"] and not call.usage["output_tokens"]:
+        call.usage = None  # zeros of a stream without usage
     if traceloop.is_embedding(attributes):
         return Embedding.of(call, [])
-    if call.output is not None and any(not message["tool_calls"] for message in call.output):
-        requested = traceloop.indexed_output(
-            {key: value for key, value in attributes.items() if "function_call" in key}
-        )
-        if len(call.output) == 1 and requested and not call.output[0]["tool_calls"]:
-            call.output[0]["tool_calls"] = [request for message in requested for request in message["tool_calls"]]
+    if call.output:
+        call.output = _with_tool_calls(call.output, attributes)
     if call.api == "responses":
         call.response_id = None  # in LiteLLM's own encoding; the raw span has the provider's
         if any(message["role"] == "user" and message.get("text") == "" for message in call.input or ()):
@@ -56,7 +60,19 @@ def read(span: Span) -> LlmCall | Embedding | None:
         )
         status = integer_of(attributes, "error.code")
         call.error["http_status"] = call.error["http_status"] or status
+        call.output, call.model_returned, call.usage = None, None, None  # there may be an earlier call's
     return call
+
+
+def _with_tool_calls(output: list[Message], attributes: Attributes) -> list[Message]:
+    """Return answers with the first one's tool calls, which are apart and numbered as if each were an answer."""
+    answers = [message for message in output if message["text"] is not None or message["finish_reason"]] or output[:1]
+    own = answers[0]
+    if len(answers) > 1 or (own["text"] and own["finish_reason"] == "stop"):  # then they are an earlier call's
+        return answers
+    found = traceloop.indexed_output({key: value for key, value in attributes.items() if ".function_call." in key})
+    requests = [request for message in found or () for request in message["tool_calls"]]
+    return [{**own, "tool_calls": requests or own["tool_calls"]}]
 
 
 def _read_raw(span: Span, prefix: str) -> LlmCall | None:
@@ -71,6 +87,9 @@ def _read_raw(span: Span, prefix: str) -> LlmCall | None:
     request = client_dump.read_request({"model": None, **fields})
     if request is not None:
         call.api, call.input, call.params, call.tools = request.api, request.input, request.params, request.tools
+        call.streamed = request.streamed
+        if "id" not in fields:  # else the answer's model is written over it
+            call.model_requested = request.model
     if fields.get("object") == "response":  # repeats the request, with what nobody asked for
         call.params = asked_for(call.params)
     response = client_dump.read_response({"object": "response", **fields} if "output" in fields else fields)
