@@ -248,7 +248,11 @@ def complete_answers(calls: Iterable[LlmCall], causes: Iterable[tuple[ToolCall, 
 
 
 def complete_offers(calls: Iterable[LlmCall], causes: Iterable[tuple[ToolCall, LlmCall | None]]) -> None:
-    """Name the tools that calls of one role were seen to use, in place, where the offer itself was not recorded."""
+    """Name the tools that calls of one role were seen to use, in place, where the offer itself was not recorded.
+
+    A writer that recorded the offer of one call of the role had none to record where it has none: AutoGen's agents
+    sum up what their tools returned in a call without tools.
+    """
     described: dict[Hashable, dict[str, Any]] = defaultdict(dict)
     for tool, call in causes:
         name = tool.asked_as or tool.name
@@ -260,6 +264,12 @@ def complete_offers(calls: Iterable[LlmCall], causes: Iterable[tuple[ToolCall, L
     calls = list(calls)
     open_calls = [call for call in calls if call.tools is None or "tools" in call.pieced]
     roles = {call.span.index: _role(call) for call in (calls if open_calls else ())}
+    recorded = {(roles[call.span.index], call.span.scope) for call in calls if roles and _is_offer_recorded(call)}
+    open_calls = [
+        call
+        for call in open_calls
+        if call.tools is not None or call.truncated or (roles[call.span.index], call.span.scope) not in recorded
+    ]
     asked_by = {
         (call.span.project, call.span.trace_id, request["id"]): roles[call.span.index]
         for call in (calls if open_calls else ())
@@ -282,6 +292,10 @@ def complete_offers(calls: Iterable[LlmCall], causes: Iterable[tuple[ToolCall, L
         if offered:
             call.tools = [_described(tool, *known.get(tool["name"], (None, None))) for tool in offered]
             call.pieced.add("tools")
+
+
+def _is_offer_recorded(call: LlmCall) -> bool:
+    return call.tools is not None and "tools" not in call.pieced
 
 
 def _described(tool: dict[str, Any], description: str | None, parameters: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -6,7 +6,7 @@ https://github.com/Arize-ai/openinference/tree/main/spec
 import re
 from typing import Any
 
-from etl.dialects import client_dump, gemini, genai, langgraph, openinference_messages
+from etl.dialects import client_dump, crewai, gemini, genai, langgraph, openinference_messages
 from etl.dialects.messages import (
     call_arguments,
     decode,
@@ -58,7 +58,7 @@ PASSING = {"args", "kwargs", "sanitize_inputs_outputs"}
 
 AUTOGEN = ".autogen_agentchat"
 
-ROUTED_SCOPES = (".dspy", ".smolagents", ".crewai", ".litellm")
+ROUTED_SCOPES = (".dspy", ".smolagents", ".crewai", crewai.LISTENER, ".litellm")
 """Libraries whose calls go through LiteLLM, so that models are named with their provider."""
 
 ASKED_SCOPES = (".agno", ".bedrock", ".dspy", ".litellm", ".llama_index", ".smolagents")
@@ -69,6 +69,8 @@ def _names_requested_model(span: Span) -> bool:
     """Tell whether `llm.model_name` is the requested model; openai-agents' is for chat completions, as LiteLLM's."""
     if span.scope.endswith(".openai_agents"):
         return span.name == "generation"
+    if crewai.is_listener(span):
+        return True
     return span.scope.endswith(ASKED_SCOPES) and API_BY_NAME.get(span.name) != "responses"
 
 
@@ -101,7 +103,7 @@ def read(span: Span) -> Reading | list[ToolCall | AgentSpan] | None:
 
 def _coworker(tool: ToolCall) -> str | None:
     """Return the agent at work inside CrewAI's delegation, which is a tool."""
-    is_crew = tool.span.scope.endswith(".crewai") and isinstance(tool.arguments, dict)
+    is_crew = tool.span.scope.endswith((".crewai", crewai.LISTENER)) and isinstance(tool.arguments, dict)
     return text_of(tool.arguments, "coworker") if is_crew else None
 
 
@@ -187,6 +189,8 @@ def _read_call(span: Span) -> LlmCall:
     _add_response(call, response, indexed_output, text_of(attributes, "llm.finish_reason"))
     if span.scope.endswith(AUTOGEN):
         _add_autogen(call, decode(recorded))
+    if crewai.is_listener(span):
+        crewai.complete(call)
     if span.failed and span.scope.endswith(AUTOGEN):  # it names the dated model that it takes the alias to be
         call.model_requested = call.model_requested or alias_of(model)
     if call.model_requested is None and _names_requested_model(span):
