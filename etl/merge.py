@@ -24,7 +24,6 @@ import orjson
 from etl.alignment import ITEM_ID
 from etl.dialects import anthropic_client, gateway
 from etl.dialects.messages import decode
-from etl.dialects.messages import decode
 from etl.dialects.spans import Embedding, LlmCall, Message
 from etl.tree import Forest
 
