@@ -21,10 +21,17 @@ from etl.dialects.spans import LlmCall, LogRecord, Message, Span
 
 MESSAGE_EVENTS = {
     "gen_ai.system.message",
+    "gen_ai.developer.message",
     "gen_ai.user.message",
     "gen_ai.assistant.message",
     "gen_ai.tool.message",
     "gen_ai.choice",
+}
+
+ROLES = {
+    "gen_ai.system.message": "system",
+    "gen_ai.developer.message": "system",
+    "gen_ai.user.message": "user",
 }
 
 
@@ -88,7 +95,7 @@ def _message_event(name: str, body: dict[str, Any], earlier: list[Message]) -> l
     if name == "gen_ai.tool.message":
         identifier = first(body, "id", "tool_call_id") or _unanswered(earlier)
         return [tool_result(identifier, body.get("content"))]
-    role = {"gen_ai.system.message": "system", "gen_ai.user.message": "user"}.get(name, "assistant")
+    role = ROLES.get(name, "assistant")
     if role == "user" and role_of(body.get("role")) == "system":
         role = "system"  # Traceloop has no event for a developer's message
     item = {"role": role, "content": body.get("content"), "tool_calls": body.get("tool_calls")}

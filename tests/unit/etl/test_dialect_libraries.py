@@ -901,3 +901,16 @@ def test_an_item_id_does_not_part_two_layers() -> None:
     calls = two_layers(answer_of(asking), {**answer_of({**asking, "id": "fc_1"}), "gen_ai.response.id": "resp_1"})
 
     assert [call["response_id"] for call in calls] == ["resp_1"]
+
+
+def test_a_developers_message_is_an_event_of_its_own() -> None:
+    """opentelemetry-instrumentation-openai-v2 2.4b0 names the event after whatever role the message has."""
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.system": "openai"}
+    logs = [
+        record("call", "gen_ai.developer.message", {"content": [{"type": "text", "text": ASKED[0]["text"]}]}),
+        record("call", "gen_ai.user.message", {"content": QUESTION}),
+    ]
+
+    calls = run(([span("call", attributes=attributes)], logs)).tables["llm_calls"]
+
+    assert decoded("llm_calls", calls.row(0, named=True))["input"] == ASKED
