@@ -5,7 +5,7 @@ https://docs.smith.langchain.com/observability/how_to_guides/trace_langchain_wit
 
 from typing import Any
 
-from etl.dialects import client_dump, genai
+from etl.dialects import client_dump, genai, langgraph
 from etl.dialects.messages import call_arguments, canonical_output, decode, definitions, has_content, result_text
 from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, complete_usage, flag_of, text_of
@@ -44,7 +44,18 @@ def read(span: Span) -> Reading | None:
         return AgentSpan(span, DIALECT, span.name, _conversation(span.attributes))
     if kind == "chain" and name is not None and name == span.name:
         return AgentSpan(span, DIALECT, name, _conversation(span.attributes))
+    if kind == "chain" and (named := _graph_agent(span)) is not None:
+        return AgentSpan(span, DIALECT, named, _conversation(span.attributes))
     return None
+
+
+def _graph_agent(span: Span) -> str | None:
+    """Return the agent that a run of LangGraph is, whole or one node of it."""
+    attributes = span.attributes
+    metadata = {key: attributes.get(METADATA + key) for key in ("ls_integration", "langgraph_node")}
+    if langgraph.is_named_graph(span.name, metadata):
+        return span.name
+    return langgraph.agent_of_node(span.name, metadata, attributes.get("gen_ai.completion"))
 
 
 def _is_evaluator(attributes: Attributes) -> bool:

@@ -3,10 +3,9 @@
 https://github.com/Arize-ai/openinference/tree/main/spec
 """
 
-import re
 from typing import Any
 
-from etl.dialects import client_dump, crewai, gemini, genai, langgraph, openinference_messages
+from etl.dialects import client_dump, crewai, gemini, genai, langgraph, litellm, openinference_messages
 from etl.dialects.messages import (
     call_arguments,
     decode,
@@ -46,9 +45,6 @@ API_BY_NAME = {
 
 ANTHROPIC = ".anthropic"
 
-
-OWN_ID = re.compile(r"chatcmpl-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""The id that LiteLLM gives an answer of an API other than OpenAI's, whose own it drops."""
 
 FIRST_CHUNK = "First Token Stream Event"
 """The event by which the client libraries' instrumentations mark a stream."""
@@ -92,9 +88,10 @@ def read(span: Span) -> Reading | list[ToolCall | AgentSpan] | None:
         return [tool, AgentSpan(span, DIALECT, coworker)] if coworker is not None else tool
     if kind == "AGENT":
         name = text_of(attributes, "agent.name", "graph.node.id")
-        name = name or langgraph.agent_of_node(span) or _agent_by_span_name(span)
+        named = langgraph.agent_of_node(span.name, langgraph.metadata_of(attributes), attributes.get("output.value"))
+        name = name or named or _agent_by_span_name(span)
         return AgentSpan(span, DIALECT, name, text_of(attributes, "session.id"))
-    if kind == "CHAIN" and langgraph.is_named_graph(span):
+    if kind == "CHAIN" and langgraph.is_named_graph(span.name, langgraph.metadata_of(attributes)):
         return AgentSpan(span, DIALECT, span.name, text_of(attributes, "session.id"))
     if kind == "EVALUATOR":
         return Evaluation(span, DIALECT)
@@ -207,7 +204,7 @@ def _read_call(span: Span) -> LlmCall:
         call.api = API_BY_NAME.get(span.name) or api_of_client(span.name)
     if call.usage is not None and not call.usage["input_tokens"] and not call.usage["output_tokens"]:
         call.usage = None  # AutoGen's zeros of a stream without usage
-    if span.scope.endswith(".litellm") and OWN_ID.fullmatch(call.response_id or ""):
+    if span.scope.endswith(".litellm") and litellm.OWN_ID.fullmatch(call.response_id or ""):
         call.response_id = None
     if span.scope.endswith(ROUTED_SCOPES):
         call.model_requested, call.model_returned = plain_model(call.model_requested), plain_model(call.model_returned)

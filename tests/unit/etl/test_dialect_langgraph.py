@@ -145,3 +145,31 @@ def test_a_stream_whose_clients_span_lost_its_parent_is_the_agents() -> None:
     )["llm_calls"]
 
     assert call["agent"] == "math"
+
+
+def test_langsmith_records_the_same_graph_with_bare_messages() -> None:
+    """LangSmith 0.15 over OpenTelemetry: the graph's run, and its node whose answers bear the agent's name."""
+
+    def chain(name: str, parent: str | None, **more: Any) -> Span:
+        metadata = {"langsmith.span.kind": "chain", "langsmith.metadata.ls_integration": "langgraph"}
+        return span(name, parent=parent, attributes={**metadata, **more}, scope="langsmith", end=3)
+
+    def asking(name: str, parent: str) -> Span:
+        attributes = {"langsmith.span.kind": "llm", "gen_ai.prompt": dump({"messages": []})}
+        return span(name, parent=parent, attributes=attributes, scope="langsmith")
+
+    found = tables(
+        chain("math", None),
+        asking("whole", "math"),
+        chain(
+            "agent",
+            "math",
+            **{
+                "langsmith.metadata.langgraph_node": "agent",
+                "gen_ai.completion": dump({"messages": [{"type": "ai", "content": "84", "name": "inner"}]}),
+            },
+        ),
+        asking("part", "agent"),
+    )
+
+    assert {call["agent"] for call in found["llm_calls"]} == {"math", "inner"}
