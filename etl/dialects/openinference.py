@@ -5,7 +5,7 @@ https://github.com/Arize-ai/openinference/tree/main/spec
 
 from typing import Any
 
-from etl.dialects import client_dump, crewai, gemini, genai, langgraph, litellm, openinference_messages
+from etl.dialects import client_dump, crewai, gemini, genai, langgraph, litellm, llama_index, openinference_messages
 from etl.dialects.messages import (
     call_arguments,
     decode,
@@ -16,7 +16,7 @@ from etl.dialects.messages import (
     visible,
 )
 from etl.dialects.reprs import read_repr
-from etl.dialects.spans import AgentSpan, Embedding, Evaluation, LlmCall, Message, Reading, Span, ToolCall
+from etl.dialects.spans import AgentSpan, AnswerFact, Embedding, Evaluation, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, complete_usage, error_of, integer_of, number_of, numbered, text_of, usage_of
 from etl.dialects.wording import (
     alias_of,
@@ -76,7 +76,7 @@ def recognises(span: Span) -> bool:
     return KIND in attributes and (genai.OPERATION not in attributes or span.scope.startswith("openinference."))
 
 
-def read(span: Span) -> Reading | list[ToolCall | AgentSpan] | None:
+def read(span: Span) -> Reading | list[ToolCall | AgentSpan | AnswerFact] | None:
     """Read a model call, a tool execution or an agent; None for chains, retrievers and the like."""
     attributes = span.attributes
     kind = str(attributes[KIND]).upper()
@@ -93,6 +93,8 @@ def read(span: Span) -> Reading | list[ToolCall | AgentSpan] | None:
         return AgentSpan(span, DIALECT, name, text_of(attributes, "session.id"))
     if kind == "CHAIN" and langgraph.is_named_graph(span.name, langgraph.metadata_of(attributes)):
         return AgentSpan(span, DIALECT, span.name, text_of(attributes, "session.id"))
+    if kind == "CHAIN" and span.scope.endswith(llama_index.SCOPE):
+        return llama_index.read_step(span, DIALECT)
     if kind == "EVALUATOR":
         return Evaluation(span, DIALECT)
     return _read_embedding(span) if kind == "EMBEDDING" else None
@@ -200,7 +202,7 @@ def _read_call(span: Span) -> LlmCall:
             call.model_requested = model
     if span.scope.endswith(ANTHROPIC):
         call.api = "messages"
-    if call.api is None:
+    if call.api is None or api_of_client(span.name) == "responses":  # whose messages Agno converts
         call.api = API_BY_NAME.get(span.name) or api_of_client(span.name)
     if call.usage is not None and not call.usage["input_tokens"] and not call.usage["output_tokens"]:
         call.usage = None  # AutoGen's zeros of a stream without usage

@@ -147,6 +147,7 @@ CLIENTS = {
     "AzureChatOpenAI": "chat.completions",
     "OpenAIChat.": "chat.completions",
     "OpenAIChatCompletionClient": "chat.completions",
+    "OpenAIResponses.": "responses",
     "ChatAnthropic": "messages",
 }
 """Beginnings of the names that frameworks give spans of their clients, each of which speaks one API."""
