@@ -230,15 +230,26 @@ class Engine(ABC):
         """Return the log-probability at temperature 1 of each response id after the prompt."""
         ids = [*prompt, *response]
         answer = await self.complete(ids, max_tokens=1, prompt_logprobs=0, model=model or self.name)
-        table = answer["choices"][0]["prompt_logprobs"]
+        table = asked_for(answer, "prompt_logprobs")
         return [table[place][str(ids[place])]["logprob"] for place in range(len(prompt), len(ids))]
 
     async def make_probe(self, vocabulary_size: int, *, num_tokens: int = 24) -> Probe:
         """Record what the loaded weights say to a fixed prompt, to recognise them by when they come back."""
         prompt = [index * 37 % vocabulary_size for index in range(1, 17)]
         answer = await self.complete(prompt, max_tokens=num_tokens, return_token_ids=True, ignore_eos=True)
-        response = answer["choices"][0]["token_ids"]
+        response = asked_for(answer, "token_ids")
         return Probe(prompt_token_ids=prompt, response_token_ids=response, logprobs=await self.score(prompt, response))
+
+
+def asked_for(answer: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - JSON
+    """Return what a completion was asked to hold. Raises `EngineFailed` where it does not."""
+    found = answer["choices"][0].get(name)
+    if found is None:
+        raise EngineFailed(
+            f"the engine answered a completion without the {name} it was asked for",
+            hint="It has to be vLLM, or to answer as vLLM does: else nothing tells which weights it serves.",
+        )
+    return found
 
 
 class EmbeddedEngine(Engine):

@@ -9,7 +9,7 @@ with the probes, which hold the reading to the trainer's own log-probabilities, 
 import asyncio
 from collections.abc import Sequence
 
-from serve.engine import Engine
+from serve.engine import Engine, asked_for
 from serve.swap import ProbeFailed, is_within, measure
 from train.schema import Probe
 
@@ -44,5 +44,5 @@ async def _continue(part: Engine, prompt: list[int], model: str | None) -> tuple
         return_token_ids=True,
         ignore_eos=True,
     )
-    choice = answer["choices"][0]
-    return choice["logprobs"]["token_logprobs"], await part.score(prompt, choice["token_ids"], model)
+    logprobs = asked_for(answer, "logprobs")["token_logprobs"]
+    return logprobs, await part.score(prompt, asked_for(answer, "token_ids"), model)

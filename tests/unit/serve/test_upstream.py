@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.admission import NotServing
-from serve.engine import Engine, LoadRefused
+from serve.engine import Engine, EngineFailed, LoadRefused
+from serve.parity import check_parity
 from serve.swap import ProbeFailed, swap
 from serve.upstream import Replica, UpstreamEngine, choose
 from train.schema import Probe
@@ -239,6 +240,26 @@ def test_the_key_of_the_upstreams_goes_with_every_request() -> None:
         await engine.stop()
         await replica.stop()
 
+    run(scenario)
+
+
+def test_a_server_that_is_not_like_vllm_is_named_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its completions are text alone, as of many servers that speak OpenAI's API."""
+
+    async def text(_: CardboardVllm, __: web.Request) -> web.Response:
+        return web.json_response({"choices": [{"index": 0, "text": "hi", "logprobs": None, "finish_reason": "stop"}]})
+
+    async def scenario() -> None:
+        async with upstream(CardboardVllm()) as engine:
+            with pytest.raises(EngineFailed, match="without the token_ids") as failed:
+                await engine.parts[0].make_probe(64)
+            assert "vLLM" in str(failed.value.hint)
+            with pytest.raises(EngineFailed, match="without the prompt_logprobs"):
+                await engine.parts[0].score([1], [2])
+            with pytest.raises(EngineFailed, match="without the logprobs"):
+                await check_parity(engine, [PROBE], "float32")
+
+    monkeypatch.setattr(CardboardVllm, "_complete", text)
     run(scenario)
 
 
