@@ -5,8 +5,8 @@ https://github.com/AgentOps-AI/agentops
 
 from etl.dialects import agentlightning, genai, traceloop
 from etl.dialects.messages import answer, decode, tool_call
-from etl.dialects.spans import AgentSpan, LlmCall, Reading, Span, ToolCall
-from etl.dialects.values import flag_of, text_of
+from etl.dialects.spans import AgentSpan, Embedding, LlmCall, Reading, Span, ToolCall
+from etl.dialects.values import Attributes, flag_of, integer_of, numbered, text_of
 
 DIALECT = "agentops"
 KIND = "agentops.span.kind"
@@ -38,6 +38,15 @@ def read(span: Span) -> Reading | None:
         call.tools = call.tools or traceloop.indexed_tools(attributes, "gen_ai.request.functions")
         call.streamed = flag_of(attributes, "gen_ai.request.streaming") if call.streamed is None else call.streamed
         agentlightning.add_tokens(call)
+        asked_for = attributes.get("gen_ai.request.type")
+        if asked_for == "embedding":
+            entries = numbered(attributes, "gen_ai.completion").values()
+            lengths = [integer_of(entry, "embedding_length") for entry in entries]
+            return Embedding.of(call, [length for length in lengths if length is not None])
+        if asked_for == "completion":
+            call.api = "completions"
+        if _has_gaps(attributes):
+            call.pieced.add("input")
         return call
     kind = attributes.get(KIND)
     if kind == "tool":
@@ -52,6 +61,12 @@ def read(span: Span) -> Reading | None:
     if kind == "agent":
         return AgentSpan(span, DIALECT, text_of(attributes, "operation.name", "agent.name"))
     return None
+
+
+def _has_gaps(attributes: Attributes) -> bool:
+    """Tell whether messages are missing among the numbered ones: a client's own objects are left out of requests."""
+    numbers = list(numbered(attributes, "gen_ai.prompt"))
+    return numbers != list(range(len(numbers)))
 
 
 def _entity_input(value: object) -> object:
