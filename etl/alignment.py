@@ -2,7 +2,7 @@
 
 Traceloop records the id of the Responses API's item (`fc_…`) on the answer, while the tool's result and, in most calls,
 the history refer to the call (`call_…`): matched by the order of the results that follow a call in a request, else by
-name and arguments against the calls that follow.
+name and arguments against the calls that follow. Agno has the items' ids on the results in its history as well.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ def align_item_ids(calls: list[LlmCall]) -> None:
         by_trace[call.span.project, call.span.trace_id].append(call)
     for group in by_trace.values():
         requests = [request for call in group for request in _requests(call)]
-        if not any(_is_item(request) for request in requests):
+        if not any(_is_item(request) for request in requests) and not any(map(_has_item_results, group)):
             continue
         known: dict[bytes, list[str]] = defaultdict(list)
         for call in group:
@@ -30,8 +30,13 @@ def align_item_ids(calls: list[LlmCall]) -> None:
                 if not _is_item(request) and request["id"] and request["id"] not in known[_key(request)]:
                     known[_key(request)].append(request["id"])
         answered = {item: name for call in group for item, name in _answered(call.input or []).items()}
+        renamed = {
+            str(request["id"]): str(aligned["id"])
+            for request in requests
+            if (aligned := _with_id(request, known, answered)) is not request
+        }
         for call in group:
-            call.input = _aligned(call.input, known, answered)
+            call.input = _with_results(_aligned(call.input, known, answered), renamed)
             call.output = _aligned(call.output, known, answered)
 
 
@@ -61,6 +66,22 @@ def _aligned(
     ]
 
 
+def _with_results(messages: list[Message] | None, renamed: dict[str, str]) -> list[Message] | None:
+    """Return a request's messages with the call's id on each result: the item's that is known, else by their order."""
+    found: list[Message] = []
+    waiting: list[str | None] = []
+    for message in messages or ():
+        identifier = str(message.get("tool_call_id") or "")
+        if message.get("tool_calls"):
+            waiting = [request["id"] for request in message["tool_calls"]]
+        elif message["role"] == "tool" and waiting:
+            asked = waiting.pop(0)
+            if identifier.startswith(ITEM_ID):
+                message = {**message, "tool_call_id": renamed.get(identifier) or asked or identifier}
+        found.append(message)
+    return found if messages is not None else None
+
+
 def _with_id(request: dict[str, Any], known: dict[bytes, list[str]], answered: dict[str, str]) -> dict[str, Any]:
     if request["id"] in answered:
         return {**request, "id": answered[request["id"]]}
@@ -74,6 +95,10 @@ def _requests(call: LlmCall) -> list[dict[str, Any]]:
         for message in [*(call.input or ()), *(call.output or ())]
         for request in message.get("tool_calls") or ()
     ]
+
+
+def _has_item_results(call: LlmCall) -> bool:
+    return any(str(message.get("tool_call_id") or "").startswith(ITEM_ID) for message in call.input or ())
 
 
 def _is_item(request: dict[str, Any]) -> bool:
