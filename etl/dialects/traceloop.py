@@ -114,6 +114,8 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     call.agent = call.agent or text_of(attributes, "traceloop.association.properties.lc_agent_name")
     if span.scope == AGENTS_SCOPE:
         call.params = asked_for(call.params)  # the response's echo
+        if call.response_id is None and call.input is not None:
+            call.api = None  # the span's name says "response" for chat completions too, of which no id is recorded
     if (call.provider or "").lower() == "langchain":  # the framework, not the provider
         call.provider = None
         if call.api is None:

@@ -918,3 +918,20 @@ def test_a_call_that_offered_no_tools_is_not_given_those_of_its_role() -> None:
 
     assert acting["tools"] == [TOOL]
     assert summing_up["tools"] is None
+
+
+@pytest.mark.parametrize(("identifier", "api"), [("resp_1", "responses"), (None, None)])
+def test_traceloop_calls_every_model_call_of_openai_agents_a_response(identifier: str | None, api: str | None) -> None:
+    """Version 0.62.4 over openai-agents 0.24: a chat completion's span has that name too, and no response's id."""
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.input.messages": parts("user", {"type": "text", "content": QUESTION}),
+        **({"gen_ai.response.id": identifier} if identifier else {}),
+    }
+    scope = "opentelemetry.instrumentation.openai_agents"
+
+    (call,) = read({**span("openai.response", attributes=attributes, scope=scope), "scope_version": "0.62.4"})
+
+    assert (call["api"], call["input"]) == (api, [{"role": "user", "text": QUESTION}])
