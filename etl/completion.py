@@ -12,7 +12,8 @@ from collections.abc import Hashable, Iterable
 from itertools import chain
 from typing import Any
 
-from etl.dialects.client_dump import answer_signature, api_of_id
+from etl.dialects.client_dump import api_of_id
+from etl.dialects.exchanges import answer_signature
 from etl.dialects.messages import answer, definition, has_content
 from etl.dialects.spans import AnswerFact, LlmCall, Message, Span, ToolCall, ToolFact
 from etl.dialects.values import complete_usage, error_of

@@ -5,7 +5,8 @@ https://ai.google.dev/api/generate-content
 
 from typing import Any
 
-from etl.dialects.client_dump import Request, Response, sampling_params
+from etl.dialects.client_dump import sampling_params
+from etl.dialects.exchanges import Request, Response
 from etl.dialects.messages import canonical_input, canonical_output, decode, definitions, first
 from etl.dialects.spans import Message
 from etl.dialects.values import integer_of, text_of, usage_of

@@ -7,7 +7,7 @@ https://docs.haystack.deepset.ai/docs/tracing
 import re
 from typing import Any
 
-from etl.dialects import client_dump, genai
+from etl.dialects import client_dump, exchanges, genai
 from etl.dialects.messages import call_arguments, canonical_input, canonical_output, decode, definitions, result_text
 from etl.dialects.spans import AgentSpan, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import error_of, text_of
@@ -86,7 +86,7 @@ def _read_call(span: Span, prefix: str) -> LlmCall:
     call.output = _answers(replies, metas)
     for meta in metas[:1]:
         call.model_returned = text_of(meta, "model")
-        call.usage = client_dump.read_usage(meta.get("usage"))
+        call.usage = exchanges.read_usage(meta.get("usage"))
         call.response_id = text_of(meta, "id")
         call.streamed = True if meta.get("completion_start_time") else None
     call.api = api_of_model(call.model_returned)

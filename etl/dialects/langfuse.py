@@ -6,7 +6,7 @@ own way. https://langfuse.com/docs/opentelemetry/get-started
 
 from typing import Any
 
-from etl.dialects import client_dump, genai
+from etl.dialects import client_dump, exchanges, genai, langchain
 from etl.dialects.messages import call_arguments, canonical_output, decode, definition, responses_output, result_text
 from etl.dialects.spans import AgentSpan, AnswerFact, Embedding, Evaluation, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, error_of, integer_of, number_of, text_of, usage_of
@@ -44,7 +44,7 @@ def read(span: Span) -> Reading | list[AnswerFact] | None:
         return Evaluation(span, DIALECT)
     output = attributes.get(PREFIX + "output")
     if kind == "chain" and isinstance(output, str) and "response_metadata" in output:
-        return client_dump.answer_facts(client_dump.with_classes(decode(output))) or None
+        return langchain.answer_facts(langchain.with_classes(decode(output))) or None
     return None
 
 
@@ -218,7 +218,7 @@ def _usage(recorded: Any) -> dict[str, int | None] | None:  # noqa: ANN401
     usage = decode(recorded)
     if not isinstance(usage, dict):
         return None
-    read = client_dump.read_usage(usage)
+    read = exchanges.read_usage(usage)
     input_tokens = integer_of(usage, "input", "input_tokens", "prompt_tokens")
     cached = integer_of(
         usage, "input_cached_tokens", "prompt_tokens_details.cached_tokens", "input_cache_read", "cache_read"

@@ -5,7 +5,7 @@ https://docs.smith.langchain.com/observability/how_to_guides/trace_langchain_wit
 
 from typing import Any
 
-from etl.dialects import client_dump, genai, langgraph
+from etl.dialects import client_dump, exchanges, genai, langchain, langgraph
 from etl.dialects.messages import call_arguments, canonical_output, decode, definitions, has_content, result_text
 from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, complete_usage, flag_of, text_of
@@ -111,14 +111,14 @@ def _read_call(span: Span) -> LlmCall:
         inner = recorded.get("output", recorded)
         if isinstance(inner, dict) and "role" in inner:
             call.output = canonical_output([inner], genai.finish_reasons(attributes))
-    call.usage = complete_usage(call.usage, client_dump.read_usage(decode(attributes.get(METADATA + "usage_metadata"))))
+    call.usage = complete_usage(call.usage, exchanges.read_usage(decode(attributes.get(METADATA + "usage_metadata"))))
     if call.streamed is None:
         call.streamed = flag_of(attributes, METADATA + "ls_streaming")
     if LANGCHAIN in attributes:
         call.params = {**_langchain_params(attributes), **call.params}
         call.streamed = flag_of(attributes, METADATA + "stream") if call.streamed is None else call.streamed
     if call.error is not None:
-        call.error["code"] = call.error["code"] or text_of(client_dump.langchain_error(recorded), "code", "type")
+        call.error["code"] = call.error["code"] or text_of(langchain.read_error(recorded), "code", "type")
         if call.output is not None and not any(has_content(message) for message in call.output):
             call.output = None
     restore_wording(call)
@@ -173,7 +173,7 @@ def _result(recorded: Any) -> str | None:  # noqa: ANN401
     if isinstance(value, dict) and list(value) == ["output"]:
         value = value["output"]
     value = decode(value) if isinstance(value, str) and value.startswith('{"lc"') else value
-    if client_dump.is_langchain(value):
+    if langchain.is_langchain(value):
         value = value["kwargs"].get("content")
     elif isinstance(value, dict) and value.get("type") == "tool":
         value = value.get("content")

@@ -10,7 +10,7 @@ https://docs.litellm.ai/docs/observability/opentelemetry_integration
 import re
 from typing import Any
 
-from etl.dialects import client_dump, traceloop
+from etl.dialects import client_dump, exchanges, traceloop
 from etl.dialects.messages import decode
 from etl.dialects.spans import Embedding, LlmCall, Message, Span
 from etl.dialects.values import Attributes, complete_usage, error_of, integer_of, text_of
@@ -41,7 +41,7 @@ def read(span: Span) -> LlmCall | Embedding | None:
     if "gen_ai.request.model" not in attributes:
         return None
     call = traceloop.read_call(span, DIALECT)
-    call.usage = complete_usage(call.usage, client_dump.read_usage(decode(attributes.get("metadata.usage_object"))))
+    call.usage = complete_usage(call.usage, exchanges.read_usage(decode(attributes.get("metadata.usage_object"))))
     if call.response_id == attributes.get(CALL_ID) or OWN_ID.fullmatch(call.response_id or ""):
         call.response_id = None
     if call.usage is not None and not call.usage["input_tokens"] and not call.usage["output_tokens"]:

@@ -9,7 +9,7 @@ https://github.com/run-llama/llama_index, `llama_index.core.agent.workflow`
 import re
 from typing import Any
 
-from etl.dialects import client_dump
+from etl.dialects import client_dump, exchanges
 from etl.dialects.messages import decode
 from etl.dialects.reprs import read_repr
 from etl.dialects.spans import AgentSpan, AnswerFact, Span, ToolCall
@@ -53,7 +53,7 @@ def _answer(given: Any) -> AnswerFact | None:  # noqa: ANN401 - any JSON value
     requests = [{"id": item.get("tool_id")} for item in event.get("tool_calls") or () if isinstance(item, dict)]
     return AnswerFact(
         response.response_id,
-        client_dump.answer_signature({"role": "assistant", "text": text, "tool_calls": requests}),
+        exchanges.answer_signature({"role": "assistant", "text": text, "tool_calls": requests}),
         text or None,
         response.output[0]["finish_reason"] if response.output else None,
         response.model,

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from etl.dialects import client_dump, genai
+from etl.dialects import client_dump, exchanges, genai
 from etl.dialects.message_events import read_messages
 from etl.dialects.messages import canonical_output, decode, join_answers
 from etl.dialects.spans import Embedding, LlmCall, LogRecord, Message, Span
@@ -51,7 +51,7 @@ def read(span: Span) -> LlmCall | Embedding | None:
         call.streamed = asked["stream"]
     _add_events(call, attributes.get("events"))
     _add_response(call, decode(attributes.get("response_data")))
-    call.usage = client_dump.read_usage(decode(attributes.get("gen_ai.usage.raw"))) or call.usage
+    call.usage = exchanges.read_usage(decode(attributes.get("gen_ai.usage.raw"))) or call.usage
     restore_wording(call)
     return call
 
@@ -84,7 +84,7 @@ def _add_response(call: LlmCall, response: Any) -> None:  # noqa: ANN401 - any J
         for request in call.output[0]["tool_calls"]:
             if isinstance(request["arguments"], dict) and list(request["arguments"]) == ["input"]:
                 request["arguments"] = request["arguments"]["input"]  # Anthropic's block, put in place of its input
-    call.usage = client_dump.read_usage(response.get("usage")) or call.usage
+    call.usage = exchanges.read_usage(response.get("usage")) or call.usage
 
 
 def _is_moment(span: Span) -> bool:

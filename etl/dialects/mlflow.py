@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from etl.dialects import client_dump, genai
+from etl.dialects import client_dump, exchanges, genai, langchain
 from etl.dialects.messages import call_arguments, canonical_output, definitions, result_text
 from etl.dialects.spans import AgentSpan, AnswerFact, Embedding, Evaluation, LlmCall, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, complete_usage, error_of, text_of
@@ -60,7 +60,7 @@ def _read_chain(span: Span) -> list[AgentSpan | AnswerFact] | None:
     if agent is not None and agent == span.name:
         found.append(AgentSpan(span, DIALECT, span.name))
     elif "response_metadata" in str(span.attributes.get("mlflow.spanOutputs")):
-        found += client_dump.answer_facts(client_dump.with_classes(_value(span.attributes, "mlflow.spanOutputs")))
+        found += langchain.answer_facts(langchain.with_classes(_value(span.attributes, "mlflow.spanOutputs")))
     return found or None
 
 
@@ -81,7 +81,7 @@ def _read_embedding(span: Span) -> Embedding:
     attributes = span.attributes
     asked, answered = _fields(attributes, "mlflow.spanInputs"), _fields(attributes, "mlflow.spanOutputs")
     call = LlmCall(span, DIALECT, model_requested=text_of(asked, "model"), model_returned=text_of(answered, "model"))
-    call.usage = client_dump.read_usage(answered.get("usage"))
+    call.usage = exchanges.read_usage(answered.get("usage"))
     texts = asked.get("input")
     texts = [text for text in (texts if isinstance(texts, list) else [texts]) if isinstance(text, str)]
     call.input = [{"role": "user", "text": text} for text in texts]
@@ -116,8 +116,8 @@ def _tool_name(span: Span, recorded: str | None) -> str | None:
 
 
 def _tool_result(span: Span, name: str) -> str | None:
-    output = client_dump.with_classes(_value(span.attributes, name))
-    if client_dump.is_langchain(output):
+    output = langchain.with_classes(_value(span.attributes, name))
+    if langchain.is_langchain(output):
         output = output["kwargs"].get("content")
     return None if span.failed else result_text(output)
 
@@ -153,7 +153,7 @@ def _fields(attributes: Attributes, name: str) -> dict[str, Any]:
 def _read_call(span: Span) -> LlmCall:
     attributes = span.attributes
     call = LlmCall(span, DIALECT, truncated=span.dropped_attributes > 0)
-    recorded = client_dump.with_classes(_value(attributes, "mlflow.spanInputs"))
+    recorded = langchain.with_classes(_value(attributes, "mlflow.spanInputs"))
     recorded = {"messages": recorded} if isinstance(recorded, list) else recorded
     request = client_dump.read_request(recorded) or client_dump.salvage_request(recorded)
     call.truncated = call.truncated or isinstance(recorded, str)
@@ -172,7 +172,7 @@ def _read_call(span: Span) -> LlmCall:
         call.api = response.api or call.api
         call.output, call.response_id, call.model_returned = response.output, response.response_id, response.model
         call.usage = response.usage
-    call.usage = complete_usage(call.usage, client_dump.read_usage(_value(attributes, "mlflow.chat.tokenUsage")))
+    call.usage = complete_usage(call.usage, exchanges.read_usage(_value(attributes, "mlflow.chat.tokenUsage")))
     model = _text(attributes, "mlflow.llm.model")
     if _value(attributes, "mlflow.message.format") in FRAMEWORKS:
         call.model_requested = plain_model(call.model_requested or model)
@@ -184,17 +184,15 @@ def _read_call(span: Span) -> LlmCall:
     return call
 
 
-def _read_answer(recorded: Any) -> client_dump.Response | None:  # noqa: ANN401 - any JSON value
+def _read_answer(recorded: Any) -> exchanges.Response | None:  # noqa: ANN401 - any JSON value
     """Read an answer in the client's shape or a framework's; DSPy's is a list of texts, one a choice."""
     if isinstance(recorded, list) and recorded and all(isinstance(item, str) for item in recorded):
-        return client_dump.Response(
-            output=canonical_output({"role": "assistant", "content": text} for text in recorded)
-        )
-    response = client_dump.read_response(client_dump.with_classes(recorded))
+        return exchanges.Response(output=canonical_output({"role": "assistant", "content": text} for text in recorded))
+    response = client_dump.read_response(langchain.with_classes(recorded))
     return response or client_dump.salvage_response(recorded)
 
 
-def _read_stream(span: Span) -> client_dump.Response | None:
+def _read_stream(span: Span) -> exchanges.Response | None:
     """Read an answer from its chunks: of chat completions put together, of the other API the last, which is whole."""
     chunks = _chunks(span)
     if any("choices" in chunk for chunk in chunks):

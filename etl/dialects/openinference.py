@@ -5,7 +5,18 @@ https://github.com/Arize-ai/openinference/tree/main/spec
 
 from typing import Any
 
-from etl.dialects import client_dump, crewai, gemini, genai, langgraph, litellm, llama_index, openinference_messages
+from etl.dialects import (
+    client_dump,
+    crewai,
+    exchanges,
+    gemini,
+    genai,
+    langchain,
+    langgraph,
+    litellm,
+    llama_index,
+    openinference_messages,
+)
 from etl.dialects.messages import (
     call_arguments,
     decode,
@@ -114,8 +125,8 @@ def _read_embedding(span: Span) -> Embedding:
     call.model_returned = text_of(attributes, "embedding.model_name")
     counts = {"prompt_tokens": attributes.get("llm.token_count.prompt")}
     response = decode(attributes.get("output.value"))
-    call.usage = client_dump.read_usage(response.get("usage") if isinstance(response, dict) else None)
-    call.usage = call.usage or client_dump.read_usage(counts)
+    call.usage = exchanges.read_usage(response.get("usage") if isinstance(response, dict) else None)
+    call.usage = call.usage or exchanges.read_usage(counts)
     entries = numbered(attributes, "embedding.embeddings").values()
     texts = [entry["embedding.text"] for entry in entries if isinstance(entry.get("embedding.text"), str)]
     vectors = [decode(entry.get("embedding.vector")) for entry in entries]
@@ -218,7 +229,7 @@ def _read_call(span: Span) -> LlmCall:
     if span.failed and not genai.is_incomplete(span.status_message):
         call.error = _error(span)
         if call.error["code"] is None:
-            call.error["code"] = text_of(client_dump.langchain_error(recorded), "code", "type")
+            call.error["code"] = text_of(langchain.read_error(recorded), "code", "type")
         if call.response_id is None and call.model_returned is not None:
             call.model_requested = call.model_requested or call.model_returned
             call.model_returned = None
@@ -277,7 +288,7 @@ def _read_echo(call: LlmCall, echo: dict[str, Any]) -> None:
         call.input = [{"role": "system", "text": instructions}]
 
 
-def _add_request(call: LlmCall, request: client_dump.Request | None, indexed: list[Message] | None) -> None:
+def _add_request(call: LlmCall, request: exchanges.Request | None, indexed: list[Message] | None) -> None:
     if request is not None:
         call.api = request.api
         call.model_requested = request.model or call.model_requested
@@ -298,7 +309,7 @@ def _add_request(call: LlmCall, request: client_dump.Request | None, indexed: li
 
 
 def _add_response(
-    call: LlmCall, response: client_dump.Response | None, indexed: list[Message] | None, finish_reason: str | None
+    call: LlmCall, response: exchanges.Response | None, indexed: list[Message] | None, finish_reason: str | None
 ) -> None:
     if response is None or response.output is None:
         call.output = indexed
@@ -381,7 +392,7 @@ def _tool_message(attributes: Attributes) -> dict[str, Any]:
     if not isinstance(value, dict):
         return {}
     fields: dict[str, Any] = value
-    if client_dump.is_langchain(value):
+    if langchain.is_langchain(value):
         fields = value["kwargs"]
     elif value.get("type") != "tool":
         return {}

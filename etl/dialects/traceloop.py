@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from etl.dialects import client_dump, genai
+from etl.dialects import genai, langchain
 from etl.dialects.messages import (
     CALL_BLOCKS,
     NAMED_BLOCKS,
@@ -95,7 +95,7 @@ def _read_task(span: Span) -> list[AgentSpan | AnswerFact] | None:
         found.append(AgentSpan(span, DIALECT, name, _conversation(attributes)))
     output = attributes.get("traceloop.entity.output")
     if "AIMessage" in str(output):
-        found += client_dump.answer_facts(decode(output))
+        found += langchain.answer_facts(decode(output))
     return found or None
 
 
