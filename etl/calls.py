@@ -68,6 +68,9 @@ class Readings:
     unread: Counter[str] = field(default_factory=Counter)
     """Spans nobody read that look like model traffic, by scope name."""
 
+    unreadable: dict[int, str] = field(default_factory=dict)
+    """Spans, by row, that a dialect knows and cannot read, each with its scope and the kind of error."""
+
 
 def read_all(spans: pl.DataFrame, logs: pl.DataFrame) -> Readings:
     """Read every span that a dialect may know; `spans` carries its row number in `row`."""
@@ -106,7 +109,7 @@ def read_all(spans: pl.DataFrame, logs: pl.DataFrame) -> Readings:
 
 
 def _sort_in(readings: Readings, span: Span) -> None:
-    found = reading.read(span)
+    found = _read(readings, span)
     match found:
         case LlmCall():
             if not _never_sent(found):
@@ -130,9 +133,18 @@ def _sort_in(readings: Readings, span: Span) -> None:
                         readings.facts.append((span, entry))
                     case AnswerFact():
                         readings.answers.append((span, entry))
-        case None:
+        case None if span.index not in readings.unreadable:
             if not agentlightning.is_annotation(span) and reading.looks_like_traffic(span):
                 readings.unread[span.scope or "(no scope)"] += 1
+
+
+def _read(readings: Readings, span: Span) -> reading.Found | None:
+    """Read a span. One whose values its reader cannot stand is an ordinary one, and counted: it ends no run."""
+    try:
+        return reading.read(span)
+    except Exception as error:  # noqa: BLE001 - whatever a stranger recorded; the other spans are still to be read
+        readings.unreadable[span.index] = f"{span.scope or '(no scope)'}: {type(error).__name__}"
+        return None
 
 
 def _never_sent(call: LlmCall) -> bool:

@@ -42,7 +42,7 @@ def count(
         elif row in kinds:
             used[kinds[row]] += 1
         else:
-            ignored["ordinary"] += 1
+            ignored["unreadable" if row in readings.unreadable else "ordinary"] += 1
     clean: Counter[str] = Counter(str(row["reason"]) for row in rejected if row["stage"] == "clean")
     calls_rejected: Counter[str] = Counter(str(row["reason"]) for row in rejected if row["stage"] == "transitions")
     reasons = tables["rewards"].group_by("reason").len().sort("reason").iter_rows()
@@ -66,4 +66,5 @@ def count(
         "episodes": sum(keep),
         "episodes_waiting": len(episodes) - sum(keep),
         "unread_scopes": dict(sorted(readings.unread.items())),
+        "unreadable_scopes": dict(sorted(Counter(readings.unreadable.values()).items())),
     }

@@ -216,3 +216,5 @@ def _narrate(counts: dict[str, Any], window: Window, *, is_new: bool) -> None:
     )
     for scope, number in counts["unread_scopes"].items():
         log.warning("spans that look like model traffic, in no known dialect", scope=scope, spans=number)
+    for scope, number in counts["unreadable_scopes"].items():
+        log.warning("spans that could not be read: please report what writes them", scope=scope, spans=number)

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from etl.dialects.json_values import loads
 from etl.dialects.messages import decode
 from etl.dialects.spans import LlmCall, Span
 from etl.dialects.values import any_begins, number_of, numbered, text_of
@@ -67,7 +68,7 @@ def links(span: Span) -> dict[str, str]:
 def _agentops_reward(value: Any) -> float | None:  # noqa: ANN401
     """Read a reward of 0.1: JSON text and nothing looser, so that the receiver knows all that counts as one."""
     try:
-        output = orjson.loads(value) if isinstance(value, str) else None
+        output = loads(value) if isinstance(value, str) else None
     except orjson.JSONDecodeError:
         return None
     return number_of(output, "value") if isinstance(output, dict) and output.get("type") == "reward" else None

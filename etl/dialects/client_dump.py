@@ -140,12 +140,9 @@ def read_response(value: Any) -> Response | None:  # noqa: ANN401
     )
     choices, output, content = value.get("choices"), value.get("output"), value.get("content")
     if isinstance(choices, list):
+        choices = [choice for choice in choices if isinstance(choice, dict)]
         response.api = "completions" if value.get("object") == "text_completion" else "chat.completions"
-        messages = [
-            first(choice, "message", "delta") or {"content": choice.get("text")}
-            for choice in choices
-            if isinstance(choice, dict)
-        ]
+        messages = [first(choice, "message", "delta") or {"content": choice.get("text")} for choice in choices]
         response.output = canonical_output(messages, [choice.get("finish_reason") for choice in choices])
     elif isinstance(output, list) and (value.get("object") == "response" or "status" in value):
         response.api = "responses"

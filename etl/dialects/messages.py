@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from etl.dialects.json_values import is_writable, loads
 from etl.dialects.spans import Message
 
 REDACTED = "__REDACTED__"
@@ -59,7 +60,7 @@ def decode(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         if not stripped or stripped[0] not in '{["':
             return value
         try:
-            inner = orjson.loads(stripped)
+            inner = loads(stripped)
         except orjson.JSONDecodeError:
             inner = _python_literal(stripped)
         if inner is None or (isinstance(inner, str) and inner == value):
@@ -77,7 +78,7 @@ def _python_literal(text: str) -> Any:  # noqa: ANN401
         literal = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
-    return literal if isinstance(literal, dict | list) else None
+    return literal if isinstance(literal, dict | list) and is_writable(literal) else None
 
 
 def as_list(value: Any) -> list[Any] | None:  # noqa: ANN401
@@ -96,7 +97,7 @@ def salvage_array(text: str) -> list[Any]:
     if not end:
         return []
     try:
-        elements = orjson.loads(text[:end] + "]")
+        elements = loads(text[:end] + "]")
     except orjson.JSONDecodeError:
         return []
     return elements if isinstance(elements, list) else []
@@ -328,7 +329,7 @@ def encoded_result(value: Any) -> str | None:  # noqa: ANN401
     ('84', '{"celsius": 4}', '84 or so')
     """
     try:
-        inner = orjson.loads(value) if isinstance(value, str) else value
+        inner = loads(value) if isinstance(value, str) else value
     except orjson.JSONDecodeError:
         inner = None
     return inner if isinstance(inner, str) else result_text(value)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from etl.dialects import client_dump, exchanges, genai, langchain
+from etl.dialects.json_values import loads
 from etl.dialects.messages import call_arguments, canonical_output, definitions, result_text
 from etl.dialects.spans import AgentSpan, AnswerFact, Embedding, Evaluation, LlmCall, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, complete_usage, error_of, text_of
@@ -34,7 +35,7 @@ def read(span: Span) -> Reading | list[AgentSpan | AnswerFact] | None:
     attributes = span.attributes
     if KIND not in attributes:
         return _read_translated(span)
-    kind = _value(attributes, KIND)
+    kind = _text(attributes, KIND)
     if kind in {"CHAT_MODEL", "LLM"}:
         return None if _is_program(attributes) else _read_call(span)
     if kind == "EMBEDDING":
@@ -140,7 +141,7 @@ def _value(attributes: Attributes, name: str) -> Any:  # noqa: ANN401 - any JSON
     if not isinstance(text, str):
         return text
     try:
-        return orjson.loads(text)
+        return loads(text)
     except orjson.JSONDecodeError:
         return text
 
@@ -174,7 +175,7 @@ def _read_call(span: Span) -> LlmCall:
         call.usage = response.usage
     call.usage = complete_usage(call.usage, exchanges.read_usage(_value(attributes, "mlflow.chat.tokenUsage")))
     model = _text(attributes, "mlflow.llm.model")
-    if _value(attributes, "mlflow.message.format") in FRAMEWORKS:
+    if _text(attributes, "mlflow.message.format") in FRAMEWORKS:
         call.model_requested = plain_model(call.model_requested or model)
     elif response is not None:
         call.model_returned = call.model_returned or model

@@ -8,6 +8,7 @@ from collections import deque
 
 import orjson
 
+from etl.dialects.json_values import loads
 from etl.dialects.messages import canonical_input
 from etl.dialects.spans import Message
 
@@ -35,7 +36,7 @@ class Requests:
         if beginning and not added.startswith(","):
             beginning, before, added = "", [], text
         try:
-            items = orjson.loads(("[" + added[1:]) if beginning else text)
+            items = loads(("[" + added[1:]) if beginning else text)
         except orjson.JSONDecodeError:
             return None
         if beginning and not items:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from etl.dialects import genai, langchain
+from etl.dialects.json_values import loads
 from etl.dialects.messages import (
     CALL_BLOCKS,
     NAMED_BLOCKS,
@@ -80,7 +81,11 @@ def read(span: Span) -> Reading | list[AgentSpan | AnswerFact] | None:
         return _read_task(span) if kind == "task" else None
     if is_embedding(attributes):
         return Embedding.of(read_call(span, DIALECT), [])
-    if operation in genai.CALL_OPERATIONS or attributes.get("llm.request.type") in CALL_TYPES or is_indexed(attributes):
+    if (
+        operation in genai.CALL_OPERATIONS
+        or text_of(attributes, "llm.request.type") in CALL_TYPES
+        or is_indexed(attributes)
+    ):
         return read_call(span, DIALECT)
     return None
 
@@ -166,7 +171,7 @@ def _items(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     for fields in numbered(attributes, prefix).values():
         content = fields.get("content")
-        if content in EMPTY_JSON_TEXTS:
+        if isinstance(content, str) and content in EMPTY_JSON_TEXTS:
             content = ""
         if isinstance(content, str) and content.startswith(BLOCKS):
             content = _blocks(content, is_json=is_json)
@@ -197,7 +202,7 @@ def _items(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
 def _blocks(content: str, *, is_json: bool) -> Any:  # noqa: ANN401 - any JSON value
     """Return the blocks or the text that content is the JSON of; the content itself where it is none."""
     try:
-        value = orjson.loads(content)
+        value = loads(content)
     except orjson.JSONDecodeError:
         return content
     if isinstance(value, str):

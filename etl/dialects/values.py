@@ -17,6 +17,9 @@ CLIENT_ERROR = re.compile(r"Error code: (\d{3}) - ")
 AWS_ERROR = re.compile(r"An error occurred \((\w+)\) when calling the \w+ operation(?: \([^)]*\))?: (.*)", re.DOTALL)
 """How botocore words an error: its code, and the service's own words."""
 
+LARGEST = 2.0**63
+"""Columns hold 64 bits."""
+
 BRACE = re.compile(r"[{}]")
 
 REPR_END = re.compile(r"""['"][,)].*$""", re.DOTALL)
@@ -48,7 +51,7 @@ def integer_of(attributes: Attributes, *names: str) -> int | None:
             number = float(value)
         except (TypeError, ValueError):
             continue
-        if number == int(number):
+        if number.is_integer() and abs(number) < LARGEST:
             return int(number)
     return None
 

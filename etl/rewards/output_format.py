@@ -19,7 +19,7 @@ def output_format(calls: Iterable[LlmCall]) -> dict[int, float]:
         wanted = call.params.get("response_format")
         kind = wanted.get("type") if isinstance(wanted, dict) else wanted
         text = call.output[0].get("text") if call.output else None
-        if kind in {"json_schema", "json_object"} and text is not None:
+        if kind in ("json_schema", "json_object") and text is not None:
             measured[call.span.index] = 0.0 if _is_valid(text, wanted) else -1.0
     return measured
 
