@@ -23,7 +23,7 @@ import orjson
 
 from etl.alignment import ITEM_ID
 from etl.dialects import anthropic_client, gateway
-from etl.dialects.messages import decode
+from etl.dialects.json_values import decode
 from etl.dialects.spans import Embedding, LlmCall, Message
 from etl.tree import Forest
 

@@ -8,14 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from etl.dialects import gemini, genai
-from etl.dialects.messages import (
-    call_arguments,
-    canonical_output,
-    decode,
-    definitions,
-    first,
-    result_text,
-)
+from etl.dialects.json_values import decode
+from etl.dialects.messages import call_arguments, canonical_output, definitions, first, result_text
 from etl.dialects.spans import AgentSpan, LlmCall, LogRecord, Reading, Span, ToolCall
 from etl.dialects.values import text_of
 from etl.dialects.wording import api_of_model, plain_model

@@ -7,8 +7,7 @@ from typing import Any
 
 import orjson
 
-from etl.dialects.json_values import loads
-from etl.dialects.messages import decode
+from etl.dialects.json_values import decode, loads
 from etl.dialects.spans import LlmCall, Span
 from etl.dialects.values import any_begins, number_of, numbered, text_of
 

@@ -4,7 +4,8 @@ https://github.com/AgentOps-AI/agentops
 """
 
 from etl.dialects import agentlightning, genai, traceloop
-from etl.dialects.messages import answer, decode, tool_call
+from etl.dialects.json_values import decode
+from etl.dialects.messages import answer, tool_call
 from etl.dialects.spans import AgentSpan, Embedding, LlmCall, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, flag_of, integer_of, numbered, text_of
 

@@ -5,7 +5,8 @@ https://microsoft.github.io/autogen/stable/user-guide/core-user-guide/framework/
 
 from typing import Any
 
-from etl.dialects.messages import call_arguments, decode
+from etl.dialects.json_values import decode
+from etl.dialects.messages import call_arguments
 from etl.dialects.spans import Span, ToolFact
 from etl.dialects.values import text_of
 

@@ -5,15 +5,8 @@ from typing import Any
 
 from etl.dialects import langchain
 from etl.dialects.exchanges import Request, Response, answer_signature, read_usage
-from etl.dialects.messages import (
-    canonical_input,
-    canonical_output,
-    decode,
-    definitions,
-    first,
-    responses_output,
-    salvage_messages,
-)
+from etl.dialects.json_values import decode, salvage_messages
+from etl.dialects.messages import canonical_input, canonical_output, definitions, first, responses_output
 from etl.dialects.reprs import read_fields
 from etl.dialects.spans import AnswerFact, Message
 from etl.dialects.values import text_of

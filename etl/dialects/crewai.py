@@ -7,7 +7,8 @@ for a tool's name (`crewai.utilities.serialization.to_serializable`).
 import ast
 from typing import Any
 
-from etl.dialects.messages import canonical_output, decode, definitions
+from etl.dialects.json_values import decode
+from etl.dialects.messages import canonical_output, definitions
 from etl.dialects.spans import LlmCall, Message, Span
 
 LISTENER = ".crewai._event_listener"

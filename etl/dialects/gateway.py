@@ -3,7 +3,7 @@
 from typing import Any
 
 from etl.dialects import genai
-from etl.dialects.messages import decode
+from etl.dialects.json_values import decode
 from etl.dialects.spans import LlmCall, Span
 from etl.dialects.values import number_of, text_of
 from otel_exporter import schema as names

@@ -7,7 +7,8 @@ from typing import Any
 
 from etl.dialects.client_dump import sampling_params
 from etl.dialects.exchanges import Request, Response
-from etl.dialects.messages import canonical_input, canonical_output, decode, definitions, first
+from etl.dialects.json_values import decode
+from etl.dialects.messages import canonical_input, canonical_output, definitions, first
 from etl.dialects.spans import Message
 from etl.dialects.values import integer_of, text_of, usage_of
 

@@ -5,19 +5,17 @@ https://github.com/open-telemetry/semantic-conventions-genai
 
 from typing import Any
 
+from etl.dialects.json_values import as_list, decode, salvage_messages
 from etl.dialects.message_events import MESSAGE_EVENTS, read_message_events
 from etl.dialects.messages import (
-    as_list,
     call_arguments,
     canonical_input,
     canonical_output,
-    decode,
     definition,
     definitions,
     has_content,
     join_answers,
     result_text,
-    salvage_messages,
 )
 from etl.dialects.reprs import read_repr
 from etl.dialects.requests import Requests

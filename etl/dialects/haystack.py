@@ -8,7 +8,8 @@ import re
 from typing import Any
 
 from etl.dialects import client_dump, exchanges, genai
-from etl.dialects.messages import call_arguments, canonical_input, canonical_output, decode, definitions, result_text
+from etl.dialects.json_values import decode
+from etl.dialects.messages import call_arguments, canonical_input, canonical_output, definitions, result_text
 from etl.dialects.spans import AgentSpan, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import error_of, text_of
 from etl.dialects.wording import api_of_model

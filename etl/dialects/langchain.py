@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 from etl.dialects.exchanges import Response, answer_signature, read_usage
-from etl.dialects.messages import call_arguments, canonical_input, canonical_output, decode, role_of
+from etl.dialects.json_values import decode
+from etl.dialects.messages import call_arguments, canonical_input, canonical_output, role_of
 from etl.dialects.spans import AnswerFact, Message
 from etl.dialects.values import text_of
 

@@ -7,7 +7,8 @@ own way. https://langfuse.com/docs/opentelemetry/get-started
 from typing import Any
 
 from etl.dialects import client_dump, exchanges, genai, langchain
-from etl.dialects.messages import call_arguments, canonical_output, decode, definition, responses_output, result_text
+from etl.dialects.json_values import decode
+from etl.dialects.messages import call_arguments, canonical_output, definition, responses_output, result_text
 from etl.dialects.spans import AgentSpan, AnswerFact, Embedding, Evaluation, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, error_of, integer_of, number_of, text_of, usage_of
 from etl.dialects.wording import alias_of, restore_wording

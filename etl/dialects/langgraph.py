@@ -7,7 +7,7 @@ https://github.com/langchain-ai/langgraph, `create_react_agent`
 
 from typing import Any
 
-from etl.dialects.messages import decode
+from etl.dialects.json_values import decode
 from etl.dialects.values import Attributes, text_of
 
 NAMELESS = "LangGraph"

@@ -6,7 +6,8 @@ https://docs.smith.langchain.com/observability/how_to_guides/trace_langchain_wit
 from typing import Any
 
 from etl.dialects import client_dump, exchanges, genai, langchain, langgraph
-from etl.dialects.messages import call_arguments, canonical_output, decode, definitions, has_content, result_text
+from etl.dialects.json_values import decode
+from etl.dialects.messages import call_arguments, canonical_output, definitions, has_content, result_text
 from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, complete_usage, flag_of, text_of
 from etl.dialects.wording import restore_wording

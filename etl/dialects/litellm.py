@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from etl.dialects import client_dump, exchanges, traceloop
-from etl.dialects.messages import decode
+from etl.dialects.json_values import decode
 from etl.dialects.spans import Embedding, LlmCall, Message, Span
 from etl.dialects.values import Attributes, complete_usage, error_of, integer_of, text_of
 from etl.dialects.wording import asked_for, restore_wording

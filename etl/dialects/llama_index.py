@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from etl.dialects import client_dump, exchanges
-from etl.dialects.messages import decode
+from etl.dialects.json_values import decode
 from etl.dialects.reprs import read_repr
 from etl.dialects.spans import AgentSpan, AnswerFact, Span, ToolCall
 from etl.dialects.values import text_of

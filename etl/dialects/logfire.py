@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 
 from etl.dialects import client_dump, exchanges, genai
+from etl.dialects.json_values import decode
 from etl.dialects.message_events import read_messages
-from etl.dialects.messages import canonical_output, decode, join_answers
+from etl.dialects.messages import canonical_output, join_answers
 from etl.dialects.spans import Embedding, LlmCall, LogRecord, Message, Span
 from etl.dialects.values import text_of
 from etl.dialects.wording import restore_wording

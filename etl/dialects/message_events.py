@@ -6,11 +6,10 @@ https://github.com/open-telemetry/semantic-conventions/blob/v1.36.0/docs/gen-ai/
 
 from typing import Any
 
+from etl.dialects.json_values import as_list, decode
 from etl.dialects.messages import (
-    as_list,
     canonical_input,
     canonical_output,
-    decode,
     definitions,
     first,
     join_answers,

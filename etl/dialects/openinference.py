@@ -17,15 +17,8 @@ from etl.dialects import (
     llama_index,
     openinference_messages,
 )
-from etl.dialects.messages import (
-    call_arguments,
-    decode,
-    definitions,
-    has_content,
-    join_answers,
-    result_text,
-    visible,
-)
+from etl.dialects.json_values import decode
+from etl.dialects.messages import call_arguments, definitions, has_content, join_answers, result_text, visible
 from etl.dialects.reprs import read_repr
 from etl.dialects.spans import AgentSpan, AnswerFact, Embedding, Evaluation, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, complete_usage, error_of, integer_of, number_of, numbered, text_of, usage_of

@@ -5,7 +5,8 @@ https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
 
 from typing import Any
 
-from etl.dialects.messages import canonical_input, canonical_output, decode, definition, visible
+from etl.dialects.json_values import decode
+from etl.dialects.messages import canonical_input, canonical_output, definition, visible
 from etl.dialects.spans import Message
 from etl.dialects.values import Attributes, numbered
 

@@ -4,8 +4,9 @@ https://ai.pydantic.dev/logfire/
 """
 
 from etl.dialects import genai
+from etl.dialects.json_values import as_list, decode
 from etl.dialects.message_events import read_messages
-from etl.dialects.messages import as_list, call_arguments, decode, definitions, result_text
+from etl.dialects.messages import call_arguments, definitions, result_text
 from etl.dialects.spans import AgentSpan, LlmCall, LogRecord, Reading, Span, ToolCall
 from etl.dialects.values import integer_of, text_of, usage_of
 from etl.dialects.wording import restore_wording

@@ -4,7 +4,8 @@ https://docs.spring.io/spring-ai/reference/observability/
 """
 
 from etl.dialects import genai
-from etl.dialects.messages import call_arguments, decode, definition, encoded_result
+from etl.dialects.json_values import decode
+from etl.dialects.messages import call_arguments, definition, encoded_result
 from etl.dialects.spans import AgentSpan, Reading, Span, ToolCall
 from etl.dialects.values import strings_of, text_of
 

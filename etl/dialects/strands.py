@@ -6,15 +6,8 @@ https://strandsagents.com/latest/documentation/docs/user-guide/observability-eva
 from typing import Any
 
 from etl.dialects import genai
-from etl.dialects.messages import (
-    as_list,
-    call_arguments,
-    canonical_input,
-    canonical_output,
-    decode,
-    definitions,
-    result_text,
-)
+from etl.dialects.json_values import as_list, decode
+from etl.dialects.messages import call_arguments, canonical_input, canonical_output, definitions, result_text
 from etl.dialects.spans import AgentSpan, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import strings_of, text_of
 from etl.dialects.wording import api_of_model

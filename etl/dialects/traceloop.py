@@ -9,14 +9,13 @@ from typing import Any
 import orjson
 
 from etl.dialects import genai, langchain
-from etl.dialects.json_values import loads
+from etl.dialects.json_values import decode, loads
 from etl.dialects.messages import (
     CALL_BLOCKS,
     NAMED_BLOCKS,
     call_arguments,
     canonical_input,
     canonical_output,
-    decode,
     definition,
     result_text,
 )

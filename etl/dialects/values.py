@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from etl.dialects.messages import decode
+from etl.dialects.json_values import decode
 
 Attributes = Mapping[str, Any]
 

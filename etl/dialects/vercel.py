@@ -6,15 +6,8 @@ https://ai-sdk.dev/docs/ai-sdk-core/telemetry, https://www.npmjs.com/package/@ai
 from typing import Any
 
 from etl.dialects import genai
-from etl.dialects.messages import (
-    as_list,
-    call_arguments,
-    canonical_input,
-    canonical_output,
-    decode,
-    definitions,
-    encoded_result,
-)
+from etl.dialects.json_values import as_list, decode
+from etl.dialects.messages import call_arguments, canonical_input, canonical_output, definitions, encoded_result
 from etl.dialects.spans import AgentSpan, Embedding, LlmCall, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, complete_usage, integer_of, number_of, text_of, usage_of
 from etl.dialects.wording import restore_wording
