@@ -1,7 +1,6 @@
 """The command, on a store the receiver filled: windows, late spans, locks, reports."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from etl.schema import table_files
 from foundation.files import exclusive
 from receiver.importing import import_files
+from tests.small_disk import small_disk
 
 pytestmark = pytest.mark.integration
 
@@ -116,12 +116,7 @@ def test_a_second_run_at_once_is_told_who_runs(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_what_is_published(tmp_path: Path) -> None:
     """However many of the parts still fit: it is said in a line, and the next run with room makes it good."""
-    place = tmp_path / "dataset"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("only root can mount a small file system")
-    try:
+    with small_disk(tmp_path / "dataset", 64) as place:
         import_files(tmp_path, [FIRST])
         etl_run(tmp_path)
         before = dataset(tmp_path)
@@ -141,8 +136,6 @@ def test_a_full_disk_leaves_what_is_published(tmp_path: Path) -> None:
 
         assert etl_run(tmp_path)["published"] is True
         assert rows(tmp_path, "transitions").height == 4
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_an_empty_store_is_nothing_to_do(tmp_path: Path) -> None:
