@@ -5,18 +5,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).parent / "receiver" / "spans.c"
+SOURCE = Path(__file__).parent / "receiver" / "decode" / "spans.c"
 LIBRARY = SOURCE.parent / "libspans.so"
 FLAGS = ("-std=c11", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror")
 
 
 def compile_decoder() -> bool:
-    """Compile `receiver/spans.c` beside itself and tell whether that worked. Plain C: no Python headers are needed."""
+    """Compile `spans.c` beside itself and tell whether that worked. Plain C: no Python headers are needed."""
     partial = LIBRARY.with_suffix(".tmp")
     try:
         subprocess.run(["cc", *FLAGS, "-o", partial, SOURCE, "-lm"], check=True)  # noqa: S607 - whichever is there
     except (OSError, subprocess.CalledProcessError) as error:
-        sys.stderr.write(f"receiver/spans.c was not compiled, spans are decoded in Python: {error}\n")
+        sys.stderr.write(f"receiver/decode/spans.c was not compiled, spans are decoded in Python: {error}\n")
         return False
     partial.replace(LIBRARY)
     return True
@@ -36,7 +36,7 @@ else:
             if compile_decoder():
                 build_data["pure_python"] = False
                 build_data["infer_tag"] = version != "editable"
-                build_data["artifacts"] += ["receiver/libspans.so"]
+                build_data["artifacts"] += ["receiver/decode/libspans.so"]
 
 
 if __name__ == "__main__":

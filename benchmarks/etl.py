@@ -143,8 +143,8 @@ def request(numbers: range) -> tuple[bytes, int]:
 
 def fill(data: Path, num_spans: int) -> int:
     """Fill a store with at least so many spans; return how many there are."""
-    from receiver.intake import Intake
-    from receiver.otlp import Signal
+    from receiver.decode.otlp import Signal
+    from receiver.intake.entry import Intake
     from receiver.pipeline import Pipeline
 
     total = 0
@@ -243,9 +243,9 @@ def peer_spans(num_calls: int, *, nested: bool) -> list[dict[str, Any]]:
 def paired(peer: str) -> list[dict[str, Any]]:
     """Measure both, in turns, on the same spans."""
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # what each process of a run has where they share the cores
+    from etl.runs.work import no_cycle_collection
     from etl.settings import EtlConfig
     from etl.transform import transform
-    from etl.work import no_cycle_collection
     from tests.spans import START_NS as BASE
     from tests.spans import logs_frame, spans_frame
 

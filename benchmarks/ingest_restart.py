@@ -15,9 +15,9 @@ from pathlib import Path
 from ingest_load import SPANS_A_REQUEST, make_bodies, numbered
 from ingest_servers import count, receiver, wait_until_landed
 
-from receiver.disk import OsDisk
-from receiver.otlp import Signal
-from receiver.wal import Entry, WriteAheadLog
+from receiver.decode.otlp import Signal
+from receiver.log.disk import OsDisk
+from receiver.log.wal import Entry, WriteAheadLog
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from warm_start import MAX_NEW_TOKENS, render  # noqa: E402
 from foundation.errors import GateRefused  # noqa: E402
 from foundation.report import RunReport  # noqa: E402
 from tests.logged import publish, transition  # noqa: E402
-from train.evaluate import evaluate  # noqa: E402
+from train.gate.evaluate import evaluate  # noqa: E402
 from train.plan import make_plan, read_limits  # noqa: E402
 from train.run import train  # noqa: E402
 from train.schema import model_version, read_manifest  # noqa: E402

@@ -23,7 +23,7 @@ import aiohttp
 from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.serving_overhead import process, processor_s, sink
-from serve.vllm import VllmEngine
+from serve.engines.vllm import VllmEngine
 from spanloop.processes import free_port
 from tests.served import serving
 

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from serve.sequential import Source, evidence_below
+from serve.canary.sequential import Source, evidence_below
 
 LOOK_EVERY = 10
 

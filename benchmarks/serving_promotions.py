@@ -28,8 +28,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from foundation.files import exclusive
 from otel_exporter import schema as names
-from serve import registry
-from serve.control import ask
+from serve.change import registry
+from serve.change.control import ask
 from serve.schema import lock_path, read_registry, read_server
 from tests.fakes import tiny_model
 from tests.served import Served, serving

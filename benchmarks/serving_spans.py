@@ -14,9 +14,9 @@ from collections.abc import Callable
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from serve.answers import Choice, Recording
-from serve.evidence import EXPORT_BATCH, Call, Policy, end_span, make_provider, start_span
-from serve.otlp import encode
+from serve.api.answers import Choice, Recording
+from serve.evidence.otlp import encode
+from serve.evidence.spans import EXPORT_BATCH, Call, Policy, end_span, make_provider, start_span
 from serve.sampling import NEUTRAL
 
 REQUEST = {

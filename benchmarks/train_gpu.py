@@ -23,12 +23,12 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from tests.fakes import byte_tokenizer
 from tests.logged import publish, transition
-from train.adapters import attach
-from train.flops import peak_flops, update_flops
-from train.learner import Learner
+from train.engine.adapters import attach
+from train.engine.learner import Learner
+from train.engine.policy import SampledTokens, load_policy, save_activations
 from train.loop import accumulate
+from train.metrics.flops import peak_flops, update_flops
 from train.plan import make_plan, read_limits
-from train.policy import SampledTokens, load_policy, save_activations
 from train.settings import TrainConfig
 
 SHAPES = {

@@ -30,10 +30,10 @@ from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from tests.logged import publish, transition
-from train.learner import Learner
+from train.engine.learner import Learner
+from train.engine.policy import SampledTokens, load_policy
 from train.loop import learn
 from train.plan import make_plan
-from train.policy import SampledTokens, load_policy
 from train.settings import TrainConfig
 
 TASKS = 4

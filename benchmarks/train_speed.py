@@ -25,11 +25,11 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from tests.fakes import byte_tokenizer
 from tests.logged import publish, transition
-from train.learner import Learner
-from train.lineage import Sequence, build_sequences
+from train.data.lineage import Sequence, build_sequences
+from train.engine.learner import Learner
+from train.engine.policy import SampledTokens, load_policy
 from train.loop import accumulate
 from train.plan import Plan, make_plan, read_limits
-from train.policy import SampledTokens, load_policy
 from train.settings import TrainConfig
 
 ROWS = 8

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from etl.attribution import Rule
+from etl.calls.untraced_tools import DIALECT as UNTRACED
 from etl.clean import rejected_span
 from etl.dialects.spans import Embedding, LlmCall, ToolCall
-from etl.episodes import Episode
+from etl.episodes.attribution import Rule
+from etl.episodes.grouping import Episode
 from etl.rewards import given
 from etl.schema import TABLES
 from etl.settings import EtlConfig
@@ -19,7 +20,6 @@ from etl.transitions import (
     build_transitions,
     with_calls,
 )
-from etl.untraced_tools import DIALECT as UNTRACED
 
 
 class Facts:

@@ -33,8 +33,8 @@ def run(
     dry_run
         Do everything but publish; write nothing.
     """
-    from etl.publish import writing
-    from etl.run import run_etl
+    from etl.runs.publish import writing
+    from etl.runs.run import run_etl
 
     report = RunReport("etl run", config.model_dump(mode="json"))
     with writing(config.data):
@@ -58,8 +58,8 @@ def publish(
     as_json
         Print the report on stdout.
     """
-    from etl.publish import writing
-    from etl.run import publish_shares
+    from etl.runs.publish import writing
+    from etl.runs.run import publish_shares
 
     report = RunReport("etl publish", {"data": str(data)})
     with writing(data):
@@ -85,7 +85,7 @@ def inspect(trace_id: str, *, data: Path = DEFAULT_DATA, project: str | None = N
     width
         Columns to draw in. Default: the terminal's.
     """
-    from etl.inspect import show_trace
+    from etl.exports.inspect import show_trace
 
     show_trace(data, trace_id, project=project, width=width)
 
@@ -112,8 +112,8 @@ def stats(
     """
     import json
 
-    from etl.stats import show
-    from etl.stats import stats as measure
+    from etl.exports.stats import show
+    from etl.exports.stats import stats as measure
 
     found = measure(data)
     if as_json:
@@ -148,6 +148,6 @@ def export(
     to
         File to write. Default: stdout.
     """
-    from etl.export import export as write
+    from etl.exports.export import export as write
 
     log.info("exported", table=what, rows=write(data, what, form, to))

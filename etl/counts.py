@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from etl.calls import Readings
+from etl.calls.find import Readings
 from etl.dialects.spans import LlmCall
-from etl.episodes import Episode
+from etl.episodes.grouping import Episode
 from etl.tables import Row
 
 

@@ -5,13 +5,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from etl.agents import Surroundings, name_agents
-from etl.alignment import align_item_ids
 from etl.assemble import Assembly, Facts
-from etl.attribution import Causes, Rule
-from etl.calls import Readings, read_all
-from etl.clean import clean, unique_logs
-from etl.completion import (
+from etl.calls.agents import Surroundings, name_agents
+from etl.calls.alignment import align_item_ids
+from etl.calls.completion import (
     complete_answers,
     complete_arguments,
     complete_empty_answers,
@@ -22,22 +19,25 @@ from etl.completion import (
     complete_offers,
     complete_tools,
 )
+from etl.calls.find import Readings, read_all
+from etl.calls.merge import merge_calls, unique_embeddings
+from etl.calls.retries import attempts, thrown_away
+from etl.calls.tokens import Decode, mismatched
+from etl.calls.tree import NO_PARENT, Forest, build_forest
+from etl.calls.untraced_tools import find_untraced
+from etl.clean import clean, unique_logs
 from etl.counts import count
 from etl.dialects.spans import LlmCall, ToolCall
-from etl.episodes import Episode, group_episodes
-from etl.lineage import number_beginnings
-from etl.merge import merge_calls, unique_embeddings
-from etl.retries import attempts, thrown_away
+from etl.episodes.attribution import Causes, Rule
+from etl.episodes.grouping import Episode, group_episodes
+from etl.episodes.lineage import number_beginnings
+from etl.episodes.splits import assign_sides
+from etl.episodes.tasks import task_ids
 from etl.rewards import air, given
 from etl.rewards.sql import RewardQuery, query_rewards
 from etl.settings import EtlConfig
-from etl.splits import assign_sides
 from etl.tables import Dataset
-from etl.tasks import task_ids
-from etl.tokens import Decode, mismatched
 from etl.transitions import NotATransition, Signals, reject
-from etl.tree import NO_PARENT, Forest, build_forest
-from etl.untraced_tools import find_untraced
 
 
 def transform(

@@ -9,15 +9,15 @@ import polars as pl
 
 from etl.dialects.spans import LlmCall
 from etl.dialects.values import integer_of, number_of
-from etl.episodes import Episode
-from etl.lineage import next_calls
+from etl.episodes.grouping import Episode
+from etl.episodes.lineage import next_calls
+from etl.episodes.splits import Side
+from etl.episodes.tasks import task_ids
 from etl.rewards import air
 from etl.rewards.combine import combine
 from etl.schema import TRANSITIONS, Columns, Evidence
 from etl.settings import EtlConfig
-from etl.splits import Side
 from etl.tables import Row, json_text
-from etl.tasks import task_ids
 
 CUT_OFF = {"length", "max_tokens", "max_output_tokens", "incomplete"}
 """Finish reasons that say the answer was cut at its token limit."""

@@ -15,13 +15,13 @@ from foundation.keys import Scope, create_key, read_keys, revoke_key
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA
-from receiver import upkeep
-from receiver.days import day_of
-from receiver.importing import import_files
-from receiver.lock import hold
+from receiver.intake.importing import import_files
 from receiver.reading import back_up_data, find_receiver, reading
 from receiver.service import serve
 from receiver.settings import ReceiverConfig
+from receiver.store import upkeep
+from receiver.store.days import day_of
+from receiver.store.lock import hold
 
 app = App(name="receiver", help="OTLP in, DuckDB out.")
 

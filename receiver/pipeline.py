@@ -21,18 +21,19 @@ import duckdb
 from foundation.errors import SpanloopError
 from foundation.files import write_atomically
 from foundation.narration import get_logger
-from receiver import otlp, room
-from receiver.commit import GroupCommit
-from receiver.days import day_of
-from receiver.decode import TABLE_OF, complete, decode
-from receiver.disk import Disk, OsDisk
-from receiver.guard import Needs
-from receiver.hot import Decoded, body_digest
-from receiver.land import Store
-from receiver.lock import hold
-from receiver.native import decode_spans
-from receiver.upkeep import expired
-from receiver.wal import Entry, Record, WriteAheadLog
+from receiver.decode import otlp
+from receiver.decode.arrow import TABLE_OF, complete, decode
+from receiver.decode.native import decode_spans
+from receiver.log.commit import GroupCommit
+from receiver.log.disk import Disk, OsDisk
+from receiver.log.wal import Entry, Record, WriteAheadLog
+from receiver.query.guard import Needs
+from receiver.store import reserve as room
+from receiver.store.days import day_of
+from receiver.store.landing import Store
+from receiver.store.lock import hold
+from receiver.store.tail import Decoded, body_digest
+from receiver.store.upkeep import expired
 
 log = get_logger("receiver")
 

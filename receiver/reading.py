@@ -17,16 +17,15 @@ import duckdb
 import pyarrow as pa
 
 from foundation.errors import Busy, SettingsError, SpanloopError
-from receiver import query
-from receiver.days import OutOfDate, attach, database_name, day_files, landed_seq, open_database
-from receiver.disk import OsDisk
-from receiver.lock import lock_path
+from receiver.log.disk import OsDisk
+from receiver.log.wal import scan
 from receiver.pipeline import Pipeline
-from receiver.schema import TABLES, Reader, spans_directory
-from receiver.service import announcement_path
-from receiver.upkeep import finish_backup
-from receiver.views import create_views
-from receiver.wal import scan
+from receiver.query import run as query
+from receiver.query.views import create_views
+from receiver.store.days import OutOfDate, attach, database_name, day_files, landed_seq, open_database
+from receiver.store.lock import announcement_path, lock_path
+from receiver.store.upkeep import finish_backup
+from receiver.tables import TABLES, Reader, spans_directory
 
 PATIENCE_S = 15.0
 """How long to wait for a receiver that is starting, or for another reader that is recovering a log."""

@@ -22,19 +22,15 @@ from foundation.errors import Busy, SettingsError, SpanloopError
 from foundation.files import write_json
 from foundation.keys import read_keys
 from foundation.narration import get_logger
-from receiver.access import Access
-from receiver.grpc_server import GrpcServer
-from receiver.http_server import GRACE_S, HttpServer
-from receiver.intake import Intake
+from receiver.intake.access import Access
+from receiver.intake.entry import Intake
+from receiver.intake.grpc_server import GrpcServer
+from receiver.intake.http_server import GRACE_S, HttpServer
 from receiver.pipeline import Pipeline
 from receiver.settings import MEBIBYTE, ReceiverConfig
+from receiver.store.lock import announcement_path
 
 log = get_logger("receiver")
-
-
-def announcement_path(data: Path) -> Path:
-    """Return the file in which a running receiver says where it is."""
-    return data / "receiver.json"
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3

@@ -10,13 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from foundation.errors import Busy, SpanloopError
-from serve.engine import Engine
-from serve.evidence import Policy
-
-
-class NotServing(SpanloopError):
-    """No engine is ready to answer; one is being started."""
+from foundation.errors import Busy
+from serve.engines.engine import Engine, NotServing
+from serve.evidence.spans import Policy
 
 
 @dataclass(frozen=True, eq=False)

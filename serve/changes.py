@@ -8,17 +8,13 @@ from typing import Any, Literal
 
 from foundation.errors import Busy, GateRefused
 from foundation.narration import get_logger
-from serve import registry
-from serve.adapters import is_adapter
 from serve.admission import Serving
-from serve.behavior import BehaviorReport
-from serve.engine import EngineFailed
-from serve.gateway import Gateway
-from serve.opening import Gate, Opener, keep_and_check, make_gate
-from serve.parity import check_parity
-from serve.schema import Registry
-from serve.settings import CanaryConfig, ServeConfig
-from serve.swap import (
+from serve.canary.trial import Trial
+from serve.change import registry
+from serve.change.behavior import BehaviorReport
+from serve.change.opening import Gate, Opener, keep_and_check, make_gate
+from serve.change.parity import check_parity
+from serve.change.swap import (
     CheckpointRefused,
     Difference,
     check_compatible,
@@ -30,7 +26,11 @@ from serve.swap import (
     swap,
     undo,
 )
-from serve.trial import Trial
+from serve.engines.adapters import is_adapter
+from serve.engines.engine import EngineFailed
+from serve.gateway.endpoint import Gateway
+from serve.schema import Registry
+from serve.settings import CanaryConfig, ServeConfig
 from train.schema import Probe
 
 log = get_logger("serve")

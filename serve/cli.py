@@ -63,7 +63,7 @@ def promote(
     dry_run
         Check the checkpoint and change nothing.
     """
-    from serve import registry
+    from serve.change import registry
     from serve.changes import check_promotable
 
     checkpoint = checkpoint.resolve()
@@ -111,7 +111,7 @@ def canary(
     dry_run
         Check the checkpoint and change nothing.
     """
-    from serve import registry
+    from serve.change import registry
     from serve.changes import check_promotable
 
     checkpoint = checkpoint.resolve()
@@ -154,7 +154,7 @@ def rollback(
     dry_run
         Say what would be live and change nothing.
     """
-    from serve import registry
+    from serve.change import registry
 
     before = registry.require(config.data)
     target = Path(before.live) if before.canary is not None else registry.rollback_target(before)
@@ -188,7 +188,7 @@ def status(*, config: Annotated[RegistryConfig, Parameter(name="*")] = RegistryC
     json
         Print one JSON object instead of lines.
     """
-    from serve.registry import behaves, read_audit
+    from serve.change.registry import behaves, read_audit
 
     registry = read_registry(config.data)
     behavior = None
@@ -241,6 +241,6 @@ def _ask_gateway(
     """Ask the running gateway; None when none runs. Its client is loaded only when there is one to ask."""
     if read_server(data) is None:
         return None
-    from serve.control import ask_running
+    from serve.change.control import ask_running
 
     return ask_running(data, action, body)

@@ -23,19 +23,10 @@ from foundation.errors import Busy, SettingsError
 from foundation.files import exclusive, write_json
 from foundation.narration import get_logger
 from otel_exporter.schema import GATEWAY_SCOPE
-from serve import control, registry, vllm
-from serve.access import Access
-from serve.adapters import adapter_rank, is_adapter, whole_model
 from serve.admission import Serving
-from serve.changes import Changes
-from serve.engine import EmbeddedEngine, Engine, EngineFailed
-from serve.evidence import CountingExporter, close_provider, make_exporter, make_provider
-from serve.gateway import Gateway
-from serve.parity import check_parity
-from serve.sampling import sampling_defaults
-from serve.schema import Registry, ServerInfo, lock_path, read_registry, server_path
-from serve.settings import ServeConfig
-from serve.swap import (
+from serve.change import control, registry
+from serve.change.parity import check_parity
+from serve.change.swap import (
     check_difference,
     check_integrity,
     compare,
@@ -44,7 +35,17 @@ from serve.swap import (
     is_within,
     record_probes,
 )
-from serve.upstream import UpstreamEngine
+from serve.changes import Changes
+from serve.engines import vllm
+from serve.engines.adapters import adapter_rank, is_adapter, whole_model
+from serve.engines.engine import EmbeddedEngine, Engine, EngineFailed
+from serve.engines.upstream import UpstreamEngine
+from serve.evidence.spans import CountingExporter, close_provider, make_exporter, make_provider
+from serve.gateway.access import Access
+from serve.gateway.endpoint import Gateway
+from serve.sampling import sampling_defaults
+from serve.schema import Registry, ServerInfo, lock_path, read_registry, server_path
+from serve.settings import ServeConfig
 from train.schema import model_version
 
 log = get_logger("serve")

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.unit.receiver.export_requests import attribute, span, traces
+from tests.export_requests import attribute, span, traces
 
 QUESTIONS = (
     "A friend of mine looks for a quiet hotel near the old harbour of Bergen, for a week in May, with breakfast",

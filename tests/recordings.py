@@ -11,12 +11,12 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from etl.export import decoded
+from etl.exports.export import decoded
 from etl.settings import EtlConfig
 from etl.tables import Dataset
 from etl.transform import transform
-from receiver.decode import SCHEMAS, decode
-from receiver.otlp import REQUESTS, Signal
+from receiver.decode.arrow import SCHEMAS, decode
+from receiver.decode.otlp import REQUESTS, Signal
 from tests.held import Held, reason
 
 FIXTURES = Path(__file__).parent / "fixtures" / "otlp"

@@ -97,7 +97,7 @@ def inspect(
     as_json
         Print the values instead of curves.
     """
-    from train.curves import choose_curves, draw_picture, draw_text, read_metrics
+    from train.metrics.curves import choose_curves, draw_picture, draw_text, read_metrics
 
     names = [part.strip() for name in metrics for part in name.split(",") if part.strip()]
     curves = choose_curves(read_metrics(checkpoint), names)
@@ -124,8 +124,8 @@ def evaluate(*, config: Annotated[EvaluateConfig, Parameter(name="*")], as_json:
     as_json
         Print the report on stdout.
     """
-    from train.checkpoint import update_gate
-    from train.evaluate import evaluate as judge_checkpoint
+    from train.engine.checkpoint import update_gate
+    from train.gate.evaluate import evaluate as judge_checkpoint
 
     report = RunReport("train evaluate", config.model_dump(mode="json"))
     with report.phase("evaluate"):

@@ -12,12 +12,14 @@ import torch
 
 from foundation.errors import GateRefused
 from foundation.narration import track
-from train.distance import choose_yardstick, copy_weights, go_back, measure_distance, set_weights
-from train.flops import peak_flops, update_flops
-from train.learner import Learner, local
-from train.lineage import Sequence
-from train.losses import weigh
-from train.metrics import (
+from train.data.lineage import Sequence
+from train.engine.learner import Learner, local
+from train.engine.policy import SampledTokens
+from train.engine.resume import Keeper, Progress
+from train.gate.distance import choose_yardstick, copy_weights, go_back, measure_distance, set_weights
+from train.losses.registry import weigh
+from train.metrics.flops import peak_flops, update_flops
+from train.metrics.measures import (
     CRITIC_ROWS,
     ROWS,
     describe_critic,
@@ -29,11 +31,9 @@ from train.metrics import (
     gather_tokens,
     keep_tokens,
 )
+from train.metrics.stopwatch import Stopwatch
 from train.plan import Plan
-from train.policy import SampledTokens
-from train.resume import Keeper, Progress
 from train.settings import TrainConfig
-from train.stopwatch import Stopwatch
 
 REFERENCE_WIDTH = 128
 REFERENCE_RATE = 3e-4

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from etl.schema import Split
 from foundation.errors import GateRefused, SettingsError, SpanloopError
-from train.assignment import credit_calls
-from train.credit import NO_SPREAD
-from train.data import Known, Logged, SetAside, count_evidence, read_calls, read_transitions
-from train.lineage import Sequence, build_sequences
-from train.render import make_renderer
-from train.routing import Route, admitted, route_calls
+from train.credit.advantages import NO_SPREAD
+from train.credit.assignment import credit_calls
+from train.data.lineage import Sequence, build_sequences
+from train.data.reading import Known, Logged, SetAside, count_evidence, read_calls, read_transitions
+from train.data.render import make_renderer
+from train.losses.routing import Route, admitted, route_calls
 from train.schema import MANIFEST, base_of, model_version, read_manifest
 from train.settings import TrainConfig
 

@@ -24,17 +24,17 @@ from etl.schema import read_watermark, table_files
 from foundation.errors import GateRefused, SettingsError
 from foundation.narration import get_logger
 from foundation.report import RunReport
-from train.adapters import attach, describe_base, has_adapter, merge
-from train.checkpoint import write_checkpoint
-from train.learner import Learner
+from train.credit.token_values import CRITIC_STEP, make_value_head
+from train.engine.adapters import attach, describe_base, has_adapter, merge
+from train.engine.checkpoint import write_checkpoint
+from train.engine.learner import Learner
+from train.engine.policy import SampledTokens, load_policy, save_activations
+from train.engine.resume import Keeper, fingerprint, sweep
+from train.gate.probes import choose_candidates, make_probes, score
 from train.loop import Trained, default_learning_rate, learn
 from train.plan import Plan, make_plan, read_limits
-from train.policy import SampledTokens, load_policy, save_activations
-from train.probes import choose_candidates, make_probes, score
-from train.resume import Keeper, fingerprint, sweep
 from train.schema import Manifest, Probe, base_of, model_version, tokenizer_digests
 from train.settings import TrainConfig
-from train.token_values import CRITIC_STEP, make_value_head
 
 log = get_logger("train")
 

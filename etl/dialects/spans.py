@@ -91,7 +91,7 @@ class LlmCall:
     """Fields put together from what neighbouring spans show: facts, but not the whole; nothing is trained on them."""
 
     beginnings: Sequence[int] = ()
-    """The number of every beginning of the question, the empty one first, once they are given (`etl.lineage`)."""
+    """Numbers of the question's beginnings, the empty one first, once given (`etl.episodes.lineage`)."""
 
     endings: Sequence[int] = ()
     """The number of the question followed by each of the answers."""

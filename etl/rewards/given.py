@@ -15,11 +15,11 @@ from typing import Any
 
 import polars as pl
 
-from etl.calls import Readings, json_object
+from etl.calls.find import Readings, json_object
 from etl.dialects import agentlightning
 from etl.dialects.spans import LlmCall, Span
 from etl.dialects.values import number_of, text_of
-from etl.episodes import Episode
+from etl.episodes.grouping import Episode
 from etl.rewards import attributes
 from otel_exporter.schema import (
     EVALUATION_EVENT,

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from etl.calls.untraced_tools import DIALECT as UNTRACED
 from etl.dialects.spans import LlmCall, ToolCall
-from etl.untraced_tools import DIALECT as UNTRACED
 
 
 def tool_status(causes: Iterable[tuple[ToolCall, LlmCall | None]], penalty: float) -> dict[int, float | None]:

@@ -3,8 +3,8 @@
 from collections.abc import Hashable, Sequence
 from collections.abc import Set as AbstractSet
 
+from etl.calls.merge import message_key
 from etl.dialects.spans import LlmCall
-from etl.merge import message_key
 
 
 def waste(calls: Sequence[LlmCall], used: AbstractSet[int]) -> dict[int, float]:

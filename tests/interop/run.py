@@ -27,8 +27,8 @@ from pathlib import Path
 import grpc
 
 from receiver.schema import connect
+from tests.export_requests import span, traces
 from tests.integration.receiver.processes import TRACES, Receiver, start
-from tests.unit.receiver.export_requests import span, traces
 
 HERE = Path(__file__).parent
 ROTEL = "0.0.1a15"

@@ -8,14 +8,14 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from etl.buckets import divide
-from etl.export import read_table
-from etl.run import run_etl
+from etl.exports.export import read_table
+from etl.runs.buckets import divide
+from etl.runs.run import run_etl
+from etl.runs.source import TraceFacts
 from etl.schema import TABLES
 from etl.settings import EtlConfig
-from etl.source import TraceFacts
 from foundation.report import RunReport
-from receiver.importing import import_files
+from receiver.intake.importing import import_files
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "otlp"
 NAMES = (

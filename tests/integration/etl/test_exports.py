@@ -7,11 +7,11 @@ import pytest
 from pydantic import TypeAdapter
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from etl.export import Format, export
-from etl.run import run_etl
+from etl.exports.export import Format, export
+from etl.runs.run import run_etl
 from etl.settings import EtlConfig
 from foundation.report import RunReport
-from receiver.importing import import_files
+from receiver.intake.importing import import_files
 
 pytestmark = pytest.mark.integration
 

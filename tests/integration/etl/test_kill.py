@@ -10,11 +10,11 @@ from random import Random
 
 import pytest
 
-from etl.run import run_etl
+from etl.runs.run import run_etl
 from etl.schema import TABLES, table_files
 from etl.settings import EtlConfig
 from foundation.report import RunReport
-from receiver.importing import import_files
+from receiver.intake.importing import import_files
 from tests.near_tasks import write_near_tasks
 from tests.scale import times
 
@@ -30,7 +30,7 @@ SEED = int(os.environ.get("SPANLOOP_SEED", "20261121"))
 SERVER = multiprocessing.get_context("forkserver")
 """Its processes begin with the ETL imported, so that a kill meets the run and not the interpreter's start."""
 
-SERVER.set_forkserver_preload(["etl.run", "etl.work", "receiver.reading"])
+SERVER.set_forkserver_preload(["etl.runs.run", "etl.runs.work", "receiver.reading"])
 
 
 def settings(data: Path) -> EtlConfig:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from etl.plan import make_plan
-from etl.ray_data import process_bucket, write_bucket
+from etl.runs.plan import make_plan
+from etl.runs.ray_data import process_bucket, write_bucket
+from etl.runs.work import Job
 from etl.schema import TABLES, table_files
 from etl.settings import EtlConfig
-from etl.work import Job
 from foundation.errors import SpanloopError
-from receiver.importing import import_files
+from receiver.intake.importing import import_files
 from receiver.schema import connect
 from tests.near_tasks import write_near_tasks
 from tests.scale import IS_LONG

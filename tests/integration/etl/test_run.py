@@ -12,7 +12,7 @@ import pytest
 
 from etl.schema import table_files
 from foundation.files import exclusive
-from receiver.importing import import_files
+from receiver.intake.importing import import_files
 from tests.small_disk import small_disk
 
 pytestmark = pytest.mark.integration

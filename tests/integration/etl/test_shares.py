@@ -10,14 +10,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from etl import division
-from etl.export import read_table
-from etl.run import publish_shares, run_etl
+from etl.exports.export import read_table
+from etl.runs import division
+from etl.runs.run import publish_shares, run_etl
 from etl.schema import TABLES, table_files
 from etl.settings import EtlConfig
 from foundation.errors import SettingsError, SpanloopError
 from foundation.report import RunReport
-from receiver.importing import import_files
+from receiver.intake.importing import import_files
 from tests.near_tasks import QUESTIONS, write_near_tasks
 
 pytestmark = pytest.mark.integration

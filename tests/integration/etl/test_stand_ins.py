@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from etl.export import read_table
-from etl.run import run_etl
+from etl.exports.export import read_table
+from etl.runs.run import run_etl
 from etl.schema import read_watermark
 from etl.settings import EtlConfig
 from foundation.report import RunReport
@@ -25,7 +25,7 @@ MINUTE_US = 60_000_000
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     """Return the store that `connect` opens."""
     made = Store()
-    monkeypatch.setattr("etl.run.connect", lambda _: made)
+    monkeypatch.setattr("etl.runs.run.connect", lambda _: made)
     return made
 
 

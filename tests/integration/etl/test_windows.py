@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
-from etl.export import read_table
-from etl.run import publish_shares, run_etl
+from etl.exports.export import read_table
+from etl.runs.run import publish_shares, run_etl
 from etl.schema import TABLES, read_watermark, table_files
 from etl.settings import EtlConfig
 from foundation.report import RunReport
@@ -60,7 +60,7 @@ class Store:
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     """Return the store that `connect` opens."""
     made = Store()
-    monkeypatch.setattr("etl.run.connect", lambda _: made)
+    monkeypatch.setattr("etl.runs.run.connect", lambda _: made)
     return made
 
 
@@ -299,7 +299,7 @@ def test_shares_find_near_tasks_in_each_others_buckets(tmp_path: Path, store: St
     run(bucket_spans=1, bucket="0/2")
     division, kept = tmp_path / "dataset" / "division", tmp_path / "kept"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("etl.division.discard", lambda _: copytree(division, kept))
+        patch.setattr("etl.runs.division.discard", lambda _: copytree(division, kept))
         publish_shares(EtlConfig(data=tmp_path), RunReport("etl publish", {}))
     first = published(tmp_path)
 

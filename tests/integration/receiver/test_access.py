@@ -19,8 +19,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from foundation.keys import Scope, create_key, keys_path, revoke_key
 from receiver.schema import connect
+from tests.export_requests import logs, span, traces
 from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running, spanloop
-from tests.unit.receiver.export_requests import logs, span, traces
 
 pytestmark = pytest.mark.integration
 

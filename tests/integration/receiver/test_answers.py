@@ -14,12 +14,12 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from receiver.disk import OsDisk
-from receiver.grpc_server import GrpcServer
-from receiver.intake import Intake
+from receiver.intake.entry import Intake
+from receiver.intake.grpc_server import GrpcServer
+from receiver.log.disk import OsDisk
 from receiver.pipeline import Pipeline
+from tests.export_requests import logs, span, traces
 from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running
-from tests.unit.receiver.export_requests import logs, span, traces
 
 pytestmark = pytest.mark.integration
 

@@ -13,8 +13,8 @@ import pyarrow.parquet
 import pytest
 
 from receiver.schema import connect
+from tests.export_requests import logs, span, traces
 from tests.integration.receiver.processes import running, spanloop, start
-from tests.unit.receiver.export_requests import logs, span, traces
 
 pytestmark = pytest.mark.integration
 

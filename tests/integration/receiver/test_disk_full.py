@@ -10,13 +10,13 @@ from pathlib import Path
 import grpc
 import pytest
 
-from receiver.disk import OsDisk, Space
-from receiver.otlp import Signal, read_protobuf
+from receiver.decode.otlp import Signal, read_protobuf
+from receiver.log.disk import OsDisk, Space
 from receiver.pipeline import Overloaded, Pipeline
 from receiver.schema import connect
+from tests.export_requests import span, traces
 from tests.integration.receiver.processes import TRACES, Receiver, running, start
 from tests.small_disk import small_disk
-from tests.unit.receiver.export_requests import span, traces
 
 pytestmark = pytest.mark.integration
 

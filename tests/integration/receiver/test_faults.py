@@ -26,22 +26,22 @@ from grpc import Compression
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from receiver import pipeline as receiver_pipeline
-from receiver.access import Access
-from receiver.days import day_files
-from receiver.disk import OsDisk
-from receiver.grpc_server import GrpcServer
-from receiver.http_server import HttpServer
-from receiver.intake import Intake
-from receiver.land import Decoded
-from receiver.otlp import Signal, read_protobuf
+from receiver.decode.otlp import Signal, read_protobuf
+from receiver.intake.access import Access
+from receiver.intake.entry import Intake
+from receiver.intake.grpc_server import GrpcServer
+from receiver.intake.http_server import HttpServer
+from receiver.log.disk import OsDisk
+from receiver.log.wal import Record
 from receiver.pipeline import Overloaded, Pipeline
 from receiver.schema import connect
 from receiver.settings import ReceiverConfig
-from receiver.wal import Record
+from receiver.store.days import day_files
+from receiver.store.landing import Decoded
+from tests.export_requests import logs, span, traces
 from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running, start
 from tests.integration.receiver.test_kill import Client
 from tests.scale import times
-from tests.unit.receiver.export_requests import logs, span, traces
 
 pytestmark = pytest.mark.integration
 
@@ -362,8 +362,8 @@ HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-prot
 
 def test_slow_http_clients_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Silent, half a head, a head a byte at a time, a body that does not come: each ends within its patience."""
-    monkeypatch.setattr("receiver.http_server.IDLE_PATIENCE_S", 1.0)
-    monkeypatch.setattr("receiver.bodies.BODY_PATIENCE_S", 1.0)
+    monkeypatch.setattr("receiver.intake.http_server.IDLE_PATIENCE_S", 1.0)
+    monkeypatch.setattr("receiver.intake.bodies.BODY_PATIENCE_S", 1.0)
     with contextlib.closing(Pipeline(tmp_path)) as pipeline, http_served(pipeline, tmp_path) as address:
         silent, half, slow, bodiless = (
             connect_silently(address, 1, said)[0] for said in (b"", HEAD[:40], b"P", HEAD + b"a few bytes")

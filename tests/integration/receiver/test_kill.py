@@ -10,9 +10,9 @@ import grpc
 import pytest
 
 from receiver.schema import connect
+from tests.export_requests import logs, span, traces
 from tests.integration.receiver.processes import LOGS, TRACES, start
 from tests.scale import times
-from tests.unit.receiver.export_requests import logs, span, traces
 
 pytestmark = pytest.mark.integration
 

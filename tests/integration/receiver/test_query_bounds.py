@@ -11,12 +11,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from receiver import land, query
-from receiver.guard import Needs
-from receiver.otlp import Signal, read_protobuf
+from receiver.decode.otlp import Signal, read_protobuf
 from receiver.pipeline import Pipeline
+from receiver.query import run as query
+from receiver.query.guard import Needs
+from receiver.store import landing as land
+from tests.export_requests import span, traces
 from tests.integration.receiver.processes import running
-from tests.unit.receiver.export_requests import span, traces
 
 pytestmark = pytest.mark.integration
 
@@ -100,7 +101,7 @@ def test_only_the_query_itself_is_interrupted(tmp_path: Path, monkeypatch: pytes
             connection.execute("select count(*) from range(1000000) t(i) where i % 7 = 8").fetchall()
         prepare(connection, *arguments, **named)
 
-    monkeypatch.setattr("receiver.land.create_views", slowly)
+    monkeypatch.setattr("receiver.store.landing.create_views", slowly)
     with (
         contextlib.closing(Pipeline(tmp_path, land_every_s=60)) as pipeline,
         pipeline.snapshot(can_wait=True) as connection,

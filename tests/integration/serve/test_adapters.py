@@ -76,7 +76,7 @@ def test_an_adapter_is_live_again_after_a_restart(tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "base", seed=0)
     adapter = adapter_checkpoint(base, tmp_path / "one", seed=1)
     data = tmp_path / "data"
-    from serve import registry
+    from serve.change import registry
 
     registry.initialise(data, base, "base")
     assert spanloop("serve", "promote", "--data", str(data), str(adapter)).returncode == 0

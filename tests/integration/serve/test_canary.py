@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from foundation.errors import ExitStatus
-from serve.registry import read_audit
+from serve.change.registry import read_audit
 from serve.schema import read_registry
 from tests.fakes import tiny_model
 from tests.integration.receiver.processes import Receiver, start

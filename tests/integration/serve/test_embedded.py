@@ -16,8 +16,8 @@ from transformers import AutoModelForCausalLM
 from foundation.errors import ExitStatus
 from otel_exporter import schema as names
 from serve import cli
-from serve.control import ask_running
-from serve.registry import NothingBefore, read_audit
+from serve.change.control import ask_running
+from serve.change.registry import NothingBefore, read_audit
 from serve.schema import read_registry, read_server, server_path
 from serve.settings import RegistryConfig
 from tests.fakes import tiny_model
@@ -229,7 +229,7 @@ def test_strangers_change_nothing(served: Served) -> None:
 
 def test_without_a_gateway_only_the_registry_changes(tmp_path: Path) -> None:
     """Promote, status and rollback work on their own, and a dry run on nothing at all."""
-    from serve.registry import initialise
+    from serve.change.registry import initialise
 
     data, night = tmp_path / "data", tiny_checkpoint(tmp_path / "night", seed=1)
     initialise(data, tiny_model(tmp_path / "base"), "base")

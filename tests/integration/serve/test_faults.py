@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from serve.control import ask_running
+from serve.change.control import ask_running
 from serve.schema import read_registry, server_path
 from tests.fakes import tiny_model
 from tests.scale import times
@@ -108,7 +108,7 @@ def child_of(pid: int) -> int:
     """Return the process id of the engine a gateway started."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         for child in (thread / "children").read_text().split():
-            if b"serve.embedded" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"serve.engines.embedded.server" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return int(child)
     raise AssertionError("no engine")
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from foundation.errors import ExitStatus
-from serve.behavior import read_report
-from serve.registry import read_audit
+from serve.change.behavior import read_report
+from serve.change.registry import read_audit
 from serve.schema import read_registry
 from tests.logged import publish, transition
 from tests.served import Served, serving, spanloop

@@ -11,9 +11,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from otel_exporter import schema as names
-from receiver.importing import import_files
-from serve.canary import Observation, begin
-from serve.observations import MIN_CALLS, QUIET_S, Observer, find_slow
+from receiver.intake.importing import import_files
+from serve.canary.observations import MIN_CALLS, QUIET_S, Observer, find_slow
+from serve.canary.verdict import Observation, begin
 from serve.schema import Canary
 from serve.settings import CanaryConfig
 

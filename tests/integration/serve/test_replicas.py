@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from serve.vllm import VllmEngine
+from serve.engines.vllm import VllmEngine
 from spanloop.processes import free_port
 from tests.scale import IS_LONG
 from tests.served import Served, serving

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from foundation.errors import ExitStatus
-from serve.control import RefusedByGateway, ask_running
+from serve.change.control import RefusedByGateway, ask_running
 from serve.schema import read_registry
 from tests.fakes import tiny_model
 from tests.served import Served, serving

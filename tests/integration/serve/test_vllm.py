@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from etl.schema import watermark_path
 from foundation.errors import ExitStatus
 from otel_exporter import schema as names
-from serve.behavior import read_report
-from serve.chat import encode_conversation
+from serve.change.behavior import read_report
+from serve.engines.embedded.chat import encode_conversation
 from serve.schema import read_registry
 from tests.integration.serve.test_gates import held_out
 from tests.served import Served, serving, spanloop

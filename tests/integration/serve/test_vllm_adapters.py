@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.registry import read_audit
+from serve.change.registry import read_audit
 from tests.integration.serve.test_adapters import check_serves
 from tests.scale import IS_LONG
 from tests.served import serving, spanloop

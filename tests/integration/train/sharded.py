@@ -14,11 +14,11 @@ from accelerate import Accelerator
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from train.learner import Learner
+from train.engine.learner import Learner
+from train.engine.policy import SampledTokens, load_policy
+from train.engine.resume import Keeper, Progress
 from train.loop import learn
 from train.plan import make_plan, read_limits
-from train.policy import SampledTokens, load_policy
-from train.resume import Keeper, Progress
 from train.run import gather_weights
 from train.settings import TrainConfig
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from receiver.disk import Space
+from receiver.log.disk import Space
 
 SECTOR = 512
 
@@ -26,7 +26,7 @@ class _Inode:
 
 
 class SimulatedDisk:
-    """A `receiver.disk.Disk` in memory; `crash` gives the disk as the next start finds it."""
+    """A `receiver.log.disk.Disk` in memory; `crash` gives the disk as the next start finds it."""
 
     def __init__(self, seed: int, *, fail_rate: float = 0.0, operations: int | None = None) -> None:
         self._random = random.Random(seed)

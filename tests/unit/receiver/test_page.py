@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from receiver.metrics import descriptions
+from receiver.query.views import VIEWS
 from receiver.settings import ReceiverConfig
-from receiver.views import VIEWS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "receiver.md").read_text()
 

@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from foundation.errors import Busy
-from serve.admission import Admission, NotServing, Serving
-from serve.evidence import Policy
+from serve.admission import Admission, Serving
+from serve.engines.engine import NotServing
+from serve.evidence.spans import Policy
 
 ENGINE: Any = object()
 OLD, NEW = (Serving(ENGINE, "base", Policy(version, None, None)) for version in ("old", "new"))

@@ -9,10 +9,10 @@ import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from foundation.keys import Scope, create_key
-from receiver.otlp import Signal, read_protobuf
+from receiver.decode.otlp import Signal, read_protobuf
 from receiver.pipeline import Pipeline
 from spanloop.doctor import Finding, check_clock, check_free_space, check_keys, check_traffic
-from tests.unit.receiver.export_requests import span, traces
+from tests.export_requests import span, traces
 
 
 def store(data: Path, *spans: Any) -> None:

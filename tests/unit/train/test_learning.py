@@ -11,10 +11,10 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from benchmarks.train_learning import curve, interval
 from tests.logged import bandit, publish, transition
-from train.learner import Learner
+from train.engine.learner import Learner
+from train.engine.policy import SampledTokens, load_policy
 from train.loop import learn
 from train.plan import make_plan, read_limits
-from train.policy import SampledTokens, load_policy
 from train.schema import model_version, weights_digest
 from train.settings import TrainConfig
 

@@ -13,14 +13,14 @@ from accelerate.state import AcceleratorState
 from foundation.errors import GateRefused
 from tests.logged import bandit, publish
 from tests.unit.train.calls import call
-from train.data import Call, Episode, Logged
-from train.distance import choose_yardstick, measure_distance
-from train.learner import Learner
-from train.lineage import Sequence, build_sequences
+from train.data.lineage import Sequence, build_sequences
+from train.data.reading import Call, Episode, Logged
+from train.engine.learner import Learner
+from train.engine.policy import SampledTokens, load_policy
+from train.gate.distance import choose_yardstick, measure_distance
 from train.loop import accumulate, deal_episodes, learn
+from train.losses.routing import route_calls
 from train.plan import Plan, make_plan, read_limits
-from train.policy import SampledTokens, load_policy
-from train.routing import route_calls
 from train.settings import TrainConfig
 
 CONVERSATION = [

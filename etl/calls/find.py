@@ -1,0 +1,232 @@
+"""Finds the spans that mean something in a frame of spans, and has each read by its dialect."""
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import polars as pl
+
+from etl.calls.strays import adopt_strays
+from etl.dialects import agentlightning, agentops, logfire, openlit, reading
+from etl.dialects.genai import STREAMING_LOOP
+from etl.dialects.spans import (
+    AgentSpan,
+    AnswerFact,
+    Embedding,
+    Evaluation,
+    LlmCall,
+    LogRecord,
+    Span,
+    ToolCall,
+    ToolFact,
+)
+from otel_exporter.schema import EVALUATION_EVENT
+
+PARSED = (
+    "row",
+    "project",
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "name",
+    "start_ns",
+    "end_ns",
+    "status_code",
+    "status_message",
+    "scope_name",
+    "scope_version",
+    "attributes",
+    "events",
+    "dropped_attributes_count",
+)
+
+
+SCOPE_BEGINNINGS = "^(" + "|".join(map(re.escape, ("agentops", openlit.SCOPE, *reading.JUDGES))) + ")"
+
+
+@dataclass(slots=True)
+class Readings:
+    """Everything the dialects found, by kind."""
+
+    spans: dict[int, Span] = field(default_factory=dict)
+    """The parsed spans by row; ordinary ones are not parsed."""
+
+    calls: list[LlmCall] = field(default_factory=list)
+    tools: list[ToolCall] = field(default_factory=list)
+    agents: dict[int, AgentSpan] = field(default_factory=dict)
+    evaluations: dict[int, Evaluation] = field(default_factory=dict)
+    facts: list[tuple[Span, ToolFact]] = field(default_factory=list)
+    """What messages between agents tell of tool calls."""
+
+    answers: list[tuple[Span, AnswerFact]] = field(default_factory=list)
+    """What spans around model calls tell of their answers."""
+
+    embeddings: list[Embedding] = field(default_factory=list)
+
+    unread: Counter[str] = field(default_factory=Counter)
+    """Spans nobody read that look like model traffic, by scope name."""
+
+    unreadable: dict[int, str] = field(default_factory=dict)
+    """Spans, by row, that a dialect knows and cannot read, each with its scope and the kind of error."""
+
+
+def read_all(spans: pl.DataFrame, logs: pl.DataFrame) -> Readings:
+    """Read every span that a dialect may know; `spans` carries its row number in `row`."""
+    records = records_by_span(logs)
+    with_logs = pl.DataFrame(
+        {"project": [k[0] for k in records], "trace_id": [k[1] for k in records], "span_id": [k[2] for k in records]},
+        schema={"project": pl.String, "trace_id": pl.String, "span_id": pl.String},
+    ).with_columns(has_logs=pl.lit(value=True))
+    candidates = (
+        spans.join(with_logs, on=["project", "trace_id", "span_id"], how="left", maintain_order="left")
+        .filter(
+            pl.col("has_logs").fill_null(value=False)
+            | pl.col("attributes").str.contains_any(list(reading.MARKERS))
+            | pl.col("scope_name").is_in(list(reading.SCOPES))
+            | pl.col("events").str.contains(EVALUATION_EVENT, literal=True)
+            | pl.col("scope_name").str.to_lowercase().str.contains(SCOPE_BEGINNINGS)
+            | pl.col("name").str.starts_with("agentlightning.")
+            | pl.col("name").str.starts_with("haystack.")
+        )
+        .select(PARSED)
+    )
+    readings = Readings()
+    children: dict[str, list[Span]] = defaultdict(list)
+    parsed = [_parse(values, records) for values in candidates.rows()]
+    adopt_strays(parsed if records else ())
+    for span in parsed:
+        readings.spans[span.index] = span
+        if agentops.is_requested_tool(span) and span.parent_span_id is not None:
+            children[span.trace_id + span.parent_span_id].append(span)
+        _sort_in(readings, span)
+    readings.calls = logfire.join_streams(readings.calls)
+    if children:
+        for call in readings.calls:
+            agentops.add_requested_tools(call, children.get(call.span.trace_id + call.span.span_id, []))
+    return readings
+
+
+def _sort_in(readings: Readings, span: Span) -> None:
+    found = _read(readings, span)
+    match found:
+        case LlmCall():
+            if not _never_sent(found):
+                readings.calls.append(found)
+        case ToolCall():
+            readings.tools.append(found)
+        case AgentSpan():
+            readings.agents[span.index] = found
+        case Evaluation():
+            readings.evaluations[span.index] = found
+        case Embedding():
+            readings.embeddings.append(found)
+        case list():
+            for entry in found:
+                match entry:
+                    case ToolCall():
+                        readings.tools.append(entry)
+                    case AgentSpan():
+                        readings.agents[span.index] = entry
+                    case ToolFact():
+                        readings.facts.append((span, entry))
+                    case AnswerFact():
+                        readings.answers.append((span, entry))
+        case None if span.index not in readings.unreadable:
+            if not agentlightning.is_annotation(span) and reading.looks_like_traffic(span):
+                readings.unread[span.scope or "(no scope)"] += 1
+
+
+def _read(readings: Readings, span: Span) -> reading.Found | None:
+    """Read a span. One whose values its reader cannot stand is an ordinary one, and counted: it ends no run."""
+    try:
+        return reading.read(span)
+    except Exception as error:  # noqa: BLE001 - whatever a stranger recorded; the other spans are still to be read
+        readings.unreadable[span.index] = f"{span.scope or '(no scope)'}: {type(error).__name__}"
+        return None
+
+
+def _never_sent(call: LlmCall) -> bool:
+    """Tell whether the client itself refused its arguments: there is a span, but no model was called."""
+    return call.error is not None and call.error["type"] == "TypeError" and call.response_id is None
+
+
+def _parse(values: tuple[Any, ...], records: dict[tuple[str, str, str], list[LogRecord]]) -> Span:
+    (
+        row,
+        project,
+        trace_id,
+        span_id,
+        parent,
+        name,
+        start,
+        end,
+        code,
+        message,
+        scope,
+        version,
+        attributes,
+        events,
+        lost,
+    ) = values
+    return Span(
+        row,
+        project,
+        trace_id,
+        span_id,
+        parent,
+        name or "",
+        start,
+        end,
+        code,
+        message,
+        scope or "",
+        version,
+        json_object(attributes),
+        json_array(events),
+        records.get((project, trace_id, span_id), []) if records else [],
+        lost or 0,
+    )
+
+
+def json_object(text: str | None) -> dict[str, Any]:
+    """Parse a JSON object column; what is none reads as empty."""
+    try:
+        value = orjson.loads(text) if text else None
+    except orjson.JSONDecodeError:
+        value = None
+    return value if isinstance(value, dict) else {}
+
+
+def json_array(text: str | None) -> list[Any]:
+    """Parse a JSON array column; what is none reads as empty."""
+    if not text or text == "[]":
+        return []
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        value = None
+    return value if isinstance(value, list) else []
+
+
+def records_by_span(logs: pl.DataFrame) -> dict[tuple[str, str, str], list[LogRecord]]:
+    """Collect the GenAI log records of each span, in the order they happened."""
+    records: dict[tuple[str, str, str], list[LogRecord]] = defaultdict(list)
+    relevant = logs.filter(
+        (
+            pl.col("event_name").str.starts_with("gen_ai.").fill_null(value=False)
+            | pl.col("attributes").str.contains(STREAMING_LOOP, literal=True).fill_null(value=False)
+        )
+        & pl.col("trace_id").is_not_null()
+        & pl.col("span_id").is_not_null()
+    ).sort("time_ns", "observed_ns", "received_seq", "record_index", nulls_last=True)
+    columns = relevant.select(
+        "project", "trace_id", "span_id", "event_name", "time_ns", "observed_ns", "body", "attributes", "scope_name"
+    )
+    for project, trace_id, span_id, event_name, time_ns, observed_ns, body, attributes, scope in columns.iter_rows():
+        parsed = orjson.loads(body) if body else None
+        written_ns = time_ns or observed_ns or 0
+        record = LogRecord(event_name or "", written_ns, parsed, json_object(attributes), scope or "")
+        records[project, trace_id, span_id].append(record)
+    return records

@@ -1,0 +1,4 @@
+"""Published tables for people and other programs: exports, statistics, one trace drawn.
+
+Nothing here changes what is published.
+"""

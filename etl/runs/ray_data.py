@@ -1,0 +1,106 @@
+"""Has buckets processed by Ray Data: one task a bucket file, each the same function that one process would run.
+
+The spans of a bucket are written as Arrow files beside the dataset, so that a machine of the cluster needs the data
+directory (a shared file system) and no connection to the receiver. Never `map_groups`: a Python call a trace takes
+over ten times as long, and buckets hold whole traces already.
+"""
+
+import os
+import pickle
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from etl.episodes.grouping import Trace
+from etl.runs.buckets import Bucket
+from etl.runs.cores import num_cores
+from etl.runs.source import read_traces
+from etl.runs.work import Job, Processed, Worker
+from foundation.errors import SettingsError, SpanloopError
+from receiver.schema import Reader, connect
+
+
+def process_with_ray(job: Job, buckets: Mapping[int, Bucket], reader: Reader) -> Iterator[tuple[int, Processed]]:
+    """Process buckets on the cluster that the settings name; yield what came of each by number, in any order."""
+    ray, job = _ray(), _absolute(job)
+    directory = job.config.data / "dataset"
+    directory.mkdir(parents=True, exist_ok=True)
+    with _cluster(ray, job), tempfile.TemporaryDirectory(prefix=".buckets-", dir=directory) as name:
+        items = [write_bucket(Path(name), number, bucket, reader) for number, bucket in buckets.items()]
+        rows = ray.data.from_items(items, override_num_blocks=len(items))
+        for row in rows.map(partial(process_bucket, job)).iter_rows():
+            if row["error"]:
+                raise pickle.loads(row["error"])  # noqa: S301 - a task of this run wrote it
+            yield row["number"], Processed.from_json(row["processed"])
+
+
+def _ray() -> Any:  # noqa: ANN401 - the module
+    try:
+        import ray.data
+    except ImportError as error:
+        raise SettingsError("--ray needs Ray, which is not installed", hint="pip install 'spanloop[ray]'") from error
+    return ray
+
+
+@contextmanager
+def _cluster(ray: Any, job: Job) -> Iterator[None]:  # noqa: ANN401 - the module
+    """Connect to the cluster, or start one here, for as long as the block runs."""
+    address = job.config.ray
+    is_local = address == "local"
+    size = {"num_cpus": job.config.workers or num_cores(), "include_dashboard": False} if is_local else {}
+    threads = {"env_vars": {"POLARS_MAX_THREADS": "1"}}  # a task has one core
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(address=address, runtime_env=threads, log_to_driver=False, logging_level="warning", **size)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _absolute(job: Job) -> Job:
+    """Return the job with paths that mean the same wherever a task runs."""
+    config = job.config
+    paths = {
+        name: path.resolve()
+        for name in ("data", "reward_sql", "tokenizer")
+        if (path := getattr(config, name)) is not None
+    }
+    return replace(job, config=config.model_copy(update=paths))
+
+
+def write_bucket(directory: Path, number: int, bucket: Bucket, reader: Reader) -> dict[str, Any]:
+    """Write the spans and log records of a bucket as files, and return what a task needs to know of it."""
+    spans, logs = read_traces(reader, bucket.traces, (bucket.first_seq, bucket.last_seq) if bucket.num_spans else None)
+    paths = {"spans": directory / f"{number:06d}.spans.arrow", "logs": directory / f"{number:06d}.logs.arrow"}
+    spans.write_ipc(paths["spans"])
+    logs.write_ipc(paths["logs"])
+    traces = pickle.dumps(bucket)
+    return {"number": number, "bucket": traces, **{name: str(path) for name, path in paths.items()}}
+
+
+def process_bucket(job: Job, item: dict[str, Any]) -> dict[str, Any]:
+    """Process one bucket file: what a task of the cluster runs."""
+    bucket: Bucket = pickle.loads(item["bucket"])  # noqa: S301 - written by this run
+    done = {"number": item["number"], "processed": b"", "error": b""}
+    try:
+        worker = Worker(job, partial(_read, job.config.data, item, bucket.traces))
+        return {**done, "processed": worker.process(bucket).to_json()}
+    except SpanloopError as error:
+        return {**done, "error": pickle.dumps(error)}  # Ray would bury it in its own
+
+
+def _read(
+    data: Path, item: dict[str, Any], own: set[Trace], traces: set[Trace], received: tuple[int, int] | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Read the bucket's files; only where it turns out to need published traces too, the store."""
+    if traces == own:
+        return pl.read_ipc(item["spans"]), pl.read_ipc(item["logs"])
+    with closing(connect(data)) as reader:
+        return read_traces(reader, traces, received)

@@ -1,0 +1,121 @@
+"""Reads, transforms and writes one bucket: the piece of work that any process, on any machine, can take."""
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import polars as pl
+
+from etl.calls.tokens import load_decoder
+from etl.episodes.grouping import Trace
+from etl.rewards.sql import read_queries
+from etl.rewards.stand_ins import of_calls
+from etl.runs.buckets import Bucket
+from etl.runs.publish import Files, write_part
+from etl.runs.published import Published
+from etl.runs.source import Window
+from etl.settings import EtlConfig
+from etl.tables import Dataset
+from etl.transform import transform
+
+Read = Callable[[set[Trace], tuple[int, int] | None], tuple[pl.DataFrame, pl.DataFrame]]
+"""Every span and log record of traces; with the first and last request that hold their spans, where that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What all buckets of a run are processed by; it travels to other processes."""
+
+    config: EtlConfig
+    window: Window
+    now_us: int
+    stand_ins: frozenset[Trace] = frozenset()
+    """The stand-ins of traces in its buckets."""
+
+    is_dry: bool = False
+    """Write nothing."""
+
+
+@dataclass(slots=True)
+class Processed:
+    """What came of one bucket: counts, and the names of the files its rows are in, unpublished."""
+
+    traces: set[Trace]
+    """The bucket's, and those published earlier that turned out to belong to an episode of it."""
+
+    counts: dict[str, Any]
+    num_rows: dict[str, int]
+    parts: Files = field(default_factory=dict)
+    pending: list[Trace] = field(default_factory=list)
+
+    def to_json(self) -> bytes:
+        """Return it as JSON."""
+        return orjson.dumps(
+            {
+                "traces": sorted(self.traces),
+                "counts": self.counts,
+                "num_rows": self.num_rows,
+                "parts": self.parts,
+                "pending": self.pending,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> "Processed":
+        """Read what `to_json` wrote."""
+        value = orjson.loads(text)
+        traces, pending = ([(project, trace) for project, trace in value[key]] for key in ("traces", "pending"))
+        return cls(set(traces), value["counts"], value["num_rows"], value["parts"], pending)
+
+
+class Worker:
+    """Processes buckets of one run, one after the other; what it keeps between them is what is published."""
+
+    def __init__(self, job: Job, read: Read) -> None:
+        self._job = job
+        self._read = read
+        self._published = Published(job.config.data)
+        self._stand_ins = self._published.stand_ins | job.stand_ins
+        self._queries = read_queries(job.config.reward_sql)
+        self._decode = load_decoder(job.config.tokenizer)
+
+    def process(self, bucket: Bucket) -> Processed:
+        """Process a bucket, with every published trace that turns out to belong to an episode of it."""
+        traces, dataset = self._transform(bucket)
+        num_rows = {table: rows.height for table, rows in dataset.tables.items()}
+        processed = Processed(traces, dataset.counts, num_rows, pending=dataset.pending)
+        if not self._job.is_dry:
+            processed.parts = write_part(self._job.config.data, self._job.window, dataset)
+        return processed
+
+    def _transform(self, bucket: Bucket) -> tuple[set[Trace], Dataset]:
+        job, traces = self._job, bucket.traces
+        received = (bucket.first_seq, bucket.last_seq) if bucket.num_spans else None
+        while True:
+            spans, logs = self._read(traces, received)
+            with no_cycle_collection():
+                dataset = transform(
+                    spans, logs, job.config, now_us=job.now_us, queries=self._queries, decode=self._decode
+                )
+            related = self._published.related(dataset) | self._judging(dataset)
+            joined = self._published.with_their_episodes(traces | related)
+            if joined == traces:
+                return traces, dataset
+            traces, received = joined, None
+
+    def _judging(self, dataset: Dataset) -> set[Trace]:
+        """Return the stand-ins whose rewards judge calls of a dataset."""
+        return of_calls(dataset.tables["llm_calls"]) & self._stand_ins if self._stand_ins else set()
+
+
+@contextmanager
+def no_cycle_collection() -> Iterator[None]:
+    """Keep Python from searching millions of fresh messages for cycles they do not have: a third of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

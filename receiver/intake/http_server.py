@@ -1,0 +1,329 @@
+"""HTTP: OTLP (protobuf and JSON), rewards, SQL, health and metrics on one port."""
+
+import asyncio
+import contextlib
+import secrets
+import shutil
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import duckdb
+import orjson
+import pyarrow as pa
+from aiohttp import web
+from google.protobuf.json_format import MessageToJson
+from google.rpc.code_pb2 import (
+    INVALID_ARGUMENT,
+    PERMISSION_DENIED,
+    RESOURCE_EXHAUSTED,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+)
+from google.rpc.status_pb2 import Status
+
+from foundation.errors import SpanloopError
+from foundation.keys import Forbidden, Scope, Unauthenticated
+from foundation.narration import get_logger
+from receiver.decode import otlp
+from receiver.decode.otlp import Signal
+from receiver.intake import rewards
+from receiver.intake.access import Access, Principal
+from receiver.intake.bodies import BodyReader, TooLarge
+from receiver.intake.entry import COMMIT_TIMEOUT_S, Intake
+from receiver.metrics import exposition
+from receiver.pipeline import RETRY_DELAY_S, Overloaded, Pipeline
+from receiver.query import guard
+from receiver.query import run as query
+from receiver.settings import ReceiverConfig
+from receiver.tables import spans_directory
+
+log = get_logger("receiver")
+
+PROTOBUF, JSON = "application/x-protobuf", "application/json"
+SENDER = web.RequestKey("sender", Principal)
+GRACE_S = 4.0
+"""How long requests under way may take to end after SIGTERM; landing what they brought has the rest of ten seconds."""
+
+IDLE_PATIENCE_S = 60.0
+"""How long a connection may stay without a whole request head: silent, idle, or sending one byte at a time."""
+
+NUM_INTAKE_THREADS = 32
+NUM_LOCAL_QUERIES = 8
+QUERY_PATIENCE_S = 5.0
+"""How long a query waits for its turn before its sender is asked to come again."""
+
+
+class HttpServer:
+    """The handlers of the HTTP port."""
+
+    def __init__(self, pipeline: Pipeline, intake: Intake, config: ReceiverConfig, *, access: Access) -> None:
+        self._pipeline = pipeline
+        self._intake = intake
+        self._config = config
+        self._access = access
+        self._threads = ThreadPoolExecutor(NUM_INTAKE_THREADS, thread_name_prefix="receiver-http")
+        self._local_threads = ThreadPoolExecutor(NUM_LOCAL_QUERIES, thread_name_prefix="receiver-read")
+        self._query_threads = ThreadPoolExecutor(config.sql_max_concurrent, thread_name_prefix="receiver-sql")
+        self._parser = duckdb.connect(":memory:")
+        self._query_turns = asyncio.Semaphore(config.sql_max_concurrent)
+        self._bodies = BodyReader(
+            max_request_bytes=config.max_request_bytes,
+            max_held_bytes=max(config.max_request_bytes, config.max_backlog_bytes),
+        )
+        self.is_ready = False
+
+    def runner(self) -> web.AppRunner:
+        """Return what serves the routes, once it is set up and given an address."""
+        return web.AppRunner(
+            self._application(),
+            auto_decompress=False,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=GRACE_S,
+            keepalive_timeout=IDLE_PATIENCE_S,
+        )
+
+    def _application(self) -> web.Application:
+        app = web.Application(middlewares=[self._admit])
+        app.router.add_post("/v1/traces", self._export(Signal.TRACES))
+        app.router.add_post("/v1/logs", self._export(Signal.LOGS))
+        app.router.add_post("/v1/rewards", self._reward)
+        app.router.add_post("/v1/sql", self._sql)
+        app.router.add_post("/v1/backup", self._backup)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        app.on_cleanup.append(self._close)
+        return app
+
+    async def _close(self, _: web.Application) -> None:
+        self._threads.shutdown(wait=False)
+        self._bodies.close()
+        self._query_threads.shutdown(wait=False)
+        self._local_threads.shutdown(wait=False)
+
+    # --- who
+
+    @web.middleware
+    async def _admit(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Let a request through when its sender may make it."""
+        scopes = {"/v1/traces": Scope.INGEST, "/v1/logs": Scope.INGEST, "/v1/rewards": Scope.REWARD}
+        others = {"/v1/sql": Scope.QUERY, "/v1/backup": Scope.ADMIN, "/metrics": Scope.ADMIN}
+        needed = {**scopes, **others}.get(request.path)
+        if needed is None:
+            return await handler(request)
+        transport = request.transport
+        certificate = transport.get_extra_info("peercert") if transport else None
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        as_json = request.content_type == JSON
+        try:
+            sender = self._access.identify(headers, has_certificate=bool(certificate))
+            if not (needed is Scope.QUERY and Scope.ADMIN in sender.scopes):
+                sender.require(needed)
+        except Unauthenticated as error:
+            return _refusal(401, UNAUTHENTICATED, str(error), as_json=as_json)
+        except Forbidden as error:
+            return _refusal(403, PERMISSION_DENIED, str(error), as_json=as_json)
+        request[SENDER] = sender
+        return await handler(request)
+
+    # --- OTLP
+
+    def _export(self, signal: Signal) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def export(request: web.Request) -> web.Response:
+            as_json = request.content_type == JSON
+            if not as_json and request.content_type != PROTOBUF:
+                return web.json_response({"error": f"content type {request.content_type} is not OTLP"}, status=415)
+            read = otlp.read_json if as_json else otlp.read_protobuf
+            try:
+                body = await self._bodies.read(request)
+                stored = await self._store(signal, body, request[SENDER], read)
+            except TooLarge:
+                text = f"larger than {self._config.max_request_mb} MiB"
+                return _refusal(413, RESOURCE_EXHAUSTED, text, as_json=as_json)
+            except otlp.Undecodable as error:
+                return _refusal(400, INVALID_ARGUMENT, str(error), as_json=as_json)
+            except Overloaded as error:
+                return _refusal(503, UNAVAILABLE, str(error), as_json=as_json)
+            return web.Response(body=otlp.answer(stored, as_json=as_json), content_type=JSON if as_json else PROTOBUF)
+
+        return export
+
+    async def _store(
+        self,
+        signal: Signal,
+        body: bytes,
+        sender: Principal,
+        read: Callable[[Signal, bytes], otlp.Request] = otlp.read_protobuf,
+    ) -> otlp.Request:
+        def begin() -> Any:  # noqa: ANN401 - a request and its future
+            return self._intake.begin(signal, body, sender=sender, transport="http", read=read)
+
+        request, future = await asyncio.get_running_loop().run_in_executor(self._threads, begin)
+        if future is not None:
+            try:
+                await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), COMMIT_TIMEOUT_S)
+            except TimeoutError:
+                raise Overloaded("the disk did not answer in time") from None
+            except OSError as error:
+                raise Overloaded(f"the disk refused: {error.strerror or type(error).__name__}") from error
+        assert isinstance(request, otlp.Request)
+        return request
+
+    async def _reward(self, request: web.Request) -> web.Response:
+        try:
+            reward = rewards.read(await self._bodies.read(request))
+            await self._store(Signal.LOGS, rewards.as_request(reward), request[SENDER])
+        except TooLarge:
+            return web.json_response({"error": "too large"}, status=413)
+        except (SpanloopError, otlp.Undecodable) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        except Overloaded as error:
+            return web.json_response({"error": str(error)}, status=503, headers={"Retry-After": str(RETRY_DELAY_S)})
+        return web.json_response({"stored": True})
+
+    # --- SQL
+
+    async def _sql(self, request: web.Request) -> web.StreamResponse:
+        try:
+            asked = orjson.loads(await self._bodies.read(request))
+            sql, parameters = str(asked["sql"]), list(asked.get("parameters") or [])
+            form: Any = request.query.get("format", "arrow")
+            query.CONTENT_TYPES[form]
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, TooLarge, otlp.Undecodable):
+            text = 'expected JSON {"sql": "select …", "parameters": […]} and ?format=arrow|json|csv'
+            return web.json_response({"error": text}, status=400)
+        except Overloaded as error:
+            return web.json_response({"error": str(error)}, status=503, headers={"Retry-After": str(RETRY_DELAY_S)})
+        try:
+            sender = request[SENDER]
+            if sender.is_local:
+                return await self._stream(request, sql, parameters)
+            body = await self._in_turn(sql, parameters, form, sender.visible_project)
+        except SpanloopError as error:
+            return _query_error(error)
+        except Overloaded as error:
+            return web.json_response({"error": str(error)}, status=503, headers={"Retry-After": str(RETRY_DELAY_S)})
+        return web.Response(body=body, headers={"Content-Type": query.CONTENT_TYPES[form]})
+
+    async def _in_turn(self, sql: str, parameters: list[Any], form: query.Format, project: str | None) -> bytes:
+        """Run a query once fewer than allowed run; a turn ends with its thread, even when its client has gone."""
+        try:
+            async with asyncio.timeout(QUERY_PATIENCE_S):
+                await self._query_turns.acquire()
+        except TimeoutError:
+            raise Overloaded("too many queries run at once") from None
+        running = asyncio.get_running_loop().run_in_executor(
+            self._query_threads, self._collect, sql, parameters, form, project
+        )
+        running.add_done_callback(lambda _: self._query_turns.release())
+        return await asyncio.shield(running)
+
+    def _collect(self, sql: str, parameters: list[Any], form: query.Format, project: str | None) -> bytes:
+        config = self._config
+        bounds = query.Bounds(config.sql_timeout_s, config.sql_max_rows, config.sql_max_result_bytes)
+        needs = self._needs(sql, parameters)
+        with self._pipeline.snapshot(project=project, needs=needs, can_wait=True) as connection:
+            return query.encode(query.collect(connection, sql, parameters, bounds), form)
+
+    def _needs(self, sql: str, parameters: list[Any]) -> guard.Needs:
+        with contextlib.closing(self._parser.cursor()) as parser:
+            return guard.needs(parser, sql, parameters)
+
+    async def _stream(self, request: web.Request, sql: str, parameters: list[Any]) -> web.StreamResponse:
+        """Answer a local reader without bounds, a batch at a time; the ETL reads millions of rows this way."""
+        loop = asyncio.get_running_loop()
+        response = web.StreamResponse(headers={"Content-Type": query.CONTENT_TYPES["arrow"]})
+
+        def send(chunk: bytes) -> None:
+            asyncio.run_coroutine_threadsafe(response.write(chunk), loop).result()
+
+        def run() -> None:
+            with contextlib.ExitStack() as stack:
+                needs = self._needs(sql, parameters)
+                connection = stack.enter_context(self._pipeline.snapshot(needs=needs))
+                reader = query.stream(connection, sql, parameters)
+                asyncio.run_coroutine_threadsafe(response.prepare(request), loop).result()
+                sink = stack.enter_context(pa.PythonFile(_Sink(send), mode="w"))
+                writer = stack.enter_context(pa.ipc.new_stream(sink, reader.schema))
+                for batch in reader:
+                    writer.write_batch(batch)
+
+        try:
+            await loop.run_in_executor(self._local_threads, run)
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            if response.prepared:  # the reader sees a stream without its end and fails, as it must
+                log.warning("a query failed while its rows were sent", reason=type(error).__name__)
+                if request.transport is not None:
+                    request.transport.abort()
+                return response
+            return web.json_response({"error": str(error)}, status=400)
+        with contextlib.suppress(ConnectionResetError):  # Arrow's own end mark came before; few readers wait for ours
+            await response.write_eof()
+        return response
+
+    # --- backup
+
+    async def _backup(self, request: web.Request) -> web.Response:
+        """Copy the day files into a directory beside them, for the command that asked to take away."""
+        if not request[SENDER].is_local:
+            return web.json_response({"error": "only a command on this machine can ask for a backup"}, status=403)
+        staging = spans_directory(self._config.data) / f"backup-{secrets.token_hex(4)}"
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._local_threads, self._pipeline.back_up, staging)
+        except (duckdb.Error, OSError) as error:
+            await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
+            return web.json_response({"error": str(error).splitlines()[0]}, status=500)
+        return web.json_response({"staging": staging.name})
+
+    # --- health
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        if not self.is_ready:
+            return web.Response(text="starting or stopping\n", status=503)
+        if refusal := self._pipeline.refusal:
+            return web.Response(text=f"{refusal}\n", status=503)
+        return web.Response(text="ready\n")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(text=exposition(self._pipeline), content_type="text/plain", charset="utf-8")
+
+
+class _Sink:
+    """A write-only file that hands each piece on."""
+
+    closed = False
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+
+    def write(self, chunk: bytes) -> int:
+        self._send(bytes(chunk))
+        return len(chunk)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """Take no more; the response is ended by its handler."""
+        self.closed = True
+
+
+def _refusal(status: int, code: int, text: str, *, as_json: bool) -> web.Response:
+    """Answer as OTLP/HTTP says: a Status message in the encoding of the request."""
+    message = Status(code=code, message=text)
+    headers = {"Retry-After": str(RETRY_DELAY_S)} if status == 503 else {}
+    if as_json:
+        return web.Response(text=MessageToJson(message, indent=None), content_type=JSON, status=status, headers=headers)
+    return web.Response(body=message.SerializeToString(), content_type=PROTOBUF, status=status, headers=headers)
+
+
+def _query_error(error: SpanloopError) -> web.Response:
+    status = 422 if isinstance(error, query.QueryTooExpensive) else 400
+    return web.json_response({"error": error.message, "hint": error.hint}, status=status)

@@ -1,0 +1,104 @@
+"""Ingests recorded export requests: through the running receiver, or where none runs by the same log and landing."""
+
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from foundation.errors import SettingsError, SpanloopError
+from receiver.decode import otlp
+from receiver.decode.otlp import Request, Signal
+from receiver.intake.entry import Intake
+from receiver.pipeline import Pipeline
+from receiver.reading import find_receiver
+
+PATHS = {Signal.TRACES: "/v1/traces", Signal.LOGS: "/v1/logs"}
+
+
+def import_files(data: Path, files: Iterable[Path]) -> Counter[str]:
+    """Store the requests in the files; return how many files, spans and log records that were.
+
+    What is stored already is dropped by the same rules as a client's resend, so importing twice changes nothing.
+    """
+    requests = [(path, request) for path in files for request in read_file(path)]
+    where = find_receiver(data)
+    counts = Counter(files=len({path for path, _ in requests}))
+    for _, request in requests:
+        kind = "spans" if request.signal is Signal.TRACES else "log_records"
+        counts[kind] += request.num_items - request.num_rejected
+        counts["rejected_spans"] += request.num_rejected
+    if where is not None:
+        for path, request in requests:
+            _post(where, path, request)
+        return counts
+    with closing(Pipeline(data, purpose="spanloop receiver import")) as pipeline:
+        _submit_all(Intake(pipeline), [request for _, request in requests])
+    return counts
+
+
+def _submit_all(intake: Intake, requests: list[Request]) -> None:
+    for request in requests:
+        intake.take(request.signal, request.body)
+
+
+def _post(where: dict[str, Any], path: Path, request: Request) -> None:
+    url = where["http"]
+    headers = {"Content-Type": "application/x-protobuf", "Authorization": f"Bearer {where['token']}"}
+    message = urllib.request.Request(url + PATHS[request.signal], data=request.body, headers=headers)  # noqa: S310
+    try:
+        with urllib.request.urlopen(message) as response:  # noqa: S310
+            response.read()
+    except urllib.error.HTTPError as error:
+        raise SpanloopError(f"{path}: the receiver answered {error.code} {error.reason}") from error
+    except OSError as error:
+        raise SpanloopError(f"{path}: the receiver at {url} stopped answering: {error}") from error
+
+
+def read_file(path: Path) -> list[Request]:
+    """Read the export requests of a file: `.json` or `.jsonl` OTLP/JSON, one a document or a line; else protobuf.
+
+    A protobuf request does not say whether it holds traces or logs: `.logs.pb` are logs, and any
+    other name is taken as what makes sense.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        if path.suffix in {".json", ".jsonl"}:
+            return _read_json(content)
+        return [_read_protobuf(path, content)]
+    except otlp.Undecodable as error:
+        raise SpanloopError(
+            f"{path} holds no OTLP export request: {error}",
+            hint="Expected are the bytes of an ExportTraceServiceRequest or ExportLogsServiceRequest, or OTLP/JSON.",
+        ) from None
+
+
+def _read_protobuf(path: Path, content: bytes) -> Request:
+    if path.name.endswith(".logs.pb"):
+        return otlp.read_protobuf(Signal.LOGS, content)
+    request = otlp.read_protobuf(Signal.TRACES, content)
+    if request.num_items and request.num_items == request.num_rejected:
+        return otlp.read_protobuf(Signal.LOGS, content)
+    return request
+
+
+def _read_json(content: bytes) -> list[Request]:
+    try:
+        orjson.loads(content)
+        documents = [content]
+    except orjson.JSONDecodeError:
+        documents = [line for line in content.splitlines() if line.strip()]
+    return [_reader_of(document)(document) for document in documents]
+
+
+def _reader_of(document: bytes) -> Callable[[bytes], Request]:
+    is_logs = b'"resourceLogs"' in document and b'"resourceSpans"' not in document
+    signal = Signal.LOGS if is_logs else Signal.TRACES
+    return lambda body: otlp.read_json(signal, body)

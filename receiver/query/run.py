@@ -1,0 +1,153 @@
+"""Runs one query within its bounds and writes its result as Arrow, JSON or CSV."""
+
+import contextlib
+import io
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import duckdb
+import orjson
+import pyarrow as pa
+import pyarrow.csv
+
+from foundation.errors import SettingsError, SpanloopError
+from receiver.query import guard
+
+Format = Literal["arrow", "json", "csv"]
+
+CONTENT_TYPES: dict[Format, str] = {
+    "arrow": "application/vnd.apache.arrow.stream",
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8",
+}
+
+BATCH_ROWS = 20_480
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a query may cost."""
+
+    timeout_s: float
+    max_rows: int
+    max_bytes: int
+
+
+class QueryTooExpensive(SpanloopError):
+    """A query went over its bound of time, rows or memory."""
+
+
+def stream(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None
+) -> pa.RecordBatchReader:
+    """Start a checked query and return its rows as they come. Raises `guard.QueryRefused` when it may not run."""
+    guard.check(connection, sql)
+    try:
+        relation = connection.sql(sql, params=parameters or None)
+        return relation.to_arrow_reader(BATCH_ROWS)
+    except duckdb.CatalogException as error:
+        raise guard.explain_missing(error) from None
+    except duckdb.OutOfMemoryException as error:
+        raise QueryTooExpensive(f"the query needs more memory than it may have: {error}") from None
+    except duckdb.InterruptException:
+        raise
+    except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError, duckdb.OperationalError) as error:
+        raise SettingsError(str(error)) from None
+
+
+def collect(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None, bounds: Bounds) -> pa.Table:
+    """Run a checked query to its end within its bounds."""
+    with _deadline(connection, bounds.timeout_s):
+        reader = stream(connection, sql, parameters)
+        batches: list[pa.RecordBatch] = []
+        num_rows = num_bytes = 0
+        try:
+            for batch in reader:
+                batches.append(batch)
+                num_rows += batch.num_rows
+                num_bytes += batch.nbytes
+                if num_rows > bounds.max_rows:
+                    raise QueryTooExpensive(
+                        f"the result has more than {bounds.max_rows:,} rows", hint="Aggregate, or add a LIMIT."
+                    )
+                if num_bytes > bounds.max_bytes:
+                    raise QueryTooExpensive(
+                        f"the result is larger than {bounds.max_bytes >> 20} MiB",
+                        hint="Select fewer columns or rows.",
+                    )
+        except duckdb.OutOfMemoryException as error:
+            raise QueryTooExpensive(f"the query needs more memory than it may have: {error}") from None
+        except (pa.ArrowException, OSError) as error:
+            raise SettingsError(str(error)) from None
+        return pa.Table.from_batches(batches, schema=reader.schema)
+
+
+@contextlib.contextmanager
+def _deadline(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator[None]:
+    over = threading.Event()
+
+    def interrupt() -> None:
+        over.set()
+        with contextlib.suppress(duckdb.ConnectionException):  # it ended just now
+            connection.interrupt()
+
+    timer = threading.Timer(timeout_s, interrupt)
+    timer.start()
+    try:
+        yield
+    except (duckdb.InterruptException, SettingsError) as error:
+        if over.is_set():
+            raise QueryTooExpensive(
+                f"the query ran longer than {timeout_s:g} s",
+                hint="Narrow it down: by time, by trace_id, or by columns.",
+            ) from None
+        if isinstance(error, duckdb.InterruptException):
+            raise QueryTooExpensive(
+                "the query was ended, because spans could not be landed beside it", hint="Narrow it down."
+            ) from None
+        raise
+    finally:
+        timer.cancel()
+
+
+def encode(table: pa.Table, form: Format) -> bytes:
+    """Write a result in one of the formats; JSON is an array of one object a row."""
+    sink = io.BytesIO()
+    if form == "json":  # a piece at a time: as Python objects rows take many times their size
+        pieces = (_json_rows(batch) for batch in table.to_batches(BATCH_ROWS))
+        sink.write(b"[" + b",".join(piece for piece in pieces if piece) + b"]")
+        return sink.getvalue()
+    if form == "csv":
+        pyarrow.csv.write_csv(flat(table), sink)
+    else:
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    return sink.getvalue()
+
+
+def _json_rows(batch: pa.RecordBatch) -> bytes:
+    return orjson.dumps(batch.to_pylist(), default=_spell, option=orjson.OPT_NON_STR_KEYS)[1:-1]
+
+
+def flat(table: pa.Table) -> pa.Table:
+    """Turn columns CSV has no form for into text: lists, structs and maps into JSON, bytes into hex."""
+    columns = [_as_text(column) if _has_no_csv_form(column.type) else column for column in table.columns]
+    return pa.table(columns, names=table.column_names)
+
+
+def _has_no_csv_form(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.Array:
+    return pa.array([None if value is None else _text(value) for value in column.to_pylist()], pa.string())
+
+
+def _text(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else orjson.dumps(value, default=_spell).decode()
+
+
+def _spell(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,122 @@
+"""The columns of `spans` and `log_records`, and what a reader of them offers. Published by `receiver.schema`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SCHEMA_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a published table."""
+
+    name: str
+    type: str
+    """DuckDB's type name."""
+    description: str
+    compression: str | None = None
+    """DuckDB compression forced for this column; None leaves the choice to DuckDB."""
+
+
+SPANS: tuple[Column, ...] = (
+    Column("project", "VARCHAR", "tenant; `default` where no key says otherwise"),
+    Column("trace_id", "VARCHAR", "32 hex digits"),
+    Column("span_id", "VARCHAR", "16 hex digits"),
+    Column("parent_span_id", "VARCHAR", "16 hex digits; null for a root"),
+    Column("trace_state", "VARCHAR", "W3C tracestate; null when empty"),
+    Column("flags", "UINTEGER", "W3C trace flags, as in OTLP"),
+    Column("name", "VARCHAR", "span name"),
+    Column("kind", "VARCHAR", "unspecified, internal, server, client, producer or consumer"),
+    Column("start_time", "TIMESTAMPTZ", "when it started"),
+    Column("end_time", "TIMESTAMPTZ", "when it ended"),
+    Column("start_ns", "BIGINT", "start, nanoseconds since 1970"),
+    Column("end_ns", "BIGINT", "end, nanoseconds since 1970"),
+    Column("status_code", "VARCHAR", "unset, ok or error"),
+    Column("status_message", "VARCHAR", "null when empty"),
+    Column("service_name", "VARCHAR", "resource attribute service.name"),
+    Column("resource", "VARCHAR", "resource attributes, JSON object", "zstd"),
+    Column("scope_name", "VARCHAR", "instrumentation scope"),
+    Column("scope_version", "VARCHAR", "version of the scope; null when empty"),
+    Column("scope_attributes", "VARCHAR", "JSON object; null when there are none"),
+    Column("attributes", "VARCHAR", "span attributes, JSON object", "zstd"),
+    Column(
+        "events",
+        "VARCHAR",
+        "JSON array of {name, time_ns, attributes, dropped_attributes_count}",
+        "zstd",
+    ),
+    Column(
+        "links",
+        "VARCHAR",
+        "JSON array of {trace_id, span_id, trace_state, flags, attributes, dropped_attributes_count}",
+        "zstd",
+    ),
+    Column("dropped_attributes_count", "UINTEGER", "attributes the SDK dropped"),
+    Column("dropped_events_count", "UINTEGER", "events the SDK dropped"),
+    Column("dropped_links_count", "UINTEGER", "links the SDK dropped"),
+    Column("received_time", "TIMESTAMPTZ", "when the receiver took the request"),
+    Column(
+        "received_seq",
+        "BIGINT",
+        "number of the request in the order of receipt; grows over the life of DATA",
+    ),
+    Column("resource_schema_url", "VARCHAR", "schema URL of the resource; null when empty"),
+    Column("resource_dropped_attributes_count", "UINTEGER", "attributes of the resource the SDK dropped"),
+    Column("scope_schema_url", "VARCHAR", "schema URL of the scope and its spans; null when empty"),
+    Column("scope_dropped_attributes_count", "UINTEGER", "attributes of the scope the SDK dropped"),
+)
+
+LOG_RECORDS: tuple[Column, ...] = (
+    Column("project", "VARCHAR", "tenant; `default` where no key says otherwise"),
+    Column("trace_id", "VARCHAR", "32 hex digits; null without trace context"),
+    Column("span_id", "VARCHAR", "16 hex digits; null without trace context"),
+    Column("flags", "UINTEGER", "W3C trace flags"),
+    Column("time", "TIMESTAMPTZ", "when it happened; the observed time where that is not set"),
+    Column("time_ns", "BIGINT", "the same, nanoseconds since 1970"),
+    Column("observed_ns", "BIGINT", "when it was observed, nanoseconds since 1970"),
+    Column("severity_number", "INTEGER", "as in OTLP"),
+    Column("severity_text", "VARCHAR", "null when empty"),
+    Column("event_name", "VARCHAR", "event name; older SDKs: taken from attribute event.name"),
+    Column("body", "VARCHAR", "JSON value", "zstd"),
+    Column("attributes", "VARCHAR", "JSON object", "zstd"),
+    Column("service_name", "VARCHAR", "resource attribute service.name"),
+    Column("resource", "VARCHAR", "resource attributes, JSON object", "zstd"),
+    Column("scope_name", "VARCHAR", "instrumentation scope"),
+    Column("scope_version", "VARCHAR", "version of the scope; null when empty"),
+    Column("dropped_attributes_count", "UINTEGER", "attributes the SDK dropped"),
+    Column("received_time", "TIMESTAMPTZ", "when the receiver took the request"),
+    Column("received_seq", "BIGINT", "number of the request in the order of receipt"),
+    Column("record_index", "INTEGER", "position in its request; (received_seq, record_index) is unique"),
+    Column("scope_attributes", "VARCHAR", "JSON object; null when there are none"),
+    Column("resource_schema_url", "VARCHAR", "schema URL of the resource; null when empty"),
+    Column("resource_dropped_attributes_count", "UINTEGER", "attributes of the resource the SDK dropped"),
+    Column("scope_schema_url", "VARCHAR", "schema URL of the scope and its records; null when empty"),
+    Column("scope_dropped_attributes_count", "UINTEGER", "attributes of the scope the SDK dropped"),
+)
+
+TABLES: dict[str, tuple[Column, ...]] = {"spans": SPANS, "log_records": LOG_RECORDS}
+
+
+class Reader(Protocol):
+    """Read-only SQL over everything the receiver has taken, acknowledged spans included."""
+
+    def query(self, sql: str, parameters: list[Any] | None = None) -> "pa.Table":
+        """Run one SELECT and return its rows."""
+        ...
+
+    def stream(self, sql: str, parameters: list[Any] | None = None) -> "pa.RecordBatchReader":
+        """Run one SELECT and return its rows as they come, for results that need not fit into memory."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the files or the connection."""
+        ...
+
+
+def spans_directory(data: Path) -> Path:
+    """Return the directory of the day files."""
+    return data / "spans"

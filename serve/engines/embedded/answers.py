@@ -1,0 +1,201 @@
+"""Requests to the embedded engine and its answers, in the shape of OpenAI's API with vLLM's additions."""
+
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from serve.engines.embedded.chat import BadConversation, ToolCall, ToolCallStream, encode_conversation, parse_tool_calls
+from serve.engines.embedded.generation import Token, prompt_logprobs
+from serve.engines.embedded.models import Choice, Engine, Job, Piece, Weights
+from serve.sampling import UnsupportedParameter, parse_sampling
+
+MAX_CHOICES = 128
+
+
+def read_job(engine: Engine, request: Mapping[str, Any], *, is_chat: bool) -> Job:
+    """Understand a request; raise `ValueError` with a message for the client."""
+    weights = engine.find(request.get("model"))
+    if is_chat:
+        tools = request.get("tools") or None
+        prompt = encode_conversation(engine.tokenizer, request.get("messages"), tools)
+        parse_tools = bool(tools) and request.get("tool_choice") != "none"
+    else:
+        prompt = _read_prompt(engine, weights, request.get("prompt"))
+        parse_tools = False
+    room = weights.max_length - len(prompt)
+    if not prompt or room < 1:
+        raise BadConversation(
+            f"the prompt has {len(prompt)} tokens; it and an answer must fit into this model's {weights.max_length}"
+        )
+    num_choices = request.get("n") or 1
+    if not isinstance(num_choices, int) or not 1 <= num_choices <= MAX_CHOICES:
+        raise UnsupportedParameter(f"n must be between 1 and {MAX_CHOICES}")
+    # Completions answer 16 tokens when nothing is said, chat as many as there is room for: OpenAI's own defaults.
+    asked = request if is_chat or request.get("max_tokens") is not None else {**request, "max_tokens": 16}
+    sampling = parse_sampling(asked, default_max_tokens=room)
+    logprobs = request.get("logprobs")
+    return Job(
+        id=f"{'chatcmpl' if is_chat else 'cmpl'}-{uuid.uuid4().hex}",
+        is_chat=is_chat,
+        model=request["model"],
+        weights=weights,
+        prompt=prompt,
+        sampling=sampling,
+        num_choices=num_choices,
+        stream=bool(request.get("stream")),
+        include_usage=bool((request.get("stream_options") or {}).get("include_usage")),
+        logprobs=bool(logprobs) if is_chat else logprobs is not None and logprobs is not False,
+        token_ids=bool(request.get("return_token_ids")),
+        prompt_logprobs=request.get("prompt_logprobs") is not None,
+        parse_tools=parse_tools,
+        created=int(time.time()),
+    )
+
+
+def _read_prompt(engine: Engine, weights: Weights, prompt: object) -> list[int]:
+    if isinstance(prompt, str):
+        ids: list[int] = engine.tokenizer.encode(prompt)
+        return ids
+    size = weights.vocabulary_size
+    if isinstance(prompt, list) and all(type(item) is int and 0 <= item < size for item in prompt):
+        return prompt
+    raise BadConversation("prompt must be one text or one list of token ids of this model")
+
+
+def _token_text(engine: Engine, token_id: int) -> str:
+    text: str = engine.tokenizer.decode([token_id])
+    return text
+
+
+def _logprobs(engine: Engine, job: Job, tokens: list[Token]) -> dict[str, Any] | None:
+    if not job.logprobs:
+        return None
+    if job.is_chat:
+
+        def entry(token_id: int, logprob: float) -> dict[str, Any]:
+            text = _token_text(engine, token_id)
+            return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+
+        return {
+            "content": [
+                {
+                    **entry(token.id, token.logprob),
+                    "top_logprobs": [entry(token_id, logprob) for token_id, logprob in token.top],
+                }
+                for token in tokens
+            ]
+        }
+    texts = [_token_text(engine, token.id) for token in tokens]
+    return {
+        "tokens": texts,
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": [
+            {text: token.logprob} | {_token_text(engine, token_id): logprob for token_id, logprob in token.top}
+            for text, token in zip(texts, tokens, strict=True)
+        ],
+        "text_offset": [0] * len(tokens),
+    }
+
+
+def _usage(job: Job, num_sampled: int) -> dict[str, int]:
+    num_prompt = len(job.prompt)
+    return {
+        "prompt_tokens": num_prompt,
+        "completion_tokens": num_sampled,
+        "total_tokens": num_prompt + num_sampled,
+    }
+
+
+def _head(job: Job, kind: str) -> dict[str, Any]:
+    return {"id": job.id, "object": kind, "created": job.created, "model": job.model}
+
+
+def _message(job: Job, choice: Choice) -> tuple[dict[str, Any], str | None]:
+    content: str | None = choice.text
+    calls: list[ToolCall] = []
+    if job.parse_tools:
+        content, calls = parse_tool_calls(choice.text)
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if calls:
+        message["tool_calls"] = [call.as_openai() for call in calls]
+    return message, _finish_reason(choice, calls)
+
+
+def _finish_reason(choice: Choice, calls: list[ToolCall]) -> str | None:
+    return "tool_calls" if calls and choice.finish_reason == "stop" else choice.finish_reason
+
+
+async def answer_whole(engine: Engine, job: Job) -> dict[str, Any]:
+    """Return the answer to a request, when all of it is there."""
+    choices: dict[int, Choice] = {}
+    async with contextlib.aclosing(engine.sample(job)) as pieces:
+        async for piece in pieces:
+            choices[piece.choice.index] = piece.choice
+    bodies = []
+    for _, choice in sorted(choices.items()):
+        body: dict[str, Any] = {"index": choice.index, "logprobs": _logprobs(engine, job, choice.tokens)}
+        if job.is_chat:
+            body["message"], body["finish_reason"] = _message(job, choice)
+        else:
+            body["text"], body["finish_reason"] = choice.text, choice.finish_reason
+        if job.token_ids:
+            body["token_ids"] = choice.ids
+            if not job.is_chat:
+                body["prompt_token_ids"] = job.prompt
+        bodies.append(body)
+    answer = {**_head(job, "chat.completion" if job.is_chat else "text_completion"), "choices": bodies}
+    answer["usage"] = _usage(job, sum(len(choice.ids) for choice in choices.values()))
+    if job.token_ids and job.is_chat:
+        answer["prompt_token_ids"] = job.prompt
+    if job.prompt_logprobs:
+        scores = await job.weights.generator.when_idle(lambda batch: prompt_logprobs(batch.model, job.prompt))
+        table = [None, *({str(i): {"logprob": p, "rank": r}} for i, (p, r) in zip(job.prompt[1:], scores, strict=True))]
+        for holder in [answer] if job.is_chat else bodies:
+            holder["prompt_logprobs"] = table
+    return answer
+
+
+async def stream_answer(engine: Engine, job: Job) -> AsyncGenerator[dict[str, Any], None]:
+    """Yield the chunks of a streamed answer; ids and log-probabilities ride on the chunk of their own token."""
+    kind = "chat.completion.chunk" if job.is_chat else "text_completion"
+    splitters = [ToolCallStream() for _ in range(job.num_choices)]
+    if job.is_chat:
+        for index in range(job.num_choices):
+            first = {"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+            chunk = {**_head(job, kind), "choices": [{**first, "logprobs": None}]}
+            yield chunk | ({"prompt_token_ids": job.prompt} if job.token_ids and index == 0 else {})
+    num_sampled = 0
+    async with contextlib.aclosing(engine.sample(job)) as pieces:
+        async for piece in pieces:
+            choice = piece.choice
+            num_sampled += 1
+            body: dict[str, Any] = {"index": choice.index, "finish_reason": choice.finish_reason}
+            body["logprobs"] = _logprobs(engine, job, [piece.token])
+            if job.token_ids:
+                body["token_ids"] = [piece.token.id]
+                if not job.is_chat:
+                    body["prompt_token_ids"] = job.prompt if len(choice.ids) == 1 else None
+            if job.is_chat:
+                body["delta"], body["finish_reason"] = _delta(job, piece, splitters[choice.index])
+            else:
+                body["text"] = piece.text
+            yield {**_head(job, kind), "choices": [body]}
+    if job.include_usage:
+        yield {**_head(job, kind), "choices": [], "usage": _usage(job, num_sampled)}
+
+
+def _delta(job: Job, piece: Piece, splitter: ToolCallStream) -> tuple[dict[str, Any], str | None]:
+    choice = piece.choice
+    content = piece.text
+    calls: list[ToolCall] = []
+    if job.parse_tools:
+        content = splitter.add(piece.text)
+        if choice.finish_reason is not None:
+            rest, calls = splitter.finish()
+            content += rest
+    delta: dict[str, Any] = {"content": content} if content else {}
+    if calls:
+        delta["tool_calls"] = [{"index": index, **call.as_openai()} for index, call in enumerate(calls)]
+    return delta, _finish_reason(choice, calls)

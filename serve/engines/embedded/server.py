@@ -1,0 +1,122 @@
+"""The embedded engine: OpenAI's API over a Transformers model, for laptops and tests where vLLM cannot run.
+
+It speaks the part of vLLM's API the gateway uses, with the same fields: exact token ids, log-probabilities of the
+distribution that was sampled from, `prompt_logprobs`. What it cannot do it refuses; it never ignores a parameter that
+would have changed the answer. Run by the gateway as `python -m serve.engines.embedded.server MODEL --uds
+SOCKET`; it answers only on that socket.
+"""
+
+import argparse
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import orjson
+import torch
+from aiohttp import web
+
+from serve.engines.child import end_with_parent
+from serve.engines.embedded.answers import answer_whole, read_job, stream_answer
+from serve.engines.embedded.chat import BadConversation
+from serve.engines.embedded.models import Engine, UnknownModel
+
+MAX_BODY_BYTES = 64 << 20
+
+
+def make_app(engine: Engine) -> web.Application:
+    """Return the engine's HTTP application."""
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app.add_routes(
+        [
+            web.get("/health", _health),
+            web.post("/v1/chat/completions", _handler(engine, is_chat=True)),
+            web.post("/v1/completions", _handler(engine, is_chat=False)),
+            web.post("/load", _load_handler(engine)),
+            web.post("/unload", _unload_handler(engine)),
+        ]
+    )
+    return app
+
+
+async def _health(_: web.Request) -> web.Response:
+    return web.Response()
+
+
+def _handler(engine: Engine, *, is_chat: bool) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(http: web.Request) -> web.StreamResponse:
+        try:
+            request = orjson.loads(await http.read())
+            if not isinstance(request, dict):
+                raise BadConversation("the body is not a JSON object")
+            job = read_job(engine, request, is_chat=is_chat)
+        except UnknownModel as error:
+            return _error(str(error), status=404)
+        except ValueError as error:
+            return _error(str(error))
+        if not job.stream:
+            return _json(await answer_whole(engine, job))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(http)
+        async with contextlib.aclosing(stream_answer(engine, job)) as chunks:
+            async for chunk in chunks:
+                await response.write(b"data: " + orjson.dumps(chunk) + b"\n\n")
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    return handle
+
+
+def _load_handler(engine: Engine) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(http: web.Request) -> web.Response:
+        request = await http.json()
+        try:
+            return _json({"ok": True, "dtype": await engine.load(Path(request["path"]), request["name"])})
+        except (OSError, ValueError, RuntimeError) as error:
+            return _json({"ok": False, "error": f"{type(error).__name__}: {error}"})
+
+    return handle
+
+
+def _unload_handler(engine: Engine) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(http: web.Request) -> web.Response:
+        engine.unload((await http.json())["name"])
+        return _json({"ok": True})
+
+    return handle
+
+
+def _json(body: object, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(body), content_type="application/json", status=status)
+
+
+def _error(message: str, status: int = 400) -> web.Response:
+    kind = "BadRequestError" if status < 500 else "InternalServerError"
+    return _json({"error": {"message": message, "type": kind, "param": None, "code": status}}, status)
+
+
+async def _serve(arguments: argparse.Namespace) -> None:
+    engine = Engine(arguments.model, arguments.name)
+    runner = web.AppRunner(make_app(engine), handler_cancellation=True, access_log=None)
+    await runner.setup()
+    engine.start()
+    await web.UnixSite(runner, arguments.uds).start()
+    await asyncio.Event().wait()  # until SIGTERM
+
+
+def main() -> None:
+    """Serve one model on a Unix socket until told to stop."""
+    end_with_parent()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--uds", required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    # One thread a forward pass: a step of a small model is too short to be worth sharing out.
+    torch.set_num_threads(arguments.threads)
+    asyncio.run(_serve(arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Requests on the wire: what is read, what is mended, what is refused, and what the answer says."""
+
+import json
+import random
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+from receiver.decode.arrow import decode
+from receiver.decode.otlp import Signal, Undecodable, answer, read_json, read_protobuf
+from receiver.decode.wire_repair import MAX_DEPTH, TOO_DEEP
+from tests.export_requests import START_NS, attribute, logs, span, traces
+from tests.scale import times
+
+
+def test_a_clean_request_is_kept_byte_for_byte() -> None:
+    """What is logged is what came."""
+    body = traces(span(1), span(2)).SerializeToString()
+
+    request = read_protobuf(Signal.TRACES, body)
+
+    assert request.body is body
+    assert (request.num_items, request.num_rejected, request.num_repaired) == (2, 0, 0)
+    assert answer(request, as_json=False) == b""
+
+
+def test_spans_that_can_never_be_stored_are_counted_and_the_rest_is_kept() -> None:
+    """Ids of the wrong length or all zero, and instants beyond 2262, are rejected in the answer."""
+    bad = [
+        span(1, trace_id=b"short"),
+        span(2, span_id=bytes(8)),
+        span(3, trace_id=bytes(16)),
+        span(4, end_time_unix_nano=2**63),
+    ]
+    request = read_protobuf(Signal.TRACES, traces(*bad, span(5)).SerializeToString())
+
+    batch = decode(Signal.TRACES, request.message, project="default", received_ns=START_NS, seq=1)
+    said = ExportTraceServiceResponse.FromString(answer(request, as_json=False)).partial_success
+    assert batch["span_id"].to_pylist() == ["0000000000000005"]
+    assert said.rejected_spans == 4
+    assert "4 of 5 spans rejected" in said.error_message
+
+
+def test_logs_sent_to_the_traces_endpoint_are_recognized() -> None:
+    """Field numbers coincide, so such a request parses; the answer says what it looks like."""
+    request = read_protobuf(Signal.TRACES, logs("hello").SerializeToString())
+
+    assert request.num_rejected == request.num_items == 1
+    assert "looks like logs" in request.problem
+
+
+def test_one_bad_byte_costs_its_field_and_not_the_batch() -> None:
+    """Text that is not UTF-8 is replaced by U+FFFD where it stands."""
+    body = traces(span(1, name="good"), span(2, name="bad-@")).SerializeToString().replace(b"bad-@", b"bad-\xff")
+
+    request = read_protobuf(Signal.TRACES, body)
+
+    names = [item.name for item in request.message.resource_spans[0].scope_spans[0].spans]
+    assert names == ["good", "bad-\ufffd"]
+    assert request.num_repaired == 1
+    assert ExportTraceServiceRequest.FromString(request.body) == request.message
+
+
+def nested(depth: int) -> AnyValue:
+    value = AnyValue(string_value="core")
+    for _ in range(depth):
+        value = AnyValue(array_value={"values": [value]})
+    return value
+
+
+def delimited(tag: int, content: bytes) -> bytes:
+    return bytes([tag]) + encode_varint(len(content)) + content
+
+
+def encode_varint(value: int) -> bytes:
+    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + encode_varint(value >> 7)
+
+
+def request_with_deep_value(depth: int) -> bytes:
+    """Written by hand: protobuf itself refuses to build what it refuses to parse."""
+    value = AnyValue(string_value="core").SerializeToString()
+    for _ in range(depth):
+        value = delimited(0x2A, delimited(0x0A, value))  # AnyValue.array_value.values
+    pair = delimited(0x0A, b"deep") + delimited(0x12, value)
+    deep = span(1, attributes=[attribute("flat", "kept")]).SerializeToString() + delimited(0x4A, pair)
+    scope = delimited(0x12, deep) + delimited(0x12, span(2).SerializeToString())
+    return delimited(0x0A, delimited(0x12, scope))
+
+
+@pytest.mark.parametrize("depth", [10, 45, 48, 60, 95, 500])
+def test_a_value_nested_too_deep_costs_that_value(depth: int) -> None:
+    """The parser gives up at a hundred messages; what lies below the limit becomes a marker."""
+    request = read_protobuf(Signal.TRACES, request_with_deep_value(depth))
+
+    batch = decode(Signal.TRACES, request.message, project="default", received_ns=START_NS, seq=1)
+    attributes = json.loads(batch["attributes"][0].as_py())
+    assert attributes["flat"] == "kept"
+    assert batch.num_rows == 2
+    value = attributes["deep"]
+    levels = 0
+    while isinstance(value, list):
+        (value,) = value
+        levels += 1
+    assert (value, levels) in {("core", depth), (TOO_DEEP, MAX_DEPTH)}
+    assert (value == TOO_DEEP) == (request.num_repaired == 1)
+
+
+def test_bytes_that_are_no_request_are_refused() -> None:
+    """Truncation and noise are final: the client must not send them again."""
+    whole = traces(span(1)).SerializeToString()
+    for body in (whole[:-3], b"\xff" * 10, b"\x0b\x0b\x0b", b"GET / HTTP/1.1"):
+        with pytest.raises(Undecodable):
+            read_protobuf(Signal.TRACES, body)
+
+
+@pytest.mark.timeout(times(short=300, long=7200))
+@pytest.mark.parametrize("signal", list(Signal))
+def test_no_mutation_crashes_the_reader(signal: Signal) -> None:
+    """Whatever the bytes, the reader says Undecodable or gives a request that decodes."""
+    chance = random.Random(7)
+    seeds = {Signal.TRACES: traces(span(1, attributes=[KeyValue(key="v", value=nested(4))]), span(2))}
+    whole = seeds.get(signal, logs("hello", "world")).SerializeToString()
+    for number in range(times(short=3_000, long=500_000)):
+        body = bytearray(whole)
+        for _ in range(chance.randrange(1, 4)):
+            body[chance.randrange(len(body))] = chance.randrange(256)
+        if chance.random() < 0.2:
+            del body[chance.randrange(len(body)) :]
+        try:
+            request = read_protobuf(signal, bytes(body))
+        except Undecodable:
+            continue
+        batch = decode(signal, request.message, project="default", received_ns=START_NS, seq=number)
+        assert batch.num_rows == request.num_items - request.num_rejected
+        batch.validate(full=True)
+
+
+def json_request(**fields: object) -> bytes:
+    value = {
+        "traceId": "0123456789ABCDEF0123456789abcdef",
+        "spanId": "00000000000000AB",
+        "name": "work",
+        "kind": 3,
+        "startTimeUnixNano": str(START_NS),
+        "endTimeUnixNano": START_NS + 5,
+        "unknownField": {"ignored": True},
+        **fields,
+    }
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [value]}]}]}).encode()
+
+
+def test_json_reads_with_its_deviations_from_protobuf() -> None:
+    """Hex ids in any case, integer enums, 64-bit integers as strings or numbers, unknown fields ignored."""
+    attributes = [
+        {"key": "as-text", "value": {"intValue": "9007199254740993"}},
+        {"key": "as-number", "value": {"intValue": 7}},
+        {"key": "double", "value": {"doubleValue": 1}},
+        {"key": "bytes", "value": {"bytesValue": "AAE="}},
+        {"key": "nothing", "value": {}},
+    ]
+    request = read_json(Signal.TRACES, json_request(attributes=attributes, parentSpanId="00000000000000CD"))
+
+    row = decode(Signal.TRACES, request.message, project="default", received_ns=START_NS, seq=1).to_pylist()[0]
+    assert (row["trace_id"], row["span_id"]) == ("0123456789abcdef0123456789abcdef", "00000000000000ab")
+    assert (row["parent_span_id"], row["kind"]) == ("00000000000000cd", "client")
+    assert (row["start_ns"], row["end_ns"]) == (START_NS, START_NS + 5)
+    assert row["attributes"] == (
+        '{"as-text":9007199254740993,"as-number":7,"double":1.0,"bytes":{"$bytes":"AAE="},"nothing":null}'
+    )
+
+
+def test_json_with_an_id_of_no_use_rejects_that_span() -> None:
+    """A bad id is the span's problem, not the request's."""
+    request = read_json(Signal.TRACES, json_request(spanId="xyz"))
+
+    assert (request.num_items, request.num_rejected) == (1, 1)
+    assert json.loads(answer(request, as_json=True))["partialSuccess"]["rejectedSpans"] == "1"
+
+
+def test_json_nested_too_deep_costs_the_value() -> None:
+    """The same limit as for protobuf."""
+    value: dict[str, object] = {"stringValue": "core"}
+    for _ in range(80):
+        value = {"arrayValue": {"values": [value]}}
+
+    request = read_json(Signal.TRACES, json_request(attributes=[{"key": "deep", "value": value}]))
+
+    assert (request.num_items, request.num_rejected, request.num_repaired) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b'{"resourceSpans": 7}', b'{"resourceSpans": [{"scopeSpans": "x"}]}']
+)
+def test_json_that_is_no_request_is_refused(body: bytes) -> None:
+    """Refused for good, with a reason that quotes no value."""
+    with pytest.raises(Undecodable):
+        read_json(Signal.TRACES, body)
+
+
+def test_doubles_that_json_cannot_spell_are_marked() -> None:
+    """NaN and the infinities become {"$double": …}, so that they cannot be taken for null."""
+    values = [float("nan"), float("inf"), -float("inf"), 1e300]
+    attributes = [KeyValue(key=str(n), value=AnyValue(double_value=value)) for n, value in enumerate(values)]
+    request = read_protobuf(Signal.TRACES, traces(span(1, attributes=attributes)).SerializeToString())
+
+    batch = decode(Signal.TRACES, request.message, project="default", received_ns=START_NS, seq=1)
+
+    assert batch["attributes"][0].as_py() == (
+        '{"0":{"$double":"NaN"},"1":{"$double":"Infinity"},"2":{"$double":"-Infinity"},"3":1e+300}'
+    )

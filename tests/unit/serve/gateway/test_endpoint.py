@@ -1,0 +1,518 @@
+"""The gateway over a real socket, in front of an engine of cardboard that says what it is told."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from otel_exporter.schema import (
+    AGENT_NAME,
+    CALLER_PROJECT,
+    CANARY_ARM,
+    CANARY_UNIT,
+    CHOICE_LOGPROBS,
+    CHOICE_TOKEN_IDS,
+    EPISODE_ID,
+    POLICY_VERSION,
+    PROMPT_TOKEN_IDS,
+    TASK_ID,
+)
+from serve.admission import Admission, Serving
+from serve.evidence.spans import Policy
+from serve.gateway.access import Access
+from serve.gateway.assignment import Split
+from serve.gateway.endpoint import VERSION_HEADER, Gateway
+from serve.sampling import NEUTRAL
+from tests.serving import CardboardEngine, write_keys
+
+USER = [{"role": "user", "content": "hello"}]
+ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "model": "base",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "hi"},
+            "logprobs": {"content": [{"token": "hi", "logprob": -0.5, "bytes": [], "top_logprobs": []}]},
+            "finish_reason": "stop",
+            "token_ids": [7],
+        }
+    ],
+    "prompt_token_ids": [1, 2],
+}
+
+
+def event(token_id: int, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+    logprobs = {"content": [{"token": "x", "logprob": -0.5, "bytes": [], "top_logprobs": []}]}
+    choice = {"index": 0, "delta": delta, "token_ids": [token_id], "logprobs": logprobs, "finish_reason": finish_reason}
+    return b"data: " + json.dumps({"id": "chatcmpl-1", "choices": [choice]}).encode() + b"\n\n"
+
+
+STREAM = [event(7, {"content": "a"}), event(8, {}), event(9, {"content": "b"}, "stop"), b"data: [DONE]\n\n"]
+
+
+class Bench:
+    """A gateway, the engine behind it and the spans it leaves."""
+
+    def __init__(self, engine: CardboardEngine) -> None:
+        self.engine = engine
+        self.memory = InMemorySpanExporter()
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(self.memory))
+        self.gateway = Gateway("base", NEUTRAL, provider.get_tracer("t"))
+        self.gateway.admission.begin(Serving(engine, "base", Policy("v1", None, None)))  # type: ignore[arg-type]
+        self.url = ""
+        self.client: aiohttp.ClientSession
+
+    async def ask(self, path: str = "chat/completions", **request: Any) -> tuple[int, Any, aiohttp.ClientResponse]:
+        body = {"model": "base:live", "messages": USER, **request}
+        return await self.post(f"/v1/{path}", body)
+
+    async def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any, aiohttp.ClientResponse]:
+        async with self.client.post(f"{self.url}{path}", json=body, headers=headers) as response:
+            content = await response.read()
+            is_json = response.content_type == "application/json"
+            return response.status, json.loads(content) if is_json else content, response
+
+    async def spans(self, count: int = 1) -> list[ReadableSpan]:
+        """Wait until the spans are there: they are made after the answer has left."""
+        while len(self.memory.get_finished_spans()) < count:
+            await asyncio.sleep(0.01)
+        return list(self.memory.get_finished_spans())
+
+
+@contextlib.asynccontextmanager
+async def bench() -> AsyncIterator[Bench]:
+    async with CardboardEngine().running() as engine:
+        engine.answer, engine.events = ANSWER, STREAM
+        one = Bench(engine)
+        runner = web.AppRunner(one.gateway.make_app(), handler_cancellation=True)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        one.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with aiohttp.ClientSession() as one.client:
+            yield one
+        await runner.cleanup()
+
+
+def run(scenario: Callable[[Bench], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with bench() as one:
+            await scenario(one)
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_a_canary_answers_its_share_and_nobody_is_turned_away_when_it_cannot() -> None:
+    """Each user keeps an arm, named on the span with a hash and no name; without its engine the live model answers."""
+
+    async def scenario(one: Bench) -> None:
+        async with CardboardEngine().running() as other:
+            other.answer = ANSWER
+            one.gateway.split = Split(Admission(), 0.5, "salt")
+            one.gateway.split.admission.begin(Serving(other, "b+v2.1", Policy("v2", None, None)))  # type: ignore[arg-type]
+            seen = {}
+            for user in [f"user-{number}" for number in range(12)] * 2:
+                _, _, response = await one.ask(user=user)
+                version = response.headers[VERSION_HEADER]
+                assert seen.setdefault(user, version) == version
+            assert set(seen.values()) == {"v1", "v2"}
+            assert {asked["model"] for asked in other.asked} == {"b+v2.1"}
+            found = [dict(span.attributes or {}) for span in await one.spans(24)]
+            assert {(each[CANARY_ARM], each[POLICY_VERSION]) for each in found} == {("live", "v1"), ("canary", "v2")}
+            assert len({each[CANARY_UNIT] for each in found}) == 12
+            assert "user-" not in str(found)
+
+            other.runs = False
+            versions = {(await one.ask(user=user))[2].headers[VERSION_HEADER] for user in seen}
+            assert versions == {"v1"}
+            unjudged = [dict(span.attributes or {}) for span in (await one.spans(36))[24:]]
+            assert sum(CANARY_ARM not in each for each in unjudged) == list(seen.values()).count("v2")
+
+    run(scenario)
+
+
+def test_the_client_gets_what_it_asked_for_and_the_span_the_rest() -> None:
+    """Ids and log-probabilities go to the span only; the answer names the policy that made it."""
+
+    async def scenario(one: Bench) -> None:
+        status, answer, response = await one.ask()
+
+        assert status == 200
+        choice = {"index": 0, "message": {"role": "assistant", "content": "hi"}, "logprobs": None}
+        assert answer == {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "model": "base",
+            "choices": [{**choice, "finish_reason": "stop"}],
+        }
+        assert response.headers[VERSION_HEADER] == "v1"
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes[PROMPT_TOKEN_IDS] == (1, 2)
+        assert span.attributes[CHOICE_TOKEN_IDS.format(index=0)] == (7,)
+        assert span.attributes[CHOICE_LOGPROBS.format(index=0)] == (-0.5,)
+        assert span.attributes[POLICY_VERSION] == "v1"
+
+    run(scenario)
+
+
+def test_the_engine_is_asked_for_evidence_and_given_every_sampling_parameter() -> None:
+    """What the client named stays; what it did not is named for it."""
+
+    async def scenario(one: Bench) -> None:
+        await one.ask(temperature=0.5, tools=[{"type": "function", "function": {"name": "f"}}], unknown_extra=1)
+
+        (asked,) = one.engine.asked
+        assert asked == {
+            "model": "base",
+            "messages": USER,
+            "temperature": 0.5,
+            "top_p": 1.0,
+            "top_k": 0,
+            "min_p": 0.0,
+            "tools": [{"type": "function", "function": {"name": "f"}}],
+            "unknown_extra": 1,
+            "logprobs": True,
+            "return_token_ids": True,
+        }
+
+    run(scenario)
+
+
+def test_what_the_client_did_ask_for_stays() -> None:
+    """Token ids and log-probabilities on request, as vLLM gives them."""
+
+    async def scenario(one: Bench) -> None:
+        _, answer, _ = await one.ask(logprobs=True, return_token_ids=True)
+
+        assert answer == ANSWER
+
+    run(scenario)
+
+
+def test_a_stream_is_forwarded_event_by_event() -> None:
+    """The first event reaches the client while the engine is still holding the second back."""
+
+    async def scenario(one: Bench) -> None:
+        one.engine.hold.clear()
+        body = {"model": "base", "messages": USER, "stream": True}
+        async with one.client.post(f"{one.url}/v1/chat/completions", json=body) as response:
+            first = await response.content.readuntil(b"\n\n")
+            assert b'"content":"a"' in first
+            assert b"token_ids" not in first
+            one.engine.hold.set()
+            rest = await response.read()
+
+        events = [line for line in rest.split(b"\n\n") if line]
+        assert len(events) == 2  # the empty delta is left out
+        assert events[-1] == b"data: [DONE]"
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes[CHOICE_TOKEN_IDS.format(index=0)] == (7, 8, 9)
+
+    run(scenario)
+
+
+def test_errors_of_the_engine_are_passed_on() -> None:
+    """Status and body as they came; the span says what happened."""
+
+    async def scenario(one: Bench) -> None:
+        one.engine.status = 400
+        one.engine.answer = {"error": {"message": "too long", "type": "BadRequestError", "code": 400}}
+
+        status, answer, _ = await one.ask()
+
+        assert (status, answer) == (400, one.engine.answer)
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes["error.type"] == "400"
+
+    run(scenario)
+
+
+def test_a_client_that_leaves_stops_the_engine() -> None:
+    """The engine's request is cancelled, not run to its end for nobody, whether streaming or not."""
+
+    async def scenario(one: Bench) -> None:
+        one.engine.hold.clear()
+        for stream in (True, False):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(one.ask(stream=stream), 0.3)
+        while one.engine.num_cancelled < 2:
+            await asyncio.sleep(0.01)
+        for span in await one.spans(2):
+            assert span.attributes is not None
+            assert span.attributes["error.type"] == "cancelled"
+        assert one.gateway.admission.num_in_flight == 0
+
+    run(scenario)
+
+
+def test_a_stream_the_engine_breaks_off_ends_with_an_error() -> None:
+    """The client is told; it does not mistake half an answer for a whole one."""
+
+    async def scenario(one: Bench) -> None:
+        one.engine.events, one.engine.breaks_off = STREAM[:1], True
+
+        _, content, _ = await one.ask(stream=True)
+
+        assert b'"error"' in content
+        assert b"[DONE]" not in content
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes["error.type"] == "engine_failed"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("num_lost", "status"), [(1, 200), (2, 200), (3, 503)])
+def test_a_connection_lost_before_the_answer_is_tried_again(num_lost: int, status: int) -> None:
+    """An engine may close an idle connection at the moment a call is sent on it; the client need not know."""
+
+    async def scenario(one: Bench) -> None:
+        one.engine.num_to_lose = num_lost
+
+        got, _, response = await one.ask()
+
+        assert got == status
+        assert ("Retry-After" in response.headers) == (status == 503)
+        assert len(one.engine.asked) == min(num_lost + 1, 3)
+
+    run(scenario)
+
+
+def test_a_call_let_in_before_its_engine_was_let_go_can_be_retried() -> None:
+    """The engine ended between two attempts and its client is closed: 503, and the span does not blame the caller."""
+
+    async def scenario(one: Bench) -> None:
+        await one.engine.session.close()
+
+        status, _, response = await one.ask()
+
+        assert (status, "Retry-After" in response.headers) == (503, True)
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes["error.type"] == "503"
+
+    run(scenario)
+
+
+def test_while_no_engine_is_ready_calls_can_be_retried() -> None:
+    """503 with Retry-After; readiness says the same, liveness does not mind."""
+
+    async def scenario(one: Bench) -> None:
+        one.gateway.admission.suspend()
+
+        status, answer, response = await one.ask()
+
+        assert status == 503
+        assert "Retry-After" in response.headers
+        assert answer["error"]["type"] == "server_error"
+        async with one.client.get(f"{one.url}/readyz") as ready, one.client.get(f"{one.url}/healthz") as alive:
+            assert (ready.status, alive.status) == (503, 200)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        ({"model": "other"}, 404),
+        ({"model": ["base"]}, 404),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://10.0.0.1/"}}]}
+                ]
+            },
+            400,
+        ),
+        ({"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": "file:///etc/passwd"}]}]}, 400),
+    ],
+)
+def test_what_the_gateway_refuses_never_reaches_the_engine(request_: dict[str, Any], status: int) -> None:
+    """Unknown models and URLs somebody inside our network would have to fetch."""
+
+    async def scenario(one: Bench) -> None:
+        got, answer, _ = await one.ask(**request_)
+
+        assert got == status
+        assert answer["error"]["code"] == status
+        assert one.engine.asked == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "expected"),
+    [
+        ("/v1", {"x-spanloop-episode": "e1", "x-spanloop-agent": "planner", "x-spanloop-task": "t"}, "e1 planner t"),
+        ("/episode/e%2F1/agent/planner/v1", {}, "e/1 planner None"),
+        ("/episode/e1/v1", {"x-spanloop-agent": "a"}, "e1 a None"),
+        ("/agent/planner/v1", {}, "None planner None"),
+    ],
+)
+def test_a_base_url_or_headers_say_who_asks(path: str, headers: dict[str, str], expected: str) -> None:
+    """For agents without instrumentation: the span says what their own spans would have said."""
+
+    async def scenario(one: Bench) -> None:
+        status, _, _ = await one.post(f"{path}/chat/completions", {"model": "base", "messages": USER}, **headers)
+
+        assert status == 200
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        found = [span.attributes.get(name) for name in (EPISODE_ID, AGENT_NAME, TASK_ID)]
+        assert " ".join(map(str, found)) == expected
+
+    run(scenario)
+
+
+def test_media_of_an_allowed_domain_pass() -> None:
+    """Whatever API names them, and of no other domain; `server_url` is a server the engine would call."""
+    image = {"type": "input_image", "image_url": "https://media.example/a.png"}
+    requests = [{"input": [{"role": "user", "content": [image]}]}, {"input": [{"type": "x", "output": [image]}]}]
+    server = {"type": "mcp", "server_url": "https://media.example/"}
+
+    async def scenario(one: Bench) -> None:
+        for request in requests:
+            assert (await one.ask("responses", **request))[0] == 400
+        assert one.engine.asked == []
+        one.gateway.media_domains = frozenset({"media.example"})
+        for request in requests:
+            assert (await one.ask("responses", **request))[0] == 200
+        status, answer, _ = await one.ask("responses", input="a", tools=[server])
+        assert (status, "tools[0]" in answer["error"]["message"]) == (400, True)
+
+    run(scenario)
+
+
+def test_a_name_that_could_not_be_one_is_refused() -> None:
+    """400, before the engine hears of it."""
+
+    async def scenario(one: Bench) -> None:
+        body = {"model": "base", "messages": USER}
+        status, _, _ = await one.post("/v1/chat/completions", body, **{"x-spanloop-episode": "e" * 257})
+
+        assert status == 400
+        assert one.engine.asked == []
+
+    run(scenario)
+
+
+def test_embeddings_pass_through() -> None:
+    """Under the engine's own name of the model, and back as they came."""
+
+    async def scenario(one: Bench) -> None:
+        one.engine.answer = {"data": [{"embedding": [0.5]}]}
+        status, answer, response = await one.post("/v1/embeddings", {"model": "base:live", "input": "a"})
+
+        assert (status, answer) == (200, one.engine.answer)
+        assert response.headers[VERSION_HEADER] == "v1"
+        assert one.engine.asked == [{"model": "base", "input": "a"}]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_response_leaves_evidence_too(stream: bool) -> None:
+    """The Responses API, whole and streamed: ids and log-probabilities to the span, events keep their names."""
+    part = {"type": "output_text", "text": "hi", "logprobs": [{"token": "hi", "logprob": -0.5}]}
+    whole = {
+        "id": "resp_1",
+        "object": "response",
+        "output": [{"type": "message", "content": [part]}],
+        "input_messages": [{"type": "raw_message_tokens", "tokens": [1, 2]}],
+        "output_messages": [{"type": "raw_message_tokens", "tokens": [7]}],
+    }
+
+    async def scenario(one: Bench) -> None:
+        last = json.dumps({"type": "response.completed", "response": whole})
+        one.engine.answer, one.engine.events = whole, [f"event: response.completed\ndata: {last}\n\n".encode()]
+        status, answer, _ = await one.post("/v1/responses", {"model": "base", "input": "a", "stream": stream})
+
+        assert status == 200
+        if stream:
+            head, _, data = answer.partition(b"data: ")
+            assert head == b"event: response.completed\n"
+            answer = json.loads(data)["response"]
+        assert answer["output"] == [{"type": "message", "content": [{**part, "logprobs": None}]}]
+        assert answer["output_messages"] is None
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes[PROMPT_TOKEN_IDS] == (1, 2)
+        assert span.attributes[CHOICE_TOKEN_IDS.format(index=0)] == (7,)
+        assert span.attributes[CHOICE_LOGPROBS.format(index=0)] == (-0.5,)
+        assert span.attributes["gen_ai.response.id"] == "resp_1"
+
+    run(scenario)
+
+
+def test_tools_are_not_forced_unless_asked_for() -> None:
+    """`strict` would have the engine cut the distribution; frameworks set it on every tool by default."""
+
+    async def scenario(one: Bench) -> None:
+        tools = [{"type": "function", "function": {"name": "f", "strict": True}}]
+        await one.ask(tools=tools)
+        one.gateway.strict_tools = True
+        await one.ask(tools=tools)
+
+        assert [asked["tools"][0]["function"] for asked in one.engine.asked] == [
+            {"name": "f"},
+            {"name": "f", "strict": True},
+        ]
+
+    run(scenario)
+
+
+def test_a_body_that_is_no_json_is_refused() -> None:
+    """400 in OpenAI's shape."""
+
+    async def scenario(one: Bench) -> None:
+        async with one.client.post(f"{one.url}/v1/completions", data=b"{") as response:
+            assert response.status == 400
+            assert (await response.json())["error"]["type"] == "invalid_request_error"
+
+    run(scenario)
+
+
+def test_models_lists_the_alias_first() -> None:
+    """Agents are to use the alias; the bare name works too."""
+
+    async def scenario(one: Bench) -> None:
+        async with one.client.get(f"{one.url}/v1/models") as response:
+            assert [model["id"] for model in (await response.json())["data"]] == ["base:live", "base"]
+
+    run(scenario)
+
+
+def test_a_call_without_a_key_is_turned_away(tmp_path: Path) -> None:
+    """401 in OpenAI's shape, before the body is read; whoever probes for health needs no key."""
+
+    async def scenario(one: Bench) -> None:
+        (key,) = write_keys(tmp_path, a1=["serve"]).values()
+        one.gateway.access = Access(tmp_path)
+
+        status, answer, _ = await one.ask()
+        assert (status, answer["error"]["type"]) == (401, "authentication_error")
+        assert one.engine.asked == []
+        body = {"model": "base", "messages": USER}
+        assert (await one.post("/v1/chat/completions", body, Authorization=f"Bearer {key}"))[0] == 200
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes[CALLER_PROJECT] == "p"
+        assert key not in str(dict(span.attributes))
+        async with one.client.get(f"{one.url}/readyz") as ready:
+            assert ready.status == 200
+
+    run(scenario)

@@ -1,0 +1,113 @@
+"""What an update computes with: the wrapped model, its optimiser, the plan, and this process's share of the work."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from accelerate import Accelerator
+from jaxtyping import Float
+from torch import Tensor
+
+from train.data.lineage import Sequence
+from train.engine.objective import Objective
+from train.engine.pack import MicroBatch, collate, plan_batches
+from train.engine.policy import SampledTokens, packs
+from train.losses.registry import Sampled
+from train.plan import Plan
+from train.settings import TrainConfig
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The model as the accelerator wrapped it, its optimiser, and the plan they follow."""
+
+    accelerator: Accelerator
+    tokens: torch.nn.Module
+    """`train.engine.policy.SampledTokens` over the model."""
+
+    optimizer: torch.optim.Optimizer
+    plan: Plan
+    config: TrainConfig
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What the tokens are trained for."""
+        return Objective(self.plan, self.config, device=self.accelerator.device)
+
+    @cached_property
+    def weights(self) -> list[Tensor]:
+        """The weights that are trained: the adapter's where there is one."""
+        return [weight for weight in self.tokens.parameters() if weight.requires_grad]
+
+    @cached_property
+    def weights_of_critic(self) -> list[Tensor]:
+        """Those of them that are the token critic's; none without one."""
+        inner = self.accelerator.unwrap_model(self.tokens)
+        assert isinstance(inner, SampledTokens)
+        return [] if inner.value_head is None else list(inner.value_head.parameters())
+
+    @cached_property
+    def tokens_per_batch(self) -> int:
+        """Budget of a forward pass; 1, and so a sequence a pass, for models that cannot take several."""
+        inner = self.accelerator.unwrap_model(self.tokens)
+        assert isinstance(inner, SampledTokens)
+        return self.config.tokens_per_batch if packs(inner.policy) else 1
+
+    def prepare(self) -> None:
+        """Give the objective what it needs of the model the run begins with; to be called before the first update."""
+        if self.objective.needs_reference:
+            self.objective.set_reference(self.score(self.plan.sequences))
+
+    def score(self, sequences: list[Sequence]) -> Float[Tensor, " place"]:
+        """Return the log-probabilities of the moment of the trained tokens of sequences, by place; 0 elsewhere."""
+        return self._by_place(sequences, lambda logprobs, _values: logprobs)
+
+    def score_values(self) -> Float[Tensor, " place"]:
+        """Return the token critic's values of the moment of the states before all trained tokens, by place."""
+        return self._by_place(self.plan.sequences, lambda _logprobs, values: values)
+
+    @torch.no_grad()
+    def _by_place(
+        self, sequences: list[Sequence], choose: Callable[[Tensor, Tensor], Tensor]
+    ) -> Float[Tensor, " place"]:
+        scores = torch.zeros(self.objective.num_tokens, device=self.accelerator.device)
+        for batch, counts in self.share(sequences):
+            with self.accelerator.autocast():
+                logprobs, _, values = self.tokens(*batch.inputs)
+            if counts:
+                scores[self.objective.positions(batch.calls)] = choose(logprobs, values).float()
+        total: Tensor = self.accelerator.reduce(scores, "sum")
+        return total
+
+    def share(self, sequences: list[Sequence]) -> Iterator[tuple[MicroBatch, bool]]:
+        """Yield this process's micro-batches, and whether each counts.
+
+        Every process gets equally many, the last ones perhaps only for company: wrappers wait for one another.
+        """
+        batches = plan_batches([len(sequence.ids) for sequence in sequences], self.tokens_per_batch)
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        for turn in range(-(-len(batches) // world)):
+            index = turn * world + rank
+            chosen = batches[index] if index < len(batches) else batches[0]
+            yield (
+                collate(
+                    [sequences[member] for member in chosen],
+                    self.plan.temperature,
+                    self.plan.advantages,
+                    device=self.accelerator.device,
+                ),
+                index < len(batches),
+            )
+
+    def sample(self, batch: MicroBatch) -> tuple[Sampled, Tensor]:
+        """Run the model over a micro-batch; return its sampled tokens and their entropies."""
+        with self.accelerator.autocast():
+            policy_logprobs, entropies, values = self.tokens(*batch.inputs)
+        return self.objective.sampled(policy_logprobs, batch, values), entropies
+
+
+def local(weight: Tensor) -> Tensor:
+    """Return the part of a weight this process holds: all of it, unless it is sharded."""
+    part: Tensor = weight.to_local() if hasattr(weight, "to_local") else weight
+    return part
