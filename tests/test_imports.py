@@ -42,7 +42,7 @@ TAKE_SPANS = """
 import sys, tempfile
 from pathlib import Path
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from receiver.otlp import Signal, read_protobuf
+from receiver.decode.otlp import Signal, read_protobuf
 from receiver.pipeline import Pipeline
 request = ExportTraceServiceRequest()
 request.resource_spans.add().scope_spans.add().spans.add(trace_id=b"t" * 16, span_id=b"s" * 8)

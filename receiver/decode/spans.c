@@ -4,7 +4,7 @@
  * protobuf, text that is not UTF-8, a key that comes twice in one list, a message split over several fields, a field it
  * does not know, values nested deeper than MAX_DEPTH, doubles whose shortest spelling it cannot prove. The caller then
  * asks protobuf, in Python. So it need not be complete, only exact about what it accepts: the same text, to the byte, as
- * `receiver.decode` gives. No read leaves the request: every length is compared with what is left before it is used.
+ * `receiver.decode.arrow` gives. No read leaves the request: every length is compared with what is left before it is used.
  *
  * Plain C without Python.h, called through ctypes, which lets go of the interpreter's lock meanwhile.
  */

@@ -17,7 +17,7 @@ pytestmark = [
 
 PARSE = """
 import importlib.metadata, json, sys
-from serve.vllm_server import version
+from serve.engines.vllm_server import version
 importlib.metadata.version = version
 from transformers import AutoTokenizer
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
