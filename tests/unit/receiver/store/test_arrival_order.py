@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.receiver.store.test_landing import Landing
 
 from tests.export_requests import span
 from tests.scale import times
+from tests.unit.receiver.store.test_landing import Landing
 
 NUM_SPANS = 8
 

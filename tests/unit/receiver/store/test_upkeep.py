@@ -5,7 +5,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from tests.unit.receiver.store.test_landing import DAY, DAY_NS, Landing
 
 from foundation.errors import SettingsError
 from receiver.schema import SCHEMA_VERSION, connect, spans_directory
@@ -13,6 +12,7 @@ from receiver.store import upkeep
 from receiver.store.days import day_files, day_path, filter_path
 from receiver.store.landing import BeingRead
 from tests.export_requests import span
+from tests.unit.receiver.store.test_landing import DAY, DAY_NS, Landing
 
 FIRST = date(2026, 3, 1)
 
