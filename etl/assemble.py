@@ -10,12 +10,11 @@ from etl.dialects.spans import Embedding, LlmCall, ToolCall
 from etl.episodes.attribution import Rule
 from etl.episodes.grouping import Episode
 from etl.rewards import given
-from etl.schema import TABLES
+from etl.schema import TABLES, RejectReason
 from etl.settings import EtlConfig
 from etl.tables import Row, columns, in_order, json_text
 from etl.transitions import (
     TRANSITION_COLUMNS,
-    NotATransition,
     Signals,
     build_transitions,
     with_calls,
@@ -53,7 +52,7 @@ class Assembly:
         config: EtlConfig,
         facts: Facts,
         rejected: list[Row],
-        apart: dict[int, NotATransition],
+        apart: dict[int, RejectReason],
     ) -> None:
         self.rows: dict[str, list[Row]] = {table: [] for table in TABLES}
         self.rows["rejected"] = rejected
@@ -121,7 +120,7 @@ class Assembly:
             own |= {"input": json_text(embedding.texts or None), "output": json_text(vectors or None)}
             self.rows["llm_calls"].append(own)
             ids = {"project": span.project, "trace_id": span.trace_id, "span_id": span.span_id}
-            self.rows["rejected"].append(rejected_span(ids, "transitions", NotATransition.EMBEDDING.value))
+            self.rows["rejected"].append(rejected_span(ids, "transitions", RejectReason.EMBEDDING.value))
 
     def add_tools(
         self,

@@ -208,6 +208,52 @@ class Evidence(StrEnum):
     """Text of another model."""
 
 
+class RejectReason(StrEnum):
+    """Why a model call is no transition; the column `reason` of `rejected`, where its stage is `transitions`."""
+
+    FAILED = "call_failed"
+    """It ended in an error without an answer, so there is no action."""
+
+    NO_OBSERVATION = "no_observation"
+    """Neither its messages nor its prompt's token ids are recorded."""
+
+    NO_ACTION = "no_action"
+    """Neither its answer nor the answer's token ids are recorded."""
+
+    MISMATCH = "ids_are_not_the_text"
+    """The answer's token ids, decoded by the tokenizer of the settings, are another text than the recorded one."""
+
+    EMBEDDING = "embedding"
+    """It asked for vectors, not for an answer."""
+
+    RETRIED = "retried"
+    """Another answer took its place: it came to nothing inside a client, or the agent asked again and left it."""
+
+    EVALUATOR = "evaluator"
+    """A judge or grader made it, not the agent."""
+
+    ATTRIBUTES_DROPPED = "attributes_dropped"
+    """The SDK dropped attributes or events of its span, and its messages may have been among them."""
+
+    VALUES_CUT = "values_cut"
+    """A value that holds its messages was cut off."""
+
+    NOT_UNDERSTOOD = "not_understood"
+    """A message holds something that no decoder knows."""
+
+    RESULT_WITHOUT_CALL = "result_without_call"
+    """Its request holds a tool's result, and no call before it that asked for it: messages are missing."""
+
+    CALL_MISSING = "tool_call_missing"
+    """Its answer ended to call a tool, and no tool call is recorded."""
+
+    TEXT_MISSING = "text_missing"
+    """Its answer counts tokens of which nothing is recorded."""
+
+    HISTORY_ELSEWHERE = "history_not_at_hand"
+    """It continues a response or conversation that the provider or the recorder holds and no span here has."""
+
+
 class Split(StrEnum):
     """Which side of the hold-out a task is on."""
 

@@ -35,9 +35,10 @@ from etl.episodes.splits import assign_sides
 from etl.episodes.tasks import task_ids
 from etl.rewards import air, given
 from etl.rewards.sql import RewardQuery, query_rewards
+from etl.schema import RejectReason
 from etl.settings import EtlConfig
 from etl.tables import Dataset
-from etl.transitions import NotATransition, Signals, reject
+from etl.transitions import Signals, reject
 
 
 def transform(
@@ -117,9 +118,9 @@ def transform(
 
 def _set_apart(
     calls: list[LlmCall], judges: Surroundings, retried: set[int], mismatches: set[int]
-) -> dict[int, NotATransition]:
+) -> dict[int, RejectReason]:
     """Return why calls are no transitions, by row."""
-    found: dict[int, NotATransition] = {}
+    found: dict[int, RejectReason] = {}
     for call in calls:
         row = call.span.index
         is_evaluator = judges.nearest(row) != NO_PARENT

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import polars as pl
@@ -15,7 +14,7 @@ from etl.episodes.splits import Side
 from etl.episodes.tasks import task_ids
 from etl.rewards import air
 from etl.rewards.combine import combine
-from etl.schema import TRANSITIONS, Columns, Evidence
+from etl.schema import TRANSITIONS, Columns, Evidence, RejectReason
 from etl.settings import EtlConfig
 from etl.tables import Row, json_text
 
@@ -60,31 +59,6 @@ TRANSITION_COLUMNS: Columns = {
 SIGNAL_COLUMNS = {name: f"reward_{name}" for name in air.SIGNALS}
 
 
-class NotATransition(StrEnum):
-    """Why a model call is no transition."""
-
-    FAILED = "call_failed"
-    """It ended in an error without an answer, so there is no action."""
-
-    NO_OBSERVATION = "no_observation"
-    """Neither its messages nor its prompt's token ids are recorded."""
-
-    NO_ACTION = "no_action"
-    """Neither its answer nor the answer's token ids are recorded."""
-
-    MISMATCH = "ids_are_not_the_text"
-    """The answer's token ids, decoded by the tokenizer of the settings, are another text than the recorded one."""
-
-    EMBEDDING = "embedding"
-    """It asked for vectors, not for an answer."""
-
-    RETRIED = "retried"
-    """Another answer took its place: it came to nothing inside a client, or the agent asked again and left it."""
-
-    EVALUATOR = "evaluator"
-    """A judge or grader made it, not the agent."""
-
-
 @dataclass(frozen=True, slots=True)
 class Signals:
     """What the rewards' side knows of an episode's calls, by row."""
@@ -98,23 +72,23 @@ class Signals:
 
 def reject(
     call: LlmCall, *, is_evaluator: bool, is_retried: bool = False, is_mismatch: bool = False
-) -> NotATransition | None:
+) -> RejectReason | None:
     """Return why a call is no transition, or None when it is one."""
     if is_evaluator:
-        return NotATransition.EVALUATOR
+        return RejectReason.EVALUATOR
     if is_retried:
-        return NotATransition.RETRIED
+        return RejectReason.RETRIED
     if is_mismatch:
-        return NotATransition.MISMATCH
+        return RejectReason.MISMATCH
     if (not _says_anything(call.input) or "input" in call.pieced) and call.prompt_token_ids is None:
-        return NotATransition.NO_OBSERVATION
+        return RejectReason.NO_OBSERVATION
     if "output" in call.pieced and call.response_token_ids is None:
-        return NotATransition.NO_ACTION
+        return RejectReason.NO_ACTION
     if call.output is None and call.response_token_ids is None:
-        return NotATransition.FAILED if call.error is not None else NotATransition.NO_ACTION
+        return RejectReason.FAILED if call.error is not None else RejectReason.NO_ACTION
     if not call.output or (call.response_token_ids is None and not _says_anything(call.output)):
-        return NotATransition.NO_ACTION if not _is_empty_answer(call) else None
-    return None
+        return RejectReason.NO_ACTION if not _is_empty_answer(call) else None
+    return min(call.incomplete, key=list(RejectReason).index, default=None)
 
 
 def _says_anything(messages: list[dict[str, Any]] | None) -> bool:

@@ -46,6 +46,7 @@ IDENTITY = {
     "finish_reasons",
     "told",
     "pieced",
+    "incomplete",
 }
 """Fields that do not simply come from the most exact source."""
 
@@ -358,9 +359,11 @@ def _fold(group: list[LlmCall], forest: Forest) -> LlmCall:
     for name in (entry.name for entry in fields(LlmCall)):
         if name not in IDENTITY:
             setattr(folded, name, _first(getattr(call, name) for call in by_exactness))
-    for name in ("input", "output"):  # the fuller recording; equally full ones in order of exactness
-        folded_messages = max((getattr(call, name) for call in by_exactness), key=_facts)
-        setattr(folded, name, folded_messages)
+    folded.incomplete = set()
+    for name in ("input", "output"):
+        source = _fullest(by_exactness, name)
+        setattr(folded, name, getattr(source, name))
+        folded.incomplete |= source.incomplete
     folded.agent = _first(call.agent for call in [primary, *rest])
     folded.conversation_id = _first(call.conversation_id for call in [primary, *rest])
     folded.error = _first(call.error for call in [primary, *rest]) if folded.output is None else primary.error
@@ -377,6 +380,17 @@ def _fold(group: list[LlmCall], forest: Forest) -> LlmCall:
     folded.truncated = all(call.truncated for call in group)
     folded.merged = [span for call in rest for span in [call.span, *call.merged]] + primary.merged
     return folded
+
+
+def _fullest(by_exactness: list[LlmCall], name: str) -> LlmCall:
+    """Return the layer whose messages are the fullest, equally full ones in order of exactness.
+
+    One that is known to be incomplete gives way to a whole one with as many messages.
+    """
+    fullest = max(by_exactness, key=lambda call: _facts(getattr(call, name)))
+    whole = [call for call in by_exactness if not call.incomplete and getattr(call, name) is not None]
+    best = max(whole, key=lambda call: _facts(getattr(call, name)), default=fullest)
+    return best if len(getattr(best, name) or ()) >= len(getattr(fullest, name) or ()) else fullest
 
 
 def _fold_usage(usages: Iterable[dict[str, int | None] | None]) -> dict[str, int | None] | None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from etl.schema import RejectReason
+
 Message = dict[str, Any]
 """One canonical message; its shape is in `etl.schema`. Requests share those they have in common: never change the
 messages of `LlmCall.input` in place."""
@@ -89,6 +91,9 @@ class LlmCall:
 
     pieced: set[str] = field(default_factory=set)
     """Fields put together from what neighbouring spans show: facts, but not the whole; nothing is trained on them."""
+
+    incomplete: set[RejectReason] = field(default_factory=set)
+    """What says that its messages are not the whole exchange; such a call is context of its episode, no transition."""
 
     beginnings: Sequence[int] = ()
     """Numbers of the question's beginnings, the empty one first, once given (`etl.episodes.lineage`)."""
