@@ -223,6 +223,9 @@ class RejectReason(StrEnum):
     MISMATCH = "ids_are_not_the_text"
     """The answer's token ids, decoded by the tokenizer of the settings, are another text than the recorded one."""
 
+    IMPOSSIBLE_IDS = "ids_out_of_range"
+    """A token id is negative, or larger than any vocabulary."""
+
     EMBEDDING = "embedding"
     """It asked for vectors, not for an answer."""
 

@@ -1,5 +1,6 @@
 """Frames in exactly the published columns, in an order that depends on their content alone."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -91,10 +92,10 @@ def _series(name: str, kind: str, values: Sequence[Any]) -> pl.Series:
 
 
 def json_text(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
-    """Return a value as JSON text; None stays null, and numbers too large for JSON's integers become text."""
+    """Return a value as JSON text; None stays null, and what JSON has no form for becomes text."""
     if value is None:
         return None
     try:
         return orjson.dumps(value).decode()
-    except (TypeError, orjson.JSONEncodeError):
-        return orjson.dumps(value, default=str).decode()
+    except TypeError:  # deeper than orjson writes, integers beyond 64 bits, half an emoji
+        return json.dumps(value, default=str, separators=(",", ":"))

@@ -22,7 +22,7 @@ from etl.calls.completion import (
 from etl.calls.find import Readings, read_all
 from etl.calls.merge import merge_calls, unique_embeddings
 from etl.calls.retries import attempts, thrown_away
-from etl.calls.tokens import Decode, mismatched
+from etl.calls.tokens import Decode, drop_impossible, mismatched
 from etl.calls.tree import NO_PARENT, Forest, build_forest
 from etl.calls.untraced_tools import find_untraced
 from etl.clean import clean, unique_logs
@@ -88,6 +88,7 @@ def transform(
     if not config.retry and not config.waste:  # else these signals have something to say of them
         used = {call.span.index for _, call in pairs if call is not None}
         retried = retried.union(*(thrown_away(own, used) for own in by_episode.values()))
+    drop_impossible(calls)
     apart = _set_apart(calls, Surroundings(forest, set(readings.evaluations)), retried, mismatched(calls, decode))
     outcomes, steps = given.settle(
         rewards, _judged_rows(rewards, spans), calls, apart, episode_of, episodes, config.outcome, config.reward_sources

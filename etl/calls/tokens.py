@@ -1,11 +1,15 @@
-"""Compares the token ids of an answer with its text: ids of another tokenizer teach nonsense."""
+"""Compares the token ids of an answer with its text, and with what ids can be: wrong ones teach nonsense."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from etl.dialects.spans import LlmCall
+from etl.schema import RejectReason
 from foundation.errors import SettingsError
+
+LARGEST = 2**31 - 1
+"""Columns of ids hold 32 bits; no vocabulary is larger."""
 
 Decode = Callable[[list[int]], str]
 
@@ -21,6 +25,15 @@ def load_decoder(tokenizer: Path | None) -> Decode | None:
 
     loaded: Any = Tokenizer.from_file(str(path))
     return lambda ids: str(loaded.decode(ids, skip_special_tokens=True))
+
+
+def drop_impossible(calls: Iterable[LlmCall]) -> None:
+    """Take the ids that no vocabulary has from their calls, in place, and say of these calls why they are unusable."""
+    for call in calls:
+        both = (call.prompt_token_ids, call.response_token_ids)
+        if any(ids and not 0 <= min(ids) <= max(ids) <= LARGEST for ids in both):
+            call.prompt_token_ids = call.response_token_ids = call.behavior_logprobs = None
+            call.incomplete.add(RejectReason.IMPOSSIBLE_IDS)
 
 
 def mismatched(calls: Iterable[LlmCall], decode: Decode | None) -> set[int]:

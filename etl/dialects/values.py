@@ -45,7 +45,7 @@ def integer_of(attributes: Attributes, *names: str) -> int | None:
         value = attributes.get(name)
         if value is None or isinstance(value, bool):
             continue
-        if type(value) is int:
+        if type(value) is int and abs(value) < LARGEST:
             return value
         try:
             number = float(value)

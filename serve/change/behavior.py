@@ -92,14 +92,10 @@ def _is_valid(call: dict[str, Any], schemas: dict[str, Any]) -> bool:
 
 
 def _fits(arguments: dict[str, Any], schema: dict[str, Any]) -> bool:
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
+    """Tell whether arguments fit; a schema that cannot say forbids nothing."""
+    from foundation.json_schema import judge  # deferred: only the gate needs jsonschema
 
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError:
-        return True  # a schema that is none forbids nothing
-    return bool(Draft202012Validator(schema).is_valid(arguments))
+    return judge(arguments, schema) is not False
 
 
 async def ask_all(
