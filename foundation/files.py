@@ -25,6 +25,16 @@ def sync_directory(path: Path) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file by its new content: after a crash it is the old one or the new one, never half of either."""
+    with replacing(path, content):
+        pass
+
+
+@contextlib.contextmanager
+def replacing(path: Path, content: bytes) -> Iterator[None]:
+    """Write a file's new content beside it, run the block, then put it in the file's place.
+
+    What the block writes is there before the change shows. Where the block, or the disk, fails, the file is as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -32,6 +42,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        yield
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -2,17 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from foundation.errors import Busy, GateRefused
+from foundation.errors import Busy
 from foundation.narration import get_logger
 from serve.admission import Serving
 from serve.canary.trial import Trial
 from serve.change import registry
 from serve.change.behavior import BehaviorReport
-from serve.change.opening import Gate, Opener, keep_and_check, make_gate
+from serve.change.opening import Opener, keep_and_check, make_gate
 from serve.change.parity import check_parity
 from serve.change.swap import (
     CheckpointRefused,
@@ -24,14 +24,13 @@ from serve.change.swap import (
     find_probes,
     score_all,
     swap,
-    undo,
+    undone_on_error,
 )
 from serve.engines.adapters import is_adapter
 from serve.engines.engine import EngineFailed
 from serve.gateway.endpoint import Gateway
 from serve.schema import Registry
 from serve.settings import CanaryConfig, ServeConfig
-from train.schema import Probe
 
 log = get_logger("serve")
 
@@ -125,9 +124,9 @@ class Changes:
         """Open the target beside the live model, prove it, send new calls there; the old ones end where they began."""
         before = registry.require(self._data)
         former = self._admission.serving
-        opened = await self._opener.open(target, force=force)
-        serving = opened.serving
-        after = await asyncio.to_thread(self._record, action, target, serving.policy.version, opened.report)
+        async with self._opener.opened(target, force=force) as opened:
+            serving = opened.serving
+            after = await asyncio.to_thread(self._record, action, target, serving.policy.version, opened.report)
         self._admission.begin(serving)
         self._opener.own(serving, target)
         log.info(action, version=after.live_version, before=before.live_version)
@@ -149,39 +148,22 @@ class Changes:
             former = self._require_serving()
             began = time.monotonic()
             now = Serving(former.engine, former.model, policy)
-            difference, report = await self._swap(former, now, target, probes, Path(before.live), scores, gate)
-            after = await asyncio.to_thread(self._record, action, target, policy.version, report)
+            try:
+                async with undone_on_error(former.engine):
+                    difference = await swap(former.engine, target, probes, before=scores)
+                    await check_parity(former.engine, probes, "unknown")
+                    report = await gate.ask_after(former, now, target)
+                    await keep_and_check(self._data, report, policy.version)
+                    after = await asyncio.to_thread(self._record, action, target, policy.version, report)
+            except EngineFailed:
+                # Nobody knows which weights it has now: a fresh one loads what the registry says is live.
+                self._admission.suspend()
+                await former.engine.stop()
+                raise
             self._admission.begin(now)
             paused_s = time.monotonic() - began
         log.info(action, version=after.live_version, before=before.live_version, paused_s=round(paused_s, 3))
         return self._report(before, after, now, difference, report, paused_s=paused_s)
-
-    async def _swap(
-        self,
-        former: Serving,
-        now: Serving,
-        target: Path,
-        probes: Sequence[Probe],
-        serving: Path,
-        before: Sequence[float],
-        gate: Gate,
-    ) -> tuple[Difference, BehaviorReport | None]:
-        """Change the weights in place; when they are refused afterwards, the former ones are back."""
-        try:
-            difference = await swap(now.engine, target, probes, serving=serving, before=before)
-            try:
-                await check_parity(now.engine, probes, "unknown")
-                report = await gate.ask_after(former, now, target)
-                await keep_and_check(self._data, report, now.policy.version)
-            except GateRefused:
-                await undo(now.engine, serving)
-                raise
-        except EngineFailed:
-            # Nobody knows which weights it has now: a fresh one loads what the registry says is live.
-            self._admission.suspend()
-            await former.engine.stop()
-            raise
-        return difference, report
 
     # --- what both ways share
 

@@ -79,7 +79,7 @@ def promote(
                 before = registry.require(config.data)
                 result = registry.change_report(before, registry.promote(config.data, checkpoint)) | {"engine": None}
         report.update(**result)
-        log.info("live", version=result["live_version"], before=result["previous_version"])
+        _say_live(result)
     if json:
         report.print()
 
@@ -172,9 +172,15 @@ def rollback(
                 before = registry.require(config.data)
                 result = registry.change_report(before, registry.rollback(config.data)) | {"engine": None}
         report.update(**result)
-        log.info("live", version=result["live_version"], before=result["previous_version"])
+        _say_live(result)
     if json:
         report.print()
+
+
+def _say_live(result: dict[str, Any]) -> None:
+    """Say what a change came to: that it serves, or only that it will."""
+    said = "live" if result["engine"] else "registered; no gateway runs, the next start serves it"
+    log.info(said, version=result["live_version"], before=result["previous_version"])
 
 
 @app.command

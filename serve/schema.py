@@ -4,17 +4,44 @@
     DATA/serve/audit.jsonl        one line a change: when, what, from, to, canary and its share, why
     DATA/serve/gates/             what the gate on behavior found, one file a checkpoint
     DATA/serve/server.json        where the gateway and its control endpoint answer, while one runs; mode 0600
+    DATA/serve/spool/             spans that wait for a receiver that is away
     DATA/serve/probes/            what a model without probes of its own answered when it was freshly loaded
     DATA/serve/engine.log         output of the engine
+
+The JSON files say their layout's version and their own sha256; one that is damaged or newer is refused.
 
 Agents ask for the alias `<base>:live` (or any name the gateway lists); promotion changes no client.
 """
 
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from foundation.settings import Settings
+from foundation.state import StateUnreadable, encode_state, read_state
 
 SCHEMA_VERSION = 1
+
+
+Model = TypeVar("Model", bound=Settings)
+
+
+def encode_file(value: Settings) -> bytes:
+    """Return the bytes of one of these files."""
+    return encode_state(value.model_dump(mode="json"), version=SCHEMA_VERSION)
+
+
+def read_file(path: Path, model: type[Model], *, hint: str) -> Model | None:
+    """Return what one of these files holds, None where there is none; refuse one that is damaged or newer."""
+    content = read_state(path, version=SCHEMA_VERSION, hint=hint)
+    if content is None:
+        return None
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        wrong = ", ".join(sorted({".".join(map(str, detail["loc"])) for detail in error.errors()}))
+        raise StateUnreadable(f"{path} is damaged: {wrong}", hint=hint) from error
 
 
 class Canary(Settings):
@@ -63,9 +90,6 @@ class Canary(Settings):
 class Registry(Settings):
     """Which checkpoint is live and which was before."""
 
-    schema_version: int = SCHEMA_VERSION
-    """Version of this file's layout."""
-
     base: str
     """Name agents use, without the `:live`."""
 
@@ -92,17 +116,12 @@ def registry_path(data: Path) -> Path:
 
 def read_registry(data: Path) -> Registry | None:
     """Return the registry of DATA, or None before anything was served."""
-    try:
-        return Registry.model_validate_json(registry_path(data).read_bytes())
-    except FileNotFoundError:
-        return None
+    hint = "Write it anew from the last line of audit.jsonl beside it, or restore a backup."
+    return read_file(registry_path(data), Registry, hint=hint)
 
 
 class ServerInfo(Settings):
     """A running gateway."""
-
-    schema_version: int = SCHEMA_VERSION
-    """Version of this file's layout."""
 
     pid: int
     """Its process."""
@@ -133,10 +152,7 @@ def server_path(data: Path) -> Path:
 
 def read_server(data: Path) -> ServerInfo | None:
     """Return the gateway that runs on DATA, or None. After a kill the file may name one that is gone."""
-    try:
-        return ServerInfo.model_validate_json(server_path(data).read_bytes())
-    except FileNotFoundError:
-        return None
+    return read_file(server_path(data), ServerInfo, hint="Remove it; a gateway writes it anew when it starts.")
 
 
 def audit_path(data: Path) -> Path:

@@ -20,7 +20,8 @@ from aiohttp import web
 from opentelemetry.sdk.trace import TracerProvider
 
 from foundation.errors import Busy, SettingsError
-from foundation.files import exclusive, write_json
+from foundation.files import exclusive, write_atomically
+from foundation.models import find_model, model_name
 from foundation.narration import get_logger
 from otel_exporter.schema import GATEWAY_SCOPE
 from serve.admission import Serving
@@ -44,7 +45,7 @@ from serve.evidence.spans import CountingExporter, close_provider, make_exporter
 from serve.gateway.access import Access
 from serve.gateway.endpoint import Gateway
 from serve.sampling import sampling_defaults
-from serve.schema import Registry, ServerInfo, lock_path, read_registry, server_path
+from serve.schema import Registry, ServerInfo, encode_file, lock_path, read_registry, server_path
 from serve.settings import ServeConfig
 from train.schema import model_version
 
@@ -117,17 +118,19 @@ def prepare_registry(config: ServeConfig) -> Registry:
             )
         if config.model is not None and config.model.resolve() != Path(present.live):
             log.info("serving what the registry says is live, not --model", live=present.live_version)
+        registry.live_directory(present)
         return present
     if config.model is None:
         return registry.require(config.data)
-    name = config.name or re.sub(r"[^A-Za-z0-9._-]", "-", config.model.resolve().name)
+    model = find_model(config.model)
+    name = config.name or re.sub(r"[^A-Za-z0-9._-]", "-", model_name(model))
     if not NAME.fullmatch(name):
         raise SettingsError(
             f"{name!r} cannot be the name of a model",
             hint="Name it with --name: letters, digits, . _ - and /, beginning with a letter or digit.",
         )
-    check_integrity(config.model, require_manifest=False)
-    return registry.initialise(config.data, config.model, name)
+    check_integrity(model, require_manifest=False)
+    return registry.initialise(config.data, model, name)
 
 
 def choose_engine(config: ServeConfig) -> type[Engine]:
@@ -186,10 +189,11 @@ class Server:
         """Start an engine on the live checkpoint, prove that it answers as it should, and let calls in."""
         live = registry.require(self.data)
         began = time.monotonic()
-        serving = await self._open_engine(Path(live.live), "engine.log")
+        directory = registry.live_directory(live)
+        serving = await self._open_engine(directory, "engine.log")
         engine = serving.engine
         try:
-            await self._prove(serving, Path(live.live))
+            await self._prove(serving, directory)
         except BaseException:
             await engine.stop()
             raise
@@ -356,7 +360,7 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
             base=live.base,
             started_time=datetime.now(UTC).isoformat(),
         )
-        write_json(server_path(config.data), info.model_dump())
+        write_atomically(server_path(config.data), encode_file(info))
         waiting = asyncio.create_task(stopped.wait())
         await asyncio.wait({waiting, keeping}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()

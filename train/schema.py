@@ -105,7 +105,13 @@ def read_manifest(checkpoint: Path) -> Manifest:
     """Read the manifest of a checkpoint directory, or say why it is none."""
     path = checkpoint / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict) and content.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+            raise SpanloopError(
+                f"{path} has layout {content['schema_version']}; this release reads {SCHEMA_VERSION}",
+                hint="Use the release that wrote it.",
+            )
+        return Manifest.model_validate(content)
     except FileNotFoundError:
         raise SpanloopError(
             f"{checkpoint} is not a checkpoint: it has no {MANIFEST}",

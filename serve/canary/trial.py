@@ -34,6 +34,9 @@ class Trial:
         self._observer: Observer | None = None
         self._tally = Tally()
         self._trouble: str | None = None
+        self._ending: str | None = None
+        """Why a canary was ended whose end is not on record yet."""
+
         self.draining: Admission | None = None
         """Where the calls of a canary that was ended, or made live, are counted until they end."""
 
@@ -48,11 +51,11 @@ class Trial:
     async def start(self, checkpoint: Path, config: CanaryConfig, *, force: bool) -> dict[str, Any]:
         """Open a checkpoint and give it its first share of the calls."""
         before = registry.require(self._data)
-        opened = await self._opener.open(checkpoint, force=force)
-        slow_s = await asyncio.to_thread(_slow_or_none, self._data)
-        canary = canaries.begin(checkpoint, opened.serving.policy.version, config, slow_s=slow_s)
-        passed = None if opened.report is None else opened.report.verdict
-        after = await asyncio.to_thread(partial(registry.start_canary, self._data, canary, behavior=passed))
+        async with self._opener.opened(checkpoint, force=force) as opened:
+            slow_s = await asyncio.to_thread(_slow_or_none, self._data)
+            canary = canaries.begin(checkpoint, opened.serving.policy.version, config, slow_s=slow_s)
+            passed = None if opened.report is None else opened.report.verdict
+            after = await asyncio.to_thread(partial(registry.start_canary, self._data, canary, behavior=passed))
         self._give_share(canary, opened.serving)
         log.info("canary", version=canary.version, share=canary.share)
         return registry.change_report(before, after) | {
@@ -83,16 +86,15 @@ class Trial:
         """Open the registered canary again, after a start of the gateway or of its engine."""
         async with self._lock:
             canary = registry.require(self._data).canary
-            if canary is None or self._gateway.split is not None:
+            if canary is None or self._gateway.split is not None or self._ending is not None:
                 return
             try:
-                opened = await self._opener.open(Path(canary.checkpoint), force=True)
+                async with self._opener.opened(Path(canary.checkpoint), force=True) as opened:
+                    self._give_share(canary, opened.serving)
             except SpanloopError as error:
                 if self._live is None or not self._live.engine.is_running():
                     return  # no fault of the canary's: it is opened again after the live model
                 await self.end(f"it could not be opened again: {error.message.splitlines()[0]}")
-                return
-            self._give_share(canary, opened.serving)
 
     async def set_aside(self) -> None:
         """Let the live model answer everything while an engine is started or stopped; the registry keeps the canary."""
@@ -115,6 +117,9 @@ class Trial:
                     self._trouble = error.message if isinstance(error, SpanloopError) else type(error).__name__
 
     async def _look(self) -> None:
+        if self._ending is not None:
+            await self.end(self._ending)
+            return
         canary = registry.require(self._data).canary
         if canary is None or self._observer is None:
             return
@@ -144,11 +149,18 @@ class Trial:
         self._observer, self._tally = Observer(self._data, canary), Tally()
 
     async def end(self, reason: str) -> Registry:
-        """Give all calls to the live model again; those of the canary in flight end where they began."""
-        after = await asyncio.to_thread(registry.end_canary, self._data, reason)
-        log.warning("canary ended", reason=reason)
-        if (serving := self._take_share()) is not None:
-            await self._opener.close(serving, unless=self._live, draining=[self.draining])
+        """Give all calls to the live model again; those of the canary in flight end where they began.
+
+        What is worse loses its calls also where that cannot be put on record; `watch` tries to until it can.
+        """
+        self._ending = reason
+        try:
+            after = await asyncio.to_thread(registry.end_canary, self._data, reason)
+            self._ending = None
+        finally:
+            log.warning("canary ended", reason=reason)
+            if (serving := self._take_share()) is not None:
+                await self._opener.close(serving, unless=self._live, draining=[self.draining])
         return after
 
     async def finish(self, reason: str) -> dict[str, Any]:

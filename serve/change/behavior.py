@@ -17,10 +17,11 @@ from typing import Any
 import orjson
 
 from foundation.errors import GateRefused, SettingsError
-from foundation.files import write_json
+from foundation.files import write_atomically
 from foundation.settings import Settings
 from serve.admission import Serving
 from serve.change.heldout import Prompt, prompts_digest
+from serve.schema import encode_file, read_file
 from serve.settings import GateConfig
 
 SIGNIFICANCE = 0.05
@@ -317,15 +318,12 @@ def report_path(data: Path, version: str) -> Path:
 
 def keep_report(data: Path, version: str, report: BehaviorReport) -> None:
     """Write a report down, whole or not at all."""
-    write_json(report_path(data, version), report.model_dump(mode="json"))
+    write_atomically(report_path(data, version), encode_file(report))
 
 
 def read_report(data: Path, version: str) -> BehaviorReport | None:
     """Return the report on a checkpoint, or None when it was never asked anything."""
-    try:
-        return BehaviorReport.model_validate_json(report_path(data, version).read_bytes())
-    except FileNotFoundError:
-        return None
+    return read_file(report_path(data, version), BehaviorReport, hint="Remove it: it is written at every promotion.")
 
 
 def check_report(report: BehaviorReport, version: str) -> None:

@@ -1,7 +1,8 @@
 """How a command changes what a running gateway serves: a second endpoint, on loopback only, with a token of its own.
 
 Separate from the endpoint of the agents, so that opening that one to a network never opens this one. The token is in
-DATA/serve/server.json, which only the gateway's owner can read.
+DATA/serve/server.json, which only the gateway's owner can read. The file outlives a gateway that was killed, and its
+port may have gone to another program since: who answers is asked first, and within seconds.
 """
 
 import asyncio
@@ -14,10 +15,19 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from foundation.errors import ExitStatus, SpanloopError
+from foundation.errors import Busy, ExitStatus, SpanloopError
+from foundation.narration import get_logger
 from serve.schema import ServerInfo, read_server
 
 Action = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+log = get_logger("serve")
+
+IDENTITY = "X-Spanloop-Control"
+"""Header of every answer of ours; what answers without it is another program."""
+
+PING_TIMEOUT_S = 10.0
+"""How long a gateway may take to say that it is there. A change itself may take minutes."""
 
 
 class RefusedByGateway(SpanloopError):
@@ -35,8 +45,10 @@ def make_app(token: str, actions: dict[str, Action]) -> web.Application:
     async def authorise(request: web.Request, handler: Any) -> web.StreamResponse:  # noqa: ANN401 - aiohttp's own
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(), token.encode()):
-            return web.json_response({"message": "wrong token", "hint": None, "exit_status": 1}, status=401)
-        response: web.StreamResponse = await handler(request)
+            response: web.StreamResponse = _refusal("wrong token", None, ExitStatus.FAILED, status=401)
+        else:
+            response = await handler(request)
+        response.headers[IDENTITY] = "1"
         return response
 
     def handler_of(action: Action) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -45,36 +57,64 @@ def make_app(token: str, actions: dict[str, Action]) -> web.Application:
                 # A change once begun is finished, also when the command that asked for it is interrupted.
                 result = await asyncio.shield(asyncio.ensure_future(action(await request.json())))
             except SpanloopError as error:
-                body = {"message": error.message, "hint": error.hint, "exit_status": int(error.exit_status)}
-                return web.json_response(body, status=409)
+                return _refusal(error.message, error.hint, error.exit_status)
+            except OSError as error:
+                place = f" ({error.filename})" if error.filename else ""
+                return _refusal(f"{error.strerror or error}{place}", "Nothing was changed.", ExitStatus.FAILED)
+            except Exception as error:
+                log.exception("a change failed", action=request.path)
+                message = f"the gateway could not do it: {type(error).__name__}: {error}"
+                return _refusal(message, "Its log has the traceback: this is a bug.", ExitStatus.FAILED)
             return web.json_response(result)
 
         return handle
 
+    async def ping(_: web.Request) -> web.Response:
+        return web.json_response({})
+
     app = web.Application(middlewares=[authorise])
     app.add_routes([web.post(f"/{name}", handler_of(action)) for name, action in actions.items()])
+    app.add_routes([web.get("/ping", ping)])
     return app
+
+
+def _refusal(message: str, hint: str | None, status_of_command: ExitStatus, *, status: int = 409) -> web.Response:
+    body = {"message": message, "hint": hint, "exit_status": int(status_of_command)}
+    return web.json_response(body, status=status)
 
 
 async def ask(server: ServerInfo, action: str, body: dict[str, Any]) -> dict[str, Any] | None:
     """Ask a running gateway to do something; None when it is not running after all."""
     headers = {"Authorization": f"Bearer {server.control_token}"}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(f"{server.control_url}/{action}", json=body, headers=headers) as response,
-        ):
-            answer: dict[str, Any] = orjson.loads(await response.read())
-    except aiohttp.ClientConnectorError:
-        return None
-    except aiohttp.ClientError as error:
-        raise SpanloopError(f"the gateway ended while it was asked to {action}", hint="Ask for its status.") from error
+    async with aiohttp.ClientSession(server.control_url, headers=headers, timeout=timeout) as session:
+        if not await _is_there(session, server):
+            return None
+        try:
+            async with session.post(f"/{action}", json=body) as response:
+                answer: dict[str, Any] = orjson.loads(await response.read())
+        except (aiohttp.ClientError, ValueError) as error:
+            raise SpanloopError(
+                f"the gateway ended while it was asked to {action}", hint="Ask for its status."
+            ) from error
     if response.status == 200:
         return answer
-    if response.status == 401:
-        return None  # another gateway has taken the port of one that was killed
     raise RefusedByGateway(answer["message"], answer["hint"], answer["exit_status"])
+
+
+async def _is_there(session: aiohttp.ClientSession, server: ServerInfo) -> bool:
+    """Tell whether the gateway answers; raise `Busy` when somebody takes the connection and says nothing."""
+    try:
+        async with session.get("/ping", timeout=aiohttp.ClientTimeout(total=PING_TIMEOUT_S)) as response:
+            # Ours, and not another one that has taken the port of one that was killed.
+            return IDENTITY in response.headers and response.status != 401
+    except TimeoutError:
+        raise Busy(
+            f"the gateway of process {server.pid} does not answer ({server.control_url}, {PING_TIMEOUT_S:.0f} s)",
+            hint="It is stopped or overloaded. Try again, or restart it.",
+        ) from None
+    except aiohttp.ClientError:
+        return False
 
 
 def ask_running(data: Path, action: str, body: dict[str, Any]) -> dict[str, Any] | None:

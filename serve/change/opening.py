@@ -1,7 +1,8 @@
 """Opens a checkpoint beside the one that serves, in its engine or another, and proves it before any call goes there."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,17 @@ class Opener:
         self._num_added = 0
         self._closing: set[asyncio.Future[None]] = set()
 
-    async def open(self, target: Path, *, force: bool) -> Opened:
+    @contextlib.asynccontextmanager
+    async def opened(self, target: Path, *, force: bool) -> AsyncIterator[Opened]:
+        """Open and prove a checkpoint, and run the block that puts it on record; where that fails, close it."""
+        opened = await self._open(target, force=force)
+        try:
+            yield opened
+        except BaseException:
+            await self.close(opened.serving, unless=self._admission.serving)
+            raise
+
+    async def _open(self, target: Path, *, force: bool) -> Opened:
         """Open a checkpoint beside the live model, in its engine or in another, and prove it; on failure close it."""
         former = self._admission.serving
         if former is None:

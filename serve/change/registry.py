@@ -1,20 +1,23 @@
 """Which checkpoint is live: promote, roll back, and a trail of every change.
 
-The registry is one file replaced by rename, so it is whole whenever one looks. Its audit line is appended after it; a
-crash between the two is repaired at the next change, from the registry itself. Callers hold `serve.schema.lock_path`.
+The registry is one file replaced by rename, so it is whole whenever one looks. The audit line of a change is on disk
+before the change shows, and is taken back where the change fails; a crash between the two leaves a line of a change
+that never was, which is left out when the trail is read and cut off at the next change. Callers hold
+`serve.schema.lock_path`.
 """
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import SettingsError, SpanloopError
-from foundation.files import sync_directory, write_atomically
+from foundation.files import replacing, sync_directory
 from serve.engines.adapters import whole_model
-from serve.schema import Canary, Registry, audit_path, read_registry, registry_path
+from serve.schema import Canary, Registry, audit_path, encode_file, read_registry, registry_path
 from train.schema import model_version
 
 KEPT_PREVIOUS = 50
@@ -112,13 +115,36 @@ def require(data: Path) -> Registry:
     return registry
 
 
+def live_directory(registry: Registry) -> Path:
+    """Return the directory of the live model, or say that it is gone."""
+    live = Path(registry.live)
+    if not live.is_dir():
+        raise SettingsError(
+            f"the live model {registry.live_version} is gone: {live} is no directory",
+            hint="Put it back, or make another live: spanloop serve rollback --data DIR, or promote.",
+        )
+    return live
+
+
 def read_audit(data: Path) -> list[dict[str, Any]]:
-    """Return the trail, oldest first; a line a crash left unfinished is not one."""
+    """Return the trail, oldest first: without a line a crash left unfinished, or of a change that never was."""
+    trail = _read_lines(data)
+    current = read_registry(data)
+    return trail if current is None else trail[: _num_in_force(trail, current)]
+
+
+def _read_lines(data: Path) -> list[dict[str, Any]]:
     try:
         content = audit_path(data).read_bytes()
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+
+
+def _num_in_force(trail: Sequence[Mapping[str, Any]], current: Registry) -> int:
+    """Return how many lines are about changes that came: all but a last one that is ahead of the registry."""
+    is_ahead = len(trail) > 1 and trail[-2]["time"] == current.changed_time != trail[-1]["time"]
+    return len(trail) - is_ahead
 
 
 def behaves(trail: Iterable[Mapping[str, Any]], version: str) -> bool:
@@ -165,25 +191,44 @@ def _change(
     behavior: bool | None = None,
     reason: str | None = None,
 ) -> Registry:
-    if current is not None:
-        _repair_audit(data, current)
-    write_atomically(registry_path(data), (new.model_dump_json(indent=2) + "\n").encode())
-    _append_audit(
-        data, action, None if current is None else current.live_version, new, behavior=behavior, reason=reason
-    )
+    registry_path(data).parent.mkdir(parents=True, exist_ok=True)
+    _repair_audit(data, current)
+    before = None if current is None else current.live_version
+    with _taken_back(audit_path(data)), replacing(registry_path(data), encode_file(new)):
+        _append_audit(data, action, before, new, behavior=behavior, reason=reason)
     return new
 
 
-def _repair_audit(data: Path, current: Registry) -> None:
-    """Finish what a crash interrupted: cut an unfinished line off, write the line the registry is ahead by."""
+@contextlib.contextmanager
+def _taken_back(path: Path) -> Iterator[None]:
+    """Give a file that the block appends to its former length again where the block fails."""
+    length = path.stat().st_size if path.exists() else 0
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.truncate(path, length)  # needs no room
+        raise
+
+
+def _repair_audit(data: Path, current: Registry | None) -> None:
+    """Finish what a crash interrupted: cut off an unfinished line, or one of a change that never was.
+
+    Where the trail is behind (it was removed, or restored from an older backup), a line says where the registry is.
+    """
     path = audit_path(data)
     content = path.read_bytes() if path.exists() else b""
-    whole = content.rfind(b"\n") + 1
+    lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+    num_kept = len(lines)
+    if current is not None:
+        num_kept = _num_in_force([json.loads(line) for line in lines], current)
+    whole = sum(map(len, lines[:num_kept]))
     if whole < len(content):
         os.truncate(path, whole)
-    trail = read_audit(data)
-    if not trail or trail[-1]["time"] != current.changed_time:
-        _append_audit(data, "recovered", trail[-1]["to"] if trail else None, current)
+    if current is not None and (not num_kept or json.loads(lines[num_kept - 1])["time"] != current.changed_time):
+        before = json.loads(lines[num_kept - 1])["to"] if num_kept else None
+        with _taken_back(path):
+            _append_audit(data, "recovered", before, current)
 
 
 def _append_audit(

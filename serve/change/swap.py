@@ -6,22 +6,25 @@ reload can succeed and still answer with old weights.
 """
 
 import asyncio
+import contextlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from foundation.errors import GateRefused
+from foundation.errors import GateRefused, SpanloopError
 from foundation.files import write_atomically
+from foundation.models import is_in_snapshot_of
 from foundation.settings import Settings
 from serve.engines.adapters import adapter_base, check_base, is_adapter
-from serve.engines.engine import Engine
+from serve.engines.engine import Engine, EngineFailed, LoadRefused
 from serve.evidence.decoding import read_decoder
 from serve.evidence.spans import Policy
+from serve.schema import encode_file, read_file
 from train.schema import MANIFEST, Manifest, Probe, model_version, read_manifest, tokenizer_digests, weights_digest
 
 UNSAFE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".so"}
@@ -48,13 +51,20 @@ def check_integrity(checkpoint: Path, *, require_manifest: bool = True) -> Manif
     A model that never was a checkpoint of ours has none, and passes only where that is allowed.
     """
     if not (checkpoint / "config.json").is_file() and not is_adapter(checkpoint):
-        raise CheckpointRefused(f"{checkpoint} is not a model directory: it has no config.json")
+        raise CheckpointRefused(
+            f"{checkpoint} is not a model directory: "
+            + ("it has no config.json" if checkpoint.is_dir() else "it is none"),
+            hint="Name the directory of a model: `hf download ID` prints it, `spanloop train run` makes one.",
+        )
     root = checkpoint.resolve()
     for path in sorted(checkpoint.rglob("*")):
-        if not path.resolve().is_relative_to(root):
+        if not path.resolve().is_relative_to(root) and not is_in_snapshot_of(path, root):
             raise CheckpointRefused(f"{path} is a link that leads out of the checkpoint")
         if path.suffix in UNSAFE_SUFFIXES:
-            raise CheckpointRefused(f"{path} could run code when opened", hint="Checkpoints hold safetensors only.")
+            raise CheckpointRefused(
+                f"{path} could run code when opened",
+                hint="Only safetensors are served. Remove it: where safetensors are there too, nothing reads it.",
+            )
     if not is_adapter(checkpoint) and "auto_map" in _read_config(checkpoint):
         raise CheckpointRefused(f"{checkpoint / 'config.json'} asks for code of the model's own (auto_map)")
     read_tensors(checkpoint)
@@ -267,38 +277,45 @@ def is_within(difference: Difference, dtype: str) -> bool:
     return difference.mean <= MAX_LEFT * difference.shift
 
 
-async def swap(
-    engine: Engine,
-    checkpoint: Path,
-    probes: Sequence[Probe],
-    *,
-    serving: Path,
-    before: Sequence[float],
-) -> Difference:
-    """Put a checkpoint in the place of the model being served, prove it, and undo it when the proof fails.
+async def swap(engine: Engine, checkpoint: Path, probes: Sequence[Probe], *, before: Sequence[float]) -> Difference:
+    """Put a checkpoint in the place of the model being served and prove it.
 
-    Called only while no request is in flight. `before` is what `score_all` answers with the former weights: asked
-    beforehand, so that no call waits for it.
+    Called only while no request is in flight, inside `undone_on_error`. `before` is what `score_all` answers with the
+    former weights: asked beforehand, so that no call waits for it.
     """
     expected = expected_scores(probes)
     dtype = await engine.load(checkpoint)
     difference = _worst([measure(await score_all(part, probes), expected, before) for part in engine.parts])
     if not is_within(difference, dtype):
-        await undo(engine, serving)
         raise ProbeFailed(
             f"after loading {checkpoint} the engine's log-probabilities were off by {difference.mean:.6f} on average "
             f"and {difference.max:.6f} at most over {difference.num_tokens} tokens ({dtype}), where the new weights "
             f"were to change them by {difference.shift:.6f}",
-            hint=f"{serving} is being served again.",
+            hint="The weights from before are being served again.",
         )
     engine.model = checkpoint
     return difference
 
 
-async def undo(engine: Engine, serving: Path) -> None:
-    """Put back the weights that were there before."""
-    await engine.load(serving)
-    engine.model = serving
+@contextlib.asynccontextmanager
+async def undone_on_error(engine: Engine) -> AsyncIterator[None]:
+    """Run a change of an engine's weights up to the moment it is on record; whatever stops it, undo it.
+
+    Ends with what stopped the block and the weights from before, or with `EngineFailed`: then nobody knows which
+    weights the engine has, and it must be stopped.
+    """
+    former = engine.model
+    try:
+        yield
+    except (LoadRefused, EngineFailed):
+        raise  # it still has the weights from before, or nobody knows
+    except BaseException as error:
+        try:
+            await engine.load(former)
+        except SpanloopError as failure:
+            raise EngineFailed(f"{error}; and {former} could not be put back: {failure.message}") from error
+        engine.model = former
+        raise
 
 
 # --- probes of models that came without
@@ -320,14 +337,13 @@ def find_probes(data: Path, model: Path) -> list[Probe]:
     """Return the probes a model came with, else those recorded when it was first served; there may be none."""
     if (model / MANIFEST).exists() and (probes := read_manifest(model).probes):
         return probes
-    try:
-        return Probes.model_validate_json(probes_path(data, model_version(model)).read_bytes()).probes
-    except FileNotFoundError:
-        return []
+    hint = "Remove it and restart the gateway on this model: they are recorded anew."
+    kept = read_file(probes_path(data, model_version(model)), Probes, hint=hint)
+    return [] if kept is None else kept.probes
 
 
 async def record_probes(data: Path, model: Path, engine: Engine) -> None:
     """Keep what an engine that has just loaded a model from scratch says, for a model that came without probes."""
     vocabulary_size = int(_read_config(model).get("vocab_size", 256))
     recorded = Probes(probes=[await engine.make_probe(vocabulary_size)])
-    write_atomically(probes_path(data, model_version(model)), recorded.model_dump_json(indent=2).encode())
+    write_atomically(probes_path(data, model_version(model)), encode_file(recorded))

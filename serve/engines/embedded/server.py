@@ -22,6 +22,9 @@ from serve.engines.embedded.chat import BadConversation
 from serve.engines.embedded.models import Engine, UnknownModel
 
 MAX_BODY_BYTES = 64 << 20
+BACKLOG = 4096
+"""Connections that may wait to be taken: every call is one, and they come in bursts. The kernel's own limit
+(net.core.somaxconn) holds too."""
 
 
 def make_app(engine: Engine) -> web.Application:
@@ -72,7 +75,7 @@ def _load_handler(engine: Engine) -> Callable[[web.Request], Awaitable[web.Respo
         request = await http.json()
         try:
             return _json({"ok": True, "dtype": await engine.load(Path(request["path"]), request["name"])})
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the weights from before are still there
             return _json({"ok": False, "error": f"{type(error).__name__}: {error}"})
 
     return handle
@@ -100,7 +103,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     runner = web.AppRunner(make_app(engine), handler_cancellation=True, access_log=None)
     await runner.setup()
     engine.start()
-    await web.UnixSite(runner, arguments.uds).start()
+    await web.UnixSite(runner, arguments.uds, backlog=BACKLOG).start()
     await asyncio.Event().wait()  # until SIGTERM
 
 

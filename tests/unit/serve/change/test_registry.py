@@ -1,15 +1,19 @@
+import errno
 import json
 import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from foundation.errors import SpanloopError
 from serve.canary.verdict import begin
 from serve.change import registry
-from serve.schema import audit_path, read_registry
+from serve.schema import audit_path, read_registry, registry_path
 from serve.settings import CanaryConfig
 
 
@@ -92,6 +96,77 @@ def test_a_crash_between_registry_and_trail_is_repaired(tmp_path: Path, models: 
     lines = [json.loads(line) for line in audit_path(data).read_bytes().splitlines()]
     assert [line["action"] for line in lines] == ["initialise", "recovered", "promote"]
     assert [line["to"] for line in lines] == [registry.model_version(each) for each in models]
+
+
+def test_a_change_that_cannot_be_written_is_none(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever write the disk refuses (the file, its audit line, the rename), registry and trail are as before."""
+    data = tmp_path / "data"
+    registry.initialise(data, models[0], "base")
+    before, trail = registry_path(data).read_bytes(), audit_path(data).read_bytes()
+    num_writes = 0
+
+    def full(name: str, when: int) -> None:
+        written = getattr(os, name)
+
+        def write(*arguments: Any, **named: Any) -> Any:
+            nonlocal num_writes
+            num_writes += 1
+            if num_writes == when:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return written(*arguments, **named)
+
+        monkeypatch.setattr(os, name, write)
+
+    for name, when in (("fsync", 1), ("fsync", 2), ("replace", 1)):
+        num_writes = 0
+        with monkeypatch.context() as patched:
+            monkeypatch = patched
+            full(name, when)
+            with pytest.raises(OSError, match="No space"):
+                registry.promote(data, models[1])
+        assert registry_path(data).read_bytes() == before, name
+        assert audit_path(data).read_bytes() == trail, name
+        assert list(registry_path(data).parent.glob("*.tmp")) == []
+
+
+def test_a_line_of_a_change_that_never_was_is_no_part_of_the_trail(tmp_path: Path, models: list[Path]) -> None:
+    """Killed between the line and the registry: readers leave it out, the next change cuts it off."""
+    data = tmp_path / "data"
+    registry.initialise(data, models[0], "base")
+    before = registry_path(data).read_bytes()
+    registry.promote(data, models[1], behavior=True)
+    registry_path(data).write_bytes(before)
+
+    assert [line["action"] for line in registry.read_audit(data)] == ["initialise"]
+    registry.promote(data, models[2])
+    lines = [json.loads(line) for line in audit_path(data).read_bytes().splitlines()]
+    assert [line["to"] for line in lines] == [registry.model_version(each) for each in (models[0], models[2])]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: content.replace(b'"base": "base"', b'"base": "bass"'),
+        lambda content: content.replace(b'"schema_version": 1', b'"schema_version": 2'),
+        lambda _: b"[]",
+        lambda _: b"",
+    ],
+)
+def test_a_registry_that_is_damaged_or_newer_is_refused_by_name(
+    tmp_path: Path, models: list[Path], change: Callable[[bytes], bytes]
+) -> None:
+    """Cut short, a byte changed, of a later release: with the file's name and a way out, and never a traceback."""
+    registry.initialise(tmp_path, models[0], "base")
+    path = registry_path(tmp_path)
+    path.write_bytes(change(path.read_bytes()))
+
+    with pytest.raises(SpanloopError, match=r"registry\.json") as refused:
+        read_registry(tmp_path)
+
+    assert refused.value.hint
 
 
 def test_whenever_it_is_killed_the_registry_is_whole_and_the_trail_complete(tmp_path: Path, models: list[Path]) -> None:

@@ -21,7 +21,9 @@ from serve.change.swap import (
     is_within,
     measure,
     swap,
+    undone_on_error,
 )
+from serve.engines.engine import EngineFailed, LoadRefused
 from tests.fakes import tiny_model
 from tests.serving import altered_checkpoint, tiny_checkpoint, with_manifest
 from train.schema import Probe, read_manifest
@@ -177,8 +179,11 @@ class ForgetfulEngine:
         self.loaded: list[str] = []
         self.model = Path("old")
         self.is_stale = is_stale
+        self.is_broken = False
 
     async def load(self, checkpoint: Path) -> str:
+        if self.is_broken:
+            raise LoadRefused("gone")
         self.loaded.append(checkpoint.name)
         return "float32"
 
@@ -193,7 +198,7 @@ def test_a_swap_is_proved() -> None:
     """The engine that answers as the trainer did keeps the new weights."""
     engine = ForgetfulEngine(is_stale=False)
 
-    difference = asyncio.run(swap(engine, Path("new"), [PROBE], serving=Path("old"), before=[-1.0, -1.0]))  # type: ignore[arg-type]
+    difference = asyncio.run(swap(engine, Path("new"), [PROBE], before=[-1.0, -1.0]))  # type: ignore[arg-type]
 
     assert (difference.mean, difference.max, difference.num_tokens, difference.shift) == (0.0, 0.0, 2, 1.0)
     assert engine.loaded == ["new"]
@@ -204,8 +209,26 @@ def test_a_swap_that_left_old_weights_behind_is_undone() -> None:
     """A reload can answer 200 and change nothing: the log-probabilities tell."""
     engine = ForgetfulEngine(is_stale=True)
 
+    async def change() -> None:
+        async with undone_on_error(engine):  # type: ignore[arg-type]
+            await swap(engine, Path("new"), [PROBE], before=[-1.0, -1.0])  # type: ignore[arg-type]
+
     with pytest.raises(ProbeFailed, match=r"1\.0000"):
-        asyncio.run(swap(engine, Path("new"), [PROBE], serving=Path("old"), before=[-1.0, -1.0]))  # type: ignore[arg-type]
+        asyncio.run(change())
 
     assert engine.loaded == ["new", "old"]
     assert engine.model == Path("old")
+
+
+def test_what_cannot_be_undone_leaves_an_engine_nobody_trusts() -> None:
+    """The former weights are gone from disk: the engine must be stopped, and the error says so."""
+    engine = ForgetfulEngine(is_stale=False)
+
+    async def change() -> None:
+        async with undone_on_error(engine):  # type: ignore[arg-type]
+            await swap(engine, Path("new"), [PROBE], before=[-1.0, -1.0])  # type: ignore[arg-type]
+            engine.is_broken = True
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(EngineFailed, match="No space left"):
+        asyncio.run(change())

@@ -1,0 +1,60 @@
+"""What a process remembers between runs: small JSON files that say their version and their own digest.
+
+A file that a disk, a text editor or a newer release changed is refused by name instead of believed or tripped over.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import SpanloopError
+
+VERSION = "schema_version"
+DIGEST = "sha256"
+
+
+class StateUnreadable(SpanloopError):
+    """A file of ours is damaged, or of a release newer than this one."""
+
+
+def encode_state(content: dict[str, Any], *, version: int) -> bytes:
+    """Return the bytes of a state file: readable JSON, with its version first and its digest last."""
+    whole = {VERSION: version, **content}
+    whole[DIGEST] = _digest(whole)
+    return (json.dumps(whole, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def read_state(path: Path, *, version: int, hint: str) -> dict[str, Any] | None:
+    """Return what a state file holds, without version and digest; None where there is no file.
+
+    Raises `StateUnreadable`, with the way out in `hint`, for a file that is damaged or newer. A file without a digest
+    passes: it was written by an earlier release, or by somebody who edited it and took the line out.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        content = json.loads(raw)
+    except ValueError as error:
+        raise StateUnreadable(f"{path} is damaged: {error}", hint=hint) from error
+    if not isinstance(content, dict):
+        raise StateUnreadable(f"{path} is damaged: it holds no object", hint=hint)
+    found = content.get(VERSION, version)
+    if not isinstance(found, int) or found > version:
+        raise StateUnreadable(
+            f"{path} has layout {found}; this release reads {version} and older", hint="Use the release that wrote it."
+        )
+    digest = content.pop(DIGEST, None)
+    if digest is not None and digest != _digest(content):
+        raise StateUnreadable(
+            f"{path} is damaged: its content is not what its {DIGEST} says",
+            hint=f"{hint} Where it was edited on purpose, take its {DIGEST} line out.",
+        )
+    content.pop(VERSION, None)
+    return content
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,105 @@
+"""The control endpoint over real sockets: who answers, and what it says when a change goes wrong."""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from foundation.errors import Busy, GateRefused, SpanloopError
+from serve.change import control
+from serve.change.control import RefusedByGateway, ask, make_app
+from serve.schema import ServerInfo
+
+
+def described(url: str, token: str = "t") -> ServerInfo:
+    return ServerInfo(
+        pid=1, url=url, control_url=url, control_token=token, engine="embedded", base="base", started_time="now"
+    )
+
+
+@asynccontextmanager
+async def listening(app: web.Application) -> AsyncIterator[str]:
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def refuse(request: dict[str, Any]) -> dict[str, Any]:
+    raise {
+        "gate": GateRefused("worse", hint="Train longer."),
+        "disk": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/serve"),
+        "bug": KeyError("lm_head.weight"),
+    }[request["how"]]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("gate", "worse"), ("disk", "No space left.*/data/serve"), ("bug", "lm_head")]
+)
+def test_whatever_stops_a_change_is_said(how: str, said: str) -> None:
+    """A refusal, a full disk, a bug of ours: a line for whoever asked, never a traceback or an HTTP error page."""
+
+    async def scenario() -> None:
+        async with listening(make_app("t", {"promote": refuse})) as url:
+            await ask(described(url), "promote", {"how": how})
+
+    with pytest.raises(RefusedByGateway, match=said):
+        asyncio.run(scenario())
+
+
+def test_another_programs_port_is_not_a_gateway() -> None:
+    """What server.json names may be gone and its port given away; nor is a gateway that has another token."""
+
+    async def greet(_: web.Request) -> web.Response:
+        return web.Response(text="<html>")
+
+    async def scenario() -> None:
+        stranger = web.Application()
+        stranger.router.add_route("*", "/{path:.*}", greet)
+        async with listening(stranger) as url:
+            assert await ask(described(url), "status", {}) is None
+        async with listening(make_app("t", {"status": refuse})) as url:
+            assert await ask(described(url, "another"), "status", {}) is None
+        assert await ask(described(url), "status", {}) is None
+
+    asyncio.run(scenario())
+
+
+def test_a_gateway_that_does_not_answer_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped, or drowned: the command ends with the status that means `try again`."""
+    monkeypatch.setattr(control, "PING_TIMEOUT_S", 0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as stopped:
+        server = described(f"http://127.0.0.1:{stopped.getsockname()[1]}")
+        with pytest.raises(Busy, match="does not answer"):
+            asyncio.run(ask(server, "status", {}))
+
+
+def test_a_gateway_that_ends_meanwhile_is_named() -> None:
+    """The change may have come or not: its status says."""
+
+    async def greet(_: web.Request) -> web.Response:
+        return web.Response(headers={control.IDENTITY: "1"})
+
+    async def end(http: web.Request) -> web.Response:
+        assert http.transport is not None
+        http.transport.abort()
+        return web.Response()
+
+    async def scenario() -> None:
+        app = web.Application()
+        app.add_routes([web.get("/ping", greet), web.post("/promote", end)])
+        async with listening(app) as url:
+            await ask(described(url), "promote", {})
+
+    with pytest.raises(SpanloopError, match="ended while"):
+        asyncio.run(scenario())
