@@ -1,0 +1,70 @@
+"""What holds for every test: nothing leaves this machine, one thread a process, and what takes longest begins first."""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from tests.scale import times
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported; workers and servers share the cores
+
+settings.register_profile("spanloop", deadline=None, max_examples=times(short=50, long=1000))
+settings.load_profile("spanloop")
+
+LONGEST_FIRST = ("e2e", "vllm", "integration")
+"""Markers in the order in which their tests begin: a worker that ends with a long file leaves the others waiting."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put whole files in the order of `LONGEST_FIRST`; within a file nothing moves."""
+
+    def rank(item: pytest.Item) -> int:
+        found = [place for place, name in enumerate(LONGEST_FIRST) if item.get_closest_marker(name)]
+        return min(found, default=len(LONGEST_FIRST))
+
+    by_file: dict[str, int] = {}
+    for item in items:
+        by_file[str(item.path)] = min(rank(item), by_file.get(str(item.path), len(LONGEST_FIRST)))
+    items.sort(key=lambda item: by_file[str(item.path)])
+
+
+class ReachedTheNetwork(AssertionError):
+    """A test tried to talk to another machine."""
+
+
+def is_local(address: Any) -> bool:
+    """Say whether a socket's address is on this machine: a Unix socket, a loopback address or a name for one."""
+    if not isinstance(address, tuple):
+        return True
+    host = address[0]
+    if host in ("", "localhost", "localhost.localdomain"):
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback or host in ("0.0.0.0", "::")  # noqa: S104
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test that connects to anything but this machine. Children are trusted: they are our own commands."""
+
+    def guard(name: str) -> None:
+        inner = getattr(socket.socket, name)
+
+        def connect(self: socket.socket, address: Any) -> Any:
+            if self.family != socket.AF_UNIX and not is_local(address):
+                raise ReachedTheNetwork(f"a test connects to {address!r}")
+            return inner(self, address)
+
+        monkeypatch.setattr(socket.socket, name, connect)
+
+    guard("connect")
+    guard("connect_ex")
+    yield
