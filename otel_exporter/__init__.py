@@ -1,6 +1,23 @@
-"""Sends an agent's spans to Spanloop, beside whatever exporter is already there."""
+"""Sends what an agent does to Spanloop, from inside its process, without ever being in its way.
 
-from otel_exporter.attach import attach
-from otel_exporter.reward import reward
+Where there is OpenTelemetry: its spans, beside whatever exporter is already there. Where there is none:
+`otel_exporter.tracker`. Names are loaded when they are first used, so that the tracker brings no OpenTelemetry along.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from otel_exporter.provider import attach
+    from otel_exporter.rewards import reward
 
 __all__ = ["attach", "reward"]
+
+_HOMES = {"attach": "otel_exporter.provider", "reward": "otel_exporter.rewards"}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    """Load a public name from its module."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

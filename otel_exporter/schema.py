@@ -77,3 +77,13 @@ REQUEST_MIN_P = "spanloop.request.min_p"
 
 REQUEST_REPETITION_PENALTY = "spanloop.request.repetition_penalty"
 """The same, for a penalty only some engines have."""
+
+# --- what the tracker writes on the span of a model call, beside the conventions' names
+REQUEST_BODY = "spanloop.request.body"
+"""JSON text: the request as it was sent."""
+
+RESPONSE_BODY = "spanloop.response.body"
+"""JSON text: the answer as it came; a stream put together to what the same API answers without one."""
+
+RESPONSE_PARTIAL = "spanloop.response.partial"
+"""bool: the answer was not read to its end: left early, cancelled, or broken off."""

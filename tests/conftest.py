@@ -3,7 +3,6 @@
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -46,13 +45,13 @@ def is_local(address: Any) -> bool:
     if host in ("", "localhost", "localhost.localdomain"):
         return True
     try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback or host in ("0.0.0.0", "::")  # noqa: S104
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback or host in ("0.0.0.0", "::")
     except ValueError:
         return False
 
 
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail a test that connects to anything but this machine. Children are trusted: they are our own commands."""
 
     def guard(name: str) -> None:
@@ -67,4 +66,3 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     guard("connect")
     guard("connect_ex")
-    yield

@@ -1,0 +1,422 @@
+"""Records an agent's model calls, tools and rewards where there is no OpenTelemetry. Standard library only.
+
+    from otel_exporter import tracker
+
+    client = tracker.track(OpenAI())  # or Anthropic(), genai.Client(), httpx.Client(): the same object comes back
+
+    @tracker.tool
+    def search(query: str) -> str: ...
+
+    with tracker.episode(task="ticket 4711"):
+        answer = run_agent(client)
+        tracker.reward(grade(answer))
+
+Everything is posted by OTLP/JSON from a thread in the background to SPANLOOP_EXPORTER_OTLP_ENDPOINT; nothing here
+raises into the agent, blocks it, or outlives it. Beside OpenTelemetry's instrumentations it joins their trace.
+"""
+
+import contextlib
+import functools
+import inspect
+import json
+import logging
+import math
+import os
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from numbers import Real
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from otel_exporter import schema
+from otel_exporter.sender import Record, Sender, attributes
+from otel_exporter.streams import is_finished
+from otel_exporter.transport import Exchange, looks_like_a_call, wrap
+
+log = logging.getLogger("otel_exporter.tracker")
+
+F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C")
+
+_lock = threading.Lock()
+_shared: "Sender | None" = None
+
+
+def track(client: C) -> C:
+    """Record the model calls of a client from now on; return the same client.
+
+    It may be any object that sends through httpx or httpx2, in whatever attribute: clients of OpenAI, Anthropic and
+    Google, sync and async, and httpx clients themselves. A second call changes nothing. One that has no such client
+    inside is returned as it is, with a warning.
+    """
+    try:
+        if not wrap(client, _begin):
+            log.warning("no calls of %s are recorded: it has no httpx client inside", type(client).__name__)
+    except Exception as error:  # noqa: BLE001 - the agent goes on without us
+        log.warning("no calls of %s are recorded: %s", type(client).__name__, type(error).__name__)
+    return client
+
+
+class span(contextlib.ContextDecorator):  # noqa: N801 - used as `with span(...)`, as contextlib's own are
+    """Something that takes time and has calls inside: a context manager, async too, and a decorator of functions.
+
+    Without OpenTelemetry around it the outermost one is the root of a new trace.
+    """
+
+    def __init__(self, name: str, values: "dict[str, Any] | None" = None) -> None:
+        self.name = name
+        self.values = dict(values or {})
+        self.events: list[Record] = []
+        self.trace_id = self.span_id = ""
+        self.parent_id: str | None = None
+        self.inherited: dict[str, Any] = {}
+        self.error: str | None = None
+        self._outer_otel: str | None = None
+        self._start_ns = 0
+        self._token: Token[span | None] | None = None
+
+    def _recreate_cm(self) -> "span":
+        """Return one for a single call of a decorated function."""
+        return type(self)(self.name, self.values)
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function: each call is a span of its own."""
+        if not inspect.iscoroutinefunction(function):
+            return super().__call__(function)
+
+        @functools.wraps(function)
+        async def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            with self._recreate_cm():
+                return await function(*args, **kwargs)
+
+        return called  # type: ignore[return-value]
+
+    def __enter__(self) -> "span":  # noqa: PYI034 - typing.Self is 3.11's
+        self.trace_id, self.parent_id, self.inherited = _place()
+        self.span_id = secrets.token_hex(8)
+        self._outer_otel = (_otel_context() or (None, None))[1]
+        self._start_ns = time.time_ns()
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        if self._token is not None:
+            with contextlib.suppress(ValueError):  # left in another context, as generators do
+                _current.reset(self._token)
+            self._token = None
+        if kind is not None and kind is not GeneratorExit:
+            self.error = kind.__name__
+        end_ns = time.time_ns()
+        size = 500 + sum(len(value) for value in self.values.values() if isinstance(value, str))
+        _sender().put("traces", size, lambda: self._record(end_ns))
+
+    async def __aenter__(self) -> "span":  # noqa: PYI034 - typing.Self is 3.11's
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def _record(self, end_ns: int) -> Record:
+        return _span_record(
+            self.trace_id, self.span_id, self.parent_id, self.name, 1, self._start_ns, end_ns,
+            {**self.inherited, **self.values}, self.error, self.events,
+        )  # fmt: skip
+
+
+_current: "ContextVar[span | None]" = ContextVar("spanloop_span", default=None)
+
+JOINING = (schema.EPISODE_ID, "gen_ai.conversation.id")
+"""Written on every span of an episode, since beside OpenTelemetry they may lie in several traces."""
+
+
+class episode(span):  # noqa: N801
+    """One attempt at one task: `with episode("id", task="…")`, `async with`, or a decorator. Everything is optional.
+
+    `task` groups attempts at the same task, `conversation` joins the episodes of one user's history, `split="heldout"`
+    keeps it out of training; further attributes go onto the root span.
+    """
+
+    def __init__(
+        self,
+        id: "str | None" = None,  # noqa: A002 - what everybody calls it
+        *,
+        task: "str | None" = None,
+        conversation: "str | None" = None,
+        split: "str | None" = None,
+        **values: Any,  # noqa: ANN401
+    ) -> None:
+        named = {
+            schema.EPISODE_ID: id, schema.TASK_ID: task, "gen_ai.conversation.id": conversation, schema.SPLIT: split,
+        }  # fmt: skip
+        super().__init__("episode", {**values, **{name: value for name, value in named.items() if value is not None}})
+
+    def _recreate_cm(self) -> "episode":
+        again = episode()
+        again.values = dict(self.values)
+        return again
+
+
+def agent(name: str) -> span:
+    """Return a span of an agent (role) of this name: a context manager, or a decorator of the function that runs it."""
+    return span(f"invoke_agent {name}", {"gen_ai.operation.name": "invoke_agent", schema.AGENT_NAME: name})
+
+
+@overload
+def tool(function: F) -> F: ...
+
+
+@overload
+def tool(*, name: "str | None" = None) -> "Callable[[F], F]": ...
+
+
+def tool(function: "F | None" = None, *, name: "str | None" = None) -> "F | Callable[[F], F]":
+    """Record each execution of a tool, sync or async: its arguments, its result or its error. A decorator."""
+    if function is None:
+        return functools.partial(tool, name=name)
+    named = name or getattr(function, "__name__", "tool")
+    signature = _signature(function)
+
+    def begin(args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> span:
+        values = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": named}
+        values["gen_ai.tool.call.arguments"] = _json(_arguments(signature, args, kwargs))
+        return span(f"execute_tool {named}", values)
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def asynchronous(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            with begin(args, kwargs) as execution:
+                result = await function(*args, **kwargs)
+                execution.values["gen_ai.tool.call.result"] = _json(result)
+                return result
+
+        return asynchronous  # type: ignore[return-value]
+
+    @functools.wraps(function)
+    def synchronous(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        with begin(args, kwargs) as execution:
+            result = function(*args, **kwargs)
+            execution.values["gen_ai.tool.call.result"] = _json(result)
+            return result
+
+    return synchronous
+
+
+def annotate(**values: Any) -> bool:  # noqa: ANN401
+    """Add attributes to the span around this line; tell whether there is one."""
+    around = _current.get()
+    if around is None:
+        return False
+    around.values.update(values)
+    return True
+
+
+def reward(
+    value: float,
+    name: str = schema.OUTCOME,
+    *,
+    label: "str | None" = None,
+    explanation: "str | None" = None,
+    trace_id: "str | None" = None,
+    span_id: "str | None" = None,
+    response_id: "str | None" = None,
+    episode_id: "str | None" = None,
+    session_id: "str | None" = None,
+) -> bool:
+    """Say how it went; tell whether that is recorded. Never raises.
+
+    Without an id it is about the span around this line. With one it may be given at any time, from any process: the
+    trace, the span in it, the response's id as the model's API returned it, the episode's or the session's. It must be
+    a finite number.
+    """
+    score = _finite(value)
+    if score is None:
+        log.warning("reward %r is not recorded: it is not a finite number (%s)", name, type(value).__name__)
+        return False
+    said = {
+        schema.EVALUATION_NAME: name, schema.EVALUATION_SCORE: score, schema.EVALUATION_LABEL: label,
+        schema.EVALUATION_EXPLANATION: explanation,
+    }  # fmt: skip
+    now = time.time_ns()
+    ids = {
+        "gen_ai.response.id": response_id, schema.EPISODE_ID: episode_id, "gen_ai.conversation.id": session_id,
+    }  # fmt: skip
+    if trace_id is None and not any(ids.values()):
+        around = _current.get()
+        if around is None:
+            log.warning("reward %r is not recorded: there is no episode around it, and it names nothing", name)
+            return False
+        around.events.append(
+            {"name": schema.EVALUATION_EVENT, "timeUnixNano": str(now), "attributes": attributes(said)}
+        )
+        return True
+    record: Record = {
+        "timeUnixNano": str(now), "eventName": schema.EVALUATION_EVENT, "attributes": attributes({**said, **ids}),
+    }  # fmt: skip
+    if trace_id is not None:
+        record["traceId"] = trace_id
+    if span_id is not None:
+        record["spanId"] = span_id
+    _sender().put("logs", 500, lambda: record)
+    return True
+
+
+def flush(timeout_s: float = 5.0) -> bool:
+    """Send what is recorded now; tell whether all of it left within the time. A program that just ends need not ask."""
+    return _sender().flush(timeout_s)
+
+
+def _sender() -> Sender:
+    global _shared
+    if _shared is None:
+        with _lock:
+            if _shared is None:
+                _shared = Sender(os.environ)
+    return _shared
+
+
+def _begin(request: Any) -> "Exchange | None":  # noqa: ANN401
+    """Begin to record a request, where it asks a model, and give it its span's ids to carry (W3C trace context)."""
+    try:
+        if not looks_like_a_call(request):
+            return None
+        trace_id, parent_id, inherited = _place()
+        span_id = secrets.token_hex(8)
+        if "traceparent" not in request.headers:
+            request.headers["traceparent"] = f"00-{trace_id}-{span_id}-01"
+
+        def finish(exchange: Exchange) -> None:
+            size = len(exchange.request_body) + exchange.size_bytes + 1000
+            make = functools.partial(_call_record, exchange, trace_id, span_id, parent_id, inherited)
+            _sender().put("traces", size, make)
+
+        return Exchange(request, {}, finish)
+    except Exception:  # noqa: BLE001 - the agent's call goes on without us
+        return None
+
+
+def _call_record(
+    exchange: Exchange, trace_id: str, span_id: str, parent_id: "str | None", inherited: "dict[str, Any]"
+) -> "Record | None":
+    asked = exchange.question()
+    if asked is None:
+        return None
+    answer = exchange.answer()
+    model = asked.get("model")
+    values: dict[str, Any] = {
+        **inherited,
+        "gen_ai.request.model": model if isinstance(model, str) else None,
+        "server.address": exchange.url.host,
+        "server.port": exchange.url.port,
+        "url.path": exchange.url.path,
+        "http.response.status_code": exchange.status,
+        schema.REQUEST_BODY: exchange.request_body.decode("utf-8", "replace"),
+        schema.RESPONSE_BODY: None if answer is None else _json(answer),
+    }
+    if not exchange.is_whole and not (answer and is_finished(answer)):
+        values[schema.RESPONSE_PARTIAL] = True
+    error = exchange.error or (str(exchange.status) if (exchange.status or 0) >= 400 else None)
+    name = f"chat {model}" if isinstance(model, str) else "chat"
+    return _span_record(
+        trace_id, span_id, parent_id, name, 3, exchange.start_ns, exchange.end_ns, values, error, []
+    )  # fmt: skip
+
+
+def _span_record(
+    trace_id: str,
+    span_id: str,
+    parent_id: "str | None",
+    name: str,
+    kind: int,
+    start_ns: int,
+    end_ns: int,
+    values: "dict[str, Any]",
+    error: "str | None",
+    events: "list[Record]",
+) -> Record:
+    if error is not None:
+        values = {**values, "error.type": error}
+    record: Record = {
+        "traceId": trace_id, "spanId": span_id, "name": name, "kind": kind,
+        "startTimeUnixNano": str(start_ns), "endTimeUnixNano": str(end_ns), "attributes": attributes(values),
+    }  # fmt: skip
+    if parent_id:
+        record["parentSpanId"] = parent_id
+    if events:
+        record["events"] = events
+    if error is not None:
+        record["status"] = {"code": 2, "message": error}
+    return record
+
+
+def _place() -> "tuple[str, str | None, dict[str, Any]]":
+    """Return trace id, parent span id and inherited attributes of what begins here.
+
+    The parent is the innermost span around, ours or OpenTelemetry's: theirs when it began inside of ours.
+    """
+    around = _current.get()
+    theirs = _otel_context()
+    if around is None:
+        return (*theirs, {}) if theirs else (secrets.token_hex(16), None, {})
+    inherited = {
+        name: value for name in JOINING if (value := around.values.get(name, around.inherited.get(name))) is not None
+    }
+    if theirs and theirs[1] != around._outer_otel:  # noqa: SLF001
+        return (*theirs, inherited or {schema.EPISODE_ID: around.trace_id})
+    return around.trace_id, around.span_id, inherited
+
+
+def _otel_context() -> "tuple[str, str] | None":
+    """Return the ids of OpenTelemetry's current span, where a program has loaded it and is in one."""
+    module = sys.modules.get("opentelemetry.trace")
+    if module is None:
+        return None
+    try:
+        context = module.get_current_span().get_span_context()
+    except Exception:  # noqa: BLE001 - an OpenTelemetry we do not know
+        return None
+    return (f"{context.trace_id:032x}", f"{context.span_id:016x}") if context.is_valid else None
+
+
+def _signature(function: Callable[..., Any]) -> "inspect.Signature | None":
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def _arguments(
+    signature: "inspect.Signature | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+) -> "dict[str, Any]":
+    """Return arguments by name, as the model gives them."""
+    try:
+        bound = dict(signature.bind(*args, **kwargs).arguments) if signature else {"args": args, **kwargs}
+    except TypeError:  # the call itself will raise it
+        return {"args": args, **kwargs}
+    return {name: value for name, value in bound.items() if name not in {"self", "cls"}}
+
+
+def _json(value: Any) -> str:  # noqa: ANN401
+    """Return a value as JSON; a text as it is."""
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return str(value)
+
+
+def _finite(value: object) -> "float | None":
+    try:
+        score = float(value) if isinstance(value, Real) else math.nan
+    except (OverflowError, ValueError, TypeError):
+        return None
+    return score if math.isfinite(score) else None
