@@ -1,27 +1,28 @@
-"""Commands of the receiver: run, import, status."""
+"""Commands of the receiver: run, import, status, backup, verify, prune, and keys create, list, revoke.
+
+Each imports what it needs when it runs: asking for help, or for the status, starts no server.
+"""
 
 import asyncio
 import json as json_
+import signal
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
 from foundation.errors import SpanloopError
+from foundation.http import answers
 from foundation.keys import Scope, create_key, read_keys, revoke_key
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA
-from receiver.intake.importing import import_files
-from receiver.reading import back_up_data, find_receiver, reading
-from receiver.service import serve
+from receiver.reading.find import find_receiver
+from receiver.reading.opening import reading
 from receiver.settings import ReceiverConfig
-from receiver.store import upkeep
-from receiver.store.days import day_of
-from receiver.store.lock import hold
+from receiver.store.lock import check_directory, hold, keep_out_writers, require_directory
 
 app = App(name="receiver", help="OTLP in, DuckDB out.")
 
@@ -34,6 +35,8 @@ def run(*, config: Annotated[ReceiverConfig, Parameter(name="*")] = ReceiverConf
 
     Example: spanloop receiver run --data spanloop-data --grpc 127.0.0.1:4317 --http 127.0.0.1:4318
     """
+    from receiver.service import serve
+
     asyncio.run(serve(config))
 
 
@@ -57,6 +60,8 @@ def import_(
     json
         Print the run report on stdout.
     """
+    from receiver.intake.importing import import_files
+
     report = RunReport("receiver import", {"data": str(data), "files": [str(path) for path in files]})
     with report.phase("import"):
         counts = import_files(data, files)
@@ -80,6 +85,8 @@ def status(*, data: Path = DEFAULT_DATA, json: Annotated[bool, Parameter(name="-
         Print the run report on stdout.
     """
     report = RunReport("receiver status", {"data": str(data)})
+    if not check_directory(data):
+        log.warning("there is no such directory", data=str(data))
     where = find_receiver(data)
     with reading(data) as reader:
         stored = reader.query(
@@ -94,7 +101,7 @@ def status(*, data: Path = DEFAULT_DATA, json: Annotated[bool, Parameter(name="-
     shown = {
         "running": where is not None,
         **({key: where[key] for key in ("pid", "grpc", "http", "started_time")} if where else {}),
-        "ready": where is not None and _is_ready(where["http"]),
+        "ready": where is not None and answers(f"{where['http']}/readyz", timeout_s=5),
         **stored,
     }
     report.update(**shown)
@@ -103,14 +110,6 @@ def status(*, data: Path = DEFAULT_DATA, json: Annotated[bool, Parameter(name="-
         return
     for key, value in shown.items():
         sys.stdout.write(f"{key:20}{'-' if value is None else value}\n")
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as response:  # noqa: S310 - the receiver's own address
-            return bool(response.status == 200)
-    except OSError:
-        return False
 
 
 @app.command
@@ -128,6 +127,9 @@ def backup(*, out: Path, data: Path = DEFAULT_DATA) -> None:
     data
         Directory that keeps everything.
     """
+    from receiver.reading.backup import back_up_data
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is removed
     num_days = back_up_data(data, out)
     log.info("backed up", out=str(out), days=num_days)
 
@@ -145,7 +147,10 @@ def verify(*, data: Path = DEFAULT_DATA) -> None:
     data
         Directory that keeps everything.
     """
-    with hold(data, "spanloop receiver verify"):
+    from receiver.store import upkeep
+
+    require_directory(data)
+    with keep_out_writers(data):
         damages = list(upkeep.verify(data))
     for damage in damages:
         sys.stdout.write(f"{damage.path}: {damage.problem}\n")
@@ -177,6 +182,10 @@ def prune(
     dry_run
         Say what would be removed, and remove nothing.
     """
+    from receiver.store import upkeep
+    from receiver.store.days import day_of
+
+    require_directory(data)
     retain_bytes = None if retain_gb is None else int(retain_gb * 2**30)
     with hold(data, "spanloop receiver prune"):
         today = day_of(time.time_ns())
@@ -227,6 +236,7 @@ def list_(*, data: Path = DEFAULT_DATA) -> None:
     data
         Directory that keeps everything.
     """
+    require_directory(data)
     for key in read_keys(data):
         shown = {"id": key.id, "name": key.name, "project": key.project, "scopes": key.scopes}
         sys.stdout.write(json_.dumps({**shown, "created_time": key.created_time}) + "\n")
@@ -245,5 +255,6 @@ def revoke(id_: Annotated[str, Parameter(name="id")], *, data: Path = DEFAULT_DA
     data
         Directory that keeps everything.
     """
+    require_directory(data)
     key = revoke_key(data, id_)
     log.info("revoked", id=key.id, name=key.name)

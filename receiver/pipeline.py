@@ -29,6 +29,7 @@ from receiver.log.disk import Disk, OsDisk
 from receiver.log.wal import Entry, Record, WriteAheadLog
 from receiver.query.guard import Needs
 from receiver.store import reserve as room
+from receiver.store.copying import Copying
 from receiver.store.days import day_of
 from receiver.store.landing import Store
 from receiver.store.lock import hold
@@ -316,10 +317,9 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - landing must go on whatever became of this
             log.warning("upkeep put off", **_describe(error))
 
-    def back_up(self, staging: Path) -> None:
-        """Land what was taken and copy every day."""
-        self.store.land()
-        self.store.back_up(staging)
+    def copying(self, staging: Path) -> Copying:
+        """Return what lands everything taken and copies every day into a directory, in its own time, beside landing."""
+        return Copying(self.store, staging)
 
     def _land_some(self) -> bool:
         """Land what waits, or less of it after each failure; tell whether that worked."""

@@ -3,6 +3,7 @@
     DATA/spans/YYYY-MM-DD.duckdb    UTC day of receipt
     DATA/receiver.json              address, pid and token of the receiver that holds DATA, while one runs; mode 0600
     DATA/wal/*.seg                  requests acknowledged and not yet landed
+    DATA/dataset/tables.json        which Parquet files SQL shows as tables; whoever makes them calls `show_files`
 
 One process holds the files of a running receiver exclusively (DuckDB admits no other, not even a reader), so reading
 goes through `connect`, which asks the running receiver where there is one and opens the files where there is none.
@@ -14,14 +15,33 @@ value with nothing set as null. Instants exist twice: `*_time TIMESTAMPTZ` (micr
 """
 
 from pathlib import Path
+from typing import Any
 
-from receiver.tables import LOG_RECORDS, SCHEMA_VERSION, SPANS, TABLES, Column, Reader, spans_directory
+from receiver.tables import LOG_RECORDS, SCHEMA_VERSION, SPANS, TABLES, Column, Reader, show_files, spans_directory
 
-__all__ = ["LOG_RECORDS", "SCHEMA_VERSION", "SPANS", "TABLES", "Column", "Reader", "connect", "spans_directory"]
+__all__ = [
+    "LOG_RECORDS",
+    "SCHEMA_VERSION",
+    "SPANS",
+    "TABLES",
+    "Column",
+    "Reader",
+    "connect",
+    "find",
+    "show_files",
+    "spans_directory",
+]
+
+
+def find(data: Path) -> dict[str, Any] | None:
+    """Return where the receiver that holds DATA answers (`http`, `token`, `pid`), or None when none runs."""
+    from receiver.reading.find import find_receiver
+
+    return find_receiver(data)
 
 
 def connect(data: Path) -> Reader:
     """Open DATA for reading, through the running receiver where there is one, else from its files."""
-    from receiver.reading import open_reader  # deferred: the contract itself imports nothing heavy
+    from receiver.reading.opening import open_reader  # deferred: the contract itself imports nothing heavy
 
     return open_reader(data)

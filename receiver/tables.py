@@ -1,8 +1,13 @@
 """The columns of `spans` and `log_records`, and what a reader of them offers. Published by `receiver.schema`."""
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from foundation.errors import SpanloopError
+from foundation.files import write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,3 +125,51 @@ class Reader(Protocol):
 def spans_directory(data: Path) -> Path:
     """Return the directory of the day files."""
     return data / "spans"
+
+
+def literal(text: str) -> str:
+    """Quote a string for SQL, where no parameter can be bound."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def shown_path(data: Path) -> Path:
+    """Return the file that names the Parquet files behind each table a later stage has SQL show."""
+    return data / "dataset" / "tables.json"
+
+
+def show_files(data: Path, files: Mapping[str, Sequence[Path]]) -> None:
+    """Have SQL over DATA show these Parquet files, all below `DATA/dataset`, as tables from now on.
+
+    Every table has a column `project`, by which a key sees its own rows alone. The file is renamed into place, so that
+    a query sees all tables of one moment; the files that were shown before may go once this returns.
+    """
+    directory = data / "dataset"
+    named = {table: [str(path.relative_to(directory)) for path in paths] for table, paths in files.items()}
+    write_json(shown_path(data), {"version": 1, "files": named})
+
+
+def shown_files(data: Path) -> dict[str, list[Path]]:
+    """Return the files of every table that has some. Raises `SpanloopError` when it cannot be told."""
+    path = shown_path(data)
+    try:
+        content = json.loads(path.read_bytes())
+        if content["version"] != 1:
+            raise SpanloopError(f"{path} has layout {content['version']}, this version reads 1")
+        directory = path.parent.absolute()
+        return {table: [directory / name for name in names] for table, names in content["files"].items() if names}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SpanloopError(
+            f"{path} cannot be read: {type(error).__name__}", hint="The next `spanloop etl run` writes it anew."
+        ) from None
+
+
+def read_all(rows: "pa.RecordBatchReader") -> "pa.Table":
+    """Return all rows of a query. Raises `SpanloopError` when it fails half-way."""
+    try:
+        return rows.read_all()
+    except Exception as error:
+        if isinstance(error, SpanloopError):
+            raise
+        raise SpanloopError(f"the query failed while its rows were read: {error}") from error

@@ -9,8 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from foundation.errors import ExitStatus, SpanloopError
+from foundation.http import answers
 
 
 class StageFailed(SpanloopError):
@@ -151,15 +150,6 @@ def _wait_until_ready(server: Server, url: str, timeout_s: float) -> None:
         f"{server.name} was not ready after {timeout_s:.0f} s ({url})",
         hint=f"Its output is in {server.log}",
     )
-
-
-def answers(url: str, *, timeout_s: float = 2.0) -> bool:
-    """Tell whether an http URL answers 200."""
-    try:
-        with urllib.request.urlopen(url, timeout=timeout_s) as response:  # noqa: S310 - our own servers' http URLs
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,17 +1,23 @@
 """`spanloop reward`: say from a shell how well an episode went."""
 
+import http.client
 import json
+import math
 import os
+import re
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
 from foundation.errors import Busy, SettingsError
+from foundation.http import open_url
 from foundation.narration import get_logger
 from foundation.settings import DEFAULT_DATA
+from receiver.schema import find
 
 log = get_logger("reward")
 
@@ -52,7 +58,8 @@ def reward(
     data
         Directory of the receiver on this machine, where no endpoint is given.
     """
-    url, key = _receiver(data) if endpoint is None else (endpoint.rstrip("/"), os.environ.get("SPANLOOP_API_KEY"))
+    _check(trace_id, span_id, value, name)
+    url, key = _receiver(data) if endpoint is None else (_address(endpoint), os.environ.get("SPANLOOP_API_KEY"))
     body = {"trace_id": trace_id, "span_id": span_id, "name": name, "value": value, "label": label}
     request = urllib.request.Request(  # noqa: S310 - the receiver the user named
         f"{url}/v1/rewards",
@@ -60,23 +67,46 @@ def reward(
         headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})},
     )
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+        with open_url(request, timeout_s=30) as response:
             response.read()
     except urllib.error.HTTPError as error:
         raise _refusal(error, url) from None
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Busy(f"the receiver at {url} cannot be reached: {error}", hint="Is it running?") from error
     log.info("stored", trace_id=trace_id, name=name)
 
 
-def _receiver(data: Path) -> tuple[str, str | None]:
+def _check(trace_id: str, span_id: str | None, value: float, name: str) -> None:
+    """Refuse here what the receiver would, so that it needs none to say so."""
+    for flag, text, digits in (("trace-id", trace_id, 32), ("--span-id", span_id, 16)):
+        if text is not None and (not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", text) or set(text) == {"0"}):
+            raise SettingsError(
+                f"{flag} {text[:80]!r} is not {digits} hex digits", hint="`spanloop sql` finds the ids."
+            )
+    if not math.isfinite(value):
+        raise SettingsError(f"value {value} is not a finite number")
+    if not name.strip():
+        raise SettingsError("--name is empty")
+
+
+def _address(endpoint: str) -> str:
     try:
-        where = json.loads((data / "receiver.json").read_bytes())
-    except (OSError, ValueError):
+        parts = urlsplit(endpoint)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or any(sign.isspace() or not sign.isprintable() for sign in endpoint):
+        raise SettingsError(f"--endpoint {endpoint[:200]!r} is no address", hint="For example https://receiver:4318")
+    return endpoint.rstrip("/")
+
+
+def _receiver(data: Path) -> tuple[str, str | None]:
+    where = find(data)
+    if where is None:
         raise Busy(
             f"no receiver runs on {data}",
             hint=f"Start one (spanloop receiver run --data {data}) or name it with --endpoint.",
-        ) from None
+        )
     return where["http"], where["token"]
 
 
@@ -84,7 +114,7 @@ def _refusal(error: urllib.error.HTTPError, url: str) -> SettingsError | Busy:
     try:
         answer = json.loads(error.read())
         said = answer.get("error") or answer.get("message") or error.reason
-    except ValueError:
+    except (ValueError, AttributeError, OSError):
         said = error.reason
     if error.code == 503:
         return Busy(f"the receiver at {url} asks to come again: {said}")

@@ -4,15 +4,18 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import orjson
 import pyarrow as pa
-import pyarrow.csv
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from foundation import rows
+from foundation.narration import get_logger
 from foundation.settings import DEFAULT_DATA
 from receiver.schema import connect
+
+log = get_logger("sql")
 
 MAX_TABLE_ROWS = 40
 """Rows a table shows on a terminal; the other formats print all of them."""
@@ -41,44 +44,29 @@ def sql(
         `table` for people (the first 40 rows), `json` an array of one object a row, `csv` with a header.
     """
     reader = connect(data)
+    if not data.is_dir():
+        log.warning("there is no such directory; its tables are empty", data=str(data))
     try:
-        rows = reader.query(statement)
+        found = reader.query(statement)
     finally:
         reader.close()
     match format_:
         case "table":
-            _print_table(rows)
+            _print_table(found)
         case "json":
-            sys.stdout.buffer.write(orjson.dumps(rows.to_pylist(), default=_spell) + b"\n")
+            sys.stdout.buffer.write(rows.as_json(found) + b"\n")
         case "csv":
-            pyarrow.csv.write_csv(_flat(rows), sys.stdout.buffer)
+            sys.stdout.buffer.write(rows.as_csv(found))
     sys.stdout.flush()
 
 
-def _print_table(rows: pa.Table) -> None:
-    table = Table(*rows.column_names)
-    for row in rows.slice(0, MAX_TABLE_ROWS).to_pylist():
-        table.add_row(*("" if value is None else _spell(value) for value in row.values()), style=None)
+def _print_table(found: pa.Table) -> None:
+    table = Table()
+    for name in found.column_names:
+        table.add_column(Text(name))
+    for cells in rows.as_cells(found.slice(0, MAX_TABLE_ROWS)):
+        table.add_row(*(Text(cell) for cell in cells))
     console = Console()
     console.print(table)
-    if rows.num_rows > MAX_TABLE_ROWS:
-        console.print(f"{MAX_TABLE_ROWS} of {rows.num_rows:,} rows; --format csv prints all of them.")
-
-
-def _flat(rows: pa.Table) -> pa.Table:
-    """Turn columns CSV has no form for into text: lists, structs and maps into JSON, bytes into hex."""
-    columns = [
-        pa.array([None if value is None else _spell(value) for value in column.to_pylist()], pa.string())
-        if pa.types.is_nested(column.type) or pa.types.is_binary(column.type)
-        else column
-        for column in rows.columns
-    ]
-    return pa.table(columns, names=rows.column_names)
-
-
-def _spell(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, list | dict):
-        return orjson.dumps(value, default=_spell).decode()
-    return str(value)
+    if found.num_rows > MAX_TABLE_ROWS:
+        console.print(f"{MAX_TABLE_ROWS} of {found.num_rows:,} rows; --format csv prints all of them.")

@@ -22,11 +22,13 @@ from etl.schema import (
     TABLES,
     dataset_directory,
     read_watermark,
+    table_files,
     watermark_path,
 )
 from etl.tables import Dataset
 from foundation.errors import SpanloopError
 from foundation.files import write_atomically, write_json
+from receiver.schema import show_files
 
 COMPRESSION_LEVEL = 3
 ROW_GROUP_ROWS = 65_536
@@ -159,8 +161,10 @@ def _write(data: Path, table: str, window: str, rows: pl.DataFrame) -> str:
 
 
 def sweep(data: Path) -> None:
-    """Remove the parts that the watermark does not name."""
+    """Have SQL show the parts that the watermark names, and remove those it does not."""
     watermark = load_watermark(data)
+    if watermark_path(data).exists():
+        show_files(data, {table: table_files(data, table) for table in TABLES})
     for table in TABLES:
         named = {name for entry in watermark["windows"] for name in entry["files"].get(table, ())}
         directory = dataset_directory(data, table)

@@ -48,6 +48,9 @@ GRACE_S = 4.0
 IDLE_PATIENCE_S = 60.0
 """How long a connection may stay without a whole request head: silent, idle, or sending one byte at a time."""
 
+LOOK_EVERY_S = 0.1
+"""How often a handler that works for long looks whether its client is still there."""
+
 NUM_INTAKE_THREADS = 32
 NUM_LOCAL_QUERIES = 8
 QUERY_PATIENCE_S = 5.0
@@ -267,17 +270,32 @@ class HttpServer:
 
     # --- backup
 
-    async def _backup(self, request: web.Request) -> web.Response:
-        """Copy the day files into a directory beside them, for the command that asked to take away."""
+    async def _backup(self, request: web.Request) -> web.StreamResponse:
+        """Copy the day files into a directory beside them, for the command that asked to take away.
+
+        The copies are there for as long as that command keeps its connection.
+        """
         if not request[SENDER].is_local:
             return web.json_response({"error": "only a command on this machine can ask for a backup"}, status=403)
         staging = spans_directory(self._config.data) / f"backup-{secrets.token_hex(4)}"
+        copy = self._pipeline.copying(staging)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._local_threads, self._pipeline.back_up, staging)
+            copying = asyncio.get_running_loop().run_in_executor(self._local_threads, copy.run)
+            while not (await asyncio.wait([copying], timeout=LOOK_EVERY_S))[0]:
+                if _has_left(request):
+                    copy.stop()
+            await copying
+            response = web.StreamResponse(headers={"Content-Type": JSON})
+            await response.prepare(request)
+            await response.write(orjson.dumps({"staging": staging.name}) + b"\n")
+            while not _has_left(request):
+                await asyncio.sleep(LOOK_EVERY_S)
         except (duckdb.Error, OSError) as error:
-            await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
             return web.json_response({"error": str(error).splitlines()[0]}, status=500)
-        return web.json_response({"staging": staging.name})
+        finally:
+            copy.stop()
+            await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
+        return response
 
     # --- health
 
@@ -293,6 +311,10 @@ class HttpServer:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(text=exposition(self._pipeline), content_type="text/plain", charset="utf-8")
+
+
+def _has_left(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 class _Sink:

@@ -11,11 +11,15 @@ from typing import Any
 import orjson
 
 from foundation.errors import SettingsError, SpanloopError
+from foundation.http import open_url
 from receiver.decode import otlp
 from receiver.decode.otlp import Request, Signal
 from receiver.intake.entry import Intake
 from receiver.pipeline import Pipeline
-from receiver.reading import find_receiver
+from receiver.reading.find import find_receiver
+
+POST_TIMEOUT_S = 60.0
+"""How long a receiver may take over one request; it answers 503 by itself before that."""
 
 PATHS = {Signal.TRACES: "/v1/traces", Signal.LOGS: "/v1/logs"}
 
@@ -51,7 +55,7 @@ def _post(where: dict[str, Any], path: Path, request: Request) -> None:
     headers = {"Content-Type": "application/x-protobuf", "Authorization": f"Bearer {where['token']}"}
     message = urllib.request.Request(url + PATHS[request.signal], data=request.body, headers=headers)  # noqa: S310
     try:
-        with urllib.request.urlopen(message) as response:  # noqa: S310
+        with open_url(message, timeout_s=POST_TIMEOUT_S) as response:
             response.read()
     except urllib.error.HTTPError as error:
         raise SpanloopError(f"{path}: the receiver answered {error.code} {error.reason}") from error

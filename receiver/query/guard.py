@@ -50,7 +50,7 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
             raise QueryRefused(f'"{name}" cannot be the name of a WITH query', hint="Choose a plain name of your own.")
     for node in nodes:
         _check_node(node, local_names)
-    num_sources = sum(node.get("type") in SOURCES for node in nodes)
+    num_sources = sum(_type(node) in SOURCES for node in nodes)
     if num_sources > MAX_SOURCES:
         raise QueryRefused(
             f"the statement reads from {num_sources} sources; {MAX_SOURCES} are allowed", hint="Ask in several queries."
@@ -82,13 +82,13 @@ def needs(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any]
     """
     tree = _parse(connection, sql)
     nodes = list(_nodes(tree))
-    named = {str(node["table_name"]).lower() for node in nodes if node.get("type") == "BASE_TABLE"}
+    named = {str(node["table_name"]).lower() for node in nodes if _type(node) == "BASE_TABLE"}
     return Needs(frozenset(named & {*VIEWS}), _traces(tree, nodes, parameters or []))
 
 
 def _traces(tree: list[dict[str, Any]], nodes: list[dict[str, Any]], parameters: list[Any]) -> frozenset[str] | None:
     select = tree[0]["node"] if len(tree) == 1 else {}
-    is_plain = sum(str(node.get("type", "")).endswith("_NODE") for node in nodes) == 1
+    is_plain = sum(_type(node).endswith("_NODE") for node in nodes) == 1
     source = select.get("from_table") or {}
     if not is_plain or source.get("type") != "BASE_TABLE" or source.get("column_name_alias"):
         return None
@@ -130,7 +130,11 @@ def _text(node: dict[str, Any], parameters: list[Any]) -> str | None:
 
 def _parse(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
     """Return DuckDB's own parse of one SELECT."""
-    if len(sql.encode()) > MAX_SQL_BYTES:
+    try:
+        size_bytes = len(sql.encode())
+    except UnicodeEncodeError:
+        raise QueryRefused("the statement is not UTF-8 text") from None
+    if size_bytes > MAX_SQL_BYTES:
         raise QueryRefused(
             f"the statement is longer than {MAX_SQL_BYTES:,} bytes", hint="Pass long lists as parameters."
         )
@@ -154,6 +158,12 @@ def _parse(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, An
     return parsed
 
 
+def _type(node: dict[str, Any]) -> str:
+    """Return what a node of the parse is; that of a sample's size, for one, says a type where nodes say theirs."""
+    kind = node.get("type")
+    return kind if isinstance(kind, str) else ""
+
+
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any JSON
     pending = [value]
     while pending:
@@ -173,7 +183,7 @@ def _ctes(node: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _check_node(node: dict[str, Any], local_names: set[str]) -> None:
-    match node.get("type"):
+    match _type(node):
         case "BASE_TABLE":
             _check_table(node, local_names)
         case "TABLE_FUNCTION":

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import duckdb
-import orjson
 import pyarrow as pa
-import pyarrow.csv
 
+from foundation import rows
 from foundation.errors import SettingsError, SpanloopError
 from receiver.query import guard
 
@@ -53,7 +52,7 @@ def stream(
         raise QueryTooExpensive(f"the query needs more memory than it may have: {error}") from None
     except duckdb.InterruptException:
         raise
-    except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError, duckdb.OperationalError) as error:
+    except duckdb.Error as error:
         raise SettingsError(str(error)) from None
 
 
@@ -114,40 +113,11 @@ def _deadline(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterat
 
 def encode(table: pa.Table, form: Format) -> bytes:
     """Write a result in one of the formats; JSON is an array of one object a row."""
-    sink = io.BytesIO()
-    if form == "json":  # a piece at a time: as Python objects rows take many times their size
-        pieces = (_json_rows(batch) for batch in table.to_batches(BATCH_ROWS))
-        sink.write(b"[" + b",".join(piece for piece in pieces if piece) + b"]")
-        return sink.getvalue()
+    if form == "json":
+        return rows.as_json(table)
     if form == "csv":
-        pyarrow.csv.write_csv(flat(table), sink)
-    else:
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
+        return rows.as_csv(table)
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
     return sink.getvalue()
-
-
-def _json_rows(batch: pa.RecordBatch) -> bytes:
-    return orjson.dumps(batch.to_pylist(), default=_spell, option=orjson.OPT_NON_STR_KEYS)[1:-1]
-
-
-def flat(table: pa.Table) -> pa.Table:
-    """Turn columns CSV has no form for into text: lists, structs and maps into JSON, bytes into hex."""
-    columns = [_as_text(column) if _has_no_csv_form(column.type) else column for column in table.columns]
-    return pa.table(columns, names=table.column_names)
-
-
-def _has_no_csv_form(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _as_text(column: pa.ChunkedArray) -> pa.Array:
-    return pa.array([None if value is None else _text(value) for value in column.to_pylist()], pa.string())
-
-
-def _text(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else orjson.dumps(value, default=_spell).decode()
-
-
-def _spell(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)

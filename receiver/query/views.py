@@ -1,19 +1,18 @@
 """The views people query: the receiver's tables over all days and the unlanded tail, and the ETL's files."""
 
-import json
 from collections.abc import Iterable
-from datetime import date
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
+from foundation.errors import SpanloopError
 from receiver.decode.arrow import SCHEMAS
-from receiver.store.days import database_name, literal
-from receiver.tables import TABLES
+from receiver.tables import TABLES, literal, shown_files
 
 DATASET_TABLES = ("llm_calls", "tool_calls", "rewards", "episodes", "transitions", "rejected")
-"""Tables the ETL publishes as Parquet under DATA/dataset; a view exists once a table has files."""
+"""Tables the ETL publishes as Parquet under DATA/dataset; a view exists once a table has files. Each has a column
+`project`."""
 
 TRACES = """
     select
@@ -39,47 +38,39 @@ VIEWS = (*TABLES, "traces", *DATASET_TABLES)
 def create_views(
     connection: duckdb.DuckDBPyConnection,
     data: Path,
-    days: Iterable[date],
+    databases: Iterable[str],
     hot: dict[str, list[pa.RecordBatch]],
     *,
     project: str | None = None,
     needed: frozenset[str] | None = None,
 ) -> None:
-    """Create the views as temporary ones of a connection, over the given days and unlanded batches.
+    """Create the views as temporary ones of a connection, over days attached under these names and unlanded batches.
 
     With a project every view holds that one's rows alone. With names only the views a query needs are made: each costs
     DuckDB a millisecond or more a day.
     """
     wanted = {*VIEWS} if needed is None else {*needed} | ({"spans"} if "traces" in needed else set())
     only = f" where project = {literal(project)}" if project is not None else ""
-    days = list(days)
+    databases = list(databases)
     for table, columns in TABLES.items():
         if table not in wanted:
             continue
         connection.register(f"hot_{table}", pa.Table.from_batches(hot[table], schema=SCHEMAS[table]))
         names = ", ".join(column.name for column in columns)
-        sources = [f"{database_name(day)}.{table}" for day in days] + [f"hot_{table}"]
+        sources = [f"{name}.{table}" for name in databases] + [f"hot_{table}"]
         body = " union all ".join(f"select {names} from {source}{only}" for source in sources)
-        connection.execute(f"create temp view {table} as {body}")
+        connection.execute(f"create or replace temp view {table} as {body}")
     if "traces" in wanted:
-        connection.execute(f"create temp view traces as {TRACES}")
-    files_of = published_files(data) if wanted & {*DATASET_TABLES} else {}
-    for table, files in files_of.items():
-        if table not in wanted:
+        connection.execute(f"create or replace temp view traces as {TRACES}")
+    published = wanted & {*DATASET_TABLES}
+    for table, files in shown_files(data).items() if published else ():
+        if table not in published:
             continue
         names = ", ".join(literal(str(file)) for file in files)
-        connection.execute(f"create temp view {table} as from read_parquet([{names}], union_by_name = true)")
-
-
-def published_files(data: Path) -> dict[str, list[Path]]:
-    """Return the files of every published table that has some: those the ETL's watermark names, and no others."""
-    directory = (data / "dataset").absolute()
-    try:
-        windows = json.loads((directory / "watermark.json").read_bytes())["windows"]
-    except FileNotFoundError:
-        return {}
-    found = {
-        table: [directory / table / name for window in windows for name in window["files"].get(table, ())]
-        for table in DATASET_TABLES
-    }
-    return {table: files for table, files in found.items() if files}
+        files_sql = f"from read_parquet([{names}], union_by_name = true){only}"
+        try:
+            connection.execute(f"create or replace temp view {table} as {files_sql}")
+        except duckdb.Error as error:
+            raise SpanloopError(
+                f"{table} cannot be read: {str(error).splitlines()[0]}", hint="The next `spanloop etl run` may mend it."
+            ) from error

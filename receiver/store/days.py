@@ -3,6 +3,7 @@
 A day takes writes until the day after it has ended; older days are sealed and opened read-only.
 """
 
+import contextlib
 import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from foundation.errors import Busy, SpanloopError
-from receiver.tables import SCHEMA_VERSION, TABLES, spans_directory
+from receiver.tables import SCHEMA_VERSION, TABLES, literal, spans_directory
 
 MAX_TEMP_BYTES = 4 << 30
 """Most disk that queries together may use beside their memory; at most a quarter of what is free."""
@@ -20,15 +21,17 @@ ROW_GROUP_SIZE = 4096
 rewrites the day with large ones."""
 
 
-def open_database(data: Path, *, memory_limit: str) -> duckdb.DuckDBPyConnection:
+def open_database(data: Path, *, memory_limit: str, writable: Path | None = None) -> duckdb.DuckDBPyConnection:
     """Open an in-memory database that can attach the day files and read the dataset, and touch no other file.
 
-    The settings are locked: no statement that runs in it later can change them.
+    Only where copies are made there is one more directory, `writable`. The settings are locked: no statement that runs
+    in it later can change them.
     """
     connection = duckdb.connect(":memory:", config={"python_enable_replacements": "false"})
-    directories = [f"{path.absolute()}/" for path in (spans_directory(data), data / "dataset")]
+    places = [spans_directory(data), data / "dataset", *([writable] if writable else [])]
+    directories = [f"{path.absolute()}/" for path in places]
     connection.execute("set TimeZone = 'UTC'")
-    connection.execute(f"set memory_limit = '{memory_limit}'")
+    connection.execute(f"set memory_limit = {literal(memory_limit)}")
     connection.execute(
         "set wal_autocheckpoint = '4GB'"
     )  # each checkpoint recompresses the open row group: ours to time
@@ -49,11 +52,6 @@ def _temp_bytes(data: Path) -> int:
     return min(MAX_TEMP_BYTES, shutil.disk_usage(existing).free // 4)
 
 
-def literal(text: str) -> str:
-    """Quote a string for SQL, where no parameter can be bound."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def day_of(received_ns: int) -> date:
     """Return the UTC day of an instant."""
     return datetime.fromtimestamp(received_ns // 1_000_000_000, UTC).date()
@@ -61,7 +59,11 @@ def day_of(received_ns: int) -> date:
 
 def day_files(data: Path) -> dict[date, Path]:
     """Return the day files there are, in order."""
-    return {date.fromisoformat(path.stem): path for path in sorted(spans_directory(data).glob("????-??-??.duckdb"))}
+    found: dict[date, Path] = {}
+    for path in sorted(spans_directory(data).glob("????-??-??.duckdb")):
+        with contextlib.suppress(ValueError):  # another's file
+            found[date.fromisoformat(path.stem)] = path
+    return found
 
 
 def day_path(data: Path, day: date) -> Path:
@@ -84,9 +86,11 @@ def is_sealed(day: date, today: date) -> bool:
     return day < today - timedelta(days=1)
 
 
-def attach(connection: duckdb.DuckDBPyConnection, path: Path, day: date, *, read_only: bool) -> None:
-    """Attach a day file; one that is written to gets its tables first."""
-    name = database_name(day)
+def attach(
+    connection: duckdb.DuckDBPyConnection, path: Path, day: date, *, read_only: bool, name: str | None = None
+) -> None:
+    """Attach a day file, under its day's name or another; one that is written to gets its tables first."""
+    name = name or database_name(day)
     options = "read_only" if read_only else f"row_group_size {ROW_GROUP_SIZE}"
     try:
         connection.execute(f"attach {literal(str(path.absolute()))} as {name} ({options})")

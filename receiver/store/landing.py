@@ -22,15 +22,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from foundation.errors import Busy, SpanloopError
-from foundation.files import sync_directory
 from foundation.narration import get_logger
 from receiver.query.guard import Needs
 from receiver.query.views import create_views
 from receiver.store import identity, settle
 from receiver.store.days import (
     OutOfDate,
-    attach,
-    database_name,
     day_files,
     day_path,
     filter_path,
@@ -38,9 +35,10 @@ from receiver.store.days import (
     landed_seq,
     open_database,
 )
+from receiver.store.opened import OpenDays
 from receiver.store.settle import IDS
 from receiver.store.tail import Decoded, HotTail, of_traces
-from receiver.store.upkeep import back_up, copy_day, is_compacted, remove_day
+from receiver.store.upkeep import copy_day, is_compacted, remove_day, remove_leftovers
 from receiver.tables import TABLES
 
 log = get_logger("receiver")
@@ -48,19 +46,12 @@ log = get_logger("receiver")
 OPEN_PATIENCE_S = 5.0
 """How long a start waits for a command that reads a day file directly, as commands do while no receiver runs."""
 
-SWAP_PATIENCE_S = 2.0
-"""How long new queries wait for those under way when a day file is to be swapped, before that is put off."""
-
 CHECKPOINT_WAL_BYTES = 64 << 20
 """Size of DuckDB's own log beyond which it is folded into the day file; replaying it is what a restart waits for."""
 
 ORDER = {"spans": "order by trace_id, start_ns", "log_records": ""}
 """How rows that land together lie in the file. A trace in one place is read from few row groups, which the range of
 their trace ids tells, and compresses better: its conversation repeats."""
-
-
-class BeingRead(SpanloopError):
-    """A file cannot be swapped now, because a query has it open; the next minute will do."""
 
 
 class Store:
@@ -72,7 +63,9 @@ class Store:
     def __init__(self, data: Path, *, today: date, memory_limit: str = "2GB") -> None:
         self.data = data
         self.counts: Counter[str] = Counter()
+        remove_leftovers(data)
         self._connection = open_database(data, memory_limit=memory_limit)
+        self._opened = OpenDays(self._connection)
         self._days: dict[date, bool] = {}
         for day, path in day_files(data).items():
             sealed = is_sealed(day, today)
@@ -83,7 +76,6 @@ class Store:
         self._lock = threading.Lock()
         self._landing = threading.RLock()
         self._hot = HotTail()
-        self._snapshots: set[duckdb.DuckDBPyConnection] = set()
         self._interruptible: set[duckdb.DuckDBPyConnection] = set()
         self._filters = {day: self._load_filter(day) for day in self._days}
 
@@ -119,9 +111,8 @@ class Store:
         deadline = time.monotonic() + OPEN_PATIENCE_S
         while True:
             try:
-                return attach(self._connection, path, day, read_only=read_only)
+                return self._opened.open(day, path, read_only=read_only)
             except OutOfDate:
-                self._connection.execute(f"detach {database_name(day)}")
                 read_only = False
             except Busy:
                 if time.monotonic() > deadline:
@@ -211,7 +202,7 @@ class Store:
         if not requests or not self._days:
             return set()
         digests = [request.body_digest for request in requests]
-        files = " union all ".join(f"from {database_name(day)}.log_requests" for day in self._days)
+        files = " union all ".join(f"from {self._opened.name(day)}.log_requests" for day in self._days)
         with self._cursor() as cursor:
             rows = cursor.execute(
                 f"select project || ' ' || digest from ({files}) where list_contains(?, digest)", [digests]
@@ -243,7 +234,7 @@ class Store:
             self.counts.update(settle.choose_winners(cursor, arrived))
             for day, sealed in self._days.items():
                 self.counts.update(
-                    settle.settle_with_day(cursor, database_name(day), sealed=sealed, committing=self._lock)
+                    settle.settle_with_day(cursor, self._opened.name(day), sealed=sealed, committing=self._lock)
                 )
             last = requests[-1]
             return [
@@ -276,7 +267,7 @@ class Store:
 
     def _land_day(self, day: date, group: list[Decoded], seq: int) -> None:
         self._ensure_day(day)
-        name = database_name(day)
+        name = self._opened.name(day)
         with self._cursor() as cursor:
             cursor.execute("begin")
             try:
@@ -311,8 +302,8 @@ class Store:
             return
         path = day_path(self.data, day)
         path.parent.mkdir(parents=True, exist_ok=True)
-        attach(self._connection, path, day, read_only=False)
         with self._lock:
+            self._opened.open(day, path, read_only=False)
             self._days[day] = False
         for earlier in self._days:
             if earlier < day:
@@ -323,7 +314,7 @@ class Store:
             return
         try:
             with self._cursor() as cursor:
-                cursor.execute(f"checkpoint {database_name(day)}")
+                cursor.execute(f"checkpoint {self._opened.name(day)}")
         except duckdb.Error as error:
             log.info("checkpoint put off", day=day.isoformat(), reason=type(error).__name__)
 
@@ -336,72 +327,66 @@ class Store:
     def _reopen(self, day: date) -> None:
         """Open a day file anew: after an error of the disk DuckDB declares the whole database unusable."""
         with contextlib.suppress(duckdb.Error):
-            self._connection.execute(f"select 1 from {database_name(day)}.landed")
+            self._connection.execute(f"select 1 from {self._opened.name(day)}.landed")
             return
-        with self._lock:
-            with contextlib.suppress(duckdb.Error):
-                self._connection.execute(f"detach {database_name(day)}")
-            with contextlib.suppress(
-                duckdb.Error, SpanloopError
-            ):  # the disk may still refuse; the next landing asks again
-                attach(self._connection, day_path(self.data, day), day, read_only=False)
+        with (
+            self._lock,
+            contextlib.suppress(duckdb.Error, SpanloopError),
+        ):  # the disk may still refuse; the next landing asks again
+            self._opened.reopen(day, day_path(self.data, day))
 
     # --- upkeep
 
     def seal(self, today: date) -> None:
         """Compact the days that take no more writes, and open them read-only. Called by the thread that lands.
 
-        A day that cannot be compacted now, for want of space say, stays readable as it is.
+        Neither landing nor queries wait for it: those under way go on reading the file as it was. A day that cannot be
+        compacted now, for want of space say, stays readable as it is.
         """
         for day in [day for day in self._days if is_sealed(day, today)]:
-            if self._days[day] and is_compacted(self._connection, day):
-                continue
-            path = day_path(self.data, day)
-            compacted = path.with_suffix(".compacting")
-            with self._landing, self._cursor() as cursor:
-                needs_copy = not is_compacted(cursor, day)
-                if needs_copy:
-                    copy_day(cursor, day, compacted, compact=True)
-                with self._quiet():
-                    self._connection.execute(f"detach {database_name(day)}")
-                    if needs_copy:
-                        compacted.replace(path)
-                        sync_directory(path.parent)
-                    attach(self._connection, path, day, read_only=True)
+            if not self._days[day]:
+                with self._landing:
+                    self._checkpoint(day)
+                    if day_path(self.data, day).with_suffix(".duckdb.wal").exists():
+                        continue  # a reader keeps DuckDB from folding its log; the next minute will do
                     self._days[day] = True
-            with contextlib.suppress(OSError):
-                self._filter_of(day).save(filter_path(self.data, day), num_rows=self._num_spans(day))
-            log.info("sealed", day=day.isoformat(), size_bytes=path.stat().st_size)
+            if not is_compacted(self._connection, self._opened.name(day)):
+                self._compact(day)
+                self._save_filter(day)
+                log.info("sealed", day=day.isoformat(), size_bytes=day_path(self.data, day).stat().st_size)
+            elif not self._opened.is_read_only(day):
+                with self._landing, self._lock:
+                    self._opened.reopen_read_only(day, day_path(self.data, day))
+
+    def _compact(self, day: date) -> None:
+        path = day_path(self.data, day)
+        compacted = path.with_suffix(".compacting")
+        with self._cursor() as cursor:
+            copy_day(cursor, self._opened.name(day), compacted, compact=True)
+        self._opened.replace(day, compacted, path, lock=self._lock)
 
     def retire(self, days: Sequence[date]) -> None:
-        """Remove days for good."""
+        """Remove days for good; a query under way reads them to its end."""
         for day in days:
-            with self._landing, self._quiet():
+            with self._landing:
                 if day in self._days:
-                    self._connection.execute(f"detach {database_name(day)}")
-                    del self._days[day]
+                    with self._lock:
+                        del self._days[day]
+                        self._opened.let_go(day)
                     self._filters.pop(day, None)
                 freed = remove_day(self.data, day)
             log.info("removed", day=day.isoformat(), freed_bytes=freed)
 
-    def back_up(self, staging: Path) -> None:
-        """Copy every day as it is now into a staging directory."""
-        with self._landing, self._cursor() as cursor:
-            back_up(cursor, self.data, list(self._days), staging)
-
     @contextlib.contextmanager
-    def _quiet(self) -> Iterator[None]:
-        """Hold off new queries and wait for those that run, whose file DuckDB cannot open a second time.
-
-        Raises `BeingRead` when they take too long.
-        """
-        with self._lock:
-            deadline = time.monotonic() + SWAP_PATIENCE_S
-            while self._snapshots:
-                if time.monotonic() > deadline:
-                    raise BeingRead("a query under way reads the day files")
-                time.sleep(0.01)
-            yield
+    def pinned(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[date, str]]]:
+        """Yield a connection and the names of the days that are open, all of which stay so meanwhile."""
+        with self._cursor() as cursor:
+            with self._lock:
+                names = self._opened.pin()
+            try:
+                yield cursor, names
+            finally:
+                self._opened.unpin(names)
 
     # --- reading
 
@@ -416,24 +401,25 @@ class Store:
         interrupted when landing needs its memory.
         """
         with self._cursor() as cursor:
+            names: dict[date, str] = {}
             try:
                 with self._lock:
-                    self._snapshots.add(cursor)
-                    days = list(self._days)
+                    names = self._opened.pin()
                     hot = self._hot.batches()
                     cursor.execute("begin")
                     for day, sealed in self._days.items():
                         if not sealed:  # DuckDB takes its snapshot of a database at the first touch
-                            cursor.execute(f"select seq from {database_name(day)}.landed").fetchall()
+                            cursor.execute(f"select seq from {names[day]}.landed").fetchall()
                 if needs is not None and needs.traces is not None:
                     hot = {table: of_traces(batches, needs.traces) for table, batches in hot.items()}
-                create_views(cursor, self.data, days, hot, project=project, needed=needs.views if needs else None)
+                needed = needs.views if needs else None
+                create_views(cursor, self.data, names.values(), hot, project=project, needed=needed)
                 if can_wait:
                     self._interruptible.add(cursor)
                 yield cursor
             finally:
-                self._snapshots.discard(cursor)
                 self._interruptible.discard(cursor)
+                self._opened.unpin(names)
 
     def interrupt_queries(self) -> None:
         """End the queries that can wait, so that what they hold is free."""
@@ -452,7 +438,7 @@ class Store:
     def _load_filter(self, day: date) -> identity.IdentityFilter:
         """Return the identities of a day file: as kept beside it, or where that is out of date, from its rows."""
         path = filter_path(self.data, day)
-        table = f"{database_name(day)}.spans"
+        table = f"{self._opened.name(day)}.spans"
         num_spans = self._num_spans(day)
         kept = identity.IdentityFilter.load(path)
         if kept is not None and kept[1] == num_spans:
@@ -465,15 +451,18 @@ class Store:
                 built.save(path, num_rows=num_spans)
         return built
 
+    def _save_filter(self, day: date) -> None:
+        with contextlib.suppress(OSError, duckdb.Error):  # it only saves time
+            self._filter_of(day).save(filter_path(self.data, day), num_rows=self._num_spans(day))
+
     def _num_spans(self, day: date) -> int:
         with self._cursor() as cursor:
-            return int(cursor.execute(f"select count(*) from {database_name(day)}.spans").fetchall()[0][0])
+            return int(cursor.execute(f"select count(*) from {self._opened.name(day)}.spans").fetchall()[0][0])
 
     def close(self) -> None:
         """Close the files; DuckDB folds its own logs into them."""
         for day, sealed in self._days.items():
             if not sealed:
                 self._checkpoint(day)
-                with contextlib.suppress(OSError, duckdb.Error):
-                    self._filter_of(day).save(filter_path(self.data, day), num_rows=self._num_spans(day))
+                self._save_filter(day)
         self._connection.close()

@@ -2,15 +2,16 @@
 
 import contextlib
 import os
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 
-from foundation.errors import SettingsError, SpanloopError
+from foundation.errors import SpanloopError
 from foundation.files import sync_directory
 from foundation.keys import keys_path
 from receiver.log.disk import OsDisk
@@ -24,10 +25,9 @@ from receiver.store.days import (
     filter_path,
     is_sealed,
     landed_seq,
-    literal,
     open_database,
 )
-from receiver.tables import TABLES, spans_directory
+from receiver.tables import TABLES, literal, spans_directory
 
 SEALED_ROW_GROUP_SIZE = 16_384
 """Rows of a sealed day that DuckDB reads or skips together. Larger ones would compress a tenth better, and looking one
@@ -40,21 +40,21 @@ receipt, so that both an instant and a trace are found in few row groups."""
 COPIED_TABLES = (*TABLES, "landed", "log_requests")
 
 
-def is_compacted(connection: duckdb.DuckDBPyConnection, day: date) -> bool:
+def is_compacted(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
     """Tell whether an attached day was rewritten when it was sealed."""
     found = connection.execute(
         "select count(*) from duckdb_tables() where database_name = ? and table_name = 'compacted'",
-        [database_name(day)],
+        [name],
     ).fetchall()
     return bool(found[0][0])
 
 
-def copy_day(connection: duckdb.DuckDBPyConnection, day: date, target: Path, *, compact: bool) -> None:
-    """Write the rows of an attached day into a new file, as one transaction sees them, or leave no file.
+def copy_day(connection: duckdb.DuckDBPyConnection, source: str, target: Path, *, compact: bool) -> None:
+    """Write the rows of a day, attached as `source`, into a new file, as one transaction sees them, or leave no file.
 
     A compacted copy has larger row groups, each with few traces, and says that it is one.
     """
-    source, copy = database_name(day), f"copy_{database_name(day)}"
+    copy = f"copy_{source}_{secrets.token_hex(4)}"
     target.unlink(missing_ok=True)
     options = f" (row_group_size {SEALED_ROW_GROUP_SIZE})" if compact else ""
     connection.execute(f"attach {literal(str(target.absolute()))} as {copy}{options}")
@@ -114,34 +114,40 @@ def remove_day(data: Path, day: date) -> int:
     return freed
 
 
-def back_up(connection: duckdb.DuckDBPyConnection, data: Path, days: list[date], staging: Path) -> None:
-    """Copy attached days into an empty directory below the day files, each whole."""
-    staging.mkdir()
-    for day in days:
-        copy_day(connection, day, staging / f"{day.isoformat()}.duckdb", compact=is_compacted(connection, day))
+LEFTOVERS = ("backup-*", "*.compacting")
+"""What a copy that was not finished leaves among the day files."""
+
+
+def remove_leftovers(data: Path) -> None:
+    """Remove what copies that a crash ended have left. The caller holds DATA."""
+    for pattern in LEFTOVERS:
+        for path in spans_directory(data).glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def back_up(connection: duckdb.DuckDBPyConnection, data: Path, days: Mapping[date, str], staging: Path) -> None:
+    """Copy days, attached under the names given, into a new directory, each whole, and the keys beside them."""
+    staging.mkdir(mode=0o700)
+    for day, name in days.items():
+        copy_day(connection, name, staging / f"{day.isoformat()}.duckdb", compact=is_compacted(connection, name))
     if keys_path(data).exists():
         shutil.copy2(keys_path(data), staging / keys_path(data).name)
 
 
-def finish_backup(staging: Path, out: Path) -> int:
-    """Turn a staged backup into a DATA directory of its own; return how many days it holds."""
-    if out.exists() and any(out.iterdir()):
-        raise SettingsError(f"{out} is not empty", hint="Name a directory that is new: --out DIR")
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    spans = spans_directory(partial)
-    spans.mkdir(parents=True)
+def take_copies(staging: Path, out: Path) -> None:
+    """Move what was backed up into the places a DATA directory has for it, durably."""
+    spans = spans_directory(out)
+    spans.mkdir(mode=0o700)
     for file in sorted(staging.iterdir()):
-        target = spans / file.name if file.suffix == ".duckdb" else partial / file.name
-        shutil.copy2(file, target)
+        target = spans / file.name if file.suffix == ".duckdb" else out / file.name
+        shutil.move(file, target)
+        target.chmod(0o600)
         with target.open("rb") as copied:
             os.fsync(copied.fileno())
     sync_directory(spans)
-    if out.exists():
-        out.rmdir()
-    partial.replace(out)
-    sync_directory(out.parent)
-    return len(day_files(out))
 
 
 @dataclass(frozen=True)

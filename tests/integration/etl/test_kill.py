@@ -30,7 +30,7 @@ SEED = int(os.environ.get("SPANLOOP_SEED", "20261121"))
 SERVER = multiprocessing.get_context("forkserver")
 """Its processes begin with the ETL imported, so that a kill meets the run and not the interpreter's start."""
 
-SERVER.set_forkserver_preload(["etl.runs.run", "etl.runs.work", "receiver.reading"])
+SERVER.set_forkserver_preload(["etl.runs.run", "etl.runs.work", "receiver.reading.opening"])
 
 
 def settings(data: Path) -> EtlConfig:

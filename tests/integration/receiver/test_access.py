@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -18,7 +20,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from foundation.keys import Scope, create_key, keys_path, revoke_key
-from receiver.schema import connect
+from receiver.query.views import DATASET_TABLES
+from receiver.schema import connect, show_files
 from tests.export_requests import logs, span, traces
 from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running, spanloop
 
@@ -218,3 +221,24 @@ def test_mutual_tls_lets_certified_clients_in_and_nobody_else(tmp_path: Path) ->
             "sql", "--data", str(tmp_path / "data"), "--format", "json", "select count(*) as n from spans"
         )
         assert json.loads(counted.stdout) == [{"n": 1}]
+
+
+def test_every_view_shows_a_key_its_own_project_alone(keyed: tuple[Receiver, Path, dict[str, str]]) -> None:
+    """The tables of later stages hold every project's prompts; one without a column that says whose is not shown."""
+    receiver, data, keys = keyed
+    files: dict[str, list[Path]] = {}
+    for table in DATASET_TABLES:
+        path = data / "dataset" / table / "part.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pa.parquet.write_table(pa.table({"project": ["shop", "bank"], "secret": ["s", "b"]}), path)
+        files[table] = [path]
+    show_files(data, files)
+
+    for table in DATASET_TABLES:
+        assert ask(receiver, f"select project, secret from {table}", keys["bank"]) == [
+            {"project": "bank", "secret": "b"}
+        ]
+        assert len(ask(receiver, f"from {table}", keys["admin"])) == 2
+    pa.parquet.write_table(pa.table({"secret": ["s", "b"]}), files["rejected"][0])
+    body = json.dumps({"sql": "select secret from rejected"}).encode()
+    assert receiver.post("/v1/sql", body, Authorization=f"Bearer {keys['bank']}")[0] >= 400

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from receiver.schema import connect
+from receiver.schema import connect, show_files
 from tests.export_requests import logs, span, traces
 from tests.integration.receiver.processes import running, spanloop, start
 
@@ -86,8 +86,7 @@ def test_views_of_the_dataset_follow_its_files(tmp_path: Path) -> None:
     directory.mkdir(parents=True)
     pyarrow.parquet.write_table(pa.table({"episode_id": ["e1"], "outcome": [0.5]}), directory / "part-0.parquet")
     pyarrow.parquet.write_table(pa.table({"episode_id": ["e2"], "outcome": [0.1]}), directory / "part-1.parquet")
-    watermark = {"windows": [{"files": {"episodes": ["part-0.parquet"]}}]}
-    (data / "dataset" / "watermark.json").write_text(json.dumps(watermark))
+    show_files(data, {"episodes": [directory / "part-0.parquet"]})
     sql = "select episode_id, outcome from episodes"
 
     reader = connect(data)

@@ -42,6 +42,8 @@ def database(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         "select attributes->>'$.\"gen_ai.request.model\"' from spans",
         "describe spans",
         "summarize spans",
+        "select * from spans tablesample 10%",
+        "from spans using sample 3",
         "select * from spans where trace_id in (select trace_id from traces)",
     ],
 )

@@ -6,11 +6,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from foundation.errors import SettingsError
 from receiver.schema import SCHEMA_VERSION, connect, spans_directory
 from receiver.store import upkeep
+from receiver.store.copying import Copying
 from receiver.store.days import day_files, day_path, filter_path
-from receiver.store.landing import BeingRead
 from tests.export_requests import span
 from tests.unit.receiver.store.test_landing import DAY, DAY_NS, Landing
 
@@ -27,17 +26,20 @@ def three_days(data: Path) -> Landing:
     return landing
 
 
-def test_a_day_that_is_over_is_compacted_and_opens_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once no query has it open: same rows, read-only, known spans stay known, and nothing is done twice."""
-    monkeypatch.setattr("receiver.store.landing.SWAP_PATIENCE_S", 0.05)
+def test_a_day_that_is_over_is_compacted_and_opens_for_others(tmp_path: Path) -> None:
+    """Beside the queries that read it: same rows, read-only, known spans stay known, and nothing is done twice."""
     landing = three_days(tmp_path)
     with landing.store.snapshot() as reading:
-        reading.execute("select count(*) from spans")
-        with pytest.raises(BeingRead):
-            landing.store.seal(FIRST + timedelta(days=2))
-        assert reading.fetchall() == [(3,)]
-    landing.store.seal(FIRST + timedelta(days=2))
-    inode = day_path(tmp_path, FIRST).stat().st_ino
+        reading.execute("select span_id from spans")
+        landing.store.seal(FIRST + timedelta(days=2))
+        inode = day_path(tmp_path, FIRST).stat().st_ino
+        landing.store.seal(FIRST + timedelta(days=2))
+        landing.arrive(span(4, name="x" * 50), received_ns=DAY + 2 * DAY_NS)
+        landing.store.land()
+        assert sorted(reading.fetchall()) == [(f"{number:016x}",) for number in (1, 2, 3)]
+        assert reading.execute("select count(*) from spans").fetchall() == [(3,)]
+        assert landing.query("select count(*), count(distinct span_id) from spans") == [(4, 4)]
+    assert sorted(landing.store._opened.pin().values()) == ["day_20260301_1", "day_20260302", "day_20260303"]
 
     with duckdb.connect(str(day_path(tmp_path, FIRST)), read_only=True) as other:
         assert other.execute("select count(*) from spans").fetchall() == [(1,)]
@@ -46,7 +48,45 @@ def test_a_day_that_is_over_is_compacted_and_opens_for_others(tmp_path: Path, mo
     landing.arrive(span(1, name="x" * 50), received_ns=DAY + 2 * DAY_NS)
     assert day_path(tmp_path, FIRST).stat().st_ino == inode
     assert filter_path(tmp_path, FIRST).exists()
-    assert landing.query("select count(*), count(distinct span_id) from spans") == [(3, 3)]
+    assert landing.query("select count(*), count(distinct span_id) from spans") == [(4, 4)]
+
+
+def test_a_day_is_removed_while_it_is_read(tmp_path: Path) -> None:
+    """The file is gone at once; the query reads it to its end, the next one does without."""
+    landing = three_days(tmp_path)
+    with landing.store.snapshot() as reading:
+        landing.store.retire([FIRST])
+        assert not day_path(tmp_path, FIRST).exists()
+        assert reading.execute("select count(*) from spans").fetchall() == [(3,)]
+        assert landing.query("select count(*) from spans") == [(2,)]
+    assert landing.store._opened._let_go == set()
+
+
+def test_spans_land_while_a_backup_is_made(tmp_path: Path) -> None:
+    """Neither waits for the other, and stopping a backup ends it."""
+    landing = three_days(tmp_path)
+    with landing.store.pinned() as (connection, days):
+        connection.execute("begin")
+        connection.execute(f"select count(*) from {days[FIRST]}.spans").fetchall()
+        landing.arrive(span(4), received_ns=DAY + 2 * DAY_NS)
+        landing.store.land()
+        assert landing.store.num_hot_rows == 0
+    copying = Copying(landing.store, tmp_path / "spans" / "backup-x")
+    copying.stop()
+    copying.run()
+    assert not (tmp_path / "spans" / "backup-x").exists()
+
+
+def test_what_a_dead_backup_and_a_dead_compaction_left_goes_at_the_next_start(tmp_path: Path) -> None:
+    """They may be as large as everything else together."""
+    three_days(tmp_path).store.close()
+    (tmp_path / "spans" / "backup-1234").mkdir()
+    (tmp_path / "spans" / "backup-1234" / "2026-03-01.duckdb").touch()
+    (tmp_path / "spans" / "2026-03-01.compacting").touch()
+
+    Landing(tmp_path).store.close()
+
+    assert {path.suffix for path in (tmp_path / "spans").iterdir()} == {".duckdb", ".ids"}
 
 
 def test_a_sealed_day_keeps_its_rows_sorted_by_trace_part_by_part(
@@ -99,9 +139,11 @@ def test_a_backup_is_a_directory_to_run_on(tmp_path: Path) -> None:
     landing = three_days(tmp_path / "data")
     (tmp_path / "data" / "keys.json").write_text('{"keys": []}')
     staging = spans_directory(tmp_path / "data") / "backup-x"
-    landing.store.back_up(staging)
+    Copying(landing.store, staging).run()
+    (tmp_path / "out").mkdir()
+    upkeep.take_copies(staging, tmp_path / "out")
 
-    assert upkeep.finish_backup(staging, tmp_path / "out") == 3
+    assert len(day_files(tmp_path / "out")) == 3
     reader = connect(tmp_path / "out")
     assert reader.query("select (select count(*) from spans), (select count(*) from log_records)").to_pylist() == [
         {"(SELECT count_star() FROM spans)": 3, "(SELECT count_star() FROM log_records)": 1}
@@ -109,8 +151,6 @@ def test_a_backup_is_a_directory_to_run_on(tmp_path: Path) -> None:
     reader.close()
     assert (tmp_path / "out" / "keys.json").exists()
     assert list(upkeep.verify(tmp_path / "out")) == []
-    with pytest.raises(SettingsError, match="not empty"):
-        upkeep.finish_backup(staging, tmp_path / "out")
 
 
 def test_damage_is_found_wherever_it_is(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""HTTP from a command: past proxies, to the address it was given, and never for ever."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.error import HTTPError
+
+import pytest
+
+from foundation import http
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers by path, and notes who came."""
+
+    seen: list[str]
+    release: threading.Event
+
+    def do_GET(self) -> None:
+        self.seen.append(self.path)
+        self.send_response(302 if self.path == "/moved" else 200)
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.seen.append(self.path)
+        self.release.wait(10)
+        self.send_response(400 if self.path == "/wrong" else 200)
+        self.end_headers()
+        self.wfile.write(b"at last")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, type[Answering]]]:
+    handler = type("Handler", (Answering,), {"seen": [], "release": threading.Event()})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", handler
+    handler.release.set()
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_proxy_is_not_asked(server: tuple[str, type[Answering]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever listens there would see the token and the SQL."""
+    url, handler = server
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+
+    assert http.answers(f"{url}/ready")
+    assert handler.seen == ["/ready"]
+
+
+def test_a_redirect_is_not_followed(server: tuple[str, type[Answering]]) -> None:
+    """The key would go along."""
+    url, handler = server
+    with pytest.raises(HTTPError):
+        http.open_url(f"{url}/moved", timeout_s=5)
+    assert handler.seen == ["/moved"]
+
+
+def test_a_server_that_works_is_waited_for_and_one_that_is_dead_is_not(
+    server: tuple[str, type[Answering]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it lives is asked beside the request."""
+    monkeypatch.setattr(http, "LOOK_EVERY_S", 0.05)
+    url, handler = server
+
+    with pytest.raises(TimeoutError):
+        http.post_patiently(f"{url}/slow", b"x", {}, alive_url="http://127.0.0.1:1/")
+
+    def looked() -> bool:
+        handler.release.set()
+        return True
+
+    monkeypatch.setattr(http, "answers", lambda *_, **__: looked())
+    with http.post_patiently(f"{url}/slow", b"x", {}, alive_url=url) as response:
+        assert response.read() == b"at last"
+    with pytest.raises(HTTPError):
+        http.post_patiently(f"{url}/wrong", b"x", {}, alive_url=url)
