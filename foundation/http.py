@@ -82,12 +82,14 @@ class _PatientFile(io.RawIOBase):
     def __init__(self, sock: socket.socket, is_alive: Callable[[], bool]) -> None:
         self._sock = sock
         self._is_alive = is_alive
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
-        while not select.select([self._sock], [], [], LOOK_EVERY_S)[0]:
+        while not self._poll.poll(LOOK_EVERY_S * 1000):
             if not self._is_alive():
                 raise TimeoutError("it has not answered for a while, nor does it say that it lives")
         return self._sock.recv_into(buffer)

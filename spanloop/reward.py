@@ -78,7 +78,7 @@ def reward(
 
 def _check(trace_id: str, span_id: str | None, value: float, name: str) -> None:
     """Refuse here what the receiver would, so that it needs none to say so."""
-    for flag, text, digits in (("trace-id", trace_id, 32), ("--span-id", span_id, 16)):
+    for flag, text, digits in (("trace_id", trace_id, 32), ("--span-id", span_id, 16)):
         if text is not None and (not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", text) or set(text) == {"0"}):
             raise SettingsError(
                 f"{flag} {text[:80]!r} is not {digits} hex digits", hint="`spanloop sql` finds the ids."
