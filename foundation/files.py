@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and a lock that says who holds it."""
+"""Files that appear whole or not at all, private to their user, and a lock that says who holds it."""
 
 import contextlib
 import fcntl
@@ -23,8 +23,34 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def make_directory(path: Path) -> None:
+    """Create a directory and its parents for their user alone; an existing one is left as it is."""
+    missing = [part for part in (path, *path.parents) if not part.exists()]
+    for part in reversed(missing):
+        part.mkdir(mode=0o700, exist_ok=True)
+        _give_to_owner_of(part.parent, part)
+
+
+def make_private(path: Path) -> None:
+    """Take a file or directory from everybody but its user; one of another user, or none, is left alone."""
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        path.chmod(path.stat().st_mode & 0o700)
+
+
+def _give_to_owner_of(directory: Path, made: Path) -> None:
+    """Where root makes a file in somebody's directory, give it to them: a receiver of theirs has to read it."""
+    if os.geteuid() != 0:
+        return
+    owner = directory.stat()
+    if owner.st_uid != 0:
+        os.chown(made, owner.st_uid, owner.st_gid)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file by its new content: after a crash it is the old one or the new one, never half of either."""
+    """Replace a file by its new content: after a crash it is the old one or the new one, never half of either.
+
+    The file is its user's alone (0600); made by root, it is the user's who owns the directory.
+    """
     with replacing(path, content):
         pass
 
@@ -35,9 +61,10 @@ def replacing(path: Path, content: bytes) -> Iterator[None]:
 
     What the block writes is there before the change shows. Where the block, or the disk, fails, the file is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
+        _give_to_owner_of(path.parent, Path(temporary))
         with os.fdopen(fd, "wb") as file:
             file.write(content)
             file.flush()
@@ -62,9 +89,12 @@ def exclusive(path: Path, *, purpose: str) -> Iterator[None]:
     The lock is the kernel's (flock), so it is gone with its holder however that ended; the text in the file only says
     who it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    make_directory(path.parent)
+    is_new = not path.exists()
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        if is_new:
+            _give_to_owner_of(path.parent, path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

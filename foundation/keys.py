@@ -5,6 +5,9 @@
 A key is shown once, when it is made. It reads `sl_<id>_<secret>`; the file holds the id and the SHA-256 of the whole
 key, whose 192 random bits need no slower hash. A key has a name, and two keys of one name may live at once: rotation is
 to make the second, hand it out, and revoke the first.
+
+Keys once made are demanded for good: revoking the last one, damaging the file or removing it shuts everybody out until
+there is a key again. Only a directory that never had keys (neither `keys.json` nor `keys.lock`) asks for none.
 """
 
 import hashlib
@@ -17,12 +20,19 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from foundation.errors import SettingsError
-from foundation.files import exclusive, write_json
+from foundation.files import exclusive, make_directory, write_json
 
 MAX_LIVE = 2
 """Keys of one name that may live at once."""
+
+MAX_NAME_LENGTH = 200
+"""Longest name of a key and of a project, characters."""
+
+VERSION = 1
+"""Version of the file."""
 
 
 class Scope(StrEnum):
@@ -38,6 +48,10 @@ class Scope(StrEnum):
     """Call the gateway."""
     ADMIN = "admin"
     """Run SQL over all projects and read metrics."""
+
+
+class KeysUnreadable(SettingsError):
+    """The file of the keys is there, or was, and cannot be read: nobody is let in, and nobody turned away for good."""
 
 
 class Unauthenticated(Exception):
@@ -65,24 +79,50 @@ def keys_path(data: Path) -> Path:
     return data / "keys.json"
 
 
+def are_demanded(data: Path) -> bool:
+    """Tell whether DATA has keys, or had some: then a request without one is refused."""
+    return keys_path(data).exists() or _lock_path(data).exists()
+
+
 def read_keys(data: Path) -> list[Key]:
-    """Return the keys there are. Raises `SettingsError` for a damaged file: it must not pass for one without keys."""
+    """Return the keys there are. Raises `KeysUnreadable` for a damaged or lost file: it must not pass for no keys."""
+    path = keys_path(data)
     try:
-        content = keys_path(data).read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
+        if _lock_path(data).exists():
+            raise KeysUnreadable(
+                f"{path} is gone, though keys were made here",
+                hint=f"Restore it, or make new keys; to go without keys remove {_lock_path(data)} too.",
+            ) from None
         return []
-    try:
-        return [Key(**{**entry, "scopes": tuple(entry["scopes"])}) for entry in json.loads(content)["keys"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SettingsError(
-            f"{keys_path(data)} is damaged: {type(error).__name__}", hint="Restore it, or remove it and make new keys."
+    except OSError as error:
+        raise KeysUnreadable(
+            f"{path} cannot be read: {error.strerror}",
+            hint="Give it to the user the receiver runs as (chown), and make keys as that user.",
         ) from None
+    try:
+        document = json.loads(content)
+        keys = [_read_key(entry) for entry in document["keys"]]
+        is_whole = document.get("sha256", digest := _digest_of_all(document["keys"])) == digest
+    except (ValueError, KeyError, TypeError, AttributeError):
+        is_whole = False
+    if not is_whole:
+        raise KeysUnreadable(f"{path} is damaged", hint="Restore it, or remove it and make new keys.")
+    return keys
+
+
+def _read_key(entry: dict[str, Any]) -> Key:
+    return Key(**{**entry, "scopes": tuple(Scope(scope).value for scope in entry["scopes"])})
 
 
 def create_key(data: Path, *, name: str, project: str, scopes: list[Scope]) -> str:
-    """Make a key and return its text, which is kept nowhere."""
-    with exclusive(data / "keys.lock", purpose="spanloop receiver keys"):
-        keys = read_keys(data)
+    """Make a key and return its text, which is kept nowhere. Raises `SettingsError` for a name that is none."""
+    for flag, value in (("--name", name), ("--project", project)):
+        check_name(value, flag)
+    make_directory(data)
+    with exclusive(_lock_path(data), purpose="spanloop receiver keys"):
+        keys = read_keys(data) if keys_path(data).exists() else []
         if sum(key.name == name for key in keys) >= MAX_LIVE:
             raise SettingsError(
                 f"{MAX_LIVE} keys named {name} live already",
@@ -96,9 +136,22 @@ def create_key(data: Path, *, name: str, project: str, scopes: list[Scope]) -> s
     return text
 
 
+def check_name(value: str, what: str) -> None:
+    """Raise `SettingsError` unless a name of a key or project says something, on one line, at a bounded length."""
+    if not value.strip() or not value.isprintable() or len(value) > MAX_NAME_LENGTH:
+        shown = f"{value[:20]!r}, {len(value)} characters"
+        raise SettingsError(
+            f"{what} {shown} is no name", hint=f"Use 1 to {MAX_NAME_LENGTH} printable characters: {what} agents"
+        )
+
+
 def revoke_key(data: Path, id_: str) -> Key:
     """Remove a key; a running server refuses it within a second."""
-    with exclusive(data / "keys.lock", purpose="spanloop receiver keys"):
+    if not are_demanded(data):
+        raise SettingsError(
+            f"{data} has no keys", hint="Check --data; spanloop receiver keys list shows what there is."
+        )
+    with exclusive(_lock_path(data), purpose="spanloop receiver keys"):
         keys = read_keys(data)
         revoked = next((key for key in keys if key.id == id_), None)
         if revoked is None:
@@ -107,12 +160,21 @@ def revoke_key(data: Path, id_: str) -> Key:
     return revoked
 
 
+def _lock_path(data: Path) -> Path:
+    return data / "keys.lock"
+
+
 def _write(data: Path, keys: list[Key]) -> None:
-    write_json(keys_path(data), {"keys": [asdict(key) for key in keys]})
+    entries = json.loads(json.dumps([asdict(key) for key in keys]))
+    write_json(keys_path(data), {"version": VERSION, "sha256": _digest_of_all(entries), "keys": entries})
+
+
+def _digest_of_all(entries: object) -> str:
+    return _digest(json.dumps(entries, sort_keys=True))
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def presented_key(headers: Mapping[str, str]) -> str:
@@ -122,34 +184,47 @@ def presented_key(headers: Mapping[str, str]) -> str:
 
 
 class KeyRing:
-    """The keys of DATA as they are at this moment: the file is read anew when it changes."""
+    """The keys of DATA as they are at this moment: the file is read anew when it changes.
+
+    Once a key was seen, keys are demanded for the life of the process, whatever becomes of the files.
+    """
 
     def __init__(self, data: Path) -> None:
         self._data = data
         self._lock = threading.Lock()
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[int, int, int] | None = None
         self._keys: Mapping[str, Key] = {}
+        self._were_seen = False
         self.keys()
 
     def keys(self) -> Mapping[str, Key]:
-        """Return the keys by id."""
+        """Return the keys by id. Raises `KeysUnreadable`."""
         try:
             status = keys_path(self._data).stat()
-            seen = (status.st_mtime_ns, status.st_ino)
+            seen = (status.st_mtime_ns, status.st_ino, status.st_mode)
         except FileNotFoundError:
-            seen = (0, 0)
+            seen = None
         with self._lock:
-            if seen != self._seen:
+            if seen is None or seen != self._seen:
+                self._seen = None  # what cannot be read is tried again at the next request
                 self._keys = {key.id: key for key in read_keys(self._data)}
                 self._seen = seen
+            self._were_seen |= seen is not None
             return self._keys
 
+    @property
+    def are_demanded(self) -> bool:
+        """Tell whether a request needs a key."""
+        return self._were_seen or are_demanded(self._data)
+
     def find(self, text: str) -> Key:
-        """Return the key of this text. Raises `Unauthenticated`."""
+        """Return the key of this text. Raises `Unauthenticated`, and `KeysUnreadable` when nobody can be judged."""
         if not text:
             raise Unauthenticated("an API key is needed: Authorization: Bearer KEY")
         parts = text.split("_", 2)
         key = self.keys().get(parts[1]) if len(parts) == 3 else None
         if not hmac.compare_digest(_digest(text), key.sha256 if key else _digest("")) or key is None:
             raise Unauthenticated("the API key is not known")
+        if not 0 < len(key.project) <= MAX_NAME_LENGTH:
+            raise Forbidden(f"the project of this key has {len(key.project)} characters; make another key")
         return key

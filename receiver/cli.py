@@ -4,6 +4,7 @@ Each imports what it needs when it runs: asking for help, or for the status, sta
 """
 
 import asyncio
+import contextlib
 import json as json_
 import signal
 import sys
@@ -182,17 +183,22 @@ def prune(
     dry_run
         Say what would be removed, and remove nothing.
     """
+    from receiver.pipeline import Pipeline
     from receiver.store import upkeep
     from receiver.store.days import day_of
 
     require_directory(data)
     retain_bytes = None if retain_gb is None else int(retain_gb * 2**30)
-    with hold(data, "spanloop receiver prune"):
+    with contextlib.ExitStack() as stack:
         today = day_of(time.time_ns())
-        for day in upkeep.expired(data, today=today, retain_days=retain_days, retain_bytes=retain_bytes):
-            sys.stdout.write(f"{day.isoformat()}\n")
-            if not dry_run:
-                upkeep.remove_day(data, day)
+        if dry_run:
+            stack.enter_context(hold(data, "spanloop receiver prune"))
+        else:  # opened as a receiver would: what the log still holds lands first and does not come back later
+            pipeline = stack.enter_context(contextlib.closing(Pipeline(data, purpose="spanloop receiver prune")))
+        days = upkeep.expired(data, today=today, retain_days=retain_days, retain_bytes=retain_bytes)
+        sys.stdout.writelines(f"{day.isoformat()}\n" for day in days)
+        if not dry_run:
+            pipeline.store.retire(days)
 
 
 keys = App(name="keys", help="API keys: who may send spans, query, and give rewards.")

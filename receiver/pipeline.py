@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import threading
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,22 +17,23 @@ from typing import Any
 
 import duckdb
 
-from foundation.errors import SpanloopError
 from foundation.files import write_atomically
 from foundation.narration import get_logger
 from receiver.decode import otlp
-from receiver.decode.arrow import TABLE_OF, complete, decode
-from receiver.decode.native import decode_spans
+from receiver.decode.refusals import Overloaded
+from receiver.flow.admission import Admission
+from receiver.flow.clock import Clock
+from receiver.flow.decoding import decode_record
+from receiver.flow.vital import VitalThread, describe
 from receiver.log.commit import GroupCommit
 from receiver.log.disk import Disk, OsDisk
 from receiver.log.wal import Entry, Record, WriteAheadLog
 from receiver.query.guard import Needs
-from receiver.store import reserve as room
+from receiver.store import reserve
 from receiver.store.copying import Copying
-from receiver.store.days import day_of
 from receiver.store.landing import Store
 from receiver.store.lock import hold
-from receiver.store.tail import Decoded, body_digest
+from receiver.store.tail import Decoded
 from receiver.store.upkeep import expired
 
 log = get_logger("receiver")
@@ -63,24 +63,8 @@ PUBLISH_ATTEMPTS = 3
 CLOSING_ATTEMPTS = 4
 """How often landing may fail at the end before the rest is left to the next start."""
 
-CLOCK_TOLERANCE_S = 3600.0
-"""How far the clock may move beside the time that passes before days are neither sealed nor removed by it."""
-
 UPKEEP_EVERY_S = 60.0
 """How often the receiver looks for days to seal or to remove."""
-
-WARN_EVERY_S = 60.0
-"""How often a full disk is narrated, at most."""
-
-HOLD_S = 2.0
-"""How long a request is held back for a place in the backlog before it is refused."""
-
-RETRY_DELAY_S = 1
-"""Advice to a refused client. SDK exporters have 10 s in all and give up at once on a longer one."""
-
-
-class Overloaded(Exception):
-    """The request cannot be kept now: the backlog is full or the disk refuses. The client should come again."""
 
 
 class Pipeline:
@@ -99,35 +83,40 @@ class Pipeline:
         retain_days: int | None = None,
         retain_bytes: int | None = None,
         purpose: str = "spanloop receiver",
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self.data = data
         self.counts: Counter[str] = Counter()
         self._land_every_s = land_every_s
         self.max_backlog_bytes = max_backlog_bytes
         self._disk = disk or OsDisk()
-        self._clock = clock
-        self._began = (clock() / 1e9, _uptime_s())
+        self._clock = Clock(clock)
+        self._on_failure = on_failure
+        self.failure: str | None = None
         self._retain_days, self._retain_bytes = retain_days, retain_bytes
         self._next_upkeep = 0.0
         self._land_limit: int | None = None
-        self._next_warning = 0.0
-        self._refused_bytes = 0
         self._exit = contextlib.ExitStack()
         self._changed = threading.Condition()
         self._queue: deque[Record] = deque()
-        self._pending_bytes = 0
         self._durable_seq = 0
         self._published_seq = 0
-        self._last_received_ns = 0
         self._is_closing = False
         self._exit.enter_context(hold(data, purpose))
         try:
-            space = self._disk.space(data)
-            self.reserve_bytes = room.reserve_bytes(space, reserve_bytes)
-            self.store = Store(data, today=day_of(clock()), memory_limit=memory_limit)
+            self.store = Store(data, today=self._clock.today(), memory_limit=memory_limit)
             self._exit.callback(self.store.close)
-            self._wal = WriteAheadLog(data / "wal", self._disk, segment_bytes=room.segment_bytes(space))
-            recovery = self._wal.open(self.store.landed_seq)
+            self._admission = Admission(
+                data,
+                self._disk,
+                max_backlog_bytes=max_backlog_bytes,
+                reserve_bytes=reserve_bytes,
+                changed=self._changed,
+                landing_bytes=lambda: self.store.num_hot_bytes,
+            )
+            segment_bytes = reserve.segment_bytes(self._disk.space(data))
+            self._wal = WriteAheadLog(data / "wal", self._disk, segment_bytes=segment_bytes)
+            recovery = self._wal.open(self.store.landed_seq, floor_seq=self.store.floor_seq)
             self.losses = recovery.losses
             for loss in recovery.losses:
                 log.error("the log is damaged", file=loss.path.name, first_lost=loss.first_seq, last_lost=loss.last_seq)
@@ -140,9 +129,9 @@ class Pipeline:
         except BaseException:
             self._exit.close()
             raise
-        self._commit = GroupCommit(self._wal, self._on_durable)
-        self._digester = threading.Thread(target=self._digest, name="receiver-digest")
-        self._lander = threading.Thread(target=self._land, name="receiver-land")
+        self._commit = GroupCommit(self._wal, self._on_durable, spawn=self._spawn)
+        self._digester = self._spawn(self._digest, name="receiver-digest")
+        self._lander = self._spawn(self._land, name="receiver-land")
         self._digester.start()
         self._lander.start()
 
@@ -154,57 +143,40 @@ class Pipeline:
         Raises `Overloaded` when there is no room for it. An OSError in the future means it was not kept either.
         """
         size = len(request.body)
-        if not self._has_disk_room(size):
-            self._refused_bytes = size
-            self._warn_of_full_disk()
-            raise Overloaded(self._full_disk)
         with self._changed:
-            if not self._changed.wait_for(lambda: self._has_room(size), timeout=HOLD_S):
-                raise Overloaded("the backlog is full")
-            self._pending_bytes += size
-            self._last_received_ns = max(self._last_received_ns, self._clock())  # days never run backwards
-            entry = Entry(int(request.signal), project, request.body, self._last_received_ns, request.spans)
-        try:
-            future = self._commit.append(entry)
-        except RuntimeError:
-            self._settle_bytes(size)
-            raise Overloaded("the receiver is stopping") from None
+            if (reason := self.failure or self.store.refusal) is not None:
+                raise Overloaded(reason)
+            self._admission.admit(size)
+            try:
+                received_ns = self._clock.receive()
+                entry = Entry(int(request.signal), project, request.body, received_ns, request.spans)
+                future = self._commit.append(entry)
+            except BaseException as error:
+                self._admission.settle(size)
+                if isinstance(error, RuntimeError):
+                    raise Overloaded("the receiver is stopping") from None
+                raise
         future.add_done_callback(lambda done: self._settle_bytes(size) if done.exception() else None)
         return future
 
-    def _has_room(self, size: int) -> bool:
-        taken = self.backlog_bytes
-        return taken == 0 or taken + size <= self.max_backlog_bytes
-
-    def _has_disk_room(self, size: int) -> bool:
-        return room.has_room(
-            self._disk.space(self.data),
-            waiting_bytes=self.backlog_bytes,
-            size_bytes=size,
-            reserve_bytes=self.reserve_bytes,
-        )
-
-    @property
-    def _full_disk(self) -> str:
-        return f"the disk is full: {self.reserve_bytes >> 20} MiB of it are kept for what was taken"
-
-    def _warn_of_full_disk(self) -> None:
-        if time.monotonic() >= self._next_warning:
-            self._next_warning = time.monotonic() + WARN_EVERY_S
-            log.warning("the disk is full; requests are refused until there is room", free_bytes=self.free_bytes)
+    def _settle_bytes(self, size: int) -> None:
+        with self._changed:
+            self._admission.settle(size)
 
     @property
     def refusal(self) -> str | None:
-        """Why requests are refused until somebody does something about it; None while they are taken.
+        """Why requests are refused until somebody does something about it; None while they are taken."""
+        return self.failure or self.store.refusal or self._admission.refusal
 
-        The disk is full as long as it has no room for one such as the last that it had no room for.
-        """
-        return None if self._has_disk_room(self._refused_bytes) else self._full_disk
+    def _spawn(self, target: Callable[[], None], *, name: str) -> VitalThread:
+        return VitalThread(target, name=name, on_death=self._fail)
 
-    def _settle_bytes(self, size: int) -> None:
+    def _fail(self, reason: str) -> None:
+        """Take no more: one of the threads has died. What was taken is in the log for the next start."""
         with self._changed:
-            self._pending_bytes -= size
+            self.failure = self.failure or reason
             self._changed.notify_all()
+        self._on_failure()
 
     def _on_durable(self, records: list[Record]) -> None:
         with self._changed:
@@ -224,9 +196,8 @@ class Pipeline:
             if not self._publish(records):
                 return
             with self._changed:
-                self._pending_bytes -= sum(record.entry.size_bytes for record in records)
                 self._published_seq = records[-1].seq
-                self._changed.notify_all()
+                self._admission.settle(sum(record.entry.size_bytes for record in records))
 
     def _publish(
         self, records: list[Record], *, max_attempts: int | None = None, run: Callable[..., Iterable[Any]] = map
@@ -244,7 +215,7 @@ class Pipeline:
                 self.store.publish([request for request in decoded if request is not None])
             except Exception as error:
                 self.counts["failed_landings"] += 1
-                log.warning("requests cannot be shown yet; they stay in the log", **_describe(error))
+                log.warning("requests cannot be shown yet; they stay in the log", **describe(error))
                 if attempt == max_attempts:
                     raise
                 if self._is_closing:
@@ -265,9 +236,9 @@ class Pipeline:
 
     def _decode_or_keep_aside(self, record: Record) -> Decoded | None:
         try:
-            return _decode(record)
+            return decode_record(record)
         except Exception as error:  # noqa: BLE001 - one bad request must not stop those behind it
-            log.warning("a logged request cannot be decoded; it is kept aside", seq=record.seq, **_describe(error))
+            log.warning("a logged request cannot be decoded; it is kept aside", seq=record.seq, **describe(error))
             with self._changed:
                 self.counts["undecodable_requests"] += 1
             path = self.data / "wal" / "quarantine" / f"{record.seq:020d}.request"
@@ -281,11 +252,19 @@ class Pipeline:
             self._wait_for_rows()
             if self._is_closing:
                 return
+            self._rescue()
             if self.store.has_unlanded and self._land_some():
                 self._commit.release(self.store.landed_seq)
             if time.monotonic() >= self._next_upkeep:
                 self._next_upkeep = time.monotonic() + UPKEEP_EVERY_S
                 self._keep_up()
+
+    def _rescue(self) -> None:
+        if self.store.refusal is not None:
+            try:
+                self.store.rescue()
+            except Exception as error:  # noqa: BLE001 - the next round tries again
+                log.warning("a day file was removed while in use and is not back yet", **describe(error))
 
     def _wait_for_rows(self) -> None:
         """Return when there is enough to land, when it has waited long enough, or when no more seems to come."""
@@ -302,20 +281,17 @@ class Pipeline:
 
     def _keep_up(self) -> None:
         """Remove the days that are past their time and seal those that are over, if the clock can be believed."""
-        now = self._clock()
-        began, began_uptime_s = self._began
-        jumped_s = now / 1e9 - began - (_uptime_s() - began_uptime_s)
-        if abs(jumped_s) > CLOCK_TOLERANCE_S:
+        if jumped_s := self._clock.jumped_s:
             log.warning("the clock jumped; no day is sealed or removed before a restart", jumped_s=round(jumped_s))
             return
-        today = day_of(now)
+        today = self._clock.today()
         try:
             self.store.retire(
                 expired(self.data, today=today, retain_days=self._retain_days, retain_bytes=self._retain_bytes)
             )
             self.store.seal(today)
         except Exception as error:  # noqa: BLE001 - landing must go on whatever became of this
-            log.warning("upkeep put off", **_describe(error))
+            log.warning("upkeep put off", **describe(error))
 
     def copying(self, staging: Path) -> Copying:
         """Return what lands everything taken and copies every day into a directory, in its own time, beside landing."""
@@ -329,7 +305,7 @@ class Pipeline:
             self.counts["failed_landings"] += 1
             tried = self._land_limit or min(MOST_LAND_BYTES, self.store.num_hot_bytes)
             self._land_limit = max(LEAST_LAND_BYTES, tried // 2)
-            log.warning("landing failed; the spans stay in the log", **_describe(error))
+            log.warning("landing failed; the spans stay in the log", **describe(error))
             if isinstance(error, duckdb.OutOfMemoryException):
                 self.store.interrupt_queries()
             time.sleep(min(1.0, self._land_every_s))
@@ -364,7 +340,12 @@ class Pipeline:
     @property
     def backlog_bytes(self) -> int:
         """Bytes taken but not yet landed."""
-        return self._pending_bytes + self.store.num_hot_bytes
+        return self._admission.backlog_bytes
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Bytes of the disk kept free for landing."""
+        return self._admission.reserve_bytes
 
     @property
     def oldest_unlanded_s(self) -> float:
@@ -372,12 +353,12 @@ class Pipeline:
         with self._changed:
             queued_ns = self._queue[0].entry.received_ns if self._queue else None
         waiting = [received_ns for received_ns in (queued_ns, self.store.oldest_hot_ns) if received_ns is not None]
-        return max(0.0, (self._clock() - min(waiting)) / 1e9) if waiting else 0.0
+        return self._clock.since_s(min(waiting)) if waiting else 0.0
 
     @property
     def free_bytes(self) -> int:
         """Free space of the disk below DATA."""
-        return self._disk.space(self.data).free_bytes
+        return self._admission.free_bytes
 
     def close(self) -> None:
         """Write, decode and land what was taken, then let go of DATA."""
@@ -393,37 +374,7 @@ class Pipeline:
             failures = 0
             while self.store.has_unlanded and failures < CLOSING_ATTEMPTS:
                 failures += not self._land_some()
+            self.store.note_landed()  # before the log forgets
             self._wal.close(self.store.landed_seq)
         finally:
             self._exit.close()
-
-
-def _uptime_s() -> float:
-    """Return a time that no one sets, and that goes on while a laptop sleeps, as its clock does."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _describe(error: Exception) -> dict[str, str]:
-    """Say what went wrong and where. Only a database's or a file system's own words: others may quote content."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    told = {"error": type(error).__name__, "place": f"{Path(frame.filename).name}:{frame.lineno}"}
-    if isinstance(error, OSError):
-        told["reason"] = error.strerror or ""
-    elif isinstance(error, duckdb.IOException | duckdb.FatalException | SpanloopError):
-        told["reason"] = str(error).splitlines()[0]
-    return told
-
-
-def _decode(record: Record) -> Decoded:
-    entry = record.entry
-    signal = otlp.Signal(entry.kind)
-    spans = entry.spans
-    if spans is None and signal is otlp.Signal.TRACES:
-        spans = decode_spans(entry.body)
-    how: dict[str, Any] = {"project": entry.project, "received_ns": entry.received_ns, "seq": record.seq}
-    if spans is not None:
-        batch = complete(signal, spans.columns, spans.num_rows, **how)
-    else:
-        batch = decode(signal, otlp.REQUESTS[signal].FromString(entry.body), **how)
-    digest = body_digest(entry.body) if signal is otlp.Signal.LOGS else ""
-    return Decoded(record.seq, entry.received_ns, TABLE_OF[signal], batch, digest, entry.project)

@@ -56,6 +56,7 @@ async def serve(config: ReceiverConfig) -> None:
     """Run until SIGTERM or SIGINT. Raises `Busy` when a port or DATA is taken, `SpanloopError` when DATA cannot be."""
     _keep_large_blocks()
     _allow_many_sockets()
+    os.umask(0o077)  # what is stored here are other people's prompts
     tls = Tls.of(config)
     for address, flag in ((config.grpc, "--grpc"), (config.http, "--http")):
         _check_reachable(address, flag, config)
@@ -64,6 +65,12 @@ async def serve(config: ReceiverConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     began = time.monotonic()
+    failed = asyncio.Event()
+
+    def end() -> None:
+        loop.call_soon_threadsafe(failed.set)
+        loop.call_soon_threadsafe(stop.set)
+
     with _writing(config.data):
         pipeline = await asyncio.to_thread(
             Pipeline,
@@ -75,11 +82,17 @@ async def serve(config: ReceiverConfig) -> None:
             retain_days=config.retain_days,
             retain_bytes=config.retain_bytes,
             purpose="spanloop receiver run",
+            on_failure=end,
         )
     try:
         await _serve(config, pipeline, stop, began, tls)
     finally:
         await asyncio.to_thread(pipeline.close)
+    if failed.is_set():
+        raise SpanloopError(
+            f"the receiver on {config.data} stopped: {pipeline.failure}",
+            hint="Start it again, as a service manager does by itself; its log says what happened.",
+        )
 
 
 @contextlib.contextmanager

@@ -34,6 +34,10 @@ class ReceiverConfig(Settings):
     """Bind an address others can reach without TLS, because a mesh or proxy in between encrypts. Keys are needed all
     the same."""
 
+    cors_allowed_origins: tuple[str, ...] = ()
+    """Origins whose pages may send spans, logs and rewards from a browser, such as `https://app.example`; `*` for any.
+    Default: none."""
+
     max_request_mb: int = Field(default=64, ge=1, le=1024)
     """Largest export request in MiB, after inflation. Agents' spans are big: the OTLP default of 4 MiB loses them."""
 

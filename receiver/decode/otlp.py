@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from receiver.decode.native import NativeSpans, decode_spans
+from receiver.decode.refusals import Undecodable
 from receiver.decode.wire_repair import MAX_DEPTH, TOO_DEEP, Irreparable, repair
 
 MAX_NS = 2**63 - 1
@@ -33,10 +34,6 @@ RESPONSES: dict[Signal, type[Any]] = {
     Signal.TRACES: ExportTraceServiceResponse,
     Signal.LOGS: ExportLogsServiceResponse,
 }
-
-
-class Undecodable(Exception):
-    """The bytes are not an export request; sending them again cannot help."""
 
 
 @dataclass(frozen=True)

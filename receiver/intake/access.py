@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from foundation.keys import Forbidden, KeyRing, Scope, Unauthenticated, presented_key
+from foundation.keys import Forbidden, KeyRing, KeysUnreadable, Scope, Unauthenticated, presented_key
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ ANYONE = Principal("default", frozenset(Scope))
 class Access:
     """Tells who sent a request.
 
-    Once a key exists every request needs one. Without keys a client certificate that TLS has verified is enough, and
-    where neither is set up anyone on this machine may do everything.
+    Once a key was made every request needs one, also when the last was revoked. Without keys a client certificate that
+    TLS has verified is enough, and where neither is set up anyone on this machine may do everything.
     """
 
     def __init__(self, data: Path, *, token: str, needs_certificate: bool = False) -> None:
@@ -45,13 +45,30 @@ class Access:
         self._needs_certificate = needs_certificate
 
     def identify(self, headers: Mapping[str, str], *, has_certificate: bool) -> Principal:
-        """Return who sent a request with these headers, named in lower case. Raises `Unauthenticated`."""
+        """Return who sent a request with these headers, named in lower case.
+
+        Raises `Unauthenticated`, and `KeysUnreadable` when the keys cannot be read and so nobody be judged.
+        """
         given = presented_key(headers)
-        if given and hmac.compare_digest(given.encode(), self._token.encode()):
+        if given and hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token.encode()):
             return Principal("default", frozenset(Scope), is_local=True)
-        if self._keys.keys():
+        if self._keys.are_demanded:
             key = self._keys.find(given)
             return Principal(key.project, frozenset(Scope(scope) for scope in key.scopes))
         if self._needs_certificate and not has_certificate:
             raise Unauthenticated("a client certificate is needed")
         return ANYONE
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether whoever reaches the port may do everything."""
+        return not (self._keys.are_demanded or self._needs_certificate)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why nobody can be let in until somebody does something about it; None while that is not so."""
+        try:
+            self._keys.keys()
+        except KeysUnreadable as error:
+            return error.message
+        return None

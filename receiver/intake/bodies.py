@@ -2,12 +2,13 @@
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import pyarrow as pa
 from aiohttp import web
 
-from receiver.decode.otlp import Undecodable
-from receiver.pipeline import Overloaded
+from receiver.decode.refusals import Overloaded, TooLarge, Undecodable
 
 BODY_PATIENCE_S = 60.0
 """How long a client may take to send one body."""
@@ -15,9 +16,11 @@ BODY_PATIENCE_S = 60.0
 NUM_INFLATING = 4
 """Bodies inflated at once; each may grow to the largest request."""
 
+MAX_MEMBERS = 10_000
+"""Most gzip members of a body: each costs some 10 µs, however little is in it."""
 
-class TooLarge(Exception):
-    """A request is larger than allowed, before or after inflation."""
+FIRST_PIECE_BYTES, MOST_PIECE_BYTES = 64, 1 << 20
+"""What is inflated in one call, of a member."""
 
 
 class BodyReader:
@@ -62,31 +65,66 @@ class BodyReader:
             self._held_bytes -= size
 
     async def _inflate(self, request: web.Request, body: bytes) -> bytes:
-        match request.headers.get("Content-Encoding", "identity").lower():
-            case "identity" | "":
-                return body
-            case "gzip" | "deflate":
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._inflating, inflate, body, self._max_request_bytes)
-            case other:
-                raise Undecodable(f"content encoding {other} is not known; gzip is")
+        encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding in ("identity", ""):
+            return body
+        inflate = INFLATERS.get(encoding)
+        if inflate is None:
+            raise UnknownEncoding(f"content encoding {encoding[:40]} is not known; {', '.join(INFLATERS)} are")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._inflating, inflate, body, self._max_request_bytes)
 
 
-def inflate(body: bytes, limit: int) -> bytes:
-    """Inflate gzip (of any number of members) or zlib data, at most to the limit."""
+class UnknownEncoding(Undecodable):
+    """The body is compressed in a way that is not known here."""
+
+
+def inflate_zlib(body: bytes, limit: int) -> bytes:
+    """Inflate gzip (of up to `MAX_MEMBERS` members) or zlib data, at most to the limit."""
+    view = memoryview(body)
+    parts: list[bytes] = []
+    size = offset = 0
+    for _ in range(MAX_MEMBERS):
+        inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        step = FIRST_PIECE_BYTES  # small first: what is left over of a piece is copied at the end of every member
+        while not inflater.eof:
+            piece = view[offset : offset + step]
+            if not piece:
+                raise Undecodable("the body cannot be inflated: it is cut short")
+            try:
+                part = inflater.decompress(piece, limit - size + 1)
+            except zlib.error as error:
+                raise Undecodable(f"the body cannot be inflated: {error}") from None
+            size += len(part)
+            if size > limit or inflater.unconsumed_tail:
+                raise TooLarge
+            parts.append(part)
+            offset += len(piece)
+            step = min(4 * step, MOST_PIECE_BYTES)
+        offset -= len(inflater.unused_data)
+        if offset == len(body):
+            return b"".join(parts)
+    raise Undecodable(f"the body cannot be inflated: it has more than {MAX_MEMBERS} members")
+
+
+def inflate_zstd(body: bytes, limit: int) -> bytes:
+    """Inflate Zstandard data of any number of frames, at most to the limit."""
     parts: list[bytes] = []
     size = 0
-    while body:
-        inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        try:
-            part = inflater.decompress(body, limit - size + 1)
-        except zlib.error as error:
-            raise Undecodable(f"the body cannot be inflated: {error}") from None
-        size += len(part)
-        if size > limit or inflater.unconsumed_tail:
-            raise TooLarge
-        if not inflater.eof:
-            raise Undecodable("the body cannot be inflated: it is cut short")
-        parts.append(part)
-        body = inflater.unused_data
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(body), "zstd") as stream:
+            while part := stream.read(MOST_PIECE_BYTES):
+                size += len(part)
+                if size > limit:
+                    raise TooLarge
+                parts.append(part)
+    except (pa.ArrowException, OSError) as error:
+        raise Undecodable(f"the body cannot be inflated: {str(error)[:80]}") from None
     return b"".join(parts)
+
+
+INFLATERS: dict[str, Callable[[bytes, int], bytes]] = {
+    "gzip": inflate_zlib,
+    "deflate": inflate_zlib,
+    "zstd": inflate_zstd,
+}

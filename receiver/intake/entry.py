@@ -8,9 +8,10 @@ from typing import Literal
 from foundation.keys import Scope
 from receiver.decode import otlp
 from receiver.decode.otlp import Request, Signal
+from receiver.decode.refusals import Overloaded, Undecodable
 from receiver.intake.access import ANYONE, Principal
 from receiver.intake.rewards import without_rewards
-from receiver.pipeline import Overloaded, Pipeline
+from receiver.pipeline import Pipeline
 
 COMMIT_TIMEOUT_S = 30.0
 
@@ -35,7 +36,7 @@ class Intake:
     ) -> Request:
         """Store a request durably and return it, for its answer. Blocks until it is on disk.
 
-        Raises `otlp.Undecodable` for what is not a request and `Overloaded` for what cannot be kept now.
+        Raises `Undecodable` for what is not a request and `Overloaded` for what cannot be kept now.
         """
         request, future = self.begin(signal, body, sender=sender, transport=transport, read=read)
         if future is not None:
@@ -58,7 +59,7 @@ class Intake:
         """
         try:
             request = read(signal, body)
-        except otlp.Undecodable:
+        except Undecodable:
             self._count(undecodable=1)
             raise
         if Scope.REWARD not in sender.scopes:

@@ -15,11 +15,15 @@ from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from foundation.keys import Forbidden, Scope, Unauthenticated
-from receiver.decode.otlp import Signal, Undecodable, answer
+from foundation.keys import Forbidden, KeysUnreadable, Scope, Unauthenticated
+from foundation.narration import get_logger
+from receiver.decode.otlp import Signal, answer
+from receiver.decode.refusals import RETRY_DELAY_S, Overloaded, Undecodable
+from receiver.flow.vital import describe
 from receiver.intake.access import ANYONE, Access, Principal
 from receiver.intake.entry import Intake
-from receiver.pipeline import RETRY_DELAY_S, Overloaded
+
+log = get_logger("receiver")
 
 NUM_THREADS = 64
 """Each waits on its group's fdatasync, so there must be many more of them than cores."""
@@ -91,9 +95,7 @@ class GrpcServer:
     def _export(self, signal: Signal) -> Callable[[bytes, Any], bytes]:
         def export(body: bytes, context: Any) -> bytes:  # noqa: ANN401 - grpcio has no types
             try:
-                sender = self._identify(context)
-                sender.require(Scope.INGEST)
-                return answer(self._intake.take(signal, body, sender=sender), as_json=False)
+                return self._take(signal, body, context)
             except Unauthenticated as error:
                 _abort(context, grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED, str(error))
             except Forbidden as error:
@@ -108,6 +110,20 @@ class GrpcServer:
                 _abort(context, grpc.StatusCode.UNAVAILABLE, UNAVAILABLE, str(error), retry, trailer)
 
         return export
+
+    def _take(self, signal: Signal, body: bytes, context: Any) -> bytes:  # noqa: ANN401 - grpcio has no types
+        """Store a request. What nobody thought of is our mistake, not the sender's: it may come again."""
+        try:
+            sender = self._identify(context)
+            sender.require(Scope.INGEST)
+            return answer(self._intake.take(signal, body, sender=sender), as_json=False)
+        except (Unauthenticated, Forbidden, Undecodable, Overloaded):
+            raise
+        except KeysUnreadable as error:
+            raise Overloaded(error.message) from None
+        except Exception as error:
+            log.warning("a request could not be taken", **describe(error))
+            raise Overloaded("an internal error") from error
 
     def _identify(self, context: Any) -> Principal:  # noqa: ANN401 - grpcio has no types
         if self._access is None:

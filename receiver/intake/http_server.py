@@ -23,16 +23,19 @@ from google.rpc.code_pb2 import (
 from google.rpc.status_pb2 import Status
 
 from foundation.errors import SpanloopError
-from foundation.keys import Forbidden, Scope, Unauthenticated
+from foundation.keys import Forbidden, KeysUnreadable, Scope, Unauthenticated
 from foundation.narration import get_logger
 from receiver.decode import otlp
 from receiver.decode.otlp import Signal
+from receiver.decode.refusals import RETRY_DELAY_S, Overloaded, TooLarge, Undecodable
+from receiver.flow.vital import describe
 from receiver.intake import rewards
 from receiver.intake.access import Access, Principal
-from receiver.intake.bodies import BodyReader, TooLarge
+from receiver.intake.bodies import INFLATERS, BodyReader, UnknownEncoding
+from receiver.intake.browsers import CORS_PATHS, Browsers
 from receiver.intake.entry import COMMIT_TIMEOUT_S, Intake
 from receiver.metrics import exposition
-from receiver.pipeline import RETRY_DELAY_S, Overloaded, Pipeline
+from receiver.pipeline import Pipeline
 from receiver.query import guard
 from receiver.query import run as query
 from receiver.settings import ReceiverConfig
@@ -74,6 +77,7 @@ class HttpServer:
             max_request_bytes=config.max_request_bytes,
             max_held_bytes=max(config.max_request_bytes, config.max_backlog_bytes),
         )
+        self._browsers = Browsers(config.cors_allowed_origins)
         self.is_ready = False
 
     def runner(self) -> web.AppRunner:
@@ -94,6 +98,8 @@ class HttpServer:
         app.router.add_post("/v1/rewards", self._reward)
         app.router.add_post("/v1/sql", self._sql)
         app.router.add_post("/v1/backup", self._backup)
+        for path in CORS_PATHS:
+            app.router.add_options(path, self._preflight)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
@@ -118,9 +124,31 @@ class HttpServer:
         needed = {**scopes, **others}.get(request.path)
         if needed is None:
             return await handler(request)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if request.method == "OPTIONS":
+            return await handler(request)
+        as_json = request.content_type == JSON
+        if problem := self._browsers.refusal(headers, request.path, is_open=self._access.is_open):
+            return _refusal(403, PERMISSION_DENIED, problem, as_json=as_json)
+        response = await self._admit_sender(request, handler, needed, headers)
+        if not response.prepared:
+            response.headers.update(self._browsers.answer_headers(headers, request.path))
+        return response
+
+    async def _preflight(self, request: web.Request) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        allowed = self._browsers.preflight_headers(headers, request.path)
+        return web.Response(status=204 if allowed else 403, headers=allowed)
+
+    async def _admit_sender(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+        needed: Scope,
+        headers: dict[str, str],
+    ) -> web.StreamResponse:
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport else None
-        headers = {name.lower(): value for name, value in request.headers.items()}
         as_json = request.content_type == JSON
         try:
             sender = self._access.identify(headers, has_certificate=bool(certificate))
@@ -130,6 +158,8 @@ class HttpServer:
             return _refusal(401, UNAUTHENTICATED, str(error), as_json=as_json)
         except Forbidden as error:
             return _refusal(403, PERMISSION_DENIED, str(error), as_json=as_json)
+        except KeysUnreadable as error:
+            return _refusal(503, UNAVAILABLE, error.message, as_json=as_json)
         request[SENDER] = sender
         return await handler(request)
 
@@ -147,10 +177,15 @@ class HttpServer:
             except TooLarge:
                 text = f"larger than {self._config.max_request_mb} MiB"
                 return _refusal(413, RESOURCE_EXHAUSTED, text, as_json=as_json)
-            except otlp.Undecodable as error:
+            except UnknownEncoding as error:
+                return _refusal(415, INVALID_ARGUMENT, str(error), as_json=as_json)
+            except Undecodable as error:
                 return _refusal(400, INVALID_ARGUMENT, str(error), as_json=as_json)
             except Overloaded as error:
                 return _refusal(503, UNAVAILABLE, str(error), as_json=as_json)
+            except Exception as error:  # noqa: BLE001 - our mistake, not the sender's: it may come again
+                log.warning("a request could not be taken", **describe(error))
+                return _refusal(503, UNAVAILABLE, "an internal error", as_json=as_json)
             return web.Response(body=otlp.answer(stored, as_json=as_json), content_type=JSON if as_json else PROTOBUF)
 
         return export
@@ -182,7 +217,7 @@ class HttpServer:
             await self._store(Signal.LOGS, rewards.as_request(reward), request[SENDER])
         except TooLarge:
             return web.json_response({"error": "too large"}, status=413)
-        except (SpanloopError, otlp.Undecodable) as error:
+        except (SpanloopError, Undecodable) as error:
             return web.json_response({"error": str(error)}, status=400)
         except Overloaded as error:
             return web.json_response({"error": str(error)}, status=503, headers={"Retry-After": str(RETRY_DELAY_S)})
@@ -196,7 +231,7 @@ class HttpServer:
             sql, parameters = str(asked["sql"]), list(asked.get("parameters") or [])
             form: Any = request.query.get("format", "arrow")
             query.CONTENT_TYPES[form]
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, TooLarge, otlp.Undecodable):
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, TooLarge, Undecodable):
             text = 'expected JSON {"sql": "select …", "parameters": […]} and ?format=arrow|json|csv'
             return web.json_response({"error": text}, status=400)
         except Overloaded as error:
@@ -305,7 +340,7 @@ class HttpServer:
     async def _readyz(self, _: web.Request) -> web.Response:
         if not self.is_ready:
             return web.Response(text="starting or stopping\n", status=503)
-        if refusal := self._pipeline.refusal:
+        if refusal := self._pipeline.refusal or self._access.refusal:
             return web.Response(text=f"{refusal}\n", status=503)
         return web.Response(text="ready\n")
 
@@ -341,6 +376,8 @@ def _refusal(status: int, code: int, text: str, *, as_json: bool) -> web.Respons
     """Answer as OTLP/HTTP says: a Status message in the encoding of the request."""
     message = Status(code=code, message=text)
     headers = {"Retry-After": str(RETRY_DELAY_S)} if status == 503 else {}
+    if status == 415:
+        headers["Accept-Encoding"] = ", ".join(INFLATERS)
     if as_json:
         return web.Response(text=MessageToJson(message, indent=None), content_type=JSON, status=status, headers=headers)
     return web.Response(body=message.SerializeToString(), content_type=PROTOBUF, status=status, headers=headers)

@@ -14,6 +14,7 @@ from foundation.errors import SettingsError, SpanloopError
 from foundation.http import open_url
 from receiver.decode import otlp
 from receiver.decode.otlp import Request, Signal
+from receiver.decode.refusals import Undecodable
 from receiver.intake.entry import Intake
 from receiver.pipeline import Pipeline
 from receiver.reading.find import find_receiver
@@ -77,7 +78,7 @@ def read_file(path: Path) -> list[Request]:
         if path.suffix in {".json", ".jsonl"}:
             return _read_json(content)
         return [_read_protobuf(path, content)]
-    except otlp.Undecodable as error:
+    except Undecodable as error:
         raise SpanloopError(
             f"{path} holds no OTLP export request: {error}",
             hint="Expected are the bytes of an ExportTraceServiceRequest or ExportLogsServiceRequest, or OTLP/JSON.",

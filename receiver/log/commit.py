@@ -4,31 +4,46 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Protocol
 
 from receiver.log.wal import Entry, Record, WriteAheadLog
 
 MAX_GROUP_BYTES = 64 << 20
 
 
+class Spawn(Protocol):
+    """Makes the thread that writes the log, which its maker watches over."""
+
+    def __call__(self, target: Callable[[], None], *, name: str) -> threading.Thread:
+        """Return a thread that has not started."""
+        ...
+
+
+def _spawn(target: Callable[[], None], *, name: str) -> threading.Thread:
+    return threading.Thread(target=target, name=name)
+
+
 class GroupCommit:
     """Owns the thread that writes the log.
 
     `on_durable` is called from that thread with every written group, in the order of receipt, before any of its callers
-    learns of it.
+    learns of it. Should the thread die, whoever waits is told, and nothing more is taken.
     """
 
-    def __init__(self, wal: WriteAheadLog, on_durable: Callable[[list[Record]], None]) -> None:
+    def __init__(
+        self, wal: WriteAheadLog, on_durable: Callable[[list[Record]], None], *, spawn: Spawn = _spawn
+    ) -> None:
         self._wal = wal
         self._on_durable = on_durable
         self._waiting: list[tuple[Entry, Future[int]]] = []
         self._landed_seq = 0
         self._arrived = threading.Condition()
         self._is_closed = False
-        self._thread = threading.Thread(target=self._run, name="receiver-wal")
+        self._thread = spawn(self._run, name="receiver-wal")
         self._thread.start()
 
     def append(self, entry: Entry) -> "Future[int]":
-        """Queue an entry; the future gives its sequence number once it is durable, or the OSError in the way."""
+        """Queue an entry; the future gives its sequence number once it is durable, or the error in the way."""
         future: Future[int] = Future()
         with self._arrived:
             if self._is_closed:
@@ -51,6 +66,17 @@ class GroupCommit:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            with self._arrived:
+                self._is_closed = True
+                left, self._waiting = self._waiting, []
+            for _, future in left:
+                _fail(future, error)
+            raise
+
+    def _work(self) -> None:
         released = 0
         while True:
             with self._arrived:
@@ -79,10 +105,20 @@ class GroupCommit:
     def _write(self, group: "list[tuple[Entry, Future[int]]]") -> None:
         try:
             records = self._wal.write([entry for entry, _ in group])
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - the group is not kept, its senders are told, the next may be
             for _, future in group:
-                future.set_exception(error)
+                _fail(future, error)
             return
-        self._on_durable(records)
+        try:
+            self._on_durable(records)
+        except BaseException as error:
+            for _, future in group:
+                _fail(future, error)
+            raise
         for record, (_, future) in zip(records, group, strict=True):
             future.set_result(record.seq)
+
+
+def _fail(future: "Future[int]", error: BaseException) -> None:
+    reason = error if isinstance(error, OSError) else OSError(0, f"the log failed: {type(error).__name__}")
+    future.set_exception(reason)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from foundation.files import sync_directory
+from foundation.files import make_directory, sync_directory
 
 ZEROS = bytes(1 << 20)
 
@@ -81,7 +81,7 @@ class OsDisk:
     def make_directory(self, directory: Path) -> None:
         """Create a directory and its parents, durably; an existing one is fine."""
         missing = [path for path in (directory, *directory.parents) if not path.exists()]
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         for path in missing:
             sync_directory(path.parent)
 

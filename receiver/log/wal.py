@@ -4,15 +4,17 @@ Segments are files of a fixed size, filled with zeros once and then overwritten 
 them touches no block allocation, which halves its cost. A segment in use begins with a header and holds records:
 
     header   magic, crc, generation, first seq, last seq acknowledged before it
-    record   magic, crc, crc of the payload, length, seq, last seq acknowledged before it, received_ns, kind,
+    record   marker, crc, crc of the payload, length, seq, last seq acknowledged before it, received_ns, kind,
              project, body
 
 Sequence numbers grow by one from record to record and are never used twice. A generation is a random number drawn each
 time a segment is taken into use; every checksum covers it, with the length and the sequence number, so neither a record
-of an earlier use nor a header cut at a sector border passes for a record of this one.
+of an earlier use nor a header cut at a sector border passes for a record of this one. The marker is the generation in
+disguise: no body holds it by chance or on purpose, and the first record tells the generation where the header is lost.
 
 A record states the last number acknowledged before it was written. So recovery can tell a tail that was never
 acknowledged, which is dropped in silence, from damage to acknowledged records, which is reported with its exact range.
+A log that is closed after everything has landed leaves no segment: nobody's prompts lie about in it.
 The log is used by one thread at a time.
 """
 
@@ -31,16 +33,20 @@ SEGMENT_BYTES = 32 << 20
 KEEP_FREE = 4
 """Landed segments kept for the next use; more than these are removed."""
 
-HEADER_MAGIC = b"spanwal1"
+HEADER_MAGIC = b"spanwal2"
+OLDER_HEADER_MAGIC = b"spanwal1"
+"""Of segments written before records were marked with their generation; they are read, and not written."""
 HEADER = struct.Struct("<8sIIQQQ")
 HEADER_BYTES = 512
 """A header has its disk sector to itself, so that overwriting it never tears a record."""
 
-RECORD_MAGIC = b"\xd5span\xf1rc"
+OLDER_RECORD_MAGIC = b"\xd5span\xf1rc"
+MARKER_MASK = 0x6372F16E617073D5
 RECORD = struct.Struct("<8sIIIQQqHH")
 FIELDS = struct.Struct("<QIIQQqHH")
 """What the crc of a record covers: the generation, then the fields of the record that follow the crc."""
 ALIGNMENT = 8
+MAX_PROJECT_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,10 @@ class Entry:
     received_ns: int
     spans: NativeSpans | None = field(default=None, compare=False)
     """What was decoded of the body on its way in; not logged."""
+
+    def __post_init__(self) -> None:
+        if len(self.project.encode()) > MAX_PROJECT_BYTES:
+            raise ValueError(f"a project of {len(self.project)} characters is too long to be logged")
 
     @property
     def size_bytes(self) -> int:
@@ -73,6 +83,7 @@ class Loss:
     """Acknowledged records that a damaged segment no longer holds."""
 
     path: Path
+    """The damaged segment; the directory of the log where the segment is gone."""
     first_seq: int
     last_seq: int
 
@@ -124,15 +135,15 @@ class WriteAheadLog:
         """Largest sequence number given out so far."""
         return self._next_seq - 1
 
-    def open(self, landed_seq: int) -> Recovery:
-        """Read what is there, keep what has not landed, and make ready for writing.
+    def open(self, landed_seq: int, *, floor_seq: int = 0) -> Recovery:
+        """Read what is there, keep what has not landed, and make ready for writing with numbers above `floor_seq`.
 
         A segment in which acknowledged records are damaged is copied to `quarantine/` inside the log's directory; its
         readable records are recovered like all others, and the segment itself stays until they have landed.
         """
         self._disk.make_directory(self._directory)
         recovery, segments = scan(self._directory, self._disk, landed_seq)
-        for path in sorted({loss.path for loss in recovery.losses}):
+        for path in sorted({loss.path for loss in recovery.losses} - {self._directory}):
             self._quarantine(path)
         for segment in segments:
             if segment.last_seq > landed_seq:
@@ -141,7 +152,7 @@ class WriteAheadLog:
                 self._free.append(segment)
             else:
                 self._disk.unlink(segment.path)
-        self._next_seq = max(recovery.last_seq, landed_seq) + 1
+        self._next_seq = max(recovery.last_seq, landed_seq, floor_seq) + 1
         self._acknowledged = max(recovery.reached_seq, landed_seq)
         return recovery
 
@@ -176,7 +187,7 @@ class WriteAheadLog:
         try:
             self._append(records)
             self._disk.sync(self._handle)
-        except OSError:
+        except BaseException:
             self._abandon()
             raise
         self._acknowledged = records[-1].seq
@@ -252,7 +263,10 @@ class WriteAheadLog:
                 self._disk.unlink(segment.path)
 
     def close(self, landed_seq: int) -> None:
-        """Stop writing. Where everything has landed, mark the segments empty: the next start then scans nothing."""
+        """Stop writing. Where everything has landed, remove the segments: what they hold was sent in confidence.
+
+        The caller has noted elsewhere how far the numbers reached.
+        """
         if self._current is not None:
             self._disk.close(self._handle)
             self._full.append(self._current)
@@ -260,16 +274,9 @@ class WriteAheadLog:
         self.release(landed_seq)
         if not self._full:
             for segment in self._free:
-                with contextlib.suppress(OSError):  # one that keeps its header costs the next start a scan, no more
-                    self._mark_empty(segment)
-
-    def _mark_empty(self, segment: _Segment) -> None:
-        handle = self._disk.open(segment.path)
-        try:
-            self._disk.write(handle, [bytes(HEADER_BYTES)], 0)
-            self._disk.sync(handle)
-        finally:
-            self._disk.close(handle)
+                with contextlib.suppress(OSError):  # one that stays costs the next start a scan
+                    self._disk.unlink(segment.path)
+            self._free.clear()
 
 
 def scan(directory: Path, disk: Disk, landed_seq: int) -> tuple[Recovery, list[_Segment]]:
@@ -286,20 +293,20 @@ def scan(directory: Path, disk: Disk, landed_seq: int) -> tuple[Recovery, list[_
         segments.append(segment)
         header = _decode_header(content)
         if header is None:
-            if any(content[:HEADER_BYTES]):  # one that is free has a header of zeros, or a whole one of its last use
+            if any(content[:HEADER_BYTES]) or len(content) < HEADER_BYTES:  # one that was just made is zeros
                 unreadable.append(path)
             continue
-        generation, segment.first_seq, acknowledged_before = header
-        records, holes = _decode_records(content, generation, segment.first_seq)
+        generation, marker, segment.first_seq, acknowledged_before = header
+        records, holes = _decode_records(content, generation, marker, segment.first_seq)
         segment.last_seq = max([segment.first_seq - 1, *(record.seq for record in records)])
         found.append((segment, records, holes, acknowledged_before))
     found.sort(key=lambda item: item[0].first_seq)
 
     suspects = list(unreadable)
     for segment, records, holes, acknowledged_before in found:
-        if suspects and acknowledged_before > max(recovery.reached_seq, landed_seq):
+        if acknowledged_before > max(recovery.reached_seq, landed_seq):
             first_lost = max(recovery.reached_seq, landed_seq) + 1
-            recovery.losses.append(Loss(suspects[-1], first_lost, acknowledged_before))
+            recovery.losses.append(Loss(suspects[-1] if suspects else directory, first_lost, acknowledged_before))
         for first, last in holes:
             if last > landed_seq:
                 recovery.losses.append(Loss(segment.path, max(first, landed_seq + 1), last))
@@ -322,7 +329,11 @@ def _encode(record: Record, generation: int, acknowledged: int) -> list[bytes]:
     fields = (payload_crc, len(entry.body), record.seq, acknowledged, entry.received_ns, entry.kind, len(project))
     padding = -(RECORD.size + len(project) + len(entry.body)) % ALIGNMENT
     crc = zlib.crc32(FIELDS.pack(generation, *fields))
-    return [RECORD.pack(RECORD_MAGIC, crc, *fields) + project, entry.body, bytes(padding)]
+    return [RECORD.pack(_marker(generation), crc, *fields) + project, entry.body, bytes(padding)]
+
+
+def _marker(generation: int) -> bytes:
+    return (generation ^ MARKER_MASK).to_bytes(8, "little")
 
 
 def _encode_header(generation: int, first_seq: int, acknowledged: int) -> bytes:
@@ -330,49 +341,81 @@ def _encode_header(generation: int, first_seq: int, acknowledged: int) -> bytes:
     return HEADER.pack(HEADER_MAGIC, crc, 0, generation, first_seq, acknowledged).ljust(HEADER_BYTES, b"\0")
 
 
-def _decode_header(content: bytes) -> tuple[int, int, int] | None:
+def _decode_header(content: bytes) -> tuple[int, bytes, int, int] | None:
+    """Return generation, marker of its records, first number and the last acknowledged before, or None for no use."""
     if len(content) < HEADER_BYTES:
         return None
     magic, crc, _, generation, first_seq, acknowledged = HEADER.unpack_from(content)
-    if magic != HEADER_MAGIC or crc != zlib.crc32(struct.pack("<QQQ", generation, first_seq, acknowledged)):
+    is_known = magic in (HEADER_MAGIC, OLDER_HEADER_MAGIC)
+    if is_known and crc == zlib.crc32(struct.pack("<QQQ", generation, first_seq, acknowledged)):
+        marker = _marker(generation) if magic == HEADER_MAGIC else OLDER_RECORD_MAGIC
+        return generation, marker, first_seq, acknowledged
+    marker = content[HEADER_BYTES : HEADER_BYTES + 8]
+    generation = int.from_bytes(marker, "little") ^ MARKER_MASK
+    first = _decode_head(content, HEADER_BYTES, generation, marker)
+    return None if first is None else (generation, marker, first.seq, first.acknowledged)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What precedes the payload of a record, proven by its checksum."""
+
+    seq: int
+    acknowledged: int
+    payload_crc: int
+    received_ns: int
+    kind: int
+    start: int
+    """Where the payload begins: the project, then the body."""
+    project_length: int
+    length: int
+    end: int
+    """Where the next record begins."""
+
+
+def _decode_head(content: bytes, offset: int, generation: int, marker: bytes) -> _Head | None:
+    if offset + RECORD.size > len(content):
         return None
-    return generation, first_seq, acknowledged
+    found, crc, *fields = RECORD.unpack_from(content, offset)
+    payload_crc, length, seq, acknowledged, received_ns, kind, project_length = fields
+    start = offset + RECORD.size
+    end = start + project_length + length
+    if found != marker or end > len(content) or crc != zlib.crc32(FIELDS.pack(generation, *fields)):
+        return None
+    end += -(end - offset) % ALIGNMENT
+    return _Head(seq, acknowledged, payload_crc, received_ns, kind, start, project_length, length, end)
 
 
-def _decode_records(content: bytes, generation: int, first_seq: int) -> tuple[list[Record], list[tuple[int, int]]]:
+def _decode_records(
+    content: bytes, generation: int, marker: bytes, first_seq: int
+) -> tuple[list[Record], list[tuple[int, int]]]:
     """Return the records of a segment and the ranges of acknowledged numbers missing among them."""
     records: list[Record] = []
     holes: list[tuple[int, int]] = []
     offset, expected = HEADER_BYTES, first_seq
     while True:
-        decoded = _decode_record(content, offset, generation)
-        if decoded is None or decoded[0].seq < expected:
+        head = _decode_head(content, offset, generation, marker)
+        if head is None or head.seq < expected:
             # The tail, or damage. Behind damage there is a record written after the missing ones were acknowledged.
-            offset = content.find(RECORD_MAGIC, offset + 1)
+            offset = content.find(marker, offset + 1)
             if offset < 0:
                 return records, holes
             continue
-        record, acknowledged, size = decoded
-        if record.seq > expected:
-            if acknowledged < expected:  # none of the missing was acknowledged, so nothing from here on was
+        offset = head.end
+        record = _decode_record(content, head)
+        if record is None:  # its place is known to be right, so nothing inside it is looked at
+            continue
+        if head.seq > expected:
+            if head.acknowledged < expected:  # none of the missing was acknowledged, so nothing from here on was
                 return records, holes
-            holes.append((expected, min(acknowledged, record.seq - 1)))
+            holes.append((expected, min(head.acknowledged, head.seq - 1)))
         records.append(record)
-        expected = record.seq + 1
-        offset += size
+        expected = head.seq + 1
 
 
-def _decode_record(content: bytes, offset: int, generation: int) -> tuple[Record, int, int] | None:
-    if offset + RECORD.size > len(content):
+def _decode_record(content: bytes, head: _Head) -> Record | None:
+    middle = head.start + head.project_length
+    project, body = content[head.start : middle], content[middle : middle + head.length]
+    if head.payload_crc != zlib.crc32(body, zlib.crc32(project)):
         return None
-    magic, crc, *fields = RECORD.unpack_from(content, offset)
-    payload_crc, length, seq, acknowledged, received_ns, kind, project_length = fields
-    start = offset + RECORD.size
-    end = start + project_length + length
-    if magic != RECORD_MAGIC or end > len(content) or crc != zlib.crc32(FIELDS.pack(generation, *fields)):
-        return None
-    project, body = content[start : start + project_length], content[start + project_length : end]
-    if payload_crc != zlib.crc32(body, zlib.crc32(project)):
-        return None
-    size = end - offset
-    return Record(seq, Entry(kind, project.decode(), body, received_ns)), acknowledged, size + -size % ALIGNMENT
+    return Record(head.seq, Entry(head.kind, project.decode(), body, head.received_ns))

@@ -13,7 +13,8 @@ from receiver.log.wal import scan
 from receiver.query import guard
 from receiver.query import run as query
 from receiver.query.views import create_views
-from receiver.store.days import OutOfDate, attach, database_name, day_files, landed_seq, open_database
+from receiver.store import sequence
+from receiver.store.days import OutOfDate, attach, database_name, day_files, open_database
 from receiver.tables import TABLES, read_all
 
 
@@ -76,5 +77,5 @@ def is_clean(data: Path) -> bool:
                 attach(connection, path, day, read_only=True)
         except OutOfDate:
             return False
-        recovery, _ = scan(data / "wal", OsDisk(), landed_seq(connection, list(days)))
+        recovery, _ = scan(data / "wal", OsDisk(), sequence.landed_seq(data, connection, list(days)))
     return not recovery.records

@@ -22,24 +22,24 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from foundation.errors import Busy, SpanloopError
+from foundation.files import make_directory, make_private, sync_directory
 from foundation.narration import get_logger
 from receiver.query.guard import Needs
 from receiver.query.views import create_views
-from receiver.store import identity, settle
+from receiver.store import identity, sequence, settle
 from receiver.store.days import (
     OutOfDate,
     day_files,
     day_path,
     filter_path,
     is_sealed,
-    landed_seq,
     open_database,
 )
 from receiver.store.opened import OpenDays
 from receiver.store.settle import IDS
 from receiver.store.tail import Decoded, HotTail, of_traces
 from receiver.store.upkeep import copy_day, is_compacted, remove_day, remove_leftovers
-from receiver.tables import TABLES
+from receiver.tables import TABLES, spans_directory
 
 log = get_logger("receiver")
 
@@ -63,6 +63,8 @@ class Store:
     def __init__(self, data: Path, *, today: date, memory_limit: str = "2GB") -> None:
         self.data = data
         self.counts: Counter[str] = Counter()
+        for directory in (spans_directory(data), data / "wal"):  # an earlier release left them open to all
+            make_private(directory)
         remove_leftovers(data)
         self._connection = open_database(data, memory_limit=memory_limit)
         self._opened = OpenDays(self._connection)
@@ -71,7 +73,8 @@ class Store:
             sealed = is_sealed(day, today)
             self._open_day(day, read_only=sealed and not path.with_suffix(".duckdb.wal").exists())
             self._days[day] = sealed
-        self.landed_seq = landed_seq(self._connection, list(self._days))
+        self.landed_seq = sequence.landed_seq(data, self._connection, list(self._days))
+        self.floor_seq = sequence.floor_seq(data, self.landed_seq)
         self._reached_seq = self.landed_seq
         self._lock = threading.Lock()
         self._landing = threading.RLock()
@@ -111,7 +114,8 @@ class Store:
         deadline = time.monotonic() + OPEN_PATIENCE_S
         while True:
             try:
-                return self._opened.open(day, path, read_only=read_only)
+                self._opened.open(day, path, read_only=read_only)
+                return make_private(path)
             except OutOfDate:
                 read_only = False
             except Busy:
@@ -301,9 +305,10 @@ class Store:
         if day in self._days:
             return
         path = day_path(self.data, day)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         with self._lock:
             self._opened.open(day, path, read_only=False)
+            make_private(path)
             self._days[day] = False
         for earlier in self._days:
             if earlier < day:
@@ -335,6 +340,34 @@ class Store:
         ):  # the disk may still refuse; the next landing asks again
             self._opened.reopen(day, day_path(self.data, day))
 
+    @property
+    def refusal(self) -> str | None:
+        """Why nothing more should be taken until `rescue` has run; None while every day file is there."""
+        removed = self._removed_days()
+        return f"{day_path(self.data, removed[0])} was removed while in use" if removed else None
+
+    def _removed_days(self) -> list[date]:
+        return [day for day in list(self._days) if not day_path(self.data, day).exists()]
+
+    def rescue(self) -> None:
+        """Write anew the day files that somebody removed while they are open here: their rows are still to be had."""
+        for day in self._removed_days():
+            path = day_path(self.data, day)
+            name = self._opened.name(day)
+            copy = path.with_suffix(".rescued")
+            with self._landing, self._cursor() as cursor:
+                make_directory(path.parent)
+                copy_day(cursor, name, copy, compact=is_compacted(cursor, name))
+                make_private(copy)
+                if self._days[day]:
+                    self._opened.replace(day, copy, path, lock=self._lock)
+                else:
+                    with self._lock:  # DuckDB's own log is named after the path a file was opened by
+                        copy.replace(path)
+                        sync_directory(path.parent)
+                        self._opened.reopen(day, path)
+            log.warning("a day file was removed while in use; it was written anew", file=path.name)
+
     # --- upkeep
 
     def seal(self, today: date) -> None:
@@ -363,10 +396,17 @@ class Store:
         compacted = path.with_suffix(".compacting")
         with self._cursor() as cursor:
             copy_day(cursor, self._opened.name(day), compacted, compact=True)
+        make_private(compacted)
         self._opened.replace(day, compacted, path, lock=self._lock)
+
+    def note_landed(self) -> None:
+        """Write down how far landing has reached, outside the day files, which may be removed."""
+        sequence.note(self.data, self.landed_seq)
 
     def retire(self, days: Sequence[date]) -> None:
         """Remove days for good; a query under way reads them to its end."""
+        if days:
+            self.note_landed()
         for day in days:
             with self._landing:
                 if day in self._days:

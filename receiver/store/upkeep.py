@@ -16,6 +16,7 @@ from foundation.files import sync_directory
 from foundation.keys import keys_path
 from receiver.log.disk import OsDisk
 from receiver.log.wal import scan
+from receiver.store import sequence
 from receiver.store.days import (
     attach,
     create_tables,
@@ -24,7 +25,6 @@ from receiver.store.days import (
     day_path,
     filter_path,
     is_sealed,
-    landed_seq,
     open_database,
 )
 from receiver.tables import TABLES, literal, spans_directory
@@ -114,7 +114,7 @@ def remove_day(data: Path, day: date) -> int:
     return freed
 
 
-LEFTOVERS = ("backup-*", "*.compacting")
+LEFTOVERS = ("backup-*", "*.compacting", "*.rescued")
 """What a copy that was not finished leaves among the day files."""
 
 
@@ -129,12 +129,13 @@ def remove_leftovers(data: Path) -> None:
 
 
 def back_up(connection: duckdb.DuckDBPyConnection, data: Path, days: Mapping[date, str], staging: Path) -> None:
-    """Copy days, attached under the names given, into a new directory, each whole, and the keys beside them."""
+    """Copy days, attached under the names given, into a new directory, each whole, with keys and sequence."""
     staging.mkdir(mode=0o700)
     for day, name in days.items():
         copy_day(connection, name, staging / f"{day.isoformat()}.duckdb", compact=is_compacted(connection, name))
-    if keys_path(data).exists():
-        shutil.copy2(keys_path(data), staging / keys_path(data).name)
+    for path in (keys_path(data), sequence.sequence_path(data)):
+        if path.exists():
+            shutil.copy2(path, staging / path.name)
 
 
 def take_copies(staging: Path, out: Path) -> None:
@@ -174,7 +175,7 @@ def verify(data: Path) -> Iterator[Damage]:
                 continue
             attached.append(day)
             yield from _verify_day(connection, day, path)
-        recovery, _ = scan(data / "wal", OsDisk(), landed_seq(connection, attached))
+        recovery, _ = scan(data / "wal", OsDisk(), sequence.landed_seq(data, connection, attached))
     for loss in recovery.losses:
         yield Damage(loss.path, f"acknowledged requests {loss.first_seq} to {loss.last_seq} are lost")
     for path in sorted((data / "wal" / "quarantine").glob("*")):

@@ -242,3 +242,28 @@ def test_every_view_shows_a_key_its_own_project_alone(keyed: tuple[Receiver, Pat
     pa.parquet.write_table(pa.table({"secret": ["s", "b"]}), files["rejected"][0])
     body = json.dumps({"sql": "select secret from rejected"}).encode()
     assert receiver.post("/v1/sql", body, Authorization=f"Bearer {keys['bank']}")[0] >= 400
+
+
+def test_nobody_is_let_in_where_keys_were_and_are_no_more(tmp_path: Path) -> None:
+    """The last one revoked, the file damaged, the file removed: refused, for good or until it is mended."""
+    data = tmp_path / "data"
+    key = create_key(data, name="agents", project="shop", scopes=[Scope.ADMIN, Scope.INGEST])
+    body = traces(span(1)).SerializeToString()
+    with running(data) as receiver:
+        assert receiver.get("/metrics")[0] == 401
+        whole = keys_path(data).read_bytes()
+        for damage in (lambda: keys_path(data).write_text("{"), lambda: keys_path(data).unlink()):
+            damage()
+            assert code_of(receiver, body, None) is grpc.StatusCode.UNAUTHENTICATED
+            assert code_of(receiver, body, key) is grpc.StatusCode.UNAVAILABLE
+            assert receiver.post("/v1/traces", body, Content_Type=PROTOBUF, X_Api_Key=key)[0] == 503
+            assert receiver.get("/readyz")[0] == 503
+            keys_path(data).write_bytes(whole)
+            assert export(receiver, body, key) == b""
+        revoke_key(data, key.split("_")[1])
+        for given in (None, key):
+            assert code_of(receiver, body, given) is grpc.StatusCode.UNAUTHENTICATED
+        for path in ("/v1/traces", "/v1/sql", "/v1/rewards"):
+            assert receiver.post(path, b"{}", Content_Type=PROTOBUF)[0] == 401, path
+        assert receiver.get("/metrics")[0] == 401
+        assert receiver.post("/v1/traces", body, Content_Type=PROTOBUF, Authorization="Bearer \xff")[0] == 401

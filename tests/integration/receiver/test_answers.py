@@ -3,10 +3,12 @@
 import gzip
 import json
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import pyarrow as pa
 import pytest
 from google.rpc.code_pb2 import INVALID_ARGUMENT
 from google.rpc.error_details_pb2 import RetryInfo
@@ -68,7 +70,7 @@ def test_undecodable_requests_are_invalid(receiver: Receiver) -> None:
     status, *_ = receiver.post("/v1/traces", gzip.compress(b"x" * 1000)[:-9], **PROTOBUF, Content_Encoding="gzip")
     assert status == 400
     status, *_ = receiver.post("/v1/traces", b"", **PROTOBUF, Content_Encoding="br")
-    assert status == 400
+    assert status == 415
     assert receiver.post("/v1/traces", b"", Content_Type="text/plain")[0] == 415
 
 
@@ -151,7 +153,7 @@ def test_a_full_disk_is_unavailable_with_advice_in_both_trailers_and_recovers(tm
 
 def test_a_full_backlog_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that finds no room in time is refused, and memory stays bounded."""
-    monkeypatch.setattr("receiver.pipeline.HOLD_S", 0.05)
+    monkeypatch.setattr("receiver.flow.admission.HOLD_S", 0.05)
     pipeline = Pipeline(tmp_path, max_backlog_bytes=20_000, land_every_s=60)
     server = GrpcServer(Intake(pipeline), max_request_bytes=1 << 20)
     port = server.start("127.0.0.1:0")
@@ -170,3 +172,34 @@ def test_a_full_backlog_is_unavailable(tmp_path: Path, monkeypatch: pytest.Monke
     finally:
         server.stop(1)
         pipeline.close()
+
+
+def test_every_common_compression_is_taken_over_http(receiver: Receiver) -> None:
+    """A Collector takes a 400 for final, so what its exporter can be set to has to be read."""
+    body = traces(span(77, name="compressed")).SerializeToString()
+    compressed = {"gzip": gzip.compress(body), "deflate": zlib.compress(body)}
+    compressed["zstd"] = pa.Codec("zstd").compress(body).to_pybytes()
+    for encoding, sent in compressed.items():
+        assert receiver.post("/v1/traces", sent, **PROTOBUF, Content_Encoding=encoding)[0] == 200, encoding
+
+    assert receiver.sql("select count(*) as n from spans where name = 'compressed'") == [{"n": 1}]
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_every_compression_of_the_library_is_taken_over_grpc(receiver: Receiver, compression: grpc.Compression) -> None:
+    """Grpcio has these two; it answers UNIMPLEMENTED to others, and names them."""
+    body = traces(*(span(number) for number in range(1, 100))).SerializeToString()
+    with grpc.insecure_channel(receiver.grpc, compression=compression) as channel:
+        assert channel.unary_unary(TRACES)(body, timeout=10) == b""
+
+
+def test_pages_are_kept_out_unless_their_origin_is_allowed(receiver: Receiver, tmp_path: Path) -> None:
+    """Loopback is no trust: a page the user visits is on this machine too."""
+    reward = b'{"trace_id": "0123456789abcdef0123456789abcdef", "name": "forged", "value": 1}'
+    page = {"Origin": "https://page.example", "Content_Type": "text/plain"}
+    assert receiver.post("/v1/rewards", reward, **page)[0] == 403
+    assert receiver.post("/v1/sql", b'{"sql": "select 1"}', Host="rebound.example:4318")[0] == 403
+    with running(tmp_path / "data", "--cors-allowed-origins", "https://page.example") as open_to_it:
+        status, headers, _ = open_to_it.post("/v1/rewards", reward, **page)
+        assert (status, headers["Access-Control-Allow-Origin"]) == (200, "https://page.example")
+        assert open_to_it.post("/v1/sql", b'{"sql": "select 1"}', **page)[0] == 403

@@ -11,8 +11,9 @@ import grpc
 import pytest
 
 from receiver.decode.otlp import Signal, read_protobuf
+from receiver.decode.refusals import Overloaded
 from receiver.log.disk import OsDisk, Space
-from receiver.pipeline import Overloaded, Pipeline
+from receiver.pipeline import Pipeline
 from receiver.schema import connect
 from tests.export_requests import span, traces
 from tests.integration.receiver.processes import TRACES, Receiver, running, start

@@ -27,13 +27,14 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from receiver import pipeline as receiver_pipeline
 from receiver.decode.otlp import Signal, read_protobuf
+from receiver.decode.refusals import Overloaded
 from receiver.intake.access import Access
 from receiver.intake.entry import Intake
 from receiver.intake.grpc_server import GrpcServer
 from receiver.intake.http_server import HttpServer
 from receiver.log.disk import OsDisk
 from receiver.log.wal import Record
-from receiver.pipeline import Overloaded, Pipeline
+from receiver.pipeline import Pipeline
 from receiver.schema import connect
 from receiver.settings import ReceiverConfig
 from receiver.store.days import day_files
@@ -529,14 +530,14 @@ def test_a_logged_request_that_cannot_be_decoded_is_kept_aside_without_a_word_of
 ) -> None:
     """The narration has the error's type and place; the bytes are in quarantine; what came with it is stored."""
     canary = "kanarienvogel"
-    decode = receiver_pipeline._decode
+    decode = receiver_pipeline.decode_record
 
     def fails_on_canary(record: Record) -> Decoded:
         if canary.encode() in record.entry.body:
             raise ValueError(f"cannot read {canary}")
         return decode(record)
 
-    monkeypatch.setattr("receiver.pipeline._decode", fails_on_canary)
+    monkeypatch.setattr("receiver.pipeline.decode_record", fails_on_canary)
     with contextlib.closing(Pipeline(tmp_path, land_every_s=0.05)) as pipeline:
         submit(pipeline, 1)
         submit(pipeline, 2, name=canary)

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from receiver.log.disk import OsDisk
-from receiver.log.wal import HEADER_BYTES, RECORD, Entry, Loss, WriteAheadLog
+from receiver.log.wal import (
+    HEADER_BYTES,
+    OLDER_HEADER_MAGIC,
+    OLDER_RECORD_MAGIC,
+    RECORD,
+    Entry,
+    Loss,
+    WriteAheadLog,
+)
 from tests.scale import times
 from tests.unit.receiver.simulated_disk import NeverSyncs, NeverSyncsDirectories, PowerLoss, SimulatedDisk
 
@@ -72,11 +80,11 @@ def test_an_entry_larger_than_a_segment_gets_one_of_its_own(tmp_path: Path) -> N
 
     assert [len(body) for body in bodies] == [5, 50_000, 5]
     wal.close(landed_seq=3)
-    assert {path.stat().st_size for path in tmp_path.glob("*.seg")} == {8192}
+    assert list(tmp_path.glob("*.seg")) == []
 
 
 def test_a_log_closed_after_everything_landed_has_nothing_to_scan(tmp_path: Path) -> None:
-    """An orderly stop leaves segments without a header, whatever the next start believes has landed."""
+    """An orderly stop leaves no segment: nothing to replay, and nobody's prompts on the disk."""
     wal, _ = open_log(tmp_path)
     wal.write([entry()])
     wal.close(landed_seq=1)
@@ -84,6 +92,7 @@ def test_a_log_closed_after_everything_landed_has_nothing_to_scan(tmp_path: Path
     _, bodies = open_log(tmp_path, landed_seq=0)
 
     assert bodies == []
+    assert list(tmp_path.glob("*.seg")) == []
 
 
 def record_offset(segment: bytes, body: bytes) -> int:
@@ -107,7 +116,84 @@ def test_damage_to_acknowledged_records_is_reported_quarantined_and_does_not_sto
     assert [kept.read_bytes() for kept in (tmp_path / "quarantine").iterdir()] == [bytes(content)]
 
 
-def test_a_lost_header_costs_its_segment_and_names_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_lost_header_costs_nothing_while_the_first_record_is_there(tmp_path: Path, number: int) -> None:
+    """The marker of a record tells the generation of its segment, so that zeros for a header lose nothing."""
+    wal, _ = open_log(tmp_path)
+    for count in range(20):
+        wal.write([entry(b"%04d" % count + bytes(1000))])
+    damaged = sorted(tmp_path.glob("*.seg"))[number]
+    damaged.write_bytes(bytes(HEADER_BYTES) + damaged.read_bytes()[HEADER_BYTES:])
+
+    _, bodies = open_log(tmp_path)
+
+    assert [int(body[:4]) for body in bodies] == list(range(20))
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut to nothing", "zeros"])
+def test_a_first_segment_that_is_gone_is_a_loss(tmp_path: Path, damage: str) -> None:
+    """The segment behind it says what was acknowledged before; the range is exact."""
+    wal, _ = open_log(tmp_path)
+    for count in range(20):
+        wal.write([entry(b"%04d" % count + bytes(1000))])
+    first = min(tmp_path.glob("*.seg"))
+    match damage:
+        case "removed":
+            first.unlink()
+        case "cut to nothing":
+            first.write_bytes(b"")
+        case "zeros":
+            first.write_bytes(bytes(first.stat().st_size))
+
+    recovery = WriteAheadLog(tmp_path, OsDisk(), segment_bytes=8192).open(0)
+
+    recovered = [record.seq for record in recovery.records]
+    (loss,) = recovery.losses
+    assert (loss.first_seq, [*range(1, loss.last_seq + 1), *recovered]) == (1, list(range(1, 21)))
+
+
+def test_numbers_go_on_above_the_floor(tmp_path: Path) -> None:
+    """Whatever else is known: a number below was given out before."""
+    wal = WriteAheadLog(tmp_path, OsDisk(), segment_bytes=8192)
+    wal.open(0, floor_seq=30)
+
+    assert wal.write([entry()])[0].seq == 31
+
+
+def test_a_flipped_bit_in_a_body_full_of_markers_is_passed_over(tmp_path: Path) -> None:
+    """What a damaged record holds is not looked at: it may be made to look like records."""
+    wal, _ = open_log(tmp_path, segment_bytes=1 << 16)
+    wal.write([entry(b"first")])
+    content = min(tmp_path.glob("*.seg")).read_bytes()
+    forged = content[HEADER_BYTES : HEADER_BYTES + 64]
+    wal.write([entry(forged * 500 + b"flipped")])
+    wal.write([entry(b"last")])
+    path = min(tmp_path.glob("*.seg"))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"flipped", b"flopped"))
+
+    recovery = WriteAheadLog(tmp_path, OsDisk(), segment_bytes=1 << 16).open(0)
+
+    assert [record.entry.body for record in recovery.records] == [b"first", b"last"]
+    assert recovery.losses == [Loss(path, 2, 2)]
+
+
+def test_segments_of_the_version_before_are_read(tmp_path: Path) -> None:
+    """A receiver that is updated after a crash finds what the older one acknowledged."""
+    wal, _ = open_log(tmp_path)
+    wal.write([entry(b"one")])
+    wal.write([entry(b"two")])
+    path = min(tmp_path.glob("*.seg"))
+    content = path.read_bytes()
+    older = content.replace(content[HEADER_BYTES : HEADER_BYTES + 8], OLDER_RECORD_MAGIC)
+    path.write_bytes(OLDER_HEADER_MAGIC + older[8:])
+
+    _, bodies = open_log(tmp_path)
+
+    assert bodies == [b"one", b"two"]
+
+
+def test_a_lost_header_and_first_record_cost_their_segment_and_name_it(tmp_path: Path) -> None:
     """The segments before and after are recovered; the range between them is reported."""
     wal, _ = open_log(tmp_path)
     for number in range(20):
@@ -115,6 +201,7 @@ def test_a_lost_header_costs_its_segment_and_names_it(tmp_path: Path) -> None:
     first, second, *_ = sorted(tmp_path.glob("*.seg"))
     content = bytearray(second.read_bytes())
     content[10] ^= 1
+    content[HEADER_BYTES + 9] ^= 1
     second.write_bytes(content)
 
     recovery = WriteAheadLog(tmp_path, OsDisk(), segment_bytes=8192).open(0)
