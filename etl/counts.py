@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from etl.calls.find import Readings
+from etl.calls.readings import Readings
 from etl.dialects.spans import LlmCall
 from etl.episodes.grouping import Episode
 from etl.tables import Row

@@ -19,12 +19,15 @@ from etl.calls.completion import (
     complete_offers,
     complete_tools,
 )
-from etl.calls.find import Readings, read_all
+from etl.calls.continuations import complete_continuations
+from etl.calls.find import read_all
 from etl.calls.merge import merge_calls, unique_embeddings
+from etl.calls.readings import Readings
 from etl.calls.retries import attempts, thrown_away
 from etl.calls.tokens import Decode, drop_impossible, mismatched
 from etl.calls.tree import NO_PARENT, Forest, build_forest
 from etl.calls.untraced_tools import find_untraced
+from etl.calls.wholeness import judge, judge_by_histories
 from etl.clean import clean, unique_logs
 from etl.counts import count
 from etl.dialects.spans import LlmCall, ToolCall
@@ -60,7 +63,7 @@ def transform(
     spans, rejected = clean(spans)
     logs = unique_logs(logs)
     forest = build_forest(spans)
-    readings = read_all(spans.with_row_index("row"), logs)
+    readings = read_all(spans.with_row_index("row"), logs, forest)
     rewards = given.collect(readings, logs) + query_rewards(queries, spans, logs)
     calls, wrappers = merge_calls(readings.calls, forest)
     align_item_ids(calls)
@@ -79,11 +82,14 @@ def transform(
     complete_histories(calls)
     complete_models(calls)
     complete_answers(calls, pairs)
+    complete_continuations(calls, pairs)
     complete_offers(calls, pairs)
+    judge(calls)
     by_episode: dict[int, list[LlmCall]] = defaultdict(list)
     for call in _in_order(calls):
         by_episode[episode_of[call.span.index]].append(call)
     number_beginnings(calls)
+    judge_by_histories(calls)
     retried = attempts(calls, forest)
     if not config.retry and not config.waste:  # else these signals have something to say of them
         used = {call.span.index for _, call in pairs if call is not None}

@@ -1,6 +1,6 @@
 """Says which agent a model call or tool call belongs to: its own word for it, else the nearest agent span above."""
 
-from etl.calls.find import Readings
+from etl.calls.readings import Readings
 from etl.calls.tree import NO_PARENT, Forest
 from etl.dialects.spans import AgentSpan, LlmCall
 from etl.dialects.wording import restore_wording

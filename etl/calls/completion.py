@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterable
 from itertools import chain
 from typing import Any
 
+from etl.calls.wholeness import ASKS_FOR_TOOLS
 from etl.dialects.client_dump import api_of_id
 from etl.dialects.exchanges import answer_signature
 from etl.dialects.messages import answer, definition, has_content
@@ -229,16 +230,21 @@ def complete_answers(calls: Iterable[LlmCall], causes: Iterable[tuple[ToolCall, 
     """Give calls whose answer was not recorded its finish reasons and the tool calls that are proven, in place."""
     ran: dict[int, list[ToolCall]] = defaultdict(list)
     for tool, call in causes:
-        if call is not None and call.output is None:
+        if call is not None and (call.output is None or _lacks_calls(call)):
             ran[call.span.index].append(tool)
     for call in calls:
-        if call.output is not None or call.error is not None:
+        if (call.output is not None and not _lacks_calls(call)) or call.error is not None:
             continue
         executed = sorted(ran[call.span.index], key=lambda tool: (tool.span.start_ns, tool.span.span_id))
         proven = [
             {"id": tool.tool_call_id, "name": tool.asked_as or tool.name, "arguments": tool.arguments}
             for tool in executed
         ]
+        if call.output is not None:
+            if proven:
+                call.output = [{**call.output[0], "tool_calls": proven}]
+                call.pieced.add("output")
+            continue
         if _said_nothing(call):
             call.output = [answer("", [], None, next(iter(call.finish_reasons), None))]
             continue
@@ -246,6 +252,13 @@ def complete_answers(calls: Iterable[LlmCall], causes: Iterable[tuple[ToolCall, 
         if reasons:
             call.output = [answer(None, proven if number == 0 else [], None, r) for number, r in enumerate(reasons)]
             call.pieced.add("output")
+
+
+def _lacks_calls(call: LlmCall) -> bool:
+    """Tell whether the one answer ended in calls of tools that were not recorded with it."""
+    if call.output is None or len(call.output) != 1 or call.output[0]["tool_calls"]:
+        return False
+    return call.output[0]["finish_reason"] in ASKS_FOR_TOOLS
 
 
 def complete_offers(calls: Iterable[LlmCall], causes: Iterable[tuple[ToolCall, LlmCall | None]]) -> None:

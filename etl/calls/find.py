@@ -1,14 +1,16 @@
 """Finds the spans that mean something in a frame of spans, and has each read by its dialect."""
 
 import re
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections import defaultdict
 from typing import Any
 
 import orjson
 import polars as pl
 
+from etl.calls.leftovers import read_leftovers
+from etl.calls.readings import Readings
 from etl.calls.strays import adopt_strays
+from etl.calls.tree import Forest
 from etl.dialects import agentlightning, agentops, logfire, openlit, reading
 from etl.dialects.genai import STREAMING_LOOP
 from etl.dialects.spans import (
@@ -22,6 +24,8 @@ from etl.dialects.spans import (
     ToolCall,
     ToolFact,
 )
+from etl.dialects.structure import complete
+from etl.dialects.survey import survey
 from otel_exporter.schema import EVALUATION_EVENT
 
 PARSED = (
@@ -46,33 +50,7 @@ PARSED = (
 SCOPE_BEGINNINGS = "^(" + "|".join(map(re.escape, ("agentops", openlit.SCOPE, *reading.JUDGES))) + ")"
 
 
-@dataclass(slots=True)
-class Readings:
-    """Everything the dialects found, by kind."""
-
-    spans: dict[int, Span] = field(default_factory=dict)
-    """The parsed spans by row; ordinary ones are not parsed."""
-
-    calls: list[LlmCall] = field(default_factory=list)
-    tools: list[ToolCall] = field(default_factory=list)
-    agents: dict[int, AgentSpan] = field(default_factory=dict)
-    evaluations: dict[int, Evaluation] = field(default_factory=dict)
-    facts: list[tuple[Span, ToolFact]] = field(default_factory=list)
-    """What messages between agents tell of tool calls."""
-
-    answers: list[tuple[Span, AnswerFact]] = field(default_factory=list)
-    """What spans around model calls tell of their answers."""
-
-    embeddings: list[Embedding] = field(default_factory=list)
-
-    unread: Counter[str] = field(default_factory=Counter)
-    """Spans nobody read that look like model traffic, by scope name."""
-
-    unreadable: dict[int, str] = field(default_factory=dict)
-    """Spans, by row, that a dialect knows and cannot read, each with its scope and the kind of error."""
-
-
-def read_all(spans: pl.DataFrame, logs: pl.DataFrame) -> Readings:
+def read_all(spans: pl.DataFrame, logs: pl.DataFrame, forest: Forest) -> Readings:
     """Read every span that a dialect may know; `spans` carries its row number in `row`."""
     records = records_by_span(logs)
     with_logs = pl.DataFrame(
@@ -83,7 +61,7 @@ def read_all(spans: pl.DataFrame, logs: pl.DataFrame) -> Readings:
         spans.join(with_logs, on=["project", "trace_id", "span_id"], how="left", maintain_order="left")
         .filter(
             pl.col("has_logs").fill_null(value=False)
-            | pl.col("attributes").str.contains_any(list(reading.MARKERS))
+            | pl.col("attributes").str.contains_any(list(reading.MARKERS), ascii_case_insensitive=True)
             | pl.col("scope_name").is_in(list(reading.SCOPES))
             | pl.col("events").str.contains(EVALUATION_EVENT, literal=True)
             | pl.col("scope_name").str.to_lowercase().str.contains(SCOPE_BEGINNINGS)
@@ -101,6 +79,7 @@ def read_all(spans: pl.DataFrame, logs: pl.DataFrame) -> Readings:
         if agentops.is_requested_tool(span) and span.parent_span_id is not None:
             children[span.trace_id + span.parent_span_id].append(span)
         _sort_in(readings, span)
+    read_leftovers(readings, forest)
     readings.calls = logfire.join_streams(readings.calls)
     if children:
         for call in readings.calls:
@@ -113,6 +92,7 @@ def _sort_in(readings: Readings, span: Span) -> None:
     match found:
         case LlmCall():
             if not _never_sent(found):
+                _complete(readings, found)
                 readings.calls.append(found)
         case ToolCall():
             readings.tools.append(found)
@@ -133,9 +113,8 @@ def _sort_in(readings: Readings, span: Span) -> None:
                         readings.facts.append((span, entry))
                     case AnswerFact():
                         readings.answers.append((span, entry))
-        case None if span.index not in readings.unreadable:
-            if not agentlightning.is_annotation(span) and reading.looks_like_traffic(span):
-                readings.unread[span.scope or "(no scope)"] += 1
+        case None if span.index not in readings.unreadable and not agentlightning.is_annotation(span):
+            readings.leftovers.append(span)
 
 
 def _read(readings: Readings, span: Span) -> reading.Found | None:
@@ -145,6 +124,14 @@ def _read(readings: Readings, span: Span) -> reading.Found | None:
     except Exception as error:  # noqa: BLE001 - whatever a stranger recorded; the other spans are still to be read
         readings.unreadable[span.index] = f"{span.scope or '(no scope)'}: {type(error).__name__}"
         return None
+
+
+def _complete(readings: Readings, call: LlmCall) -> None:
+    """Add to a call what its span holds and its reader left; what cannot be stood is left, and counted."""
+    try:
+        complete(call, survey(call.span))
+    except Exception as error:  # noqa: BLE001 - as above
+        readings.unreadable[call.span.index] = f"{call.span.scope or '(no scope)'}: {type(error).__name__}"
 
 
 def _never_sent(call: LlmCall) -> bool:

@@ -1,6 +1,7 @@
 """Parses JSON that strangers recorded, whole, as text in text or cut off, as far as it can be written again."""
 
 import ast
+import json
 import re
 from typing import Any
 
@@ -15,16 +16,95 @@ MARGIN = 64
 CUT_ROLE = re.compile(r'^[\s,]*\{\s*"role"\s*:\s*"(\w+)"')
 
 
+MANY_DIGITS = re.compile(r"\d{19}")
+"""What an integer beyond 64 bits has; orjson rounds it."""
+
+ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+"""An escape within JSON; a half of a pair of surrogates alone is no character."""
+
+
+class Number(str):
+    """A number that JSON's readers spoil, as it was written: beyond 64 bits, NaN, or infinite.
+
+    Never in a canonical value: `exact` makes the text of a value that holds one.
+    """
+
+    __slots__ = ()
+
+
 def loads(text: str) -> Any:  # noqa: ANN401 - any JSON value
     """Parse JSON; raise `orjson.JSONDecodeError` where it is none, or nested deeper than 190 levels.
 
-    >>> loads('[{"a": 1}]')
-    [{'a': 1}]
+    What Python and JavaScript write beyond the standard is read as they would: NaN, Infinity, integers of any length,
+    and half an emoji, which is U+FFFD.
+
+    >>> loads('[{"a": 1}]'), loads('{"a": NaN, "b": 123456789012345678901234567890}')
+    ([{'a': 1}], {'a': 'NaN', 'b': '123456789012345678901234567890'})
     """
-    value = orjson.loads(text)
+    if MANY_DIGITS.search(text) is not None:
+        value = _loads_beyond(text)
+    else:
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            value = _loads_beyond(text)
     may_be_deep = text.count("[") + text.count("{") > DEEPEST - MARGIN
     if may_be_deep and not is_writable(value):
         raise orjson.JSONDecodeError("nested too deep", text, 0)
+    return value
+
+
+def _loads_beyond(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    if "\\u" in text:
+        text = ESCAPE.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)
+    if "NaN" not in text and "Infinity" not in text and MANY_DIGITS.search(text) is None:
+        return orjson.loads(text)
+    try:
+        return json.loads(text, parse_int=_integer, parse_constant=Number)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise orjson.JSONDecodeError(str(error), text, 0) from error
+
+
+def _integer(digits: str) -> int | Number:
+    value = int(digits) if len(digits) < LONGEST_INTEGER else None
+    return value if value is not None and -(2**63) <= value < 2**64 else Number(digits)
+
+
+MOST_DIGITS = 4000
+"""Digits of an integer that Python writes."""
+
+LONGEST_INTEGER = 21
+"""Characters of an integer of 64 bits."""
+
+
+def exact(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    """Return the text of a value that holds a number no reader keeps; None for any other.
+
+    >>> exact(loads('{"wei": 123456789012345678901234567890}')), exact({"wei": 1})
+    ('{"wei": 123456789012345678901234567890}', None)
+    """
+    if not _holds_number(value):
+        return None
+    return json.dumps(_with_numbers(value), ensure_ascii=False)
+
+
+def _holds_number(value: Any) -> bool:  # noqa: ANN401
+    if isinstance(value, dict):
+        return any(_holds_number(item) for item in value.values())
+    if isinstance(value, list):
+        return any(_holds_number(item) for item in value)
+    return type(value) is Number
+
+
+def _with_numbers(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return {key: _with_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers(item) for item in value]
+    if type(value) is Number and len(value) < MOST_DIGITS:
+        return float(value) if value[-1].isalpha() else int(value)
     return value
 
 

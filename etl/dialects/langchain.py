@@ -9,6 +9,9 @@ from etl.dialects.messages import call_arguments, canonical_input, canonical_out
 from etl.dialects.spans import AnswerFact, Message
 from etl.dialects.values import text_of
 
+JAVASCRIPT = "langchain_core"
+"""Where the names of LangChain's classes begin in JavaScript; Python's begin with `langchain`."""
+
 CLASSES = {"human": "HumanMessage", "ai": "AIMessage", "system": "SystemMessage", "tool": "ToolMessage"}
 
 REASONS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
@@ -27,6 +30,25 @@ https://github.com/langchain-ai/langchain, `BaseChatModel.generate` and `.stream
 def is_langchain(value: Any) -> bool:  # noqa: ANN401
     """Tell whether this is a LangChain object as its serialiser writes it."""
     return isinstance(value, dict) and value.get("lc") == 1 and isinstance(value.get("kwargs"), dict)
+
+
+def is_message(value: Any) -> bool:  # noqa: ANN401
+    """Tell whether this is one of LangChain's messages as its serialiser writes it."""
+    return is_langchain(value) and _class(value).removesuffix("Chunk").endswith("Message")
+
+
+def content_of(value: Any) -> Any:  # noqa: ANN401
+    """Return what a tool's message holds, in whichever form of it; any other value as it is."""
+    fields = value
+    if is_langchain(value):
+        fields = value["kwargs"]
+    elif isinstance(value, dict) and value.get("type") == "tool" and isinstance(value.get("data"), dict):
+        fields = value["data"]
+    elif not (
+        isinstance(value, dict) and "content" in value and ("tool_call_id" in value or value.get("type") == "tool")
+    ):
+        return value
+    return fields.get("content", value)
 
 
 def with_classes(value: Any) -> Any:  # noqa: ANN401
@@ -49,7 +71,8 @@ def read_message(value: dict[str, Any]) -> Message:
     item = _item(value)
     messages = canonical_input([item])
     message = messages[0] if messages else {"role": item["role"], "text": None}
-    if message.get("tool_calls") and message.get("text") == "":
+    is_javascript = _path(value)[0] == JAVASCRIPT  # which sends the empty text beside tool calls
+    if message.get("tool_calls") and message.get("text") == "" and not is_javascript:
         message["text"] = None
     return message
 
@@ -75,7 +98,13 @@ def _item(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _class(value: dict[str, Any]) -> str:
-    return str((value.get("id") or [""])[-1])
+    return str(_path(value)[-1])
+
+
+def _path(value: dict[str, Any]) -> list[Any]:
+    """Return the path of an object's class, which its serialiser calls its id."""
+    path = value.get("id")
+    return path if isinstance(path, list) and path else [""]
 
 
 def read_result(value: dict[str, Any]) -> Response | None:
@@ -97,12 +126,21 @@ def read_result(value: dict[str, Any]) -> Response | None:
         metadata = message["kwargs"].get("response_metadata") or {}
         answers += canonical_output([_item(message)], [_reason(metadata)])
         response.model = response.model or text_of(metadata, "model_name", "model")
-        response.response_id = response.response_id or text_of(metadata, "id")
+        response.response_id = response.response_id or text_of(metadata, "id") or _own_id(message["kwargs"])
         response.usage = response.usage or _usage(message["kwargs"])
         response.streamed = _is_stream(message) if response.streamed is None else response.streamed
         response.api = response.api or _api(metadata, response.response_id or "")
     response.output = answers
     return response if answers else None
+
+
+def _own_id(kwargs: dict[str, Any]) -> str | None:
+    """Return the provider's id of an answer, which LangChain in JavaScript gives its message."""
+    identifier = text_of(kwargs, "id")
+    return identifier if (identifier or "").startswith(PROVIDER_IDS) else None
+
+
+PROVIDER_IDS = ("chatcmpl-", "resp_", "msg_")
 
 
 def _reason(metadata: dict[str, Any]) -> str | None:
@@ -150,7 +188,7 @@ def answer_facts(value: Any) -> list[AnswerFact]:  # noqa: ANN401 - any JSON val
         item = stack.pop()
         if isinstance(item, list):
             stack += item
-        elif is_langchain(item) and str((item.get("id") or [""])[-1]).startswith("AIMessage"):
+        elif is_langchain(item) and _class(item).startswith("AIMessage"):
             found.append(_answer_fact(item))
         elif isinstance(item, dict):
             stack += item.values()
@@ -163,7 +201,7 @@ def _answer_fact(item: dict[str, Any]) -> AnswerFact:
     message = read_message(item)
     identifier = text_of(metadata, "id")
     return AnswerFact(
-        identifier if (identifier or "").startswith(("chatcmpl-", "resp_", "msg_")) else None,
+        identifier if (identifier or "").startswith(PROVIDER_IDS) else _own_id(kwargs),
         answer_signature(message),
         message.get("text"),
         _reason(metadata),

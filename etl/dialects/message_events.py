@@ -10,6 +10,7 @@ from etl.dialects.json_values import as_list, decode
 from etl.dialects.messages import (
     canonical_input,
     canonical_output,
+    content_of,
     definitions,
     first,
     join_answers,
@@ -92,12 +93,17 @@ def _event_order(record: LogRecord) -> tuple[int, int]:
 
 def _message_event(name: str, body: dict[str, Any], earlier: list[Message]) -> list[Message]:
     if name == "gen_ai.tool.message":
+        content = content_of(body.get("content"))
+        if isinstance(content, list):
+            return canonical_input(
+                [{"role": "tool", "tool_call_id": first(body, "id", "tool_call_id"), "content": content}]
+            )
         identifier = first(body, "id", "tool_call_id") or _unanswered(earlier)
         return [tool_result(identifier, body.get("content"))]
     role = ROLES.get(name, "assistant")
     if role == "user" and role_of(body.get("role")) == "system":
         role = "system"  # Traceloop has no event for a developer's message
-    item = {"role": role, "content": body.get("content"), "tool_calls": body.get("tool_calls")}
+    item = {"role": role, "content": content_of(body.get("content")), "tool_calls": as_list(body.get("tool_calls"))}
     return canonical_input([item]) or [{"role": role, "text": None}]  # several: Anthropic's results of one turn
 
 
@@ -113,9 +119,10 @@ def _unanswered(messages: list[Message]) -> str | None:
 def _choice(body: dict[str, Any], position: int, reasons: list[str]) -> tuple[int, Message]:
     index = body.get("index")
     index = index if isinstance(index, int) else position
-    inner = decode(body.get("message"))
+    inner = decode(content_of(first(body, "message", "content")))
     inner = inner if isinstance(inner, dict) else {"content": inner}
-    calls = inner.get("tool_calls") or body.get("tool_calls") or []
-    item = {"refusal": inner.get("refusal"), "role": "assistant", "content": inner.get("content"), "tool_calls": calls}
+    calls = as_list(inner.get("tool_calls")) or as_list(body.get("tool_calls")) or []
+    content = content_of(inner.get("content"))
+    item = {"refusal": inner.get("refusal"), "role": "assistant", "content": content, "tool_calls": calls}
     reason = body.get("finish_reason") or (reasons[index] if index < len(reasons) else None)
     return index, canonical_output([item], [reason])[0]

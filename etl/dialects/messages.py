@@ -1,16 +1,18 @@
 """Whatever shape a message was recorded in, the canonical one comes out. Text itself is never decoded."""
 
 import json
+import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
-from etl.dialects.json_values import as_list, decode, loads
+from etl.dialects.json_values import as_list, decode, exact, loads
 from etl.dialects.spans import Message
 
-REDACTED = "__REDACTED__"
-"""OpenInference writes this for a value it was told to hide; it stands for a value that is not recorded."""
+HIDDEN = frozenset(("__REDACTED__", "<elided>", "<redacted>", "[REDACTED]", "[redacted]", "<REDACTED>", "REDACTED"))
+"""What writers put in place of a value that they were told to hide: it is not recorded."""
 
 ROLES = {
     "developer": "system",
@@ -22,16 +24,46 @@ ROLES = {
     "tool-call": "assistant",
     "tool-response": "user",
 }
-TEXT_BLOCKS = {"text", "input_text", "output_text", "refusal_text"}
-REASONING_BLOCKS = {"reasoning", "thinking", "redacted_thinking", "summary_text", "reasoning_text"}
-CALL_BLOCKS = {"tool_call", "tool_use", "function_call", "tool-call", "server_tool_call"}
-RESULT_BLOCKS = {
-    "tool_call_response",
-    "tool_result",
-    "function_call_output",
-    "tool-result",
-    "server_tool_call_response",
+BLOCKS = {
+    "text": "text",
+    "inputtext": "text",
+    "outputtext": "text",
+    "refusaltext": "text",
+    "reasoning": "reasoning",
+    "thinking": "reasoning",
+    "redactedthinking": "reasoning",
+    "summarytext": "reasoning",
+    "reasoningtext": "reasoning",
+    "refusal": "refusal",
+    "toolcall": "call",
+    "tooluse": "call",
+    "functioncall": "call",
+    "function": "call",
+    "servertoolcall": "call",
+    "toolrequest": "call",
+    "toolcallresponse": "result",
+    "toolcallresult": "result",
+    "toolresult": "result",
+    "toolresponse": "result",
+    "functioncalloutput": "result",
+    "functioncallresult": "result",
+    "functionresult": "result",
+    "functionresponse": "result",
+    "servertoolcallresponse": "result",
 }
+"""What a block of content is, by its type as it is spelled without separators and in small letters."""
+
+CALL_BLOCKS = {"tool_call", "tool_use", "function_call", "tool-call", "server_tool_call"}
+
+MEDIA = re.compile("image|audio|video|file|document|blob|uri|media|inline_?data|pdf", re.IGNORECASE)
+"""Types of blocks that are no text; any other that is not known is marked as not understood."""
+
+UNREAD = "unread"
+"""Key of a message in which there was something that nobody understood; `etl.dialects.reading` takes it out."""
+
+CALL_IDS = ("call_id", "callId", "id", "toolCallId", "tool_call_id", "toolUseId", "tool_use_id", "ref")
+RESULT_IDS = ("tool_use_id", "call_id", "callId", "toolCallId", "tool_call_id", "toolUseId", "id")
+"""Keys under which tool calls and their results have the id that joins them."""
 
 NAMED_BLOCKS = {
     "toolUse": "call",
@@ -42,9 +74,23 @@ NAMED_BLOCKS = {
     "function_response": "result",
     "functionResponse": "result",
     "tool_call_result": "result",
+    "toolRequest": "call",
+    "tool_request": "call",
+    "toolResponse": "result",
+    "tool_response": "result",
     "reasoningContent": "reasoning",
 }
 """Blocks without a type, by the one key that says what they are."""
+
+
+@lru_cache(maxsize=512)
+def block_kind(name: str) -> str | None:
+    """Return what a block of this type is: text, reasoning, refusal, call or result; None for any other.
+
+    >>> [block_kind(name) for name in ("input_text", "toolUse", "tool-result", "image_url")]
+    ['text', 'call', 'result', None]
+    """
+    return BLOCKS.get("".join(filter(str.isalnum, name)).lower())
 
 
 def role_of(value: Any) -> str:  # noqa: ANN401
@@ -59,7 +105,7 @@ def role_of(value: Any) -> str:  # noqa: ANN401
 
 def visible(text: Any) -> str | None:  # noqa: ANN401
     """Return recorded text, or None when it was hidden or is no text."""
-    return text if isinstance(text, str) and text != REDACTED else None
+    return text if isinstance(text, str) and text not in HIDDEN else None
 
 
 def tool_call(identifier: Any, name: Any, arguments: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -73,10 +119,13 @@ def tool_call(identifier: Any, name: Any, arguments: Any) -> dict[str, Any]:  # 
 
 def call_arguments(value: Any) -> Any:  # noqa: ANN401
     """Return arguments as an object where they are one; None and an empty text mean that nothing was recorded."""
-    if value is None or value in ("", REDACTED):
+    if value is None or (isinstance(value, str) and (value == "" or value in HIDDEN)):
         return None
     decoded = decode(value)
-    return decoded if isinstance(decoded, dict | list) else value
+    if not isinstance(decoded, dict | list):
+        return value
+    text = exact(decoded)
+    return decoded if text is None else value if isinstance(value, str) else text
 
 
 def definition(value: Any) -> dict[str, Any] | None:  # noqa: ANN401
@@ -123,6 +172,8 @@ def _unpacked(value: Any) -> Any:  # noqa: ANN401
     """Return what is in the AI SDK's box around a tool's output: {"type": "text", "value": "84"}."""
     if isinstance(value, dict) and set(value) <= {"type", "value", "providerOptions"} and "value" in value:
         return value["value"]
+    if isinstance(value, dict) and set(value) == {"type", "text"}:  # the Agents SDK's
+        return value["text"]
     return value
 
 
@@ -137,6 +188,7 @@ class _Draft:
         self.call_ids: set[str | None] = set()
         self.results: list[tuple[Any, Any]] = []
         self.media: list[str] = []
+        self.is_unread = False
 
     def add(self, block: Any) -> None:  # noqa: ANN401
         """Take in one block of content."""
@@ -145,29 +197,38 @@ class _Draft:
             return
         if not isinstance(block, dict):
             return
-        kind = block.get("type")
+        name = block.get("type")
+        kind = block_kind(name) if isinstance(name, str) else None
         named = (
-            None if kind is not None else next((key for key in NAMED_BLOCKS if isinstance(block.get(key), dict)), None)
+            None if name is not None else next((key for key in NAMED_BLOCKS if isinstance(block.get(key), dict)), None)
         )
         if named is not None:
             self._add_named(named, block[named])
-        elif kind in CALL_BLOCKS:
+        elif kind == "call":
             self.add_call(block)
-        elif kind in RESULT_BLOCKS:
-            identifier = first(block, "id", "tool_use_id", "call_id", "toolCallId", "tool_call_id")
-            self.results.append((identifier, _unpacked(first(block, "response", "result", "content", "output"))))
-        elif kind in REASONING_BLOCKS:
+        elif kind == "result":
+            self._add_result(block)
+        elif kind == "reasoning":
             self._add_reasoning(block)
         elif kind == "refusal":
             self.refusal = visible(first(block, "refusal", "content"))
-        elif kind is None and block.get("thought") is True:  # Gemini's thoughts
+        elif name is None and block.get("thought") is True:  # Gemini's thoughts
             self._add_reasoning(block)
-        elif kind in TEXT_BLOCKS or (kind is None and ("text" in block or "content" in block)):
+        elif kind == "text" or (name is None and ("text" in block or "content" in block)):
             text = visible(first(block, "text", "content"))
             if text is not None:
                 self.text.append(text)
-        elif kind is not None:
-            self.media.append("image_url" if _is_image(block) else str(kind))
+        elif name is not None:
+            self.media.append("image_url" if _is_image(block) else str(name))
+            self.is_unread |= not (isinstance(name, str) and MEDIA.search(name)) and not _is_image(block)
+        elif block:
+            self.is_unread = True
+
+    def _add_result(self, block: dict[str, Any]) -> None:
+        inner = block.get("toolResult")
+        block = inner if isinstance(inner, dict) else block
+        identifier = first(block, *RESULT_IDS)
+        self.results.append((identifier, _unpacked(first(block, "response", "result", "content", "output"))))
 
     def _add_named(self, name: str, block: dict[str, Any]) -> None:
         """Take in a block whose key says what it is: Bedrock's, Gemini's and Haystack's have no type."""
@@ -180,17 +241,17 @@ class _Draft:
         elif name == "tool_call_result":
             self.results.append(((block.get("origin") or {}).get("id"), block.get("result")))
         else:
-            value = first(block, "content", "response")
+            value = first(block, "content", "response", "output", "result")
             if isinstance(value, dict):  # Gemini's results are objects; on the wire to others they are JSON text
                 value = json.dumps(value, ensure_ascii=False)
-            self.results.append((first(block, "toolUseId", "id", "name"), value))
+            self.results.append((first(block, "toolUseId", "tool_use_id", "ref", "call_id", "id", "name"), value))
 
     def add_call(self, block: dict[str, Any]) -> None:
         """Take in one tool call, in any provider's shape; LangChain has those of most providers twice."""
         inner = block.get("function")
         call = inner if isinstance(inner, dict) else block
         found = tool_call(
-            first(block, "call_id", "id", "toolCallId", "tool_call_id", "toolUseId"),
+            first(block, *CALL_IDS),
             first(call, "name", "toolName", "tool_name"),
             first(call, "arguments", "input", "args", "parameters"),
         )
@@ -223,13 +284,11 @@ def first(mapping: dict[str, Any], *keys: str) -> Any:  # noqa: ANN401
 
 def result_text(value: Any) -> str | None:  # noqa: ANN401
     """Return a tool's result as text: a string as it is, text blocks joined, anything else as JSON."""
-    if value is None or value == REDACTED:
-        return None
-    if isinstance(value, str):
-        return value
+    if value is None or isinstance(value, str):
+        return visible(value)
     if isinstance(value, list) and value and all(isinstance(block, dict) and "text" in block for block in value):
         return "\n".join(str(block["text"]) for block in value)
-    return orjson.dumps(value).decode()
+    return exact(value) or orjson.dumps(value).decode()
 
 
 def encoded_result(value: Any) -> str | None:  # noqa: ANN401
@@ -243,6 +302,38 @@ def encoded_result(value: Any) -> str | None:  # noqa: ANN401
     except orjson.JSONDecodeError:
         inner = None
     return inner if isinstance(inner, str) else result_text(value)
+
+
+def content_of(recorded: Any) -> Any:  # noqa: ANN401 - any attribute value
+    """Return the content that an attribute of its own holds: blocks, where it is the JSON of some, else as it is.
+
+    An attribute can hold a text alone, so a list of blocks comes as its JSON there; within JSON a text is a text.
+
+    >>> content_of('[{"text": "84"}]'), content_of('[{"city": "Oslo"}]')
+    ([{'text': '84'}], '[{"city": "Oslo"}]')
+    """
+    if not isinstance(recorded, str) or not recorded.startswith(("[{", '{"', '["[{')):
+        return recorded
+    value = decode(recorded)
+    if isinstance(value, dict) and not is_block(value):
+        return recorded
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        value = decode(value[0])
+    blocks = value if isinstance(value, list) else [value]
+    return blocks if blocks and all(is_block(block) for block in blocks) else recorded
+
+
+def is_block(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Tell whether this is a block of content: by its type, or by the one key that says what it is."""
+    if not isinstance(value, dict):
+        return False
+    name = value.get("type")
+    if isinstance(name, str):
+        return len(value) > 1 and (block_kind(name) is not None or MEDIA.search(name) is not None)
+    named = (key for key in NAMED_BLOCKS if isinstance(value.get(key), dict))
+    return (set(value) == {"text"} and isinstance(value["text"], str)) or (
+        len(value) == 1 and next(named, None) is not None
+    )
 
 
 def _draft(item: dict[str, Any]) -> _Draft:
@@ -282,18 +373,27 @@ def canonical_input(items: Iterable[Any], before: Iterable[Message] = ()) -> lis
     [{'role': 'user', 'text': 'hi'}]
     """
     messages = [*before]
+    is_unread = False
     for item in items:
+        kind = block_kind(item["type"]) if isinstance(item, dict) and isinstance(item.get("type"), str) else None
         if not isinstance(item, dict):
-            continue
-        kind = item.get("type")
-        if kind == "function_call":
+            is_unread = True
+        elif "role" in item or "parts" in item:
+            messages += _canonical(item)
+        elif kind == "call":
             _append_call(messages, item)
-        elif kind == "function_call_output":
-            messages.append(tool_result(item.get("call_id"), item.get("output")))
+        elif kind == "result":
+            value = first(item, "output", "result", "response", "content")
+            messages.append(tool_result(first(item, *RESULT_IDS), _unpacked(value)))
         elif kind == "reasoning":
             continue  # the provider's own bookkeeping: it is not part of what a chat template shows
-        elif "role" in item or "content" in item or "parts" in item:
+        elif "content" in item:
             messages += _canonical(item)
+        else:
+            is_unread = True
+        if is_unread and messages:
+            messages[-1] = {**messages[-1], UNREAD: True}
+            is_unread = False
     return messages
 
 
@@ -303,7 +403,9 @@ def tool_result(identifier: Any, value: Any) -> Message:  # noqa: ANN401
 
 
 def _append_call(messages: list[Message], item: dict[str, Any]) -> None:
-    call = tool_call(first(item, "call_id", "id"), item.get("name"), item.get("arguments"))
+    draft = _Draft()
+    draft.add_call(item)
+    call = draft.calls[0]
     last = messages[-1] if messages else None
     if last is not None and last["role"] == "assistant":
         messages[-1] = {**last, "tool_calls": [*last.get("tool_calls", ()), call]}
@@ -328,6 +430,8 @@ def _canonical(item: dict[str, Any]) -> list[Message]:
         message["tool_calls"] = draft.calls
     if draft.media:
         message["media"] = draft.media
+    if draft.is_unread:
+        message[UNREAD] = True
     return [*messages, message]
 
 
@@ -343,6 +447,8 @@ def canonical_output(items: Iterable[Any], finish_reasons: Iterable[str | None] 
         draft = _draft(item)
         reason = reasons[number] if number < len(reasons) and reasons[number] else item.get("finish_reason")
         answers.append(answer(draft.joined_text(), draft.calls, draft.refusal, reason, "\n".join(draft.reasoning)))
+        if draft.is_unread:
+            answers[-1][UNREAD] = True
     return answers
 
 

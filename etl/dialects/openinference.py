@@ -384,6 +384,9 @@ def _tool_message(attributes: Attributes) -> dict[str, Any]:
     value = decode(attributes.get("output.value")) if attributes.get("output.mime_type") == "application/json" else None
     if not isinstance(value, dict):
         return {}
+    inner = value.get("output")
+    if len(value) == 1 and isinstance(inner, dict):  # JavaScript's
+        value = inner
     fields: dict[str, Any] = value
     if langchain.is_langchain(value):
         fields = value["kwargs"]

@@ -14,6 +14,7 @@ from etl.dialects.wording import plain_model
 
 DIALECT = "openlit"
 SCOPE = "openlit."
+JAVASCRIPT = "@openlit/"
 LITELLM = ".litellm"
 DEFAULTS = {
     "temperature": 1.0,
@@ -30,7 +31,7 @@ DEFAULTS = {
 
 def recognises(span: Span) -> bool:
     """Tell whether the span speaks this dialect."""
-    return span.scope.startswith(SCOPE)
+    return span.scope.startswith((SCOPE, JAVASCRIPT))
 
 
 def read(span: Span) -> Reading | None:

@@ -74,6 +74,15 @@ MARKERS = (
     "annotations.",
     "evaluations.",
     "user.id",
+    "role",
+    "message",
+    "prompt",
+    "completion",
+    "model",
+    "tool",
+    "agent",
+    "input",
+    "output",
 )
 """A span whose attributes hold none of these is an ordinary one: kept for the tree, never parsed."""
 

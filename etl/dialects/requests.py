@@ -5,6 +5,8 @@ reading a conversation takes grows with the square of its turns.
 """
 
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 import orjson
 
@@ -19,7 +21,8 @@ RECENT = 8
 class Requests:
     """The requests read lately, each as its text up to the closing bracket and its messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[list[Any], list[Message]], list[Message] | None] = canonical_input) -> None:
+        self._read = read
         self._recent: deque[tuple[str, list[Message]]] = deque(maxlen=RECENT)
 
     def read(self, text: str) -> list[Message] | None:
@@ -41,7 +44,9 @@ class Requests:
             return None
         if beginning and not items:
             return None  # a comma that nothing follows
-        messages = canonical_input(items, before)
-        if items:
+        messages = self._read(items, before) if items else before
+        if messages is None:
+            return None
+        if items and messages:
             self._recent.appendleft((text[:-1], messages))
         return [*messages]

@@ -9,15 +9,14 @@ from typing import Any
 import orjson
 
 from etl.dialects import genai, langchain
+from etl.dialects.executions import tool_arguments, tool_result
 from etl.dialects.json_values import decode, loads
 from etl.dialects.messages import (
     CALL_BLOCKS,
     NAMED_BLOCKS,
-    call_arguments,
     canonical_input,
     canonical_output,
     definition,
-    result_text,
 )
 from etl.dialects.spans import AgentSpan, AnswerFact, Embedding, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.values import Attributes, any_begins, error_of, numbered, text_of
@@ -31,6 +30,9 @@ AGENTS_SCOPE = "opentelemetry.instrumentation.openai_agents"
 
 EMPTY_JSON_TEXTS = {'""', "[]"}
 """How LangChain's empty content comes out of the indexed form."""
+
+FILTERED = "FILTERED"
+"""What it writes, up to 0.40, in place of an answer that was filtered."""
 
 BLOCKS = ("[{", '"')
 """How content begins that is a list of blocks as JSON; Bedrock's instrumentation wrote a text as JSON too."""
@@ -172,6 +174,8 @@ def _items(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
         content = fields.get("content")
         if isinstance(content, str) and content in EMPTY_JSON_TEXTS:
             content = ""
+        if content == FILTERED and fields.get("finish_reason") == "content_filter":
+            content = None
         if isinstance(content, str) and content.startswith(BLOCKS):
             content = _blocks(content, is_json=is_json)
         calls = [
@@ -247,14 +251,8 @@ def _read_tool(span: Span) -> ToolCall:
     tool.name = text_of(attributes, "gen_ai.tool.name", "traceloop.entity.name") or tool.name
     if tool.arguments is None:
         entity = decode(attributes.get("traceloop.entity.input"))
-        if isinstance(entity, dict):
-            inputs = entity.get("inputs")
-            tool.arguments = inputs if isinstance(inputs, dict) else call_arguments(entity.get("input_str"))
+        inputs = entity.get("inputs") if isinstance(entity, dict) else None
+        tool.arguments = inputs if isinstance(inputs, dict) else tool_arguments(entity)
     if tool.result is None and tool.error is None:
-        entity = decode(attributes.get("traceloop.entity.output"))
-        output = entity.get("output") if isinstance(entity, dict) else None
-        if isinstance(output, dict) and isinstance(output.get("kwargs"), dict):
-            tool.result = result_text(output["kwargs"].get("content"))
-        elif output is not None:
-            tool.result = result_text(output)
+        tool.result = tool_result(attributes.get("traceloop.entity.output"))
     return tool

@@ -14,6 +14,12 @@ HTTP_STATUS = re.compile(r"\b(?:Error code|status(?: code)?|HTTP)[: ]+(\d{3})\b"
 CLIENT_ERROR = re.compile(r"Error code: (\d{3}) - ")
 """What OpenAI's and Anthropic's clients put before the server's own words."""
 
+STATUS_FIRST = re.compile(r"^(?:[A-Za-z_.]+: )?([45]\d{2}) (?!\d)(.+)$", re.DOTALL)
+"""How OpenAI's and Anthropic's clients in JavaScript word an error: the status, then the server's own words."""
+
+STACK = re.compile(r"\s*\n\s*(?:\n[A-Za-z]*Error: |at [\w.<]).*$", re.DOTALL)
+"""A stack trace of JavaScript behind an error's words."""
+
 AWS_ERROR = re.compile(r"An error occurred \((\w+)\) when calling the \w+ operation(?: \([^)]*\))?: (.*)", re.DOTALL)
 """How botocore words an error: its code, and the service's own words."""
 
@@ -158,6 +164,10 @@ def error_of(message: str | None, kind: str | None = None) -> dict[str, Any]:
     """
     status: int | None = None
     code: str | None = None
+    first = STATUS_FIRST.match(message or "")
+    if first is not None:
+        found = error_of(STACK.sub("", first.group(2)), kind)
+        return {**found, "http_status": found["http_status"] or int(first.group(1))}
     if message:
         match = HTTP_STATUS.search(message)
         status = int(match.group(1)) if match else None

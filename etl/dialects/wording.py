@@ -13,6 +13,9 @@ REASONS: dict[str, dict[str, str]] = {
         "function_calls": "tool_calls",
         "tool-calls": "tool_calls",
         "content-filter": "content_filter",
+        "toolUse": "tool_calls",
+        "endTurn": "stop",
+        "maxTokens": "length",
     },
     "responses": {
         "tool_call": "completed",

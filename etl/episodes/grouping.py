@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from etl.calls.find import Readings, json_object
+from etl.calls.find import json_object
+from etl.calls.readings import Readings
 from etl.calls.tree import NO_PARENT, Forest
 from etl.dialects.spans import LlmCall
 from otel_exporter.schema import EPISODE_ID, GATEWAY_SCOPE, SPLIT, TASK_ID

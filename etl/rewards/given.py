@@ -15,7 +15,8 @@ from typing import Any
 
 import polars as pl
 
-from etl.calls.find import Readings, json_object
+from etl.calls.find import json_object
+from etl.calls.readings import Readings
 from etl.dialects import agentlightning
 from etl.dialects.spans import LlmCall, Span
 from etl.dialects.values import number_of, text_of

@@ -42,8 +42,10 @@ def test_a_request_with_a_message_missing_trains_nothing() -> None:
     result = {"role": "tool", "content": "84", "tool_call_id": "call_1"}
     said = {"gen_ai__completion__0__role": "assistant", "gen_ai__completion__0__content": "84"}
 
+    called = {"gen_ai__prompt__1__role": "assistant", "gen_ai__prompt__1__tool_calls__0__id": "call_1"}
+
     def numbered_as(number: int) -> int:
         late = {f"gen_ai__prompt__{number}__{key}": value for key, value in result.items()}
-        return read(gen_ai__request__type="chat", **asked, **late, **said)[1]
+        return read(gen_ai__request__type="chat", **asked, **called, **late, **said)[1]
 
-    assert (numbered_as(1), numbered_as(2)) == (1, 0)
+    assert (numbered_as(2), numbered_as(3)) == (1, 0)

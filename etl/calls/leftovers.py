@@ -1,0 +1,99 @@
+"""Reads by their structure the spans that no dialect made anything of; wrappers tell of the call within them."""
+
+from collections.abc import Iterable
+
+from etl.calls.readings import Readings
+from etl.calls.tree import Forest
+from etl.dialects import agentops, reading, structure
+from etl.dialects.names import Kind, kind_of, names_kind, words_of
+from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Span, ToolCall
+from etl.dialects.survey import survey
+
+NEVER_CALLS = {Kind.OTHER, Kind.EMBEDDING}
+
+
+def read_leftovers(readings: Readings, forest: Forest) -> None:
+    """Read what values show to be a model call, a tool's execution, an agent; the innermost first.
+
+    What has a call below it is no call of its own: a framework's step, whose request and answer are the call's. It
+    tells of that call what the call's own span leaves out.
+    """
+    above: set[int] = set()
+    for call in readings.calls:
+        _climb(call.span.index, forest, above)
+    wrappers: list[Span] = []
+    for span in sorted(readings.leftovers, key=lambda span: -forest.enter[span.index]):
+        if span.index in above:
+            wrappers.append(span)
+        elif not agentops.is_requested_tool(span):
+            _read_leftover(readings, span, forest, above)
+    _complete_from_wrappers(readings.calls, wrappers, forest)
+
+
+def _read_leftover(readings: Readings, span: Span, forest: Forest, above: set[int]) -> None:
+    if _own_kind(span) in NEVER_CALLS:
+        return
+    try:
+        found = structure.read(span, survey(span))
+    except Exception as error:  # noqa: BLE001 - whatever a stranger recorded; the other spans are still to be read
+        readings.unreadable[span.index] = f"{span.scope or '(no scope)'}: {type(error).__name__}"
+        return
+    match found:
+        case structure.Candidate(is_call=True):
+            readings.calls.append(structure.read_call(span, found.survey))
+            _climb(span.index, forest, above)
+        case ToolCall():
+            readings.tools.append(found)
+        case AgentSpan():
+            readings.agents[span.index] = found
+        case Evaluation():
+            readings.evaluations[span.index] = found
+        case _ if reading.looks_like_traffic(span):
+            readings.unread[span.scope or "(no scope)"] += 1
+
+
+def _own_kind(span: Span) -> Kind | None:
+    """Return the kind a span names, by its attributes' short texts alone."""
+    kinds = [
+        kind
+        for name, value in span.attributes.items()
+        if isinstance(value, str)
+        and len(value) < LONGEST_KIND
+        and names_kind(words_of(name))
+        and (kind := kind_of(value))
+    ]
+    return kinds[0] if len(set(kinds)) == 1 else None
+
+
+LONGEST_KIND = 64
+"""Characters of the name of a kind."""
+
+
+def _climb(row: int, forest: Forest, above: set[int]) -> None:
+    """Add the spans above a row to those that have calls below them."""
+    for upper in forest.ancestors(row):
+        if upper in above:
+            break
+        above.add(upper)
+
+
+def _complete_from_wrappers(calls: list[LlmCall], wrappers: Iterable[Span], forest: Forest) -> None:
+    """Complete calls from the spans around each that are around no other call, the nearest first, in place."""
+    outermost: dict[int, LlmCall] = {}
+    end = -1
+    for call in sorted(calls, key=lambda call: forest.enter[call.span.index]):
+        enter = forest.enter[call.span.index]
+        if enter >= end:
+            end = forest.leave[call.span.index]
+            outermost[call.span.index] = call
+    only: dict[int, list[LlmCall]] = {}
+    for row, call in outermost.items():
+        for upper in forest.ancestors(row):
+            own = only.setdefault(upper, [])
+            own.append(call)
+            if len(own) > 1 + 1:  # those further up have as many
+                break
+    for span in wrappers:
+        own = only.get(span.index, [])
+        if len(own) == 1 and structure.lacks(own[0]):
+            structure.complete_from_around(own[0], span, survey(span))

@@ -1,0 +1,102 @@
+"""Says of every call whether the recording is the whole exchange: what is cut, missing, or not understood."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+
+from etl.dialects.messages import UNREAD, has_content
+from etl.dialects.spans import LlmCall, Message
+from etl.schema import RejectReason
+
+ASKS_FOR_TOOLS = {"tool_calls", "tool_call", "tool_use", "function_call", "tool-calls"}
+"""Finish reasons of an answer that calls tools; the Responses API's and Gemini's say nothing of it."""
+
+
+def judge(calls: Sequence[LlmCall]) -> None:
+    """Note on each call what is not whole of it, and take the marks out of its messages, in place."""
+    alone: list[tuple[LlmCall, set[str | None]]] = []
+    for call in calls:
+        if call.input is not None:
+            call.input = _without_marks(call, call.input)
+            unasked = _results_without_call(call.input)
+            if unasked:
+                alone.append((call, unasked))
+        if call.output is not None:
+            call.output = _without_marks(call, call.output)
+            _judge_answer(call)
+    if alone:
+        _judge_results(alone, calls)
+
+
+def judge_by_histories(calls: Sequence[LlmCall]) -> None:
+    """Note on calls, whose beginnings are numbered, where a later request goes on as if they had asked for tools."""
+    asked: dict[Hashable, list[LlmCall]] = defaultdict(list)
+    for call in calls:
+        if call.output and not any(message["tool_calls"] for message in call.output) and call.beginnings:
+            asked[call.span.project, call.span.trace_id, call.beginnings[-1]].append(call)
+    for call in calls if asked else ():
+        messages = call.input or []
+        for position, number in enumerate(call.beginnings[: len(messages)]):
+            for earlier in asked.get((call.span.project, call.span.trace_id, number), ()):
+                if earlier is not call and _went_on_with_tools(messages, position):
+                    earlier.incomplete.add(RejectReason.CALL_MISSING)
+
+
+def _went_on_with_tools(messages: Sequence[Message], position: int) -> bool:
+    """Tell whether a history goes on from here with the result of a tool, an answer's words before it or not."""
+    following = messages[position : position + 2]
+    roles = [message["role"] for message in following]
+    is_silent = len(following) > 1 and not following[0].get("tool_calls")
+    return roles[:1] == ["tool"] or (roles == ["assistant", "tool"] and is_silent)
+
+
+def _without_marks(call: LlmCall, messages: list[Message]) -> list[Message]:
+    if not any(UNREAD in message for message in messages):
+        return messages
+    call.incomplete.add(RejectReason.NOT_UNDERSTOOD)
+    return [{key: value for key, value in message.items() if key != UNREAD} for message in messages]
+
+
+def _judge_results(alone: Sequence[tuple[LlmCall, set[str | None]]], calls: Iterable[LlmCall]) -> None:
+    """Note that results lack what asked for them, but for those that another agent asked for and handed on."""
+    asked_by = {
+        (call.span.project, call.span.trace_id, request["id"]): _role(call)
+        for call in calls
+        for message in call.output or ()
+        for request in message["tool_calls"]
+        if request["id"]
+    }
+    for call, unasked in alone:
+        own = _role(call)
+        others = (asked_by.get((call.span.project, call.span.trace_id, identifier), own) for identifier in unasked)
+        if any(other == own for other in others):
+            call.incomplete.add(RejectReason.RESULT_WITHOUT_CALL)
+
+
+def _role(call: LlmCall) -> tuple[str | None, str | None]:
+    first = call.input[0] if call.input else {"role": None}
+    return call.agent, first.get("text") if first["role"] == "system" else None
+
+
+def _results_without_call(messages: Sequence[Message]) -> set[str | None]:
+    """Return the ids, None for one without, of the results of tools that nothing before them asked for."""
+    asked: set[str | None] = set()
+    unasked: set[str | None] = set()
+    for message in messages:
+        for call in message.get("tool_calls") or ():
+            asked.add(call["id"])
+        if message["role"] == "tool":
+            identifier = message.get("tool_call_id")
+            is_asked = bool(asked) if identifier is None else identifier in asked or None in asked
+            if not is_asked:
+                unasked.add(identifier)
+    return unasked
+
+
+def _judge_answer(call: LlmCall) -> None:
+    for message in call.output or ():
+        if message["finish_reason"] in ASKS_FOR_TOOLS and not message["tool_calls"]:
+            call.incomplete.add(RejectReason.CALL_MISSING)
+    usage = call.usage or {}
+    written = (usage.get("output_tokens") or 0) - (usage.get("reasoning_tokens") or 0)
+    if written > 1 and call.error is None and not any(has_content(message) for message in call.output or ()):
+        call.incomplete.add(RejectReason.TEXT_MISSING)

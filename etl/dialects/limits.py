@@ -1,0 +1,51 @@
+"""Tells from a span alone whether limits of its SDK or writer took something from it: attributes, or ends of values."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+
+from etl.dialects.spans import Span
+
+SHORTEST = 64
+"""Characters below which values of one length are chance."""
+
+JSON_BEGINS = ("[{", '{"', '["', "[[")
+JSON_ENDS = ("]", "}")
+
+SAID = re.compile(r"(?:\.\.\.|…|[\[(<])\s*truncated\b[^\n]{0,40}$", re.IGNORECASE)
+"""How writers end a value that they cut and say so."""
+
+
+def is_cut(span: Span) -> bool:
+    """Tell whether values were cut: JSON that breaks off, or the longest texts all end at one round length.
+
+    `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT` cuts every text at one length and counts nothing.
+    """
+    by_length: dict[int, set[str]] = defaultdict(set)
+    for value in _values(span):
+        if value.startswith(JSON_BEGINS) and not value.rstrip().endswith(JSON_ENDS):
+            return True
+        if SAID.search(value, max(0, len(value) - SHORTEST)) is not None:
+            return True
+        by_length[len(value)].add(value)
+    if not by_length:
+        return False
+    longest = max(by_length)
+    texts = by_length[longest]
+    breaks_off = all(text[-1].isalnum() or text[-1].isspace() for text in texts)
+    return len(texts) > 1 and _is_limit(longest) and breaks_off
+
+
+def _is_limit(length: int) -> bool:
+    """Tell whether somebody would choose this length: a multiple of 100, or of 2 as often."""
+    return length % 100 == 0 or length & (length - 1) == 0
+
+
+def _values(span: Span) -> Iterator[str]:
+    for value in span.attributes.values():
+        if isinstance(value, str) and len(value) >= SHORTEST:
+            yield value
+    for event in span.events:
+        for value in (event.get("attributes") or {}).values():
+            if isinstance(value, str) and len(value) >= SHORTEST:
+                yield value
