@@ -1,8 +1,9 @@
 """The exporter behind `OTEL_TRACES_EXPORTER=otlp,spanloop`: the stock OTLP exporter, pointed at Spanloop.
 
-Its settings are SPANLOOP_EXPORTER_OTLP_ENDPOINT, _PROTOCOL (grpc, http/protobuf), _HEADERS, _CERTIFICATE, _TIMEOUT and
-_COMPRESSION (none, gzip). They mean what OTEL_EXPORTER_OTLP_* mean, which belong to the exporter already there: neither
-its endpoint nor its keys are ever used here.
+Its settings are SPANLOOP_EXPORTER_OTLP_ENDPOINT, _PROTOCOL (grpc, http/protobuf), _HEADERS, _CERTIFICATE,
+_CLIENT_CERTIFICATE, _CLIENT_KEY, _TIMEOUT and _COMPRESSION (none, gzip). They mean what OTEL_EXPORTER_OTLP_*
+mean, which belong to the exporter already there: neither its endpoint nor its keys, certificates or credential
+providers are ever used here.
 """
 
 import logging
@@ -10,6 +11,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from os import environ
 from pathlib import Path
+from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -83,12 +85,19 @@ def build_stock_exporter(environment: Mapping[str, str]) -> SpanExporter:
         timeout_s = float(setting("TIMEOUT", str(DEFAULT_TIMEOUT_S)))
     except ValueError:
         raise ValueError(f"{PREFIX}TIMEOUT is not a number of seconds") from None
+    client_certificate, client_key = setting("CLIENT_CERTIFICATE", ""), setting("CLIENT_KEY", "")
+    if bool(client_certificate) != bool(client_key):
+        raise ValueError(f"{PREFIX}CLIENT_CERTIFICATE and {PREFIX}CLIENT_KEY go together")
+    for path in (client_certificate, client_key):
+        if path:
+            Path(path).read_bytes()  # an unreadable one is named now, not at every export
     # Imports are inside: only the protocol in use is loaded into the agent's process.
     build = _build_grpc if protocol == "grpc" else _build_http
     return build(
         endpoint=setting("ENDPOINT", DEFAULT_ENDPOINTS[protocol]),
         headers=_headers(environment),
         certificate=setting("CERTIFICATE", ""),
+        identity=(client_certificate, client_key) if client_certificate else None,
         timeout_s=timeout_s,
         compression=compression,
     )
@@ -106,7 +115,13 @@ def _headers(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _build_grpc(
-    *, endpoint: str, headers: dict[str, str], certificate: str, timeout_s: float, compression: str
+    *,
+    endpoint: str,
+    headers: dict[str, str],
+    certificate: str,
+    identity: tuple[str, str] | None,
+    timeout_s: float,
+    compression: str,
 ) -> SpanExporter:
     import grpc
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -115,7 +130,8 @@ def _build_grpc(
     credentials = None
     if not insecure:
         roots = Path(certificate).read_bytes() if certificate else None
-        credentials = grpc.ssl_channel_credentials(root_certificates=roots)
+        chain, key = (Path(path).read_bytes() for path in identity) if identity else (None, None)
+        credentials = grpc.ssl_channel_credentials(roots, key, chain)
     return OTLPSpanExporter(
         endpoint=endpoint,
         insecure=insecure,
@@ -127,15 +143,31 @@ def _build_grpc(
 
 
 def _build_http(
-    *, endpoint: str, headers: dict[str, str], certificate: str, timeout_s: float, compression: str
+    *,
+    endpoint: str,
+    headers: dict[str, str],
+    certificate: str,
+    identity: tuple[str, str] | None,
+    timeout_s: float,
+    compression: str,
 ) -> SpanExporter:
+    import requests
     from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
+    roots = certificate or ssl.get_default_verify_paths().cafile or True
+    if certificate:
+        Path(certificate).read_bytes()
+
+    class OurSession(requests.Session):
+        """Shows our identity and no other: what the stock exporter sets comes from OTEL_* where we leave it out."""
+
+        def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # noqa: ANN401
+            return super().send(request, **{**how, "cert": identity, "verify": roots})
+
     return OTLPSpanExporter(
         endpoint=endpoint.rstrip("/") + "/v1/traces",
-        # never None where that can be helped, for then it would be the other exporter's
-        certificate_file=certificate or ssl.get_default_verify_paths().cafile,
+        session=OurSession(),  # with a session given, no credential provider of the environment is asked
         headers=headers,
         timeout=timeout_s,
         compression=Compression.Gzip if compression == "gzip" else Compression.NoCompression,

@@ -1,12 +1,10 @@
 """Export requests and answers on the wire: protobuf and OTLP/JSON in, one parsed and checked request out."""
 
-import base64
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-import orjson
-from google.protobuf.json_format import MessageToJson, ParseDict, ParseError
+from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -14,9 +12,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from receiver.decode.json_reading import JsonReader, read_document
 from receiver.decode.native import NativeSpans, decode_spans
 from receiver.decode.refusals import Undecodable
-from receiver.decode.wire_repair import MAX_DEPTH, TOO_DEEP, Irreparable, repair
+from receiver.decode.wire_repair import Irreparable, repair
 
 MAX_NS = 2**63 - 1
 """Latest instant a BIGINT of nanoseconds holds, in the year 2262."""
@@ -80,59 +79,20 @@ def read_protobuf(signal: Signal, body: bytes) -> Request:
 
 
 def read_json(signal: Signal, body: bytes) -> Request:
-    """Parse an OTLP/JSON request with its deviations from protobuf's JSON. Raises `Undecodable`.
-
-    Ids are hex in any case, 64-bit integers strings or numbers, unknown fields ignored, as the specification says
-    (opentelemetry.io/docs/specs/otlp, JSON Protobuf Encoding).
-    """
+    """Parse an OTLP/JSON request, mending it field by field. Raises `Undecodable` where nothing is left to store."""
     kind = REQUESTS[signal]
+    document, num_mended = read_document(body)
+    reader = JsonReader()
+    message = kind()
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        try:
-            document = orjson.loads(body.decode("utf-8", errors="replace"))
-        except orjson.JSONDecodeError:
-            raise Undecodable(f"not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise Undecodable(f"not an {kind.DESCRIPTOR.name}: the body is not a JSON object")
-    adapter = _JsonAdapter()
-    try:
-        message = ParseDict(adapter.adapt(document, depth=0), kind(), ignore_unknown_fields=True)
-        encoded = message.SerializeToString()
-    except (ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        # The parser's message may quote a value, and values are nobody's business: only its kind is told.
-        raise Undecodable(f"not an {kind.DESCRIPTOR.name}: {type(error).__name__}") from None
-    return _check(signal, encoded, message, adapter.num_replaced)
-
-
-class _JsonAdapter:
-    """Rewrites OTLP/JSON into the JSON protobuf defines: ids in base64, values not deeper than can be kept."""
-
-    ID_KEYS = frozenset({"traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"})
-    NESTING_KEYS = frozenset({"arrayValue", "kvlistValue", "array_value", "kvlist_value"})
-
-    def __init__(self) -> None:
-        self.num_replaced = 0
-
-    def adapt(self, value: object, depth: int) -> object:
-        if isinstance(value, list):
-            return [self.adapt(item, depth) for item in value]
-        if not isinstance(value, dict):
-            return value
-        if not self.NESTING_KEYS.isdisjoint(value):
-            depth += 1
-            if depth > MAX_DEPTH:
-                self.num_replaced += 1
-                return {"stringValue": TOO_DEEP}
-        return {key: self._adapt_field(key, item, depth) for key, item in value.items()}
-
-    def _adapt_field(self, key: str, value: object, depth: int) -> object:
-        if key in self.ID_KEYS and isinstance(value, str):
-            try:
-                return base64.b64encode(bytes.fromhex(value)).decode()
-            except ValueError:
-                return ""  # an id of no use: the span is rejected, not the request
-        return self.adapt(value, depth)
+        reader.fill(message, document)
+    except RecursionError:
+        raise Undecodable(f"not an {kind.DESCRIPTOR.name}: nested too deep") from None
+    num_repaired = num_mended + reader.num_replaced
+    request = _check(signal, message.SerializeToString(), message, num_repaired)
+    if num_repaired and not request.num_items:
+        raise Undecodable(f"not an {kind.DESCRIPTOR.name}: nothing in it could be read")
+    return request
 
 
 def _check(signal: Signal, body: bytes, message: Any, num_repaired: int) -> Request:  # noqa: ANN401 - generated classes

@@ -3,16 +3,15 @@
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from foundation.errors import SettingsError, SpanloopError
 from foundation.http import open_url
 from receiver.decode import otlp
+from receiver.decode.json_reading import read_document
 from receiver.decode.otlp import Request, Signal
 from receiver.decode.refusals import Undecodable
 from receiver.intake.entry import Intake
@@ -75,14 +74,20 @@ def read_file(path: Path) -> list[Request]:
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
     try:
-        if path.suffix in {".json", ".jsonl"}:
-            return _read_json(content)
-        return [_read_protobuf(path, content)]
+        requests = _read_json(content) if path.suffix in {".json", ".jsonl"} else [_read_protobuf(path, content)]
+        _expect_items(requests)
     except Undecodable as error:
         raise SpanloopError(
             f"{path} holds no OTLP export request: {error}",
-            hint="Expected are the bytes of an ExportTraceServiceRequest or ExportLogsServiceRequest, or OTLP/JSON.",
+            hint="Expected are the bytes of an ExportTraceServiceRequest or ExportLogsServiceRequest, or OTLP/JSON: "
+            '{"resourceSpans": […]} or {"resourceLogs": […]}, one a file or one a line.',
         ) from None
+    return requests
+
+
+def _expect_items(requests: list[Request]) -> None:
+    if not any(request.num_items for request in requests):
+        raise Undecodable("it has neither spans nor log records")
 
 
 def _read_protobuf(path: Path, content: bytes) -> Request:
@@ -96,14 +101,22 @@ def _read_protobuf(path: Path, content: bytes) -> Request:
 
 def _read_json(content: bytes) -> list[Request]:
     try:
-        orjson.loads(content)
+        read_document(content)
         documents = [content]
-    except orjson.JSONDecodeError:
+    except Undecodable:
         documents = [line for line in content.splitlines() if line.strip()]
-    return [_reader_of(document)(document) for document in documents]
+    return [request for document in documents for request in _read_document(document)]
 
 
-def _reader_of(document: bytes) -> Callable[[bytes], Request]:
-    is_logs = b'"resourceLogs"' in document and b'"resourceSpans"' not in document
-    signal = Signal.LOGS if is_logs else Signal.TRACES
-    return lambda body: otlp.read_json(signal, body)
+KEYS = {
+    Signal.TRACES: frozenset({"resourceSpans", "resource_spans"}),
+    Signal.LOGS: frozenset({"resourceLogs", "resource_logs"}),
+}
+
+
+def _read_document(document: bytes) -> list[Request]:
+    keys = read_document(document)[0].keys()
+    signals = [signal for signal, names in KEYS.items() if names & keys]
+    if not signals:
+        raise Undecodable("an object in it has neither resourceSpans nor resourceLogs")
+    return [otlp.read_json(signal, document) for signal in signals]

@@ -5,6 +5,7 @@ hundred thousand; the caller then looks. What it calls new is new. Some 4 bytes 
 """
 
 import hashlib
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -103,22 +104,21 @@ class IdentityFilter:
     def save(self, path: Path, *, num_rows: int) -> None:
         """Keep the filter in a file, with the number of rows it stands for."""
         head = np.array([num_rows, self._room, *(len(layer) for layer in self._layers)], np.uint64)
-        body = b"".join([MAGIC, len(head).to_bytes(8, "little"), head.tobytes(), *(bytes(x) for x in self._layers)])
-        write_atomically(path, body)
+        body = b"".join([len(head).to_bytes(8, "little"), head.tobytes(), *(bytes(x) for x in self._layers)])
+        write_atomically(path, MAGIC + _checksum(body) + body)
 
     @classmethod
     def load(cls, path: Path) -> "tuple[IdentityFilter, int] | None":
-        """Read a filter and the number of rows it stands for; None when there is no whole one."""
+        """Read a filter and the number of rows it stands for; None when there is no whole one of this version."""
         try:
             content = path.read_bytes()
         except OSError:
             return None
-        start = 16 + 8 * int.from_bytes(content[8:16], "little")
-        if content[:8] != MAGIC or start > len(content):
+        body = memoryview(content)[len(MAGIC) + 8 :]
+        if content[:8] != MAGIC or content[8:16] != _checksum(body):
             return None
-        head = np.frombuffer(content[16:start], np.uint64)
-        if start + int(head[2:].sum()) != len(content):
-            return None
+        start = 24 + 8 * int.from_bytes(content[16:24], "little")
+        head = np.frombuffer(content[24:start], np.uint64)
         loaded = cls()
         loaded._room = int(head[1])
         for size in head[2:]:
@@ -127,7 +127,12 @@ class IdentityFilter:
         return loaded, int(head[0])
 
 
-MAGIC = b"spanids1"
+MAGIC = b"spanids2"
+"""Names the version too: an older file is built anew from the day's rows."""
+
+
+def _checksum(body: bytes | memoryview) -> bytes:
+    return zlib.crc32(body).to_bytes(8, "little")
 
 
 def _place(identities: Hashes, probe: int, layer: npt.NDArray[np.uint8]) -> tuple[Hashes, npt.NDArray[np.uint8]]:

@@ -210,3 +210,34 @@ def test_a_running_receiver_is_backed_up_and_the_backup_verifies(tmp_path: Path)
     assert again.returncode == 2
     pruned = spanloop("receiver", "prune", "--data", str(out), "--retain-gb", "0.000001", "--dry-run")
     assert (pruned.returncode, pruned.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("langfuse.json", '{"data": [{"id": "1", "traceId": "2", "name": "generation"}]}'),
+        ("list.json", '[{"trace_id": "1"}]'),
+        ("phoenix.jsonl", '{"context": {"trace_id": "1"}, "span_kind": "LLM"}\n{"context": {"trace_id": "2"}}\n'),
+        ("empty.json", '{"resourceSpans": []}'),
+        ("empty.pb", ""),
+    ],
+)
+def test_a_file_that_holds_nothing_is_refused(tmp_path: Path, name: str, content: str) -> None:
+    """An export of something else must not pass for an import of nothing; what was expected is said."""
+    (tmp_path / name).write_text(content)
+    imported = spanloop("receiver", "import", "--data", str(tmp_path / "data"), str(tmp_path / name))
+
+    assert imported.returncode == 1
+    assert "resourceSpans" in imported.stderr
+    assert name in imported.stderr
+
+
+def test_logs_in_either_spelling_are_imported(tmp_path: Path) -> None:
+    """As the Collector's file exporter writes them, and as protobuf's own names have them."""
+    body = {"stringValue": "said"}
+    camel = {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": body}]}]}]}
+    snake = {"resource_logs": [{"scope_logs": [{"log_records": [{"body": body, "severity_text": "INFO"}]}]}]}
+    (tmp_path / "logs.jsonl").write_text(f"{json.dumps(camel)}\n{json.dumps(snake)}\n")
+    imported = spanloop("receiver", "import", "--json", "--data", str(tmp_path / "data"), str(tmp_path / "logs.jsonl"))
+
+    assert json.loads(imported.stdout)["log_records"] == 2, imported.stderr

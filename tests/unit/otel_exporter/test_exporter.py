@@ -2,9 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
+import requests
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_exporter.exporter import SpanloopExporter, build_stock_exporter
@@ -47,6 +50,49 @@ def test_the_vendor_s_settings_are_not_ours(protocol: str, endpoint: str, monkey
         assert getattr(exporter, "_timeout", None) in {10.0, None}
     finally:
         exporter.shutdown()
+
+
+@pytest.mark.parametrize("ours", [None, ("our.crt", "our.key")])
+def test_over_http_it_shows_its_own_identity_and_never_the_vendor_s(
+    ours: tuple[str, str] | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The vendor's client certificate and credential provider are the vendor's; ours are settings of our own."""
+    for signal in ("", "TRACES_"):
+        monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{signal}CLIENT_CERTIFICATE", "/vendor.crt")
+        monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{signal}CLIENT_KEY", "/vendor.key")
+        monkeypatch.setenv(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{signal}CREDENTIAL_PROVIDER", "vendor")
+    settings = {"SPANLOOP_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+    identity = None
+    if ours is not None:
+        identity = tuple(str(tmp_path / name) for name in ours)
+        for name, path in zip(("CLIENT_CERTIFICATE", "CLIENT_KEY"), identity, strict=True):
+            Path(path).write_text("pem")
+            settings[f"SPANLOOP_EXPORTER_OTLP_{name}"] = path
+    sent: list[Any] = []
+
+    def send(_: requests.Session, request: requests.PreparedRequest, **how: Any) -> requests.Response:
+        sent.append(how["cert"])
+        response = requests.Response()
+        response.status_code, response.request = 200, request
+        return response
+
+    monkeypatch.setattr(requests.Session, "send", send)
+    exporter = build_stock_exporter(settings)
+    provider = TracerProvider()
+    with provider.get_tracer("tests").start_as_current_span("work") as span:
+        pass
+    try:
+        assert exporter.export([span]) is SpanExportResult.SUCCESS  # type: ignore[list-item]
+    finally:
+        exporter.shutdown()
+
+    assert sent == [identity]
+
+
+def test_half_an_identity_is_named() -> None:
+    """A certificate without its key shows nothing to anybody."""
+    with pytest.raises(ValueError, match="CLIENT_KEY go together"):
+        build_stock_exporter({"SPANLOOP_EXPORTER_OTLP_CLIENT_CERTIFICATE": "/our.crt"})
 
 
 @pytest.mark.parametrize(

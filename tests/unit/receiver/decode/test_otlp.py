@@ -192,6 +192,46 @@ def test_json_nested_too_deep_costs_the_value() -> None:
     assert (request.num_items, request.num_rejected, request.num_repaired) == (1, 0, 1)
 
 
+def test_json_with_half_a_surrogate_pair_keeps_its_place() -> None:
+    """As JavaScript writes a string cut inside an emoji; the rest of the batch is stored."""
+    body = json_request(attributes=[{"key": "cut", "value": {"stringValue": "half \ud83d"}}])
+    request = read_json(Signal.TRACES, body)
+
+    row = decode(Signal.TRACES, request.message, project="default", received_ns=START_NS, seq=1).to_pylist()[0]
+    assert (request.num_items, request.num_rejected, request.num_repaired) == (1, 0, 1)
+    assert row["attributes"] == '{"cut":"half \ufffd"}'
+
+
+WRONG = (7, -1, 1.5, "text", True, [], {}, [7], {"a": 1}, "1" * 400, 1e300, ["x"], {"stringValue": {"deep": []}})
+
+
+@pytest.mark.parametrize("value", WRONG)
+def test_json_wrong_in_one_field_costs_that_field(value: object) -> None:
+    """Whatever stands where another type belongs, the span with the others of its batch is stored."""
+    fields = (
+        "parentSpanId", "traceState", "flags", "name", "kind", "attributes", "events", "links", "status",
+        "droppedAttributesCount", "droppedEventsCount", "droppedLinksCount", "startTimeUnixNano", "endTimeUnixNano",
+    )  # fmt: skip
+    for field in fields:
+        request = read_json(Signal.TRACES, json_request(**{field: value}))
+        assert request.num_items == 1, field
+        assert request.num_rejected == 0 or field.endswith("UnixNano"), field
+    nested = [{"key": "a", "value": value}, {"key": value, "value": {"intValue": value}}, value]
+    request = read_json(Signal.TRACES, json_request(attributes=nested, events=[{"name": value}], links=[value]))
+    assert (request.num_items, request.num_rejected) == (1, 0)
+
+
+def test_json_says_how_many_fields_were_mended() -> None:
+    """A bare value is taken for what it plainly is; a parent that is no id is left out."""
+    attributes = [{"key": "bare", "value": "text"}, {"key": "two", "value": {"intValue": 1, "boolValue": True}}]
+    request = read_json(Signal.TRACES, json_request(attributes=attributes, parentSpanId="xyz", kind="SPAN_KIND_SERVER"))
+
+    row = decode(Signal.TRACES, request.message, project="default", received_ns=START_NS, seq=1).to_pylist()[0]
+    assert request.num_repaired == 3
+    assert "3 fields" in request.problem
+    assert (row["attributes"], row["parent_span_id"], row["kind"]) == ('{"bare":"text","two":1}', None, "server")
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{", b'{"resourceSpans": 7}', b'{"resourceSpans": [{"scopeSpans": "x"}]}']
 )

@@ -1,9 +1,11 @@
 """The filter of known spans: it forgets none, and seldom takes a new one for known."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from receiver.store.identity import IdentityFilter, hashes
 
@@ -56,3 +58,26 @@ def test_a_cut_file_is_no_filter(tmp_path: Path) -> None:
         (tmp_path / "x").write_bytes(broken)
         assert IdentityFilter.load(tmp_path / "x") is None
     assert IdentityFilter.load(tmp_path / "missing") is None
+
+
+def damage_zeros(content: bytes) -> bytes:
+    return content[:64] + bytes(len(content) - 64)
+
+
+def damage_bit(content: bytes) -> bytes:
+    return content[:5000] + bytes([content[5000] ^ 1]) + content[5001:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [damage_zeros, damage_bit, lambda content: content[:16], lambda _: b"", lambda content: b"spanids1" + content[8:]],
+)
+def test_a_damaged_file_is_no_filter(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    """Zeros in it would have spans stored twice; the caller builds the filter anew from the day's rows."""
+    known = IdentityFilter()
+    known.add(hashes(spans(0, 1000)))
+    path = tmp_path / "day.ids"
+    known.save(path, num_rows=1000)
+    path.write_bytes(damage(path.read_bytes()))
+
+    assert IdentityFilter.load(path) is None
