@@ -5,6 +5,7 @@
     DATA/serve/gates/             what the gate on behavior found, one file a checkpoint
     DATA/serve/server.json        where the gateway and its control endpoint answer, while one runs; mode 0600
     DATA/serve/spool/             spans that wait for a receiver that is away
+    DATA/serve/exporter_keys.json keys the gateway made itself for its spans; mode 0600
     DATA/serve/probes/            what a model without probes of its own answered when it was freshly loaded
     DATA/serve/engine.log         output of the engine
 

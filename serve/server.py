@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from opentelemetry.sdk.trace import TracerProvider
 
 from foundation.errors import Busy, SettingsError
 from foundation.files import exclusive, write_atomically
@@ -41,7 +40,11 @@ from serve.engines import vllm
 from serve.engines.adapters import adapter_rank, is_adapter, whole_model
 from serve.engines.engine import EmbeddedEngine, Engine, EngineFailed
 from serve.engines.upstream import UpstreamEngine
-from serve.evidence.spans import CountingExporter, close_provider, make_exporter, make_provider
+from serve.evidence.delivery import Delivery
+from serve.evidence.own_keys import OwnKeys
+from serve.evidence.sending import has_headers, make_sender
+from serve.evidence.spans import make_provider
+from serve.evidence.spool import Spool
 from serve.gateway.access import Access
 from serve.gateway.endpoint import Gateway
 from serve.sampling import sampling_defaults
@@ -59,6 +62,9 @@ STOP_GRACE_S = 10.0
 
 FLUSH_TIMEOUT_S = 5.0
 """How long the last spans may take to leave."""
+
+MIN_FREE_BYTES = 256 << 20
+"""What the spool leaves free on its disk: the receiver's own reserve is on it too."""
 
 SWITCH_INTERVAL_S = 0.0002
 """How long the thread that encodes spans may keep Python to itself while an answer waits to be passed on. Encoding a
@@ -133,6 +139,18 @@ def prepare_registry(config: ServeConfig) -> Registry:
     return registry.initialise(config.data, model, name)
 
 
+def make_delivery(config: ServeConfig) -> Delivery:
+    """Return the way of the gateway's spans to the receiver, with what a gateway before left to be sent."""
+    sender = make_sender(config.otlp_endpoint)
+    # Keys can be made for a receiver that reads the same DATA only, and are where nobody chose one.
+    own_keys = OwnKeys(config.data) if sender.is_local and not has_headers() else None
+    spool = None
+    if config.spool_mb:
+        spool_path = config.data / "serve" / "spool"
+        spool = Spool(spool_path, max_bytes=config.spool_mb << 20, min_free_bytes=MIN_FREE_BYTES)
+    return Delivery(sender, spool, own_keys)
+
+
 def choose_engine(config: ServeConfig) -> type[Engine]:
     """Return the kind of engine the settings ask for."""
     if config.upstream:
@@ -160,20 +178,19 @@ class Server:
         config: ServeConfig,
         live: Registry,
         url: str,
-        provider: TracerProvider,
-        exporter: CountingExporter,
+        evidence: Delivery,
         engine_arguments: tuple[str, ...],
     ) -> None:
         self.config = config
         self.url = url
         self.engine_kind = choose_engine(config)
         self.engine_arguments = engine_arguments
-        self.exporter = exporter
+        self.evidence = evidence
         self.gateway = Gateway(
             live.base,
             sampling_defaults(Path(live.live)),
-            provider.get_tracer(GATEWAY_SCOPE),
-            exporter=exporter,
+            make_provider(evidence).get_tracer(GATEWAY_SCOPE),
+            evidence=evidence,
             strict_tools=config.strict_tools,
             access=Access(config.data),
             media_domains=config.allowed_media_domains,
@@ -294,7 +311,8 @@ class Server:
             "num_answered": self.gateway.num_answered,
             "num_failed": self.gateway.num_failed,
             "canary": self.changes.trial.status(),
-            **self.exporter.counts(),
+            **self.evidence.counts(),
+            "evidence_trouble": self.evidence.trouble,
         }
 
 
@@ -327,11 +345,10 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    exporter = CountingExporter(make_exporter(config.otlp_endpoint))
-    provider = make_provider(exporter)
+    evidence = make_delivery(config)
     host, port = listener.getsockname()[:2]  # the port may have been ours to choose
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    server = Server(config, live, url, provider, exporter, engine_arguments)
+    server = Server(config, live, url, evidence, engine_arguments)
     token = secrets.token_urlsafe(32)
     actions: dict[str, control.Action] = {
         "promote": server.changes.promote,
@@ -375,4 +392,4 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
-        await asyncio.to_thread(close_provider, provider, exporter, timeout_s=FLUSH_TIMEOUT_S)
+        await asyncio.to_thread(evidence.close, FLUSH_TIMEOUT_S)

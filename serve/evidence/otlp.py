@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -33,13 +32,6 @@ DOUBLE_HEAD = b"\x0a\x09\x21"
 common.proto, protobuf encoding guide."""
 
 
-class GrpcExporter(OTLPSpanExporter):
-    """The stock OTLP/gRPC exporter with this module's encoding."""
-
-    def _translate_data(self, data: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
-        return encode(data)
-
-
 def encode(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
     """Return the request the stock encoder makes of these spans; only the order of a span's attributes is another."""
     bare, own = [], {}
@@ -52,6 +44,23 @@ def encode(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
             for encoded in scope_spans.spans:
                 encoded.MergeFromString(own[encoded.span_id])
     return request
+
+
+def halve(body: bytes) -> list[tuple[bytes, int]]:
+    """Return the two halves of an encoded request, each with its number of spans."""
+    halves = []
+    for is_second in (False, True):
+        request = ExportTraceServiceRequest.FromString(body)
+        scopes = [scope for resource in request.resource_spans for scope in resource.scope_spans]
+        num_spans = sum(len(scope.spans) for scope in scopes)
+        place = 0
+        for scope in scopes:
+            kept = [span for at, span in enumerate(scope.spans, place) if (at >= num_spans // 2) == is_second]
+            place += len(scope.spans)
+            del scope.spans[:]
+            scope.spans.extend(kept)
+        halves.append((request.SerializeToString(), num_spans - num_spans // 2 if is_second else num_spans // 2))
+    return halves
 
 
 def _encode_own(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:

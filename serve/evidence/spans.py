@@ -1,43 +1,33 @@
 """The gateway's own spans: what was asked, what was sampled, with which ids, log-probabilities and policy.
 
-One span a call, in the caller's trace when it sent `traceparent`, else in a trace of its own. Spans leave through the
-stock OTLP exporter behind a bounded queue: when the receiver is away they are dropped, and no answer waits for them.
-A caller that sent a context it does not sample gets no span either, as OpenTelemetry's parent-based sampling has it.
+One span a call, in the caller's trace when it sent `traceparent`, else in a trace of its own. How spans reach the
+receiver is `serve.evidence.delivery`. A caller that sent a context it does not sample gets no span, as OpenTelemetry's
+parent-based sampling has it.
 """
 
-import contextlib
-import logging
 import os
-import threading
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import orjson
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace import Tracer as SdkTracer
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
 from otel_exporter import schema as names
-from serve.api.answers import Choice, Recording
+from serve.api.answers import Recording
+from serve.evidence.content import as_utf8, content_attributes, mappings, tool_function
 from serve.evidence.decoding import Decoder
+from serve.evidence.delivery import Delivery
 
-DEFAULT_ENDPOINT = "http://127.0.0.1:4317"
-
-MAX_QUEUED_SPANS = 4096
-"""Spans waiting for the exporter; above it new ones are dropped. About 20 KB each for a call of 1,000 tokens."""
-
-EXPORT_BATCH = 128
-"""Spans an export request, small enough for the receivers' usual 4 MiB limit on messages of long token lists."""
-
-EXPORT_DELAY_MS = 500
+MAX_FLOAT = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -88,104 +78,15 @@ class Call:
     caller: Caller = Caller()
 
 
-class CountingExporter(SpanExporter):
-    """Counts what becomes of spans on their way to the receiver.
-
-    The SDK's processor drops what its queue has no room for without saying how many; `has_room` is asked first, so that
-    its queue never overflows and every drop is ours, and counted.
-    """
-
-    def __init__(self, exporter: SpanExporter, *, max_waiting: int = 0) -> None:
-        self._exporter = exporter
-        self._max_waiting = max_waiting or MAX_QUEUED_SPANS
-        self.num_ended = 0
-        self.num_dropped = 0
-        """Spans there was no room for: the receiver is away, or slower than the calls."""
-
-        self.num_taken = 0
-        self.num_exported = 0
-        self.num_failed = 0
-        """Spans the receiver refused, or did not take before the exporter gave up."""
-
-    def has_room(self) -> bool:
-        """Make room for one more span, or count it as dropped."""
-        if self.num_ended - self.num_taken >= self._max_waiting:
-            self.num_dropped += 1
-            return False
-        self.num_ended += 1
-        return True
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Hand a batch on; called by the processor's one thread."""
-        self.num_taken += len(spans)
-        result = self._exporter.export(spans)
-        if result is SpanExportResult.SUCCESS:
-            self.num_exported += len(spans)
-        else:
-            self.num_failed += len(spans)
-        return result
-
-    def shutdown(self) -> None:
-        """Give up an export that is waiting to try again, and take no more."""
-        self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Wait for the exporter's own buffer, where it has one."""
-        return self._exporter.force_flush(timeout_millis)
-
-    def counts(self) -> dict[str, int]:
-        """Return the counters by name."""
-        return {
-            "num_spans_exported": self.num_exported,
-            "num_spans_dropped": self.num_dropped,
-            "num_spans_failed": self.num_failed,
-            "num_spans_waiting": self.num_ended - self.num_exported - self.num_failed,
-        }
-
-
-def make_provider(exporter: SpanExporter) -> TracerProvider:
+def make_provider(evidence: SpanProcessor) -> TracerProvider:
     """Return a tracer provider of the gateway's own, beside whatever the process has."""
     provider = TracerProvider(
         sampler=ParentBased(ALWAYS_ON),
         resource=Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "spanloop-gateway")}),
         shutdown_on_exit=False,
     )
-    provider.add_span_processor(
-        BatchSpanProcessor(
-            exporter,
-            max_queue_size=MAX_QUEUED_SPANS,  # never reached: `CountingExporter` keeps it from filling
-            max_export_batch_size=EXPORT_BATCH,
-            schedule_delay_millis=EXPORT_DELAY_MS,
-        )
-    )
+    provider.add_span_processor(evidence)
     return provider
-
-
-def close_provider(provider: TracerProvider, exporter: SpanExporter, *, timeout_s: float) -> None:
-    """Send what is queued, but not for longer than this: an absent receiver must not keep the gateway from ending.
-
-    The SDK's own timeouts do not hold here (opentelemetry-python #4568), hence the thread.
-    """
-    closing = threading.Thread(target=provider.shutdown, daemon=True)
-    closing.start()
-    closing.join(timeout_s)
-    exporter.shutdown()  # interrupts an export that is waiting to try again
-    closing.join(1)
-
-
-def make_exporter(endpoint: str | None) -> SpanExporter:
-    """Return the stock OTLP exporter; what is not given comes from the standard OTEL_EXPORTER_OTLP_* variables."""
-    # The exporter reports every attempt; an export that failed for good is worth a line.
-    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
-    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-    if protocol == "http/protobuf":
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
-
-        return HttpExporter(endpoint=None if endpoint is None else f"{endpoint.rstrip('/')}/v1/traces")
-    from serve.evidence.otlp import GrpcExporter
-
-    is_named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}") for name in ("TRACES_ENDPOINT", "ENDPOINT"))
-    return GrpcExporter(endpoint=endpoint or (None if is_named else DEFAULT_ENDPOINT))
 
 
 def caller_context(headers: Mapping[str, str]) -> Context:
@@ -200,7 +101,7 @@ def start_span(tracer: Tracer, headers: Mapping[str, str], *, is_chat: bool, mod
     return tracer.start_span(f"{operation} {model}", context=caller_context(headers), kind=SpanKind.CLIENT)
 
 
-def end_span(tracer: Tracer, span: Span, call: Call, end_ns: int, exporter: CountingExporter | None = None) -> None:
+def end_span(tracer: Tracer, span: Span, call: Call, end_ns: int, evidence: Delivery | None = None) -> None:
     """End the span with everything that is known; one there is no room for is forgotten before any work.
 
     What is handed on is a span of its own: on the way through the SDK's own, every number of a list would be looked at
@@ -209,10 +110,17 @@ def end_span(tracer: Tracer, span: Span, call: Call, end_ns: int, exporter: Coun
     if not isinstance(span, SdkSpan) or not span.is_recording():
         return
     assert isinstance(tracer, SdkTracer), "it made the span"
-    if exporter is not None and not exporter.has_room():
+    if evidence is not None and not evidence.has_room():
         return
     error = call.error or call.recording.error
-    found = {name: tuple(value) if isinstance(value, list) else value for name, value in attributes(call).items()}
+    try:
+        found = attributes(call)
+    except Exception as failure:
+        if evidence is None:
+            raise
+        evidence.lose("unencodable", 1, because=f"{type(failure).__name__}: {failure}")
+        return
+    found = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
     if error is not None:
         found["error.type"] = error
     ended = ReadableSpan(
@@ -238,9 +146,9 @@ def attributes(call: Call) -> dict[str, AttributeValue]:
         "gen_ai.operation.name": _operation(is_chat=call.is_chat),
         "gen_ai.provider.name": call.provider,
         **_request_attributes(call.request),
-        "gen_ai.response.id": recording.id,
-        "gen_ai.response.model": recording.model,
-        "gen_ai.response.finish_reasons": [choice.finish_reason or "" for choice in choices] or None,
+        "gen_ai.response.id": _text(recording.id),
+        "gen_ai.response.model": _text(recording.model),
+        "gen_ai.response.finish_reasons": [_text(choice.finish_reason) or "" for choice in choices] or None,
         names.POLICY_VERSION: call.policy.version,
         names.POLICY_BASE: call.policy.base,
         names.CANARY_ARM: call.caller.arm,
@@ -251,7 +159,7 @@ def attributes(call: Call) -> dict[str, AttributeValue]:
         names.AGENT_NAME: call.caller.agent,
         names.TASK_ID: call.caller.task,
         names.CALLER_PROJECT: call.caller.project,
-        **_content(call, choices),
+        **content_attributes(call.request, choices, is_chat=call.is_chat),
         **_tokens(call),
     }
     return {name: value for name, value in found.items() if value is not None}
@@ -264,27 +172,45 @@ def _operation(*, is_chat: bool) -> Literal["chat", "text_completion"]:
 def _request_attributes(request: Mapping[str, Any]) -> dict[str, AttributeValue | None]:
     stop = request.get("stop")
     max_tokens = request.get("max_completion_tokens")
-    num_choices = request.get("n")
+    num_choices = _int(request.get("n"))
     return {
-        "gen_ai.request.model": request.get("model"),
+        "gen_ai.request.model": _text(request.get("model")),
         "gen_ai.request.temperature": _float(request.get("temperature")),
         "gen_ai.request.top_p": _float(request.get("top_p")),
-        "gen_ai.request.top_k": request.get("top_k"),
+        "gen_ai.request.top_k": _int(request.get("top_k")),
         names.REQUEST_MIN_P: _float(request.get("min_p")),
         names.REQUEST_REPETITION_PENALTY: _float(request.get("repetition_penalty")),
         "gen_ai.request.frequency_penalty": _float(request.get("frequency_penalty")),
         "gen_ai.request.presence_penalty": _float(request.get("presence_penalty")),
-        "gen_ai.request.max_tokens": request.get("max_tokens") if max_tokens is None else max_tokens,
-        "gen_ai.request.seed": request.get("seed"),
-        "gen_ai.request.stop_sequences": [stop] if isinstance(stop, str) else stop or None,
-        "gen_ai.request.choice.count": num_choices if num_choices not in (None, 1) else None,
+        "gen_ai.request.max_tokens": _int(request.get("max_tokens") if max_tokens is None else max_tokens),
+        "gen_ai.request.seed": _int(request.get("seed")),
+        "gen_ai.request.stop_sequences": _texts([stop] if isinstance(stop, str) else stop),
+        "gen_ai.request.choice.count": num_choices if num_choices != 1 else None,
         "gen_ai.request.stream": True if request.get("stream") else None,
     }
 
 
+# A request is whatever a client sent: what is not of the type an attribute has is left out.
+
+
 def _float(value: Any) -> float | None:  # noqa: ANN401 - a JSON value
     # A whole number becomes a double too, so that an attribute has one type on every span.
-    return float(value) if isinstance(value, int | float) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_FLOAT
+    return float(value) if is_number else None
+
+
+def _int(value: Any) -> int | None:  # noqa: ANN401
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_whole and -(2**63) <= value < 2**63 else None
+
+
+def _text(value: Any) -> str | None:  # noqa: ANN401
+    return as_utf8(value) if isinstance(value, str) else None
+
+
+def _texts(value: Any) -> list[str] | None:  # noqa: ANN401
+    found = [as_utf8(each) for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    return found or None
 
 
 def is_masked(request: Mapping[str, Any]) -> bool:
@@ -296,11 +222,11 @@ def is_masked(request: Mapping[str, Any]) -> bool:
     True
     """
     choice = request.get("tool_choice")
-    tools = request.get("tools") or ()
+    shape = request.get("response_format")
     return (
-        (request.get("response_format") or {}).get("type", "text") != "text"
+        (shape.get("type", "text") != "text" if isinstance(shape, Mapping) else bool(shape))
         or choice not in (None, "auto", "none")
-        or (choice != "none" and any((tool.get("function") or {}).get("strict") for tool in tools))
+        or (choice != "none" and any(tool_function(tool).get("strict") for tool in mappings(request.get("tools"))))
         or any(request.get(name) for name in MASKING)
         or request.get("repetition_penalty") not in (None, 1, 1.0)
     )
@@ -342,71 +268,3 @@ def _tokens(call: Call) -> dict[str, AttributeValue | None]:
         found["gen_ai.usage.input_tokens"] = len(recording.prompt_token_ids)
         found["gen_ai.usage.output_tokens"] = sum(len(choice.token_ids) for choice in choices.values())
     return found
-
-
-# --- content, in the shape of the GenAI conventions: messages made of parts, as JSON text
-
-
-def _content(call: Call, choices: list[Choice]) -> dict[str, AttributeValue | None]:
-    if not call.is_chat:
-        prompt = call.request.get("prompt")
-        text = prompt if isinstance(prompt, str) else None  # ids are on the span already
-        inputs = [{"role": "user", "parts": [{"type": "text", "content": text}]}] if text is not None else []
-    else:
-        inputs = [input_message(message) for message in call.request.get("messages") or ()]
-    tools = call.request.get("tools") or ()
-    return {
-        "gen_ai.input.messages": _json(inputs),
-        "gen_ai.output.messages": _json([output_message(choice) for choice in choices]),
-        "gen_ai.tool.definitions": _json([_tool_definition(tool) for tool in tools]),
-    }
-
-
-def _json(value: list[Any]) -> str | None:
-    return orjson.dumps(value).decode() if value else None
-
-
-def input_message(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an OpenAI message of a request as a message made of parts."""
-    if message.get("role") == "tool":
-        response = {"type": "tool_call_response", "id": message.get("tool_call_id"), "response": message.get("content")}
-        return {"role": "tool", "parts": [response]}
-    content = message.get("content")
-    parts: list[Any] = []
-    if reasoning := message.get("reasoning") or message.get("reasoning_content"):
-        parts.append({"type": "reasoning", "content": reasoning})
-    if isinstance(content, str):
-        parts.append({"type": "text", "content": content})
-    else:
-        parts += [_content_part(part) for part in content or ()]
-    parts += [_call_part(call.get("id"), call.get("function") or {}) for call in message.get("tool_calls") or ()]
-    return {"role": message.get("role"), "parts": parts}
-
-
-def _content_part(part: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "text", "content": part["text"]} if "text" in part else dict(part)
-
-
-def output_message(choice: Choice) -> dict[str, Any]:
-    """Return a recorded choice as a message made of parts."""
-    parts: list[dict[str, Any]] = []
-    if choice.reasoning:
-        parts.append({"type": "reasoning", "content": choice.reasoning})
-    if choice.text:
-        parts.append({"type": "text", "content": choice.text})
-    if choice.refusal:
-        parts.append({"type": "refusal", "content": choice.refusal})
-    parts += [_call_part(call["id"], call) for _, call in sorted(choice.tool_calls.items())]
-    return {"role": "assistant", "parts": parts, "finish_reason": choice.finish_reason or ""}
-
-
-def _call_part(call_id: str | None, function: Mapping[str, Any]) -> dict[str, Any]:
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        with contextlib.suppress(orjson.JSONDecodeError):  # what a model wrote need not be JSON: then kept as it is
-            arguments = orjson.loads(arguments)
-    return {"type": "tool_call", "id": call_id, "name": function.get("name"), "arguments": arguments}
-
-
-def _tool_definition(tool: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": tool.get("type", "function"), **(tool.get("function") or {})}

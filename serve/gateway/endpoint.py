@@ -23,7 +23,8 @@ from serve.api.answers import Json, Recording, Wants
 from serve.api.apis import APIS, Api
 from serve.api.events import reduce_event, split_events
 from serve.engines.engine import Engine, NotServing
-from serve.evidence.spans import Call, Caller, CountingExporter, end_span, start_span
+from serve.evidence.delivery import Delivery
+from serve.evidence.spans import Call, Caller, end_span, start_span
 from serve.gateway.access import Access
 from serve.gateway.assignment import CANARY, Split, find_unit
 from serve.gateway.media import find_refused
@@ -72,7 +73,7 @@ class Gateway:
         defaults: Mapping[str, float | int],
         tracer: Tracer,
         *,
-        exporter: CountingExporter | None = None,
+        evidence: Delivery | None = None,
         strict_tools: bool = False,
         access: Access | None = None,
         media_domains: Collection[str] = (),
@@ -81,7 +82,7 @@ class Gateway:
         self.media_domains = frozenset(media_domains)
         self.base = base
         self.strict_tools = strict_tools
-        self.exporter = exporter
+        self.evidence = evidence
         self.defaults = defaults
         """Sampling parameters of a request that names none."""
 
@@ -200,7 +201,7 @@ class Gateway:
             # On the loop's next turn: by then the last bytes of the answer are on their way.
             provider = serving.engine.provider
             call = Call(api.is_chat, api.describe(asked), serving.policy, provider, recording, error, caller)
-            asyncio.get_running_loop().call_soon(end_span, self.tracer, span, call, time.time_ns(), self.exporter)
+            asyncio.get_running_loop().call_soon(end_span, self.tracer, span, call, time.time_ns(), self.evidence)
         return response
 
     async def _forward(

@@ -132,7 +132,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Se
 
 
 def test_no_agent_waits_for_a_receiver_that_is_away(served: Served) -> None:
-    """Every call is answered; afterwards each span has arrived or is counted as lost."""
+    """Every call is answered; afterwards each span has arrived, from disk where it waited there."""
     for _ in range(KILLS):
         load = Load(served.url)
         with load.running():
@@ -150,10 +150,9 @@ def test_no_agent_waits_for_a_receiver_that_is_away(served: Served) -> None:
     while (found := status(served.data))["num_spans_waiting"] > 0:
         assert time.monotonic() < deadline, found
         time.sleep(0.5)
-    lost = found["num_spans_failed"] + found["num_spans_dropped"]
-    assert found["num_spans_exported"] + lost == found["num_answered"]
-    # An export that was under way when the receiver went may have arrived without its answer.
-    assert len(served.collector.by_response_id()) >= found["num_spans_exported"]
+    assert found["num_spans_exported"] == found["num_answered"]
+    assert found["evidence_trouble"] is None
+    assert len(served.collector.by_response_id()) == found["num_answered"]
 
 
 def test_an_engine_that_is_killed_comes_back(served: Served) -> None:

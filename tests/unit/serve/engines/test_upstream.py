@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.change.parity import check_parity
-from serve.change.swap import ProbeFailed, swap
+from serve.change.swap import ProbeFailed, swap, undone_on_error
 from serve.engines.engine import Engine, EngineFailed, LoadRefused, NotServing
 from serve.engines.upstream import Replica, UpstreamEngine, choose
 from train.schema import Probe
@@ -138,19 +138,15 @@ def test_weights_change_on_every_replica_and_each_proves_itself() -> None:
     async def scenario() -> None:
         first, second = CardboardVllm(), CardboardVllm()
         async with upstream(first, second) as engine:
-            await swap(engine, Path("new"), [PROBE], serving=Path("old"), before=[-1.0, -1.0])
+            await swap(engine, Path("new"), [PROBE], before=[-1.0, -1.0])
             assert (first.weights, second.weights) == ("new", "new")
-            await swap(
-                engine,
-                Path("old"),
-                [PROBE.model_copy(update={"logprobs": [-1.0, -1.0]})],
-                serving=Path("new"),
-                before=[-2.0, -2.0],
-            )
+            probes = [PROBE.model_copy(update={"logprobs": [-1.0, -1.0]})]
+            await swap(engine, Path("old"), probes, before=[-2.0, -2.0])
 
             second.forgets = True
             with pytest.raises(ProbeFailed):
-                await swap(engine, Path("new"), [PROBE], serving=Path("old"), before=[-1.0, -1.0])
+                async with undone_on_error(engine):
+                    await swap(engine, Path("new"), [PROBE], before=[-1.0, -1.0])
             assert (first.weights, second.weights) == ("old", "old")
 
     run(scenario)

@@ -1,0 +1,290 @@
+"""The way of spans to the receiver, over a sender that answers as it is told."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from serve.api.answers import Choice, Recording
+from serve.evidence.delivery import BATCH, Delivery
+from serve.evidence.own_keys import OwnKeys
+from serve.evidence.sending import Outcome, Sender, Verdict
+from serve.evidence.spans import Call, Caller, Policy, end_span, make_provider, start_span
+from serve.evidence.spool import Spool
+from tests.serving import write_keys
+
+TAKEN = Outcome(Verdict.TAKEN)
+AWAY = Outcome(Verdict.LATER, "UNAVAILABLE: connection refused")
+
+
+class Receiver(Sender):
+    """Takes requests while it is `there`, and remembers the spans' ids and with which key they came."""
+
+    endpoint = "http://127.0.0.1:4317"
+
+    def __init__(self) -> None:
+        self.answer: Callable[[int, str | None], Outcome] = lambda *_: TAKEN
+        self.taken: dict[bytes, str | None] = {}
+        self.hold = threading.Event()
+        self.hold.set()
+
+    def send(self, body: bytes, key: str | None) -> Outcome:
+        self.hold.wait()
+        spans = [
+            span
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+        outcome = self.answer(len(spans), key)
+        if outcome.verdict is Verdict.TAKEN:
+            assert not self.taken.keys() & {span.span_id for span in spans}, "a span came twice"
+            self.taken |= {span.span_id: key for span in spans}
+        return outcome
+
+    def close(self) -> None:
+        self.hold.set()
+
+
+class Bench:
+    """A delivery and whoever ends spans."""
+
+    def __init__(self, receiver: Receiver, spool: Spool | None, own_keys: OwnKeys | None = None, **bounds: int) -> None:
+        self.receiver = receiver
+        self.delivery = Delivery(receiver, spool, own_keys, first_retry_s=0.01, **bounds)
+        self.tracer = make_provider(self.delivery).get_tracer("t")
+
+    def end(self, num_spans: int = 1, *, project: str | None = None, **request: Any) -> None:
+        """End so many calls."""
+        for _ in range(num_spans):
+            recording = Recording(id="r", prompt_token_ids=[1], choices={0: Choice(text="4", token_ids=[7])})
+            call = Call(True, request, Policy("v", None, None), "vllm", recording, caller=Caller(project=project))
+            span = start_span(self.tracer, {}, is_chat=True, model="base")
+            end_span(self.tracer, span, call, 2**62, self.delivery)
+
+    def wait(self, **counts: int) -> None:
+        """Wait until so many spans are where."""
+        deadline = time.monotonic() + 10
+        while not counts.items() <= (found := self.delivery.counts()).items():
+            assert time.monotonic() < deadline, found
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def receiver() -> Receiver:
+    return Receiver()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, receiver: Receiver) -> Iterator[Bench]:
+    one = Bench(receiver, Spool(tmp_path / "spool", max_bytes=1 << 24, min_free_bytes=0))
+    yield one
+    one.delivery.close(1)
+
+
+def test_every_span_arrives_once(bench: Bench) -> None:
+    """In as many requests as it takes."""
+    bench.end(3 * BATCH + 1)
+
+    bench.wait(num_spans_exported=3 * BATCH + 1, num_spans_waiting=0)
+    assert len(bench.receiver.taken) == 3 * BATCH + 1
+
+
+def test_a_receiver_that_is_away_loses_nothing(bench: Bench) -> None:
+    """Far more spans than memory holds wait on disk, and leave it when the receiver is back."""
+    bench.receiver.answer = lambda *_: AWAY
+    bench.end(10)
+    bench.wait(num_spans_spooled=10)
+    for _ in range(10):
+        bench.end(1000)
+        bench.delivery.force_flush()
+    assert "UNAVAILABLE" in str(bench.delivery.trouble)
+
+    bench.receiver.answer = lambda *_: TAKEN
+    bench.wait(num_spans_exported=10_010, num_spans_waiting=0, spool_bytes=0, num_spans_dropped=0)
+    assert len(bench.receiver.taken) == 10_010
+    assert bench.delivery.trouble is None
+
+
+def test_what_waits_outlives_the_gateway(tmp_path: Path) -> None:
+    """Ended while the receiver is away, or hangs: the next start sends what was left, in memory or on disk."""
+    for number, stuck in enumerate((False, True)):
+        receiver = Receiver()
+        receiver.answer = lambda *_: AWAY
+        path = tmp_path / str(number)
+        bench = Bench(receiver, Spool(path, max_bytes=1 << 24, min_free_bytes=0))
+        if stuck:
+            receiver.hold.clear()
+        bench.end(300)
+        bench.delivery.close(0.3)
+        bench.wait(num_spans_spooled=300, num_spans_waiting=300)
+
+        again = Bench(Receiver(), Spool(path, max_bytes=1 << 24, min_free_bytes=0))
+        again.wait(num_spans_exported=300, num_spans_waiting=0)
+        again.delivery.close(1)
+
+
+def test_beyond_every_bound_spans_are_counted(tmp_path: Path, receiver: Receiver) -> None:
+    """Spool full, memory full, queue full: each span is somewhere, waiting or in a number of lost ones."""
+    receiver.answer = lambda *_: AWAY
+    bench = Bench(receiver, Spool(tmp_path, max_bytes=150_000, min_free_bytes=0), max_encoded_bytes=150_000)
+    for _ in range(20):
+        bench.end(BATCH)
+        bench.delivery.force_flush(200)
+    bench.delivery.close(0.2)
+
+    found = bench.delivery.counts()
+    assert found["num_spans_dropped"] > 0
+    assert found["num_spans_spooled"] > 0
+    assert found["num_spans_dropped"] + found["num_spans_waiting"] == 20 * BATCH
+
+
+def test_a_queue_that_is_full_costs_the_spans_that_come(tmp_path: Path, receiver: Receiver) -> None:
+    """And no others: what waits arrives."""
+    receiver.hold.clear()
+    bench = Bench(receiver, None, max_queued=5, max_encoded_bytes=1)
+    bench.end(50)
+    receiver.hold.set()
+    bench.delivery.close(5)
+
+    found = bench.delivery.counts()
+    assert found["num_spans_exported"] + found["num_spans_dropped"] == 50
+    assert found["num_spans_waiting"] == 0
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"messages": ["hello"]},
+        {"messages": {"role": "user"}},
+        {"messages": [{"role": "user", "content": 5, "tool_calls": ["x", {"function": "f"}]}]},
+        {"tools": "abc"},
+        {"tools": [5, {"function": 5}, {"type": "function"}]},
+        {"response_format": "json"},
+        {"response_format": ["json"]},
+        {"stop": [1, 2, 3, 4, 5, 6, 7, 8, "a"]},
+        {"stop": {"a": 1}},
+        {"seed": 2**70, "top_k": "many", "n": {}, "max_tokens": [1], "temperature": 10**400},
+        {"messages": [{"role": "user", "content": chr(0xD800)}], "stop": chr(0xDFFF)},
+        {"messages": [{"role": "user", "content": [{"text": 2**70}]}]},
+        {"tool_choice": {"a": []}, "logit_bias": [1]},
+    ],
+)
+def test_an_odd_request_costs_no_evidence(bench: Bench, request_: dict[str, Any]) -> None:
+    """Neither its own span nor those in the same request, nor a place in the queue."""
+    bench.end(3)
+    bench.end(1, **request_)
+    bench.end(3)
+
+    bench.wait(num_spans_exported=7, num_spans_waiting=0, num_spans_unencodable=0)
+
+
+def test_a_span_that_cannot_be_encoded_costs_itself_alone(bench: Bench) -> None:
+    """Whatever it was that we did not think of: the others of its request arrive, and it is counted."""
+    bench.end(20)
+    for recording in (Recording(prompt_token_ids=[*[1] * 9, "x"]), Recording(choices={0: None})):  # type: ignore[dict-item, list-item]
+        call = Call(True, {}, Policy("v", None, None), "vllm", recording)
+        end_span(bench.tracer, start_span(bench.tracer, {}, is_chat=True, model="base"), call, 2**62, bench.delivery)
+    bench.end(20)
+
+    bench.wait(num_spans_exported=40, num_spans_waiting=0, num_spans_unencodable=2)
+
+
+def test_what_is_refused_for_good_is_counted_and_keeps_nobody_waiting(bench: Bench) -> None:
+    """Whole requests, and parts of them."""
+    bench.receiver.answer = lambda *_: Outcome(Verdict.NEVER, "INVALID_ARGUMENT: no")
+    bench.end(5)
+    bench.wait(num_spans_failed=5)
+    bench.receiver.answer = lambda *_: Outcome(Verdict.TAKEN, "two are not spans", num_refused=2)
+    bench.end(5)
+
+    bench.wait(num_spans_failed=7, num_spans_exported=3, num_spans_waiting=0)
+
+
+def test_a_request_that_is_too_large_is_parted(bench: Bench) -> None:
+    """Until it fits; a span that is too large on its own is lost, and counted."""
+    bench.receiver.answer = lambda num_spans, _: TAKEN if num_spans <= 3 else Outcome(Verdict.TOO_LARGE, "4 MiB")
+    bench.end(100)
+    bench.wait(num_spans_exported=100, num_spans_waiting=0)
+
+    bench.receiver.answer = lambda *_: Outcome(Verdict.TOO_LARGE, "4 MiB")
+    bench.end(4)
+    bench.wait(num_spans_failed=4, num_spans_waiting=0)
+
+
+def test_a_request_the_receiver_stumbles_over_is_given_up_at_last(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would keep those behind it back for ever."""
+    monkeypatch.setattr("serve.evidence.delivery.MAX_RETRY_S", 0.01)
+    bench.receiver.answer = lambda num_spans, _: Outcome(Verdict.LATER, "INTERNAL: bug") if num_spans == 5 else TAKEN
+    bench.end(5)
+    bench.wait(num_spans_spooled=5)
+    bench.end(7)
+
+    bench.wait(num_spans_failed=5, num_spans_exported=7, num_spans_waiting=0)
+
+
+class Guarded(Receiver):
+    """Asks for keys as a receiver on the same DATA does."""
+
+    def __init__(self, data: Path) -> None:
+        super().__init__()
+        self.projects: dict[str, str] = {}
+        self._data = data
+        self.answer = self._check
+
+    def _check(self, _: int, key: str | None) -> Outcome:
+        from foundation.keys import KeyRing, Unauthenticated
+
+        ring = KeyRing(self._data)
+        try:
+            if ring.keys():
+                found = ring.find(key or "")
+                assert found.scopes == ("ingest",)
+                self.projects[str(key)] = found.project
+        except Unauthenticated:
+            return Outcome(Verdict.LATER, "UNAUTHENTICATED: no", needs_key=True)
+        return TAKEN
+
+
+def test_making_a_key_does_not_silence_the_loop(tmp_path: Path) -> None:
+    """The first key of DATA, for agents alone: the gateway makes itself one for each project it has callers of."""
+    receiver = Guarded(tmp_path)
+    bench = Bench(receiver, None, OwnKeys(tmp_path))
+    bench.end(2)
+    bench.wait(num_spans_exported=2)
+    write_keys(tmp_path, agents=["serve"])
+    bench.end(2)
+    bench.end(3, project="p")
+    bench.end(4, project="q")
+    bench.wait(num_spans_exported=11, num_spans_waiting=0)
+    bench.delivery.close(1)
+
+    by_project = [receiver.projects[key] for key in receiver.taken.values() if key is not None]
+    assert {project: by_project.count(project) for project in by_project} == {"p": 5, "q": 4}
+    kept = tmp_path / "serve" / "exporter_keys.json"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    again = Bench(receiver, None, OwnKeys(tmp_path))
+    again.end(1, project="q")
+    again.wait(num_spans_exported=1)
+    again.delivery.close(1)
+
+
+def test_a_key_that_was_revoked_is_not_made_again(tmp_path: Path) -> None:
+    """Whoever revoked it meant it: spans wait, and status says why."""
+    receiver = Guarded(tmp_path)
+    write_keys(tmp_path, agents=["serve"])
+    bench = Bench(receiver, Spool(tmp_path / "spool", max_bytes=1 << 20, min_free_bytes=0), OwnKeys(tmp_path))
+    bench.end(1)
+    bench.wait(num_spans_exported=1)
+    write_keys(tmp_path, agents=["serve"])
+    bench.end(1)
+    bench.wait(num_spans_spooled=1)
+    bench.delivery.close(1)
+
+    assert "revoked" in str(bench.delivery.trouble)
