@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,7 +98,7 @@ class Changes:
                 )
             if Path(before.live) == checkpoint:
                 raise CheckpointRefused(f"{before.live_version} is live: there is nothing to compare it with")
-            await asyncio.to_thread(check_promotable, checkpoint, force=force)
+            await asyncio.to_thread(partial(check_promotable, checkpoint, force=force, is_canary=True))
             return await self.trial.start(checkpoint, config, force=force)
 
     # --- how the live model changes
@@ -193,9 +194,9 @@ class Changes:
         }
 
 
-def check_promotable(checkpoint: Path, *, force: bool) -> None:
+def check_promotable(checkpoint: Path, *, force: bool, is_canary: bool = False) -> None:
     """Check everything about a checkpoint that can be known without an engine."""
     manifest = check_integrity(checkpoint)
     assert manifest is not None, "a checkpoint without a manifest was refused"
     if not force:
-        check_gate(checkpoint, manifest)
+        check_gate(checkpoint, manifest, is_canary=is_canary)

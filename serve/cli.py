@@ -116,7 +116,7 @@ def canary(
 
     checkpoint = checkpoint.resolve()
     before = registry.require(config.data)
-    check_promotable(checkpoint, force=force)
+    check_promotable(checkpoint, force=force, is_canary=True)
     report = RunReport("serve canary", config.model_dump(mode="json") | {"checkpoint": str(checkpoint)})
     if dry_run:
         report.update(live=before.live, live_version=before.live_version, checkpoint=str(checkpoint))

@@ -78,6 +78,10 @@ class Canary(Settings):
     reward_high: float = 1.0
     """Reward that counts as 1; above it, too."""
 
+    margin: float | None = None
+    """How much less reward than the live model it may earn and still be made live for all calls, at the level `alpha`;
+    null makes it live when it is not seen to be worse."""
+
     slow_s: float | None = None
     """Duration from which a call is slow; null where too few calls were on record to say."""
 

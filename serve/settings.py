@@ -115,6 +115,11 @@ class CanaryConfig(Settings):
     reward: str = "outcome"
     """Name of the reward both are compared by. Empty: errors, unread tool calls and slow calls alone."""
 
+    margin: float | None = Field(default=None, gt=0, lt=1)
+    """Margin of non-inferiority, as a part of the reward's range: the checkpoint answers all calls only once it is
+    known to earn no less than this below the live model, at the level `alpha`; with 0.1 some 600 units of either tell.
+    Default: it is enough not to be seen to be worse."""
+
     reward_low: float = 0.0
     """Lowest value of the reward; what is below counts as this."""
 
@@ -138,6 +143,8 @@ class CanaryConfig(Settings):
             raise ValueError("shares must ascend between 0 and 1, both exclusive")
         if self.reward_low >= self.reward_high:
             raise ValueError("reward_low must be below reward_high")
+        if self.margin is not None and not self.reward:
+            raise ValueError("margin is of the reward: name one")
         return self
 
 

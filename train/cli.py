@@ -115,7 +115,7 @@ def inspect(
 def evaluate(*, config: Annotated[EvaluateConfig, Parameter(name="*")], as_json: Json = False) -> None:
     """Judge a checkpoint on the held-out calls, and write the verdict into its manifest.
 
-    Exit status 3 when the checkpoint is refused, or when nothing can be said and --accept-inconclusive was not given.
+    Exit status 3 when the checkpoint is refused, or when nothing can be said and --inconclusive is refuse.
 
     Example: spanloop train evaluate --data /var/lib/spanloop --checkpoint /var/lib/spanloop/checkpoints/20260101T…
 
@@ -133,13 +133,8 @@ def evaluate(*, config: Annotated[EvaluateConfig, Parameter(name="*")], as_json:
     update_gate(config.checkpoint, manifest, gate)
     report.update(checkpoint=str(config.checkpoint), gate=gate)
     log.info("evaluated", verdict=gate["verdict"], reason=gate["reason"])
+    is_done = gate["passed"] or (gate["verdict"] == "inconclusive" and config.inconclusive == "canary")
     if as_json:
-        report.print(ExitStatus.DONE if gate["passed"] else ExitStatus.REFUSED)
-    if not gate["passed"]:
-        raise GateRefused(
-            f"{config.checkpoint.name}: {gate['verdict']}: {gate['reason']}",
-            hint="The live model stays. More held-out episodes narrow the interval; --accept-inconclusive lets a "
-            "checkpoint pass that is not shown to be worse."
-            if gate["verdict"] == "inconclusive"
-            else "The live model stays. Training with a smaller --kl-budget or learning rate stays closer to it.",
-        )
+        report.print(ExitStatus.DONE if is_done else ExitStatus.REFUSED)
+    if not is_done:
+        raise GateRefused(f"{config.checkpoint.name}: {gate['verdict']}: {gate['reason']}", hint=gate["hint"])

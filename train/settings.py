@@ -290,34 +290,32 @@ class EvaluateConfig(Settings):
     checkpoint: Path
     """Checkpoint directory to judge; its manifest gets the verdict."""
 
-    accept_inconclusive: bool = False
-    """Let a checkpoint pass that the held-out transitions neither speak for nor against."""
+    against: Path | None = None
+    """Model directory to compare with, such as what is live. Default: the model the checkpoint was trained from."""
+
+    inconclusive: Literal["refuse", "canary", "accept"] = "refuse"
+    """What becomes of a checkpoint that the held-out calls neither speak for nor against. `refuse`: status 3. `canary`:
+    status 0, and `spanloop serve canary` takes it, while `promote` does not. `accept`: `promote` takes it too."""
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Confidence of the interval around the estimated gain."""
 
     max_kl: float = Field(default=0.7, gt=0)
-    """Refuse a policy further than this from the one that acted: nats a held-out call."""
+    """Distance, in nats a held-out call, beyond which the calls are too few to tell: the verdict is `inconclusive`."""
 
     min_ess: float = Field(default=0.3, ge=0, le=1)
-    """Refuse when the effective share of held-out calls, after weighting, is smaller: nothing can be said then."""
+    """Effective share of held-out calls, after weighting, below which the same holds."""
 
     min_episodes: int = Field(default=16, ge=2)
-    """Held-out episodes below which the verdict is `inconclusive` whatever they say."""
+    """Held-out episodes below which the same holds."""
 
     max_nll_rise: float = Field(default=0.1, ge=0)
-    """Refuse a policy that finds the held-out calls that went well less likely than their own policy did, by more nats
-    a token than this."""
+    """Refuse a policy that finds the held-out calls that went well less likely than what it is compared with does, by
+    more nats a token than this."""
 
     cluster: Cluster = "task"
-    """What the bootstrap resamples as a whole: all attempts at a task, all episodes of a user (one without a user by
-    itself), or single episodes, where every one is of a user and a task of its own."""
-
-    resamples: int = Field(default=2000, ge=100)
-    """Bootstrap resamples, of whole clusters."""
+    """What counts as one observation: all attempts at a task, all episodes of a user (one without a user by itself), or
+    single episodes, where every one is of a user and a task of its own."""
 
     tokens_per_batch: int = Field(default=8192, ge=1)
     """Tokens in one forward pass."""
-
-    seed: int = 0
-    """Seed of the bootstrap."""

@@ -83,8 +83,21 @@ def next_share(canary: Canary) -> float:
 
 
 def may_widen(tally: Tally, canary: Canary) -> bool:
-    """Tell whether enough units were observed for a larger share."""
-    return not canary.hold and tally.num_units(canary) >= canary.units
+    """Tell whether enough units were observed for a larger share, and for all calls also that it is not inferior."""
+    if canary.hold or tally.num_units(canary) < canary.units:
+        return False
+    return next_share(canary) < 1 or is_within_margin(tally, canary)
+
+
+def is_within_margin(tally: Tally, canary: Canary) -> bool:
+    """Tell whether the canary is known to earn no less than its margin below the live model; yes where it has none.
+
+    One test, at the level of the whole canary: that of being worse guards the live model, this one the claim.
+    """
+    if canary.margin is None:
+        return True
+    mine, theirs = tally.source(CANARY, "reward"), tally.source(LIVE, "reward")
+    return evidence_below(theirs, mine, shift=canary.margin) >= -math.log(canary.alpha)
 
 
 def describe(tally: Tally, canary: Canary) -> dict[str, dict[str, Any]]:
@@ -120,6 +133,7 @@ def begin(checkpoint: Path, version: str, config: CanaryConfig, *, slow_s: float
         reward=config.reward or None,
         reward_low=config.reward_low,
         reward_high=config.reward_high,
+        margin=config.margin,
         slow_s=slow_s,
         started_time=now,
         share_time=now,

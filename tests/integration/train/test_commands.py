@@ -82,15 +82,17 @@ def test_evaluation_writes_its_verdict_into_the_manifest(report: dict[str, objec
     assert (result.returncode == 0) is gate["passed"]
 
 
-def test_a_policy_too_far_from_its_parent_is_refused(report: dict[str, object], data: Path) -> None:
+def test_a_policy_too_far_from_its_parent_to_be_judged_is_not_accepted(report: dict[str, object], data: Path) -> None:
     """Exit status 3, and the manifest keeps promotion away."""
     checkpoint = Path(str(report["checkpoint"]))
 
-    result = spanloop("train", "evaluate", "--data", data, "--checkpoint", checkpoint, "--max-kl", 1e-6)
+    result = spanloop(
+        "train", "evaluate", "--data", data, "--checkpoint", checkpoint, "--max-kl", 1e-6, "--max-nll-rise", 99
+    )
 
     assert result.returncode == 3
     assert "max_kl" in result.stderr
-    assert read_manifest(checkpoint).gate["verdict"] == "refused"
+    assert read_manifest(checkpoint).gate["verdict"] == "inconclusive"
 
 
 def test_nothing_heldout_passes_only_where_the_settings_say_so(
@@ -101,7 +103,7 @@ def test_nothing_heldout_passes_only_where_the_settings_say_so(
     publish(tmp_path, bandit(model, num_tasks=1, attempts=2, rewarded=40))
     arguments = ("train", "evaluate", "--data", tmp_path, "--checkpoint", checkpoint)
 
-    assert [spanloop(*arguments, *flags).returncode for flags in ([], ["--accept-inconclusive"])] == [3, 0]
+    assert [spanloop(*arguments, *flags).returncode for flags in ([], ["--inconclusive", "accept"])] == [3, 0]
 
 
 def test_a_rehearsal_writes_nothing(model: Path, data: Path, tmp_path: Path) -> None:

@@ -60,6 +60,22 @@ def test_the_share_grows_when_both_arms_were_seen_enough() -> None:
     assert not may_widen(tally, canary(units=30, reward=""))
 
 
+def test_with_a_margin_the_last_step_wants_proof() -> None:
+    """Not worse is not enough for all calls; what is worse by the margin is not let through, one as good soon is."""
+    few, many, worse = Tally(), Tally(), Tally()
+    for tally, num, mean in ((few, 40, 0.6), (many, 2000, 0.6), (worse, 2000, 0.48)):
+        observe(tally, "live", "reward", 0.6, num)
+        observe(tally, "canary", "reward", mean, num)
+    first = canary(units=30, margin=0.1)
+    last = first.model_copy(update={"share": 0.25})
+
+    assert may_widen(few, first)
+    assert [may_widen(tally, last) for tally in (few, many, worse)] == [False, True, False]
+    assert may_widen(few, last.model_copy(update={"margin": None}))
+    with pytest.raises(ValidationError):
+        CanaryConfig(margin=0.1, reward="")
+
+
 def test_false_alarms_are_shared_out_over_every_look_there_is() -> None:
     """The levels of all metrics at all shares sum to that of the canary."""
     one = canary(alpha=0.05)
