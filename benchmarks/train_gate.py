@@ -94,10 +94,9 @@ def main() -> None:
     parser.add_argument("--nights", type=int, default=2000)
     parser.add_argument("--gain", type=float, default=0.1)
     arguments = parser.parse_args()
-    print(
-        "| change | size | tasks x attempts x calls | better | worse | bootstrap: better | worse | seen | overstated | understated |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    names = ("change", "size", "tasks x attempts x calls", "better", "worse", "bootstrap: better", "worse")
+    names += ("seen", "overstated", "understated")
+    print(f"| {' | '.join(names)} |", "|---" * len(names) + "|", sep="\n")
     for kind in ("even", "uneven", "few"):
         for size in (0.3, 0.8):
             for shape in SHAPES:
