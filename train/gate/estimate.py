@@ -87,7 +87,7 @@ def estimate(
         task=task,
         shrinkage=PRIOR_EPISODES,
     )
-    gains = np.bincount(episode, (new - other) * above[episode], minlength=len(outcomes))
+    gains: Floats = np.bincount(episode, (new - other) * above[episode], minlength=len(outcomes)).astype(np.float64)
     gain, low, high = mean_interval(gains, cluster, confidence=confidence)
     good = above[episode] > 0
     good_tokens = int(num_tokens[good].sum())
@@ -173,4 +173,4 @@ def student_quantile(share: float, degrees: int) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
-    return z + sum(term / degrees**power for power, term in enumerate(terms, 1))
+    return z + math.fsum(term / float(degrees) ** power for power, term in enumerate(terms, 1))
