@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := requirements/constraints.txt
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test setup setup-vllm soak-serve test-ray test-verl check format lock reliability interop docs clean
+.PHONY: demo test setup setup-vllm soak-serve test-ray test-verl test-js check format lock reliability interop docs clean
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -46,6 +46,9 @@ test-verl: setup  ## transitions exported for verl, read by verl's own dataset c
 	$(PIP) install --quiet --no-deps verl==0.9.1 tensordict==0.10.0 omegaconf==2.4.0 antlr4-python3-runtime==4.9.3 \
 		codetiming==1.4.0 torchdata==0.11.0 pyvers==0.2.3
 	$(BIN)/python -m pytest -k verl tests/integration/etl/test_exports.py
+
+test-js:  ## the tracker for JavaScript; needs node 20 and npm
+	cd otel_exporter/js && node --test test/
 
 check: setup  ## format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .

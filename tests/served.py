@@ -62,12 +62,6 @@ class Served:
         raise AssertionError("the span never came")
 
 
-def spanloop(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    command = [sys.executable, "-m", "spanloop", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 @contextlib.contextmanager
 def serving(data: Path, *arguments: str, collector: Any = None, timeout_s: float = 120) -> Iterator[Served]:
     """Run `spanloop serve run` on a free port until the block ends."""

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 from etl.schema import table_files
 from foundation.files import exclusive
 from receiver.intake.importing import import_files
+from tests.commands import spanloop
 from tests.small_disk import small_disk
 
 pytestmark = pytest.mark.integration
@@ -21,12 +20,6 @@ FIXTURES = Path(__file__).parents[2] / "fixtures" / "otlp"
 FIRST = FIXTURES / "openinference-openai-agents" / "tool_call.pb"
 SECOND = FIXTURES / "otel-openai-legacy" / "tool_call.pb"
 SECOND_LOGS = FIXTURES / "otel-openai-legacy" / "tool_call.logs.pb"
-
-
-def spanloop(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command of ours to its end."""
-    command = [sys.executable, "-m", "spanloop", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def etl_run(data: Path, *arguments: str) -> dict[str, Any]:

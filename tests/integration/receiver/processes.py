@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -103,13 +102,3 @@ def running(data: Path, *arguments: str, log: Path | None = None) -> Iterator[Re
         if receiver.process.poll() is None:
             receiver.process.send_signal(signal.SIGTERM)
             assert receiver.process.wait(timeout=20) == 0, receiver.log.read_text()
-
-
-def spanloop(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "200"},
-    )

@@ -22,8 +22,9 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from foundation.keys import Scope, create_key, keys_path, revoke_key
 from receiver.query.views import DATASET_TABLES
 from receiver.schema import connect, show_files
+from tests.commands import spanloop
 from tests.export_requests import logs, span, traces
-from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running, spanloop
+from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running
 
 pytestmark = pytest.mark.integration
 

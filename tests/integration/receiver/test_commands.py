@@ -13,8 +13,9 @@ import pyarrow.parquet
 import pytest
 
 from receiver.schema import connect, show_files
+from tests.commands import spanloop
 from tests.export_requests import logs, span, traces
-from tests.integration.receiver.processes import running, spanloop, start
+from tests.integration.receiver.processes import running, start
 
 pytestmark = pytest.mark.integration
 

@@ -17,8 +17,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
+from tests.commands import spanloop
 from tests.export_requests import logs, span, traces
-from tests.integration.receiver.processes import Receiver, running, spanloop
+from tests.integration.receiver.processes import Receiver, running
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from receiver.schema import Reader, connect
-from tests.integration.receiver.processes import spanloop
+from tests.commands import spanloop
 
 pytestmark = pytest.mark.integration
 

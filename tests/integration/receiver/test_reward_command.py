@@ -6,7 +6,8 @@ import pytest
 
 from foundation.keys import Scope, create_key
 from receiver.schema import connect
-from tests.integration.receiver.processes import running, spanloop
+from tests.commands import spanloop
+from tests.integration.receiver.processes import running
 
 pytestmark = pytest.mark.integration
 

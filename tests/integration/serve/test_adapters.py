@@ -12,8 +12,9 @@ from transformers import AutoModelForCausalLM
 from foundation.errors import ExitStatus
 from otel_exporter import schema as names
 from serve.schema import read_registry
+from tests.commands import spanloop
 from tests.fakes import tiny_model
-from tests.served import Served, serving, spanloop
+from tests.served import Served, serving
 from tests.serving import adapter_checkpoint, collector, with_manifest
 from train.schema import model_version
 

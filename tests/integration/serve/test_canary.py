@@ -14,9 +14,10 @@ import pytest
 from foundation.errors import ExitStatus
 from serve.change.registry import read_audit
 from serve.schema import read_registry
+from tests.commands import spanloop
 from tests.fakes import tiny_model
 from tests.integration.receiver.processes import Receiver, start
-from tests.served import Served, serving, spanloop
+from tests.served import Served, serving
 from tests.serving import tiny_checkpoint
 from train.schema import model_version
 

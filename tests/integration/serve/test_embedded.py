@@ -20,8 +20,9 @@ from serve.change.control import ask_running
 from serve.change.registry import NothingBefore, read_audit
 from serve.schema import read_registry, read_server, server_path
 from serve.settings import RegistryConfig
+from tests.commands import spanloop
 from tests.fakes import tiny_model
-from tests.served import Served, serving, spanloop
+from tests.served import Served, serving
 from tests.serving import collector, tiny_checkpoint
 from train.schema import model_version, read_manifest
 

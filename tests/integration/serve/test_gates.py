@@ -11,8 +11,9 @@ from foundation.errors import ExitStatus
 from serve.change.behavior import read_report
 from serve.change.registry import read_audit
 from serve.schema import read_registry
+from tests.commands import spanloop
 from tests.logged import publish, transition
-from tests.served import Served, serving, spanloop
+from tests.served import Served, serving
 from tests.serving import altered_checkpoint
 from train.schema import model_version, read_manifest
 

@@ -18,8 +18,9 @@ from otel_exporter import schema as names
 from serve.change.behavior import read_report
 from serve.engines.embedded.chat import encode_conversation
 from serve.schema import read_registry
+from tests.commands import spanloop
 from tests.integration.serve.test_gates import held_out
-from tests.served import Served, serving, spanloop
+from tests.served import Served, serving
 from tests.serving import altered_checkpoint, collector, with_manifest
 from train.schema import model_version, read_manifest
 

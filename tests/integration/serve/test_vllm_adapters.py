@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from serve.change.registry import read_audit
+from tests.commands import spanloop
 from tests.integration.serve.test_adapters import check_serves
 from tests.scale import IS_LONG
-from tests.served import serving, spanloop
+from tests.served import serving
 from tests.serving import adapter_checkpoint, altered_checkpoint, collector
 from train.schema import model_version
 

@@ -10,17 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.commands import spanloop
 from tests.fakes import tiny_model
 from tests.logged import bandit, publish, transition
 from train.schema import read_manifest
 
 pytestmark = pytest.mark.integration
-
-
-def spanloop(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the console script."""
-    command = [sys.executable, "-m", "spanloop", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def over_two_processes(*arguments: object) -> subprocess.CompletedProcess[str]:
