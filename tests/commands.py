@@ -27,6 +27,7 @@ def spanloop(
         stack.enter_context(patch.dict(os.environ, {"COLUMNS": "200", **(environment or {})}))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("default")
+        warnings.filterwarnings("ignore", "Cyclopts application invoked without tokens")  # it has them, in sys.argv
         if cwd is not None:
             stack.enter_context(contextlib.chdir(cwd))
         stack.enter_context(contextlib.redirect_stdout(out))
