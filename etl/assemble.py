@@ -85,6 +85,7 @@ class Assembly:
             {
                 "project": episode.key[0],
                 "episode_id": episode.key[1],
+                "session_id": episode.session,
                 "trace_ids": episode.traces,
                 "root_name": facts.names[episode.root],
                 "service_name": facts.services[episode.root],
@@ -155,6 +156,7 @@ class Assembly:
     def add_rewards(self, rewards: list[given.Reward], episodes: list[Episode], keep: list[bool]) -> None:
         """Add the rewards, used or not."""
         for reward in rewards:
+            episode = None if reward.episode is None else episodes[reward.episode]
             if reward.episode is not None and not keep[reward.episode]:
                 continue
             assert reward.reason is not None
@@ -163,9 +165,13 @@ class Assembly:
                     "project": reward.project,
                     "trace_id": reward.trace_id,
                     "span_id": reward.span_id,
-                    "episode_id": episodes[reward.episode].key[1] if reward.episode is not None else None,
+                    "episode_id": None if episode is None else episode.key[1],
+                    "judges": None if reward.level is None else reward.level.value,
+                    "judged_trace_id": _judged_trace(reward, episode),
+                    "judged_span_id": _judged_span(reward),
+                    "names": json_text(reward.names()),
                     "name": reward.name,
-                    "value": reward.value,
+                    "value": None if reward.reason == given.Reason.NOT_FINITE else reward.value,
                     "label": reward.label,
                     "explanation": reward.explanation,
                     "source": reward.source,
@@ -174,6 +180,19 @@ class Assembly:
                     "reason": reward.reason.value,
                 }
             )
+
+
+def _judged_trace(reward: given.Reward, episode: Episode | None) -> str | None:
+    """Return the trace that a reward judges, or would, where that is another than the one it stands in."""
+    if episode is None:
+        return reward.links[0][0] if reward.links else None
+    return None if reward.trace_id in episode.traces else episode.traces[0]
+
+
+def _judged_span(reward: given.Reward) -> str | None:
+    if reward.episode is None:
+        return reward.links[0][1] if reward.links else None
+    return None if reward.call is None else reward.call.span.span_id
 
 
 def _call_row(call: LlmCall, episode: Episode) -> Row:

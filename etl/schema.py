@@ -87,6 +87,10 @@ REWARDS: Columns = {
     "trace_id": "String",
     "span_id": "String",
     "episode_id": "String",
+    "judges": "String",
+    "judged_trace_id": "String",
+    "judged_span_id": "String",
+    "names": "String",
     "name": "String",
     "value": "Float64",
     "label": "String",
@@ -100,6 +104,7 @@ REWARDS: Columns = {
 EPISODES: Columns = {
     "project": "String",
     "episode_id": "String",
+    "session_id": "String",
     "trace_ids": "List(String)",
     "root_name": "String",
     "service_name": "String",
@@ -171,6 +176,7 @@ TRANSITIONS: Columns = {
     "split_group": "String",
     "weight": "Float64",
     "user_id": "String",
+    "session_id": "String",
 }
 
 REJECTED: Columns = {
@@ -234,6 +240,9 @@ class RejectReason(StrEnum):
 
     EVALUATOR = "evaluator"
     """A judge or grader made it, not the agent."""
+
+    EXCLUDED = "excluded"
+    """The settings exclude its agent, or a span above it, by name."""
 
     ATTRIBUTES_DROPPED = "attributes_dropped"
     """The SDK dropped attributes or events of its span, and its messages may have been among them."""

@@ -26,7 +26,8 @@ class EtlConfig(Settings):
     """Seconds without a new span after which a trace is taken as it is, complete or not; 0 takes all at once."""
 
     outcome: str = OUTCOME
-    """Name of the reward that says how an episode ended. Where no reward has it, the only one on the root counts."""
+    """Name of the reward that says how what it was given to ended: an episode, an agent's run, a session. Where no
+    reward of an episode has it, the only name that was given to the episode as a whole counts."""
 
     reward_sql: Path | None = None
     """Directory of `*.sql` files, each a query over `spans` and `log_records` that returns trace_id, name, value and,
@@ -35,6 +36,10 @@ class EtlConfig(Settings):
     reward_sources: dict[str, list[str]] = Field(default_factory=dict)
     """Sources whose rewards count, by project: span_event, log_record, span_attribute, agentlightning, sql:<file>. A
     project that is not named takes them all."""
+
+    exclude_agents: list[str] = Field(default_factory=list)
+    """Names, or patterns of names (`judge*`), of agents and spans whose model calls are nobody's action: judges,
+    guards, titles of chats. They stay in `llm_calls`."""
 
     tool_error: float = Field(default=-0.1, ge=-1, le=0)
     """Reward of an action for each of its tool calls that ended in an error."""

@@ -8,6 +8,7 @@ import polars as pl
 from etl.assemble import Assembly, Facts
 from etl.calls.agents import Surroundings, name_agents
 from etl.calls.alignment import align_item_ids
+from etl.calls.bystanders import find_bystanders
 from etl.calls.completion import (
     complete_answers,
     complete_arguments,
@@ -25,19 +26,22 @@ from etl.calls.merge import merge_calls, unique_embeddings
 from etl.calls.readings import Readings
 from etl.calls.retries import attempts, thrown_away
 from etl.calls.tokens import Decode, drop_impossible, mismatched
-from etl.calls.tree import NO_PARENT, Forest, build_forest
+from etl.calls.tree import Forest, build_forest
 from etl.calls.untraced_tools import find_untraced
 from etl.calls.wholeness import judge, judge_by_histories
 from etl.clean import clean, unique_logs
 from etl.counts import count
 from etl.dialects.spans import LlmCall, ToolCall
 from etl.episodes.attribution import Causes, Rule
-from etl.episodes.grouping import Episode, group_episodes
+from etl.episodes.grouping import Episode, Grouping
 from etl.episodes.lineage import number_beginnings
 from etl.episodes.splits import assign_sides
 from etl.episodes.tasks import task_ids
 from etl.rewards import air, given
+from etl.rewards.placing import Ground, find_evaluators, named_places
+from etl.rewards.settling import drop_unusable, settle
 from etl.rewards.sql import RewardQuery, query_rewards
+from etl.rewards.turns import rated_turns
 from etl.schema import RejectReason
 from etl.settings import EtlConfig
 from etl.tables import Dataset
@@ -64,13 +68,17 @@ def transform(
     logs = unique_logs(logs)
     forest = build_forest(spans)
     readings = read_all(spans.with_row_index("row"), logs, forest)
-    rewards = given.collect(readings, logs) + query_rewards(queries, spans, logs)
+    rewards = given.collect(readings, logs, _links(spans)) + query_rewards(queries, spans, logs)
+    readings.evaluations |= find_evaluators(rewards, readings, forest)
     calls, wrappers = merge_calls(readings.calls, forest)
     align_item_ids(calls)
     embeddings = unique_embeddings(readings.embeddings, forest)
     agent_rows = name_agents([*calls, *(embedding.call for embedding in embeddings)], readings, forest)
     idle_before_us = None if now_us is None or not config.complete_after else now_us - int(config.complete_after * 1e6)
-    episodes, episode_of = group_episodes(spans, forest, readings, calls, idle_before_us=idle_before_us)
+    grouping = Grouping(spans, forest, readings, calls, idle_before_us=idle_before_us)
+    bystanders = find_bystanders(calls, spans["name"].to_list(), readings, forest, config.exclude_agents)
+    ground = _place(rewards, spans, forest, readings, calls, bystanders, grouping, config)
+    episodes, episode_of = ground.episodes, ground.episode_of
     keep = [not episode.is_waiting for episode in episodes]
     complete_tools(readings.tools, calls, readings.facts)
     causes = _attribute(readings, calls, episode_of, agent_rows, forest)
@@ -95,10 +103,8 @@ def transform(
         used = {call.span.index for _, call in pairs if call is not None}
         retried = retried.union(*(thrown_away(own, used) for own in by_episode.values()))
     drop_impossible(calls)
-    apart = _set_apart(calls, Surroundings(forest, set(readings.evaluations)), retried, mismatched(calls, decode))
-    outcomes, steps = given.settle(
-        rewards, _judged_rows(rewards, spans), calls, apart, episode_of, episodes, config.outcome, config.reward_sources
-    )
+    apart = _set_apart(calls, bystanders, retried, mismatched(calls, decode))
+    outcomes, steps = settle(rewards, ground, apart, config.outcome)
     usable = {number: [call for call in own if call.span.index not in apart] for number, own in by_episode.items()}
     facts = Facts(spans, logs)
     sides = assign_sides(episodes, usable, config, [facts.revision(episode) for episode in episodes])
@@ -123,26 +129,55 @@ def transform(
     return Dataset(tables, counts, sorted(pending))
 
 
+def _links(spans: pl.DataFrame) -> dict[int, str]:
+    """Return the links of the spans that have any, as JSON, by row."""
+    linked = spans.with_row_index("row").filter(pl.col("links").str.len_bytes() > len("[]")).select("row", "links")
+    return dict(linked.iter_rows())
+
+
+def _place(
+    rewards: list[given.Reward],
+    spans: pl.DataFrame,
+    forest: Forest,
+    readings: Readings,
+    calls: list[LlmCall],
+    bystanders: dict[int, RejectReason],
+    grouping: Grouping,
+    config: EtlConfig,
+) -> Ground:
+    """Find what every reward judges, in place, on episodes whose rated turns are apart."""
+    agents = [call for call in calls if call.span.index not in bystanders]
+    rows = _rows(spans, named_places(rewards))
+    starts = spans["start_ns"].to_list()
+    while True:
+        episodes, episode_of = grouping.episodes()
+        ground = Ground(forest, episodes, episode_of, agents, readings, rows, config.outcome)
+        ground.place(rewards)
+        drop_unusable(rewards, config.reward_sources)
+        turns = rated_turns(rewards, agents, episodes, episode_of, forest, starts, config.outcome)
+        if not turns:
+            return ground
+        grouping.move(turns)
+
+
+def _rows(spans: pl.DataFrame, named: set[tuple[str, str, str]]) -> dict[tuple[str, str, str], int]:
+    """Return the row of every span that is named."""
+    ids = ("project", "trace_id", "span_id")
+    found = spans.select(*ids).with_row_index("row").filter(pl.col("span_id").is_in([place[2] for place in named]))
+    return dict(zip(found.select(*ids).iter_rows(), found["row"].to_list(), strict=True))
+
+
 def _set_apart(
-    calls: list[LlmCall], judges: Surroundings, retried: set[int], mismatches: set[int]
+    calls: list[LlmCall], bystanders: dict[int, RejectReason], retried: set[int], mismatches: set[int]
 ) -> dict[int, RejectReason]:
     """Return why calls are no transitions, by row."""
     found: dict[int, RejectReason] = {}
     for call in calls:
         row = call.span.index
-        is_evaluator = judges.nearest(row) != NO_PARENT
-        reason = reject(call, is_evaluator=is_evaluator, is_retried=row in retried, is_mismatch=row in mismatches)
+        reason = bystanders.get(row) or reject(call, is_retried=row in retried, is_mismatch=row in mismatches)
         if reason is not None:
             found[row] = reason
     return found
-
-
-def _judged_rows(rewards: Sequence[given.Reward], spans: pl.DataFrame) -> dict[tuple[str, str, str], int]:
-    """Return the row of every span that a reward names."""
-    named = {reward.span_id for reward in rewards if reward.row is None and reward.span_id}
-    ids = ("project", "trace_id", "span_id")
-    found = spans.select(*ids).with_row_index("row").filter(pl.col("span_id").is_in(list(named)))
-    return dict(zip(found.select(*ids).iter_rows(), found["row"].to_list(), strict=True))
 
 
 def _measure(

@@ -70,12 +70,8 @@ class Signals:
     side: Side
 
 
-def reject(
-    call: LlmCall, *, is_evaluator: bool, is_retried: bool = False, is_mismatch: bool = False
-) -> RejectReason | None:
-    """Return why a call is no transition, or None when it is one."""
-    if is_evaluator:
-        return RejectReason.EVALUATOR
+def reject(call: LlmCall, *, is_retried: bool = False, is_mismatch: bool = False) -> RejectReason | None:
+    """Return why an agent's call is no transition, or None when it is one."""
     if is_retried:
         return RejectReason.RETRIED
     if is_mismatch:
@@ -156,6 +152,7 @@ def build_transitions(
             "split_group": signals.side.group,
             "weight": 1.0,
             "user_id": episode.user,
+            "session_id": episode.session,
         }
         for step, (row, call) in enumerate(zip(rows, calls, strict=True))
     ]

@@ -9,7 +9,7 @@ SCHEMA_VERSION = 1
 
 # --- what an agent may set, all optional
 EPISODE_ID = "spanloop.episode.id"
-"""Joins the spans of one attempt at one task, across traces. Default: conversation or session id, else the trace."""
+"""Joins the spans of one attempt at one task, across traces. Default: the trace."""
 
 TASK_ID = "spanloop.task.id"
 """Groups attempts at the same task. Default: a hash of the agent's first observation."""

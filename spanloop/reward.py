@@ -23,32 +23,43 @@ log = get_logger("reward")
 
 
 def reward(
-    trace_id: Annotated[str, Parameter(name="trace-id")],
-    value: float,
+    trace_id: Annotated[str | None, Parameter(name="trace-id")] = None,
+    value: float | None = None,
     *,
     name: str = "outcome",
     span_id: str | None = None,
+    response_id: str | None = None,
+    episode_id: str | None = None,
+    session_id: str | None = None,
     label: str | None = None,
     explanation: str | None = None,
     endpoint: str | None = None,
     data: Path = DEFAULT_DATA,
 ) -> None:
-    """Give a trace, or one span of it, a reward; the running receiver stores it as an evaluation event.
+    """Give a trace, a span, an answer, an episode or a session a reward; the running receiver stores it.
 
     A receiver elsewhere that asks for keys gets the one in SPANLOOP_API_KEY, with scope `reward`; here none is needed.
 
     Example: spanloop reward 0af7651916cd43dd8448eb211c80319c 1.0 --name outcome
 
+    Example: spanloop reward 1.0 --response-id chatcmpl-42
+
     Parameters
     ----------
     trace_id
-        Trace to judge, 32 hex digits.
+        Trace to judge, 32 hex digits; left out where another id says what is judged.
     value
         How well it went; larger is better.
     name
         What was judged.
     span_id
         Span to judge, 16 hex digits; without it the whole trace.
+    response_id
+        Answer to judge, by the id its model server gave it.
+    episode_id
+        Episode to judge.
+    session_id
+        Conversation or session to judge: each of its episodes that gets no reward of its own.
     label
         The judgement in a word.
     explanation
@@ -58,9 +69,16 @@ def reward(
     data
         Directory of the receiver on this machine, where no endpoint is given.
     """
+    ids = {"response_id": response_id, "episode_id": episode_id, "session_id": session_id}
+    if value is None and trace_id is not None and any(ids.values()):
+        value, trace_id = _number(trace_id), None
+    if value is None:
+        raise SettingsError(
+            "no value", hint="spanloop reward TRACE_ID VALUE, or spanloop reward VALUE --response-id ID."
+        )
     _check(trace_id, span_id, value, name)
     url, key = _receiver(data) if endpoint is None else (_address(endpoint), os.environ.get("SPANLOOP_API_KEY"))
-    body = {"trace_id": trace_id, "span_id": span_id, "name": name, "value": value, "label": label}
+    body = {"trace_id": trace_id, "span_id": span_id, **ids, "name": name, "value": value, "label": label}
     request = urllib.request.Request(  # noqa: S310 - the receiver the user named
         f"{url}/v1/rewards",
         data=json.dumps({**body, "explanation": explanation}).encode(),
@@ -73,10 +91,18 @@ def reward(
         raise _refusal(error, url) from None
     except (OSError, http.client.HTTPException) as error:
         raise Busy(f"the receiver at {url} cannot be reached: {error}", hint="Is it running?") from error
-    log.info("stored", trace_id=trace_id, name=name)
+    named = {key: item for key, item in {"trace_id": trace_id, **ids}.items() if item is not None}
+    log.info("stored", **named, name=name)
 
 
-def _check(trace_id: str, span_id: str | None, value: float, name: str) -> None:
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise SettingsError(f"{text!r} is no number", hint="spanloop reward VALUE --response-id ID.") from None
+
+
+def _check(trace_id: str | None, span_id: str | None, value: float, name: str) -> None:
     """Refuse here what the receiver would, so that it needs none to say so."""
     for flag, text, digits in (("trace_id", trace_id, 32), ("--span-id", span_id, 16)):
         if text is not None and (not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", text) or set(text) == {"0"}):

@@ -9,7 +9,7 @@ import orjson
 
 from etl.dialects.json_values import decode, loads
 from etl.dialects.spans import LlmCall, Span
-from etl.dialects.values import any_begins, number_of, numbered, text_of
+from etl.dialects.values import any_begins, numbered, score_of, text_of
 
 DIALECT = "agentlightning"
 
@@ -43,11 +43,11 @@ def rewards(span: Span) -> list[tuple[str, float]]:
     attributes = span.attributes
     found: list[tuple[str, float]] = []
     for index, fields in numbered(attributes, "agentlightning.reward").items():
-        value = number_of(fields, "value")
+        value = score_of(fields, "value")
         if value is not None:
             found.append((text_of(fields, "name") or ("primary" if index == 0 else f"reward_{index}"), value))
     if not found:
-        value = number_of(attributes, "reward")
+        value = score_of(attributes, "reward")
         if value is None:
             value = _agentops_reward(attributes.get("agentops.task.output") or attributes.get("agentops.entity.output"))
         if value is not None:
@@ -70,4 +70,4 @@ def _agentops_reward(value: Any) -> float | None:  # noqa: ANN401
         output = loads(value) if isinstance(value, str) else None
     except orjson.JSONDecodeError:
         return None
-    return number_of(output, "value") if isinstance(output, dict) and output.get("type") == "reward" else None
+    return score_of(output, "value") if isinstance(output, dict) and output.get("type") == "reward" else None

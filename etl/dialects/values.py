@@ -75,6 +75,20 @@ def number_of(attributes: Attributes, *names: str) -> float | None:
     return None
 
 
+def score_of(attributes: Attributes, *names: str) -> float | None:
+    """Return the first of these attributes that is a number or a truth value, also where it came as text.
+
+    >>> [score_of({"a": value}, "a") for value in (True, "false", "0.5", 2, "good")]
+    [1.0, 0.0, 0.5, 2.0, None]
+    """
+    for name in names:
+        flag = flag_of(attributes, name)
+        number = number_of(attributes, name) if flag is None else float(flag)
+        if number is not None:
+            return number
+    return None
+
+
 def flag_of(attributes: Attributes, *names: str) -> bool | None:
     """Return the first of these attributes that is a truth value, also where it came as text."""
     for name in names:

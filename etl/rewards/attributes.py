@@ -1,9 +1,10 @@
 """Rewards that stand on spans as attributes: OpenInference's annotations, and results of the GenAI conventions.
 
     annotations.N.annotation.{name,score,label,explanation}          of the span
-    trace.annotations.N.annotation.…, session.annotations.N.…        of the trace as a whole
+    trace.annotations.N.annotation.…, session.annotations.N.…        of the trace, of the session as a whole
     evaluations.N.evaluation.…                                       the same in other words
-    gen_ai.evaluation.{name,score.value,…}                           on a span of its own: of its parent
+    gen_ai.evaluation.{name,score.value,…}                           on a span of its own: of what it is linked to, or
+                                                                     of its parent
 
 https://github.com/Arize-ai/openinference/tree/main/spec, https://github.com/open-telemetry/semantic-conventions-genai
 """
@@ -12,12 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from etl.dialects.spans import Span
-from etl.dialects.values import number_of, numbered, text_of
+from etl.dialects.values import numbered, score_of, text_of
 from otel_exporter.schema import EVALUATION_EXPLANATION, EVALUATION_LABEL, EVALUATION_NAME, EVALUATION_SCORE
 
 SOURCE = "span_attribute"
 COLLECTIONS = (("annotations", "annotation"), ("evaluations", "evaluation"))
-WHOLE = ("trace.", "session.")
+TRACE, SESSION = "trace.", "session."
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,12 @@ class Score:
     value: float | None
     label: str | None
     explanation: str | None
-    span_id: str | None
-    """The span it judges; None for the trace as a whole."""
+    whole: str | None
+    """TRACE or SESSION where it is for that as a whole; else it is for the span it stands on."""
 
     response_id: str | None = None
+    is_own_span: bool = False
+    """The span it stands on is the judgement itself."""
 
 
 def scores(span: Span) -> Iterator[Score]:
@@ -41,21 +44,22 @@ def scores(span: Span) -> Iterator[Score]:
     for collection, kind in COLLECTIONS:
         if collection not in names:
             continue
-        for scope in ("", *WHOLE):
+        for scope in ("", TRACE, SESSION):
             for fields in numbered(attributes, scope + collection).values():
                 yield Score(
                     text_of(fields, f"{kind}.name"),
-                    number_of(fields, f"{kind}.score"),
+                    score_of(fields, f"{kind}.score"),
                     text_of(fields, f"{kind}.label"),
                     text_of(fields, f"{kind}.explanation"),
-                    None if scope else span.span_id,
+                    scope or None,
                 )
     if EVALUATION_NAME in attributes:
         yield Score(
             text_of(attributes, EVALUATION_NAME),
-            number_of(attributes, EVALUATION_SCORE),
+            score_of(attributes, EVALUATION_SCORE),
             text_of(attributes, EVALUATION_LABEL),
             text_of(attributes, EVALUATION_EXPLANATION),
-            span.parent_span_id,
+            None,
             text_of(attributes, "gen_ai.response.id"),
+            is_own_span=True,
         )

@@ -1,20 +1,32 @@
-"""Gives rewards that name no trace a trace to stand in, made of the response id they judge: each is counted once.
+"""Gives rewards that name no trace a trace to stand in, made of what else they name: each is counted once.
 
-A stand-in is `response:<id>`; `response:` alone holds the rewards that name neither a trace nor an answer. It has no
-spans. Which call it judges only reading the calls shows, so it is read with every trace that has a call of its id.
+A stand-in is `response:<id>`, `episode:<id>` or `session:<id>`; `response:` alone holds the rewards that name nothing.
+It has no spans. What it judges only reading the spans shows, so it is read with every trace that has such an id.
 """
+
+from collections.abc import Iterable
 
 import polars as pl
 
 from etl.episodes.grouping import Trace
-from otel_exporter.schema import EVALUATION_EVENT
+from otel_exporter.schema import EPISODE_ID, EVALUATION_EVENT
 
-PREFIX = "response:"
+RESPONSE, EPISODE, SESSION = "response:", "episode:", "session:"
+PREFIXES = (RESPONSE, EPISODE, SESSION)
+
+_NAMES = (
+    (RESPONSE, "gen_ai.response.id"),
+    (EPISODE, EPISODE_ID),
+    (SESSION, "gen_ai.conversation.id"),
+    (SESSION, "session.id"),
+)
+_NAMED = ", ".join(
+    f"""'{prefix}' || nullif(json_extract_string(attributes, '$."{name}"'), '')""" for prefix, name in _NAMES
+)
 
 TRACE_ID = f"""
     case
-        when trace_id is null and event_name = '{EVALUATION_EVENT}'
-            then '{PREFIX}' || coalesce(json_extract_string(attributes, '$."gen_ai.response.id"'), '')
+        when trace_id is null and event_name = '{EVALUATION_EVENT}' then coalesce({_NAMED}, '{RESPONSE}')
         else trace_id
     end
 """
@@ -27,15 +39,31 @@ def is_stand_in(trace: Trace) -> bool:
     >>> is_stand_in(("shop", "response:chatcmpl-1")), is_stand_in(("shop", "0af7651916cd43dd8448eb211c80319c"))
     (True, False)
     """
-    return trace[1].startswith(PREFIX)
+    return trace[1].startswith(PREFIXES)
 
 
-def response_id(trace: Trace) -> str:
-    """Return the id of the answer that the rewards of a stand-in judge; empty where they name none."""
-    return trace[1].removeprefix(PREFIX)
+def named_id(trace: Trace) -> str:
+    """Return the id that the rewards of a stand-in name; empty where they name none.
+
+    >>> named_id(("shop", "episode:ep:2"))
+    'ep:2'
+    """
+    return trace[1].partition(":")[2]
 
 
-def of_calls(calls: pl.DataFrame) -> set[Trace]:
-    """Return the stand-ins that rewards of these calls would have."""
-    answered = calls.filter(pl.col("response_id").is_not_null()).select("project", "response_id").unique()
-    return {(project, PREFIX + answer) for project, answer in answered.iter_rows()}
+def of_rows(calls: pl.DataFrame, episodes: pl.DataFrame) -> set[Trace]:
+    """Return the stand-ins that rewards of these calls, episodes and their sessions would have."""
+    return {
+        (project, prefix + name)
+        for prefix, rows, column in (
+            (RESPONSE, calls, "response_id"),
+            (EPISODE, episodes, "episode_id"),
+            (EPISODE, episodes, "session_id"),
+            (SESSION, episodes, "session_id"),
+        )
+        for project, name in _named(rows, column)
+    }
+
+
+def _named(rows: pl.DataFrame, column: str) -> Iterable[tuple[str, str]]:
+    return rows.filter(pl.col(column).is_not_null()).select("project", column).unique().iter_rows()

@@ -78,6 +78,8 @@ def _group(facts: Sequence[TraceFacts], together: Iterable[Iterable[Trace]]) -> 
     for fact in facts:
         for link in fact.links:
             other = by_link.setdefault((fact.trace[0], link), fact.trace)
+            if (fact.trace[0], link) in parent:  # a link may name another trace, which need not know of it
+                parent[find((fact.trace[0], link))] = find(fact.trace)
             if other != fact.trace:
                 shared |= {other, fact.trace}
                 parent[find(fact.trace)] = find(other)

@@ -1,15 +1,15 @@
 """Asks the receiver for whole traces: those a window of receipt touched, and those named."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
 
-from etl.episodes.grouping import Trace
+from etl.episodes.grouping import SESSIONS, Trace
 from etl.rewards import stand_ins
-from otel_exporter.schema import EVALUATION_EVENT, GATEWAY_SCOPE
+from otel_exporter.schema import EPISODE_ID, EVALUATION_EVENT, EVALUATION_NAME, GATEWAY_SCOPE
 from receiver.schema import TABLES, Reader
 
 EVERYTHING = 2**62
@@ -86,23 +86,8 @@ def touched_traces(reader: Reader, window: Window) -> set[Trace]:
     return set(zip(table["project"].to_pylist(), table["trace_id"].to_pylist(), strict=True))
 
 
-LINKS = (
-    "spanloop.episode.id",
-    "gen_ai.conversation.id",
-    "session.id",
-    "langfuse.session.id",
-    "gcp.vertex.agent.session_id",
-    *(
-        prefix + name
-        for prefix in ("traceloop.association.properties.", "langsmith.metadata.")
-        for name in ("session_id", "thread_id", "conversation_id")
-    ),
-    *(
-        "ai.telemetry.metadata." + name
-        for name in ("sessionId", "session_id", "conversationId", "threadId", "chatId", "session.id")
-    ),
-)
-"""Attributes by which traces may be one episode: every one that a dialect reads as the conversation's id."""
+LINKS = (EPISODE_ID, *SESSIONS)
+"""Attributes by which traces may be one episode, or one session."""
 
 RESOURCE_LINKS = ("spanloop.episode.id", "agentlightning.rollout_id")
 
@@ -148,7 +133,7 @@ def trace_facts(reader: Reader, traces: Collection[Trace]) -> list[TraceFacts]:
 
 def _stand_in_facts(trace: Trace) -> TraceFacts:
     """Return the facts of a trace without spans, which widen no group it is put into."""
-    links = tuple(filter(None, [stand_ins.response_id(trace)]))
+    links = tuple(filter(None, [stand_ins.named_id(trace)]))
     return TraceFacts(trace, 0, EVERYTHING, 0, EVERYTHING, 0, is_gateway=False, links=links)
 
 
@@ -162,11 +147,45 @@ def with_links(reader: Reader, facts: Sequence[TraceFacts]) -> list[TraceFacts]:
         f"select project, trace_id, unnest(json_extract_string(attributes, [{paths}])) as link from log_records",
         f"select project, trace_id, unnest(json_extract_string(resource, [{resource_paths}])) as link from spans",
     ]
-    if any(fact.is_gateway or stand_ins.is_stand_in(fact.trace) for fact in facts):
+    found: dict[Trace, set[str]] = defaultdict(set)
+    judging = _collect_links(reader, JUDGING, traces, found)
+    if judging or any(fact.is_gateway or stand_ins.is_stand_in(fact.trace) for fact in facts):
         kinds.append(
             f"select project, trace_id, unnest(regexp_extract_all(attributes, '{RESPONSE_ID}')) as link from spans"
         )
-    found: dict[Trace, set[str]] = defaultdict(set)
+    _collect_links(reader, kinds, traces, found)
+    return [replace(fact, links=tuple(sorted({*fact.links, *found.get(fact.trace, ())}))) for fact in facts]
+
+
+JUDGING = (
+    f"""
+    select project, trace_id, json_extract_string(attributes, '$."gen_ai.response.id"') as link
+    from log_records
+    where event_name = '{EVALUATION_EVENT}'
+    """,
+    f"""
+    select project, trace_id, json_extract_string(attributes, '$."gen_ai.response.id"') as link
+    from spans
+    where contains(attributes, '{EVALUATION_NAME}')
+    """,
+    f"""
+    select project, trace_id, unnest(json_extract_string(links, '$[*].trace_id')) as link
+    from spans
+    where links != '[]'
+        and (
+            contains(events, '{EVALUATION_EVENT}')
+            or regexp_matches(attributes, 'gen_ai.evaluation.|annotations.|evaluations.|EVALUATOR|evaluator')
+        )
+    """,
+)
+"""SQL: what rewards judge that are given in other traces: answers, and traces themselves."""
+
+
+def _collect_links(
+    reader: Reader, kinds: Iterable[str], traces: Collection[Trace], found: dict[Trace, set[str]]
+) -> bool:
+    """Add the links that queries find of traces, in place; tell whether there are any."""
+    is_any = False
     for kind in kinds:
         rows = reader.query(
             f"""
@@ -180,7 +199,8 @@ def with_links(reader: Reader, facts: Sequence[TraceFacts]) -> list[TraceFacts]:
         )
         for project, trace_id, link in zip(*(column.to_pylist() for column in rows.columns), strict=True):
             found[project, trace_id].add(link)
-    return [replace(fact, links=tuple(sorted({*fact.links, *found.get(fact.trace, ())}))) for fact in facts]
+            is_any = True
+    return is_any
 
 
 WANTED = "(select unnest(?::varchar[]) as project, unnest(?::varchar[]) as trace_id) wanted"

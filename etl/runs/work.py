@@ -12,7 +12,7 @@ import polars as pl
 from etl.calls.tokens import load_decoder
 from etl.episodes.grouping import Trace
 from etl.rewards.sql import read_queries
-from etl.rewards.stand_ins import of_calls
+from etl.rewards.stand_ins import of_rows
 from etl.runs.buckets import Bucket
 from etl.runs.publish import Files, write_part
 from etl.runs.published import Published
@@ -107,8 +107,10 @@ class Worker:
             traces, received = joined, None
 
     def _judging(self, dataset: Dataset) -> set[Trace]:
-        """Return the stand-ins whose rewards judge calls of a dataset."""
-        return of_calls(dataset.tables["llm_calls"]) & self._stand_ins if self._stand_ins else set()
+        """Return the stand-ins whose rewards judge something in a dataset."""
+        if not self._stand_ins:
+            return set()
+        return of_rows(dataset.tables["llm_calls"], dataset.tables["episodes"]) & self._stand_ins
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 from foundation.errors import SettingsError
 from foundation.settings import Settings
 from otel_exporter.schema import (
+    EPISODE_ID,
     EVALUATION_EVENT,
     EVALUATION_EXPLANATION,
     EVALUATION_LABEL,
@@ -27,13 +28,22 @@ SCOPE = "spanloop.rewards"
 
 
 class Reward(Settings):
-    """A judgement of a trace, or of one span in it."""
+    """A judgement of a trace, of one span in it, or of what another id names; the most exact of them counts."""
 
-    trace_id: str
+    trace_id: str | None = None
     """32 hex digits."""
 
     span_id: str | None = None
-    """16 hex digits; without it the reward is for the whole trace."""
+    """16 hex digits, of a span of that trace; without it the reward is for the whole trace."""
+
+    response_id: str | None = Field(default=None, min_length=1)
+    """Id of a model's answer, as the client or the gateway was given it: the reward is for that call."""
+
+    episode_id: str | None = Field(default=None, min_length=1)
+    """Id of an episode (`spanloop.episode.id`, or the one in the gateway's URL)."""
+
+    session_id: str | None = Field(default=None, min_length=1)
+    """Id of a conversation or session: the reward is for each of its episodes that gets none of its own."""
 
     name: str = Field(min_length=1)
     """What was judged, for example `outcome`."""
@@ -49,8 +59,8 @@ class Reward(Settings):
 
     @field_validator("trace_id")
     @classmethod
-    def _check_trace_id(cls, value: str) -> str:
-        return _hex(value, 32)
+    def _check_trace_id(cls, value: str | None) -> str | None:
+        return None if value is None else _hex(value, 32)
 
     @field_validator("span_id")
     @classmethod
@@ -73,6 +83,10 @@ def read(body: bytes) -> Reward:
         raise SettingsError(f"not a reward: {problems}") from None
     if reward.value is None and reward.label is None:
         raise SettingsError("not a reward: it has neither value nor label")
+    if not any((reward.trace_id, reward.response_id, reward.episode_id, reward.session_id)):
+        raise SettingsError("not a reward: it names no trace_id, response_id, episode_id or session_id")
+    if reward.span_id is not None and reward.trace_id is None:
+        raise SettingsError("not a reward: a span_id needs the trace_id of its trace")
     return reward
 
 
@@ -83,13 +97,19 @@ def as_request(reward: Reward, *, time_ns: int | None = None) -> bytes:
         time_unix_nano=now,
         observed_time_unix_nano=now,
         event_name=EVALUATION_EVENT,
-        trace_id=bytes.fromhex(reward.trace_id),
+        trace_id=bytes.fromhex(reward.trace_id or ""),
         span_id=bytes.fromhex(reward.span_id or ""),
         attributes=[_attribute(EVALUATION_NAME, reward.name)],
     )
     if reward.value is not None:
         record.attributes.append(KeyValue(key=EVALUATION_SCORE, value=AnyValue(double_value=reward.value)))
-    for key, text in ((EVALUATION_LABEL, reward.label), (EVALUATION_EXPLANATION, reward.explanation)):
+    for key, text in (
+        (EVALUATION_LABEL, reward.label),
+        (EVALUATION_EXPLANATION, reward.explanation),
+        ("gen_ai.response.id", reward.response_id),
+        (EPISODE_ID, reward.episode_id),
+        ("gen_ai.conversation.id", reward.session_id),
+    ):
         if text is not None:
             record.attributes.append(_attribute(key, text))
     scope = ScopeLogs(scope=InstrumentationScope(name=SCOPE), log_records=[record])

@@ -136,16 +136,15 @@ def test_an_agent_that_comes_hours_later_takes_back_its_gateway_call(
 
 
 def test_a_conversation_grows_over_windows(tmp_path: Path, store: Store, run: Callable[..., Any]) -> None:
-    """A trace a turn: the next turn is a new revision of the whole conversation."""
+    """A trace a turn: what is published of a turn stays, and its user is known once a later turn says so."""
     talk = {"gen_ai.conversation.id": "talk"}
     store.spans += [llm("a", trace="1", attributes=talk, seq=1)]
     run()
-    store.spans += [llm("b", trace="2", start=5, attributes=talk, seq=2)]
+    store.spans += [llm("b", trace="2", start=5, attributes={**talk, "user.id": "u1"}, seq=2)]
     run()
 
-    (episode,) = rows(tmp_path, "episodes").to_dicts()
-    assert (episode["num_transitions"], episode["revision"]) == (2, 2)
-    assert rows(tmp_path, "transitions")["step"].to_list() == [0, 1]
+    assert rows(tmp_path, "episodes").select("session_id", "num_transitions").rows() == [("talk", 1), ("talk", 1)]
+    assert rows(tmp_path, "transitions")["user_id"].to_list() == ["u1", "u1"]
 
 
 def test_a_reward_given_the_next_day_reaches_its_episode(tmp_path: Path, store: Store, run: Callable[..., Any]) -> None:

@@ -20,14 +20,14 @@ def test_token_ids_and_logprobs_of_the_server_are_exact_evidence() -> None:
 
 
 def test_an_annotation_linked_to_a_call_that_is_not_there_is_unused() -> None:
-    """And of several names none is the outcome until configuration says which."""
+    """And the others judge an attempt in which no model was called."""
     spans, logs, _ = load("agentlightning-otel", "rewards")
 
     rewards = run(spans, logs).tables["rewards"].sort("name", "value")
 
     assert rewards.select("name", "value", "reason").rows() == [
-        ("efficiency", 0.8, "not_the_outcome"),
+        ("efficiency", 0.8, "nobody_acted"),
         ("primary", 0.5, "no_such_span"),
-        ("primary", 1.0, "not_the_outcome"),
-        ("task_completion", 1.0, "not_the_outcome"),
+        ("primary", 1.0, "nobody_acted"),
+        ("task_completion", 1.0, "nobody_acted"),
     ]

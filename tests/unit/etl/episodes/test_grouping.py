@@ -1,5 +1,8 @@
 """Which spans are one attempt at one task, and when it is over."""
 
+import json
+from typing import Any
+
 from etl.settings import EtlConfig
 from etl.tables import Dataset
 from etl.transform import transform
@@ -22,13 +25,68 @@ def test_a_trace_is_an_episode() -> None:
     assert sorted(dataset.tables["episodes"]["episode_id"]) == sorted([identifier("1", 32), identifier("2", 32)])
 
 
-def test_a_conversation_joins_traces() -> None:
-    """Bare clients make a trace a call."""
-    talk = {"gen_ai.conversation.id": "talk"}
-    dataset = run(llm("a", trace="1", attributes=talk), llm("b", trace="2", start=3, attributes=talk))
+TALK = {"gen_ai.conversation.id": "talk"}
 
-    (episode,) = dataset.tables["episodes"].to_dicts()
-    assert (episode["episode_id"], episode["num_transitions"]) == ("talk", 2)
+
+def test_a_conversation_joins_no_episodes() -> None:
+    """Its turns are attempts of their own; what they share is said beside them."""
+    dataset = run(llm("a", trace="1", attributes=TALK), llm("b", trace="2", start=3, attributes=TALK))
+
+    assert dataset.tables["episodes"].select("session_id", "num_transitions").rows() == [("talk", 1), ("talk", 1)]
+    assert dataset.tables["transitions"]["session_id"].to_list() == ["talk", "talk"]
+    assert dataset.tables["episodes"]["episode_id"].is_in([identifier("1", 32), identifier("2", 32)]).all()
+
+
+def results(*call_ids: str) -> dict[str, Any]:
+    """Return attributes of a request in a conversation that ends in the results of these tool calls."""
+    asked = [{"type": "tool_call", "id": call_id, "name": "look", "arguments": {}} for call_id in call_ids]
+    given = [{"type": "tool_call_response", "id": call_id, "response": "seen"} for call_id in call_ids]
+    turns = [
+        {"role": "user", "parts": [{"type": "text", "content": "hi"}]},
+        {"role": "assistant", "parts": asked},
+        {"role": "tool", "parts": given},
+    ]
+    return {**TALK, "gen_ai.input.messages": json.dumps(turns)}
+
+
+def test_a_trace_that_goes_on_with_an_earlier_one_is_the_same_attempt() -> None:
+    """Bare clients make a trace a call; the loop that runs the tools is not instrumented."""
+    dataset = run(
+        llm("a", trace="1", attributes=TALK, said=None, calls=[("c1", "look", {})]),
+        llm("b", trace="2", start=3, attributes=results("c1"), said=None, calls=[("c2", "look", {})]),
+        llm("c", trace="3", start=5, attributes=results("c2")),
+        llm(
+            "next turn",
+            trace="4",
+            start=9,
+            asked=[("user", "hi"), ("assistant", "hello"), ("user", "and?")],
+            attributes=TALK,
+        ),
+    )
+
+    found = dataset.tables["episodes"].select("episode_id", "num_transitions").rows()
+    assert sorted(found) == sorted([(identifier("1", 32), 3), (identifier("4", 32), 1)])
+
+
+def test_nothing_outside_a_conversation_goes_on_with_it() -> None:
+    """Servers number their tool calls alike: an id alone says nothing of another session, or of what came later."""
+    other = {**results("c1"), "gen_ai.conversation.id": "other"}
+    dataset = run(
+        llm("early", trace="0", start=-5, attributes=results("c1")),
+        llm("a", trace="1", attributes=TALK, said=None, calls=[("c1", "look", {})]),
+        llm("b", trace="2", start=3, attributes=other),
+    )
+
+    assert dataset.tables["episodes"]["num_transitions"].to_list() == [1, 1, 1]
+
+
+def test_a_user_who_is_named_once_is_the_user_of_the_session() -> None:
+    """A session joins users."""
+    dataset = run(
+        llm("a", trace="1", attributes={**TALK, "user.id": "u1"}), llm("b", trace="2", start=3, attributes=TALK)
+    )
+
+    assert dataset.tables["transitions"]["user_id"].to_list() == ["u1", "u1"]
 
 
 def test_an_explicit_episode_wins_over_the_conversation() -> None:

@@ -1,124 +1,30 @@
-"""Which rewards count, what the trace itself says, and how they add up."""
+"""Where rewards are written, and how they are read."""
+
+import json
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from etl.rewards.combine import combine
 from etl.settings import EtlConfig
 from etl.tables import Dataset
 from etl.transform import transform
-from tests.spans import (
-    Span,
-    evaluation,
-    identifier,
-    llm,
-    logs_frame,
-    reward_record,
-    span,
-    spans_frame,
-    tool,
-)
+from otel_exporter.schema import EVALUATION_NAME, EVALUATION_SCORE
+from tests.spans import Span, evaluation, llm, logs_frame, reward_record, span, spans_frame
 
 
-def run(*spans: Span, logs: list[dict[str, object]] | None = None) -> Dataset:
+def run(*spans: Span, logs: list[dict[str, Any]] | None = None) -> Dataset:
     """Run the ETL over spans and log records, taking every trace as complete."""
     return transform(spans_frame(spans), logs_frame(logs or []), EtlConfig(complete_after=0))
 
 
-def reasons(dataset: Dataset) -> dict[float, str]:
-    """Return the reason of each reward by its value."""
-    return dict(dataset.tables["rewards"].select("value", "reason").iter_rows())
+def table(*spans: Span, logs: list[dict[str, Any]] | None = None) -> list[tuple[Any, ...]]:
+    """Return name, value and reason of every reward."""
+    return sorted(run(*spans, logs=logs).tables["rewards"].select("name", "value", "reason").iter_rows())
 
 
-def test_the_outcome_belongs_to_the_last_step() -> None:
-    """Earlier steps know nothing: null, not 0."""
-    dataset = run(
-        span("root", end=9, events=[evaluation(1.0)]),
-        llm("a", parent="root", start=1, end=2),
-        llm("b", parent="root", start=3, end=4),
-    )
-
-    rows = dataset.tables["transitions"]
-    assert rows["reward"].to_list() == [None, 1.0]
-    assert rows["return_"].to_list() == [1.0, 1.0]
-    assert rows["outcome"].to_list() == [1.0, 1.0]
-
-
-def test_no_reward_is_null_everywhere() -> None:
-    """Missing is never 0."""
-    dataset = run(llm("a"))
-
-    (row,) = dataset.tables["transitions"].to_dicts()
-    assert (row["reward"], row["return_"], row["outcome"], row["reward_outcome"]) == (None, None, None, None)
-
-
-def test_the_only_reward_of_the_root_is_the_outcome_whatever_its_name() -> None:
-    """Teams name their scores as they like."""
-    dataset = run(span("root", end=9, events=[evaluation(0.5, name="accuracy")]), llm("a", parent="root"))
-
-    assert dataset.tables["episodes"]["outcome"].to_list() == [0.5]
-
-
-def test_of_several_names_none_is_guessed() -> None:
-    """Without the configured name the outcome stays unknown, and each reward says why it was not used."""
-    dataset = run(
-        span("root", end=9, events=[evaluation(0.5, name="accuracy"), evaluation(0.9, name="style")]),
-        llm("a", parent="root"),
-    )
-
-    assert dataset.tables["episodes"]["outcome"].to_list() == [None]
-    assert reasons(dataset) == {0.5: "not_the_outcome", 0.9: "not_the_outcome"}
-
-
-def test_a_later_score_corrects_an_earlier_one() -> None:
-    """By the time it was given, whichever way it came."""
-    dataset = run(
-        span("root", end=9, events=[evaluation(0.0, at=10)]),
-        llm("a", parent="root"),
-        logs=[reward_record(1.0, at=20)],
-    )
-
-    assert dataset.tables["episodes"]["outcome"].to_list() == [1.0]
-    assert reasons(dataset) == {0.0: "superseded", 1.0: "outcome"}
-
-
-def test_an_equal_score_is_a_duplicate() -> None:
-    """Counted once, kept twice."""
-    dataset = run(
-        span("root", end=9, events=[evaluation(1.0, at=10)]),
-        llm("a", parent="root"),
-        logs=[reward_record(1.0, at=20)],
-    )
-
-    assert sorted(dataset.tables["rewards"]["reason"].to_list()) == ["duplicate", "outcome"]
-
-
-def test_a_score_without_a_value_is_kept_unused() -> None:
-    """A label alone is no reward."""
-    dataset = run(span("root", end=9, events=[evaluation(None, label="good")]), llm("a", parent="root"))
-
-    (row,) = dataset.tables["rewards"].to_dicts()
-    assert (row["value"], row["label"], row["used"], row["reason"]) == (None, "good", False, "no_score")
-
-
-def test_a_score_for_a_span_that_is_not_there_is_kept_unused() -> None:
-    """The judged span may come with a later export."""
-    dataset = run(llm("a"), logs=[reward_record(1.0, span_name="gone")])
-
-    assert dataset.tables["rewards"]["reason"].to_list() == ["no_such_span"]
-
-
-def test_a_score_of_a_model_call_is_a_step_reward() -> None:
-    """It belongs to that step and to no other."""
-    dataset = run(
-        span("root", end=9, events=[evaluation(1.0)]),
-        llm("a", parent="root", start=1, end=2, events=[evaluation(0.25, name="helpful")]),
-        llm("b", parent="root", start=3, end=4),
-    )
-
-    assert dataset.tables["transitions"]["reward_step"].to_list() == [0.25, None]
-    assert dataset.tables["transitions"]["return_"].to_list() == [1.25, 1.0]
+def openinference(prefix: str, word: str, name: str, score: float) -> dict[str, Any]:
+    """Return an annotation as attributes."""
+    return {f"{prefix}.0.{word}.name": name, f"{prefix}.0.{word}.score": score, f"{prefix}.0.{word}.label": "good"}
 
 
 def test_agentlightning_annotations_are_rewards() -> None:
@@ -139,64 +45,64 @@ def test_agentlightning_annotations_are_rewards() -> None:
     assert (row["name"], row["value"], row["reason"]) == ("primary", 0.5, "step")
 
 
-def test_a_failed_tool_costs_the_call_that_asked_for_it() -> None:
-    """By tool call id, though another call ended later."""
-    dataset = run(
+@pytest.mark.parametrize(("written", "value"), [(True, 1.0), (False, 0.0), ("true", 1.0), ("0.5", 0.5), (2, 2.0)])
+def test_a_score_is_a_number_however_it_is_written(written: object, value: float) -> None:
+    """A truth value is one too, in a record, an event or an attribute."""
+    fields = {EVALUATION_NAME: "outcome", EVALUATION_SCORE: written}
+    event = {**evaluation(None), "attributes": fields}
+    annotated = {"trace.annotations.0.annotation.name": "outcome", "trace.annotations.0.annotation.score": written}
+    record = {**reward_record(0.0), "attributes": json.dumps(fields)}
+
+    for dataset in (
+        run(span("root", end=9, events=[event]), llm("a", parent="root")),
+        run(span("root", end=9, attributes=annotated), llm("a", parent="root")),
+        run(span("root", end=9), llm("a", parent="root"), logs=[record]),
+    ):
+        assert dataset.tables["episodes"]["outcome"].to_list() == [value]
+
+
+@pytest.mark.parametrize(("prefix", "word"), [("annotations", "annotation"), ("evaluations", "evaluation")])
+def test_annotations_on_a_span_are_rewards_of_it(prefix: str, word: str) -> None:
+    """On a model call a step's, with the label; for the trace as a whole the outcome."""
+    spans = [
+        span("root", end=9, attributes=openinference(f"trace.{prefix}", word, "solved", 1.0)),
+        llm("a", parent="root", attributes=openinference(prefix, word, "style", 0.5)),
+    ]
+
+    assert table(*spans) == [("solved", 1.0, "outcome"), ("style", 0.5, "step")]
+
+
+def test_a_span_that_is_a_result_judges_its_parent() -> None:
+    """As the conventions place the event; a response id says it more exactly."""
+    result = {EVALUATION_NAME: "style", EVALUATION_SCORE: 0.5}
+    spans = [
         span("root", end=9),
-        llm("asks", parent="root", start=1, end=2, calls=[("call_1", "search", {"q": "x"})]),
-        llm("other", parent="root", start=2.5, end=3),
-        tool(
-            "fails", parent="root", start=4, end=5, tool_name="search", call_id="call_1", status="error", message="no"
-        ),
-    )
+        llm("a", parent="root", response_id="r1"),
+        span("judge of a", parent="a", attributes=result),
+        span("judge by id", parent="root", attributes={**result, EVALUATION_NAME: "n", "gen_ai.response.id": "r1"}),
+    ]
 
-    assert dataset.tables["transitions"]["reward_tool_status"].to_list() == [-0.1, None]
-    (row,) = dataset.tables["tool_calls"].to_dicts()
-    assert (row["caused_by_span_id"], row["attribution_rule"]) == (identifier("asks", 16), "tool_call_id")
+    assert table(*spans) == [("n", 0.5, "step"), ("style", 0.5, "step")]
 
 
-def test_a_tool_that_worked_is_measured_as_zero() -> None:
-    """Measured and nothing wrong is 0; nothing to measure is null."""
-    dataset = run(
+def test_a_reward_of_a_call_that_is_no_transition_says_so() -> None:
+    """Nothing could take it."""
+    spans = [
         span("root", end=9),
-        llm("asks", parent="root", start=1, end=2, calls=[("call_1", "search", {})]),
-        tool("works", parent="root", start=4, end=5, tool_name="search", arguments={"q": 1}),
-        llm("done", parent="root", start=6, end=7),
-    )
+        llm("a", parent="root", said=None, status="error", events=[evaluation(0.5, name="style")]),
+    ]
 
-    assert dataset.tables["transitions"]["reward_tool_status"].to_list() == [0.0, None]
-    assert dataset.tables["tool_calls"]["attribution_rule"].to_list() == ["same_parent"]
+    assert table(*spans) == [("style", 0.5, "not_a_transition")]
 
 
-def test_many_failures_never_outweigh_the_outcome() -> None:
-    """Twenty failed tools of a success still leave it above a failure without any."""
-    success = combine(1.0, [None] * 2, [-2.0, None], outcome_gap=1.0, discount=1.0)
-    failure = combine(0.0, [None] * 2, [None, None], outcome_gap=1.0, discount=1.0)
+def test_a_response_id_that_several_traces_have_names_the_call_of_its_own() -> None:
+    """Stubs give the same ids again and again; of two calls elsewhere none is guessed."""
+    result = {EVALUATION_NAME: "style", EVALUATION_SCORE: 0.5, "gen_ai.response.id": "r1"}
 
-    assert success.return_[0] == pytest.approx(0.51)
-    assert failure.return_[0] == 0.0
-    assert success.air_scale == pytest.approx(0.245)
+    def record(trace: str) -> dict[str, Any]:
+        return {**reward_record(0.5, trace=trace, span_name="gone"), "attributes": json.dumps(result)}
 
+    calls = [llm(name, trace=name, response_id="r1") for name in ("one", "two")]
 
-AIR = st.lists(st.one_of(st.none(), st.floats(-5, 5)), min_size=1, max_size=6)
-
-
-@given(AIR, AIR, st.floats(0.01, 10))
-def test_intermediate_rewards_never_reorder_outcomes(
-    winner: list[float | None], loser: list[float | None], gap: float
-) -> None:
-    """Whatever the signals say, outcomes one gap apart keep their order."""
-    better = combine(gap, [None] * len(winner), winner, outcome_gap=gap, discount=1.0)
-    worse = combine(0.0, [None] * len(loser), loser, outcome_gap=gap, discount=1.0)
-
-    assert better.return_[0] is not None
-    assert worse.return_[0] is not None
-    assert better.return_[0] > worse.return_[0]
-
-
-@given(AIR)
-def test_rewards_are_conserved(air: list[float | None]) -> None:
-    """Undiscounted, the first return is the sum of all rewards."""
-    combined = combine(1.0, [None] * len(air), air, outcome_gap=1.0, discount=1.0)
-
-    assert combined.return_[0] == pytest.approx(sum(reward for reward in combined.reward if reward is not None))
+    assert table(*calls, logs=[record("one")]) == [("style", 0.5, "step")]
+    assert table(*calls, logs=[record("three")]) == [("style", 0.5, "no_such_span")]

@@ -1,8 +1,6 @@
 """Rewards defined in SQL, and which sources a project listens to."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,7 +9,6 @@ from etl.settings import EtlConfig
 from etl.tables import Dataset
 from etl.transform import transform
 from foundation.errors import SettingsError
-from otel_exporter.schema import EVALUATION_NAME, EVALUATION_SCORE
 from tests.spans import Span, evaluation, identifier, llm, logs_frame, reward_record, span, spans_frame
 
 SLOW = "select trace_id, 'slow' as name, -1.0 as value from spans where end_ns - start_ns > 5e9"
@@ -123,64 +120,6 @@ def test_queries_are_the_sql_files_of_a_directory(tmp_path: Path) -> None:
     assert read_queries(None) == []
     with pytest.raises(SettingsError):
         read_queries(tmp_path / "gone")
-
-
-def table(*spans: Span, logs: list[dict[str, Any]] | None = None) -> list[tuple[str, float | None, str]]:
-    """Return name, value and reason of every reward."""
-    dataset = transform(spans_frame(spans), logs_frame(logs or []), EtlConfig(complete_after=0))
-    return sorted(dataset.tables["rewards"].select("name", "value", "reason").iter_rows(), key=str)
-
-
-def openinference(prefix: str, word: str, name: str, score: float) -> dict[str, Any]:
-    """Return an annotation as attributes."""
-    return {f"{prefix}.0.{word}.name": name, f"{prefix}.0.{word}.score": score, f"{prefix}.0.{word}.label": "good"}
-
-
-@pytest.mark.parametrize(("prefix", "word"), [("annotations", "annotation"), ("evaluations", "evaluation")])
-def test_annotations_on_a_span_are_rewards_of_it(prefix: str, word: str) -> None:
-    """On a model call a step's, with the label; for the trace as a whole the outcome."""
-    spans = [
-        span("root", end=9, attributes=openinference(f"trace.{prefix}", word, "solved", 1.0)),
-        llm("a", parent="root", attributes=openinference(prefix, word, "style", 0.5)),
-    ]
-
-    assert table(*spans) == [("solved", 1.0, "outcome"), ("style", 0.5, "step")]
-
-
-def test_a_span_that_is_a_result_judges_its_parent() -> None:
-    """As the conventions place the event; a response id says it more exactly."""
-    result = {EVALUATION_NAME: "style", EVALUATION_SCORE: 0.5}
-    spans = [
-        span("root", end=9),
-        llm("a", parent="root", response_id="r1"),
-        span("judge of a", parent="a", attributes=result),
-        span("judge by id", parent="root", attributes={**result, EVALUATION_NAME: "n", "gen_ai.response.id": "r1"}),
-    ]
-
-    assert table(*spans) == [("n", 0.5, "step"), ("style", 0.5, "step")]
-
-
-def test_a_reward_of_a_call_that_is_no_transition_says_so() -> None:
-    """Nothing could take it."""
-    spans = [
-        span("root", end=9),
-        llm("a", parent="root", said=None, status="error", events=[evaluation(0.5, name="style")]),
-    ]
-
-    assert table(*spans) == [("style", 0.5, "not_a_transition")]
-
-
-def test_a_response_id_that_several_traces_have_names_the_call_of_its_own() -> None:
-    """Stubs give the same ids again and again; of two calls elsewhere none is guessed."""
-    result = {EVALUATION_NAME: "style", EVALUATION_SCORE: 0.5, "gen_ai.response.id": "r1"}
-
-    def record(trace: str) -> dict[str, Any]:
-        return {**reward_record(0.5, trace=trace, span_name="gone"), "attributes": json.dumps(result)}
-
-    calls = [llm(name, trace=name, response_id="r1") for name in ("one", "two")]
-
-    assert table(*calls, logs=[record("one")]) == [("style", 0.5, "step")]
-    assert table(*calls, logs=[record("three")]) == [("style", 0.5, "no_such_span")]
 
 
 def test_a_directory_of_no_readable_query_is_said(tmp_path: Path) -> None:

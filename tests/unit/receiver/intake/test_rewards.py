@@ -32,6 +32,29 @@ def test_a_reward_is_an_evaluation_event() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        ("response_id", "gen_ai.response.id"),
+        ("episode_id", "spanloop.episode.id"),
+        ("session_id", "gen_ai.conversation.id"),
+    ],
+)
+def test_a_reward_names_what_its_sender_knows(field: str, name: str) -> None:
+    """An agent without instrumentation knows no trace id; a truth value is a score."""
+    reward = rewards.read(json.dumps({field: "x-1", "name": "outcome", "value": True}).encode())
+    request = read_protobuf(Signal.LOGS, rewards.as_request(reward))
+
+    row = decode(Signal.LOGS, request.message, project="default", received_ns=2_000, seq=1).to_pylist()[0]
+
+    assert row["trace_id"] is None
+    assert json.loads(row["attributes"]) == {
+        "gen_ai.evaluation.name": "outcome",
+        "gen_ai.evaluation.score.value": 1.0,
+        name: "x-1",
+    }
+
+
 def test_a_label_alone_gives_no_score() -> None:
     """A missing value stays missing; it is never 0."""
     reward = rewards.read(json.dumps({"trace_id": TRACE_ID, "name": "tone", "label": "rude"}).encode())
@@ -47,6 +70,9 @@ def test_a_label_alone_gives_no_score() -> None:
     ("change", "named"),
     [
         ({"trace_id": "xyz"}, "trace_id"),
+        ({"trace_id": None}, "names no trace_id, response_id"),
+        ({"trace_id": None, "response_id": ""}, "response_id"),
+        ({"trace_id": None, "episode_id": "e", "span_id": "00000000000000ab"}, "a span_id needs the trace_id"),
         ({"trace_id": "0" * 32}, "trace_id"),
         ({"span_id": "12"}, "span_id"),
         ({"name": ""}, "name"),
