@@ -17,7 +17,7 @@ test: setup  ## every test that needs no accelerator
 
 setup: $(VENV)/.ready  ## .venv with the pinned versions
 
-$(VENV)/.ready: pyproject.toml otel_exporter/pyproject.toml $(LOCK)
+$(VENV)/.ready: pyproject.toml otel_exporter/pyproject.toml $(LOCK) receiver/decode/spans.c hatch_build.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint $(LOCK) --editable ./otel_exporter --editable ".[all,dev]"
 	touch $@

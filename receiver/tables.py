@@ -12,7 +12,10 @@ from foundation.files import write_json
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+
+SHARED_TEXTS = "shared_texts"
+"""A table of each day file, not published: long texts that rows of the others refer to (`receiver.decode.shared`)."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import orjson
 import pyarrow as pa
 
 from receiver.decode.otlp import MAX_NS, Signal, is_usable
+from receiver.decode.shared import MAX_NAME_LENGTH, SharedTexts
 from receiver.tables import TABLES, Column
 
 ARROW_TYPES = {
@@ -34,13 +35,25 @@ def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
 SCHEMAS = {table: arrow_schema(columns) for table, columns in TABLES.items()}
 
 
-def decode(signal: Signal, message: Any, *, project: str, received_ns: int, seq: int) -> pa.RecordBatch:  # noqa: ANN401
-    """Turn a parsed request into a batch. Spans that are not usable are left out: they were counted on arrival."""
+def decode(
+    signal: Signal,
+    message: Any,  # noqa: ANN401 - generated class
+    *,
+    project: str,
+    received_ns: int,
+    seq: int,
+    shared: SharedTexts | None = None,
+) -> pa.RecordBatch:
+    """Turn a parsed request into a batch. Spans that are not usable are left out: they were counted on arrival.
+
+    Long texts that rows share are put into `shared`.
+    """
+    shared = shared or SharedTexts()
     if signal is Signal.TRACES:
-        columns = _decode_spans(message)
+        columns = _decode_spans(message, shared)
         num_rows = len(columns["span_id"])
     else:
-        columns = _decode_log_records(message)
+        columns = _decode_log_records(message, shared)
         num_rows = len(columns["span_id"])
         columns["record_index"] = list(range(num_rows))
     schema = SCHEMAS[TABLE_OF[signal]]
@@ -80,7 +93,7 @@ def _repeat_text(value: str, num_rows: int) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), num_rows, parts, null_count=0)
 
 
-def _decode_spans(message: Any) -> dict[str, list[Any]]:  # noqa: ANN401
+def _decode_spans(message: Any, shared: SharedTexts) -> dict[str, list[Any]]:  # noqa: ANN401
     columns: dict[str, list[Any]] = {column.name: [] for column in TABLES["spans"]}
     (
         trace_id,
@@ -124,7 +137,7 @@ def _decode_spans(message: Any) -> dict[str, list[Any]]:  # noqa: ANN401
     )  # fmt: skip - one name a column, in the order of the table
     for resource_spans in message.resource_spans:
         resource = attributes_of(resource_spans.resource.attributes)
-        resource_json, service_name = to_json(resource), _text(resource.get("service.name"))
+        resource_json, service_name = shared.refer(to_json(resource)), _name(resource.get("service.name"))
         for scope_spans in resource_spans.scope_spans:
             before = len(columns["span_id"])
             for span in scope_spans.spans:
@@ -154,7 +167,7 @@ def _decode_spans(message: Any) -> dict[str, list[Any]]:  # noqa: ANN401
             columns["service_name"] += [service_name] * num_rows
             columns["scope_name"] += [scope.name or None] * num_rows
             columns["scope_version"] += [scope.version or None] * num_rows
-            scope_attributes = to_json(attributes_of(scope.attributes)) if scope.attributes else None
+            scope_attributes = shared.refer(to_json(attributes_of(scope.attributes))) if scope.attributes else None
             columns["scope_attributes"] += [scope_attributes] * num_rows
             _add_origin(columns, resource_spans, scope_spans, num_rows)
     columns["start_time"] = [ns // 1000 for ns in columns["start_ns"]]
@@ -162,14 +175,14 @@ def _decode_spans(message: Any) -> dict[str, list[Any]]:  # noqa: ANN401
     return columns
 
 
-def _decode_log_records(message: Any) -> dict[str, list[Any]]:  # noqa: ANN401
+def _decode_log_records(message: Any, shared: SharedTexts) -> dict[str, list[Any]]:  # noqa: ANN401
     columns: dict[str, list[Any]] = {column.name: [] for column in TABLES["log_records"]}
     for resource_logs in message.resource_logs:
         resource = attributes_of(resource_logs.resource.attributes)
-        resource_json, service_name = to_json(resource), _text(resource.get("service.name"))
+        resource_json, service_name = shared.refer(to_json(resource)), _name(resource.get("service.name"))
         for scope_logs in resource_logs.scope_logs:
             scope = scope_logs.scope
-            scope_attributes = to_json(attributes_of(scope.attributes)) if scope.attributes else None
+            scope_attributes = shared.refer(to_json(attributes_of(scope.attributes))) if scope.attributes else None
             _add_origin(columns, resource_logs, scope_logs, len(scope_logs.log_records))
             for record in scope_logs.log_records:
                 attributes = attributes_of(record.attributes)
@@ -204,6 +217,10 @@ def _add_origin(columns: dict[str, list[Any]], of_resource: Any, of_scope: Any, 
 
 def _id(raw: bytes) -> str | None:
     return raw.hex() if any(raw) else None
+
+
+def _name(value: object) -> str | None:
+    return value[:MAX_NAME_LENGTH] if isinstance(value, str) else None
 
 
 def _text(value: object) -> str | None:

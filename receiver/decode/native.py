@@ -14,6 +14,9 @@ import pyarrow as pa
 LIBRARY = Path(__file__).parent / "libspans.so"
 """Built by `hatch_build.py` when the project is installed."""
 
+ABI_VERSION = 2
+"""Version of the interface, as in `spans.c`: a library that was built from other sources is not called."""
+
 TEXTS = (
     "trace_id", "span_id", "parent_span_id", "trace_state", "name", "kind", "status_code", "status_message",
     "service_name", "resource", "resource_schema_url", "scope_name", "scope_version", "scope_attributes",
@@ -53,6 +56,9 @@ class _Batch(ctypes.Structure):
     )
 
 
+ABI = ABI_VERSION << 32 | ctypes.sizeof(_Batch)
+
+
 class _Memory:
     """What the library allocated; freed with the last Arrow buffer that lies in it."""
 
@@ -79,7 +85,11 @@ class NativeSpans:
 def _library() -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL(str(LIBRARY))
-    except OSError:
+        library.spanloop_abi.restype = ctypes.c_int64
+        abi = library.spanloop_abi()
+    except (OSError, AttributeError):  # none was built, or one before it told its version
+        return None
+    if abi != ABI:
         return None
     library.spanloop_decode_spans.argtypes = (ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p)
     library.spanloop_decode_spans.restype = ctypes.c_int

@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from receiver.decode.json_reading import JsonReader, read_document
 from receiver.decode.native import NativeSpans, decode_spans
 from receiver.decode.refusals import Undecodable
+from receiver.decode.shared import MAX_EXPANDED_BYTES, MAX_INLINE_BYTES, MAX_NAME_LENGTH
 from receiver.decode.wire_repair import Irreparable, repair
 
 MAX_NS = 2**63 - 1
@@ -96,6 +97,11 @@ def read_json(signal: Signal, body: bytes) -> Request:
 
 
 def _check(signal: Signal, body: bytes, message: Any, num_repaired: int) -> Request:  # noqa: ANN401 - generated classes
+    num_cut = sum(_cut_names(resource) for resource in _resources(signal, message))
+    if num_cut:
+        num_repaired += num_cut
+        body = message.SerializeToString()
+    _expect_bounded(signal, message)
     num_items = num_rejected = 0
     problem = f"{num_repaired} fields could not be read and were replaced" if num_repaired else ""
     if signal is Signal.LOGS:
@@ -113,6 +119,45 @@ def _check(signal: Signal, body: bytes, message: Any, num_repaired: int) -> Requ
                     looks_like_logs |= not span.trace_id and span.name.startswith("\n")
     problem = _explain(num_items, num_rejected, looks_like_logs=looks_like_logs) or problem
     return Request(signal, body, num_items, num_rejected, num_repaired, problem)
+
+
+def _resources(signal: Signal, message: Any) -> Any:  # noqa: ANN401 - generated classes
+    return message.resource_logs if signal is Signal.LOGS else message.resource_spans
+
+
+def _scopes(resource: Any) -> Any:  # noqa: ANN401 - generated classes
+    return resource.scope_logs if hasattr(resource, "scope_logs") else resource.scope_spans
+
+
+def _cut_names(resource: Any) -> int:  # noqa: ANN401 - generated class
+    """Cut the names of a resource and its scopes, which stand in every row, to a bounded length; return how many."""
+    num_cut = 0
+    for scope in _scopes(resource):
+        for holder, field in ((scope.scope, "name"), (scope.scope, "version"), (scope, "schema_url")):
+            num_cut += _cut_name(holder, field)
+    return num_cut + _cut_name(resource, "schema_url")
+
+
+def _cut_name(holder: Any, field: str) -> bool:  # noqa: ANN401 - generated class
+    name = getattr(holder, field)
+    if len(name) <= MAX_NAME_LENGTH:
+        return False
+    setattr(holder, field, name[:MAX_NAME_LENGTH])
+    return True
+
+
+def _expect_bounded(signal: Signal, message: Any) -> None:  # noqa: ANN401 - generated class
+    """Raise `Undecodable` for a request whose rows would repeat what they share until memory is full."""
+    num_bytes = 0
+    for resource in _resources(signal, message):
+        of_resource = min(resource.resource.ByteSize(), MAX_INLINE_BYTES)
+        for scope in _scopes(resource):
+            num_rows = len(scope.log_records if signal is Signal.LOGS else scope.spans)
+            num_bytes += num_rows * max(of_resource, min(scope.scope.ByteSize(), MAX_INLINE_BYTES))
+    if num_bytes > MAX_EXPANDED_BYTES:
+        raise Undecodable(
+            f"its resources and scopes would take {num_bytes >> 20} MiB in the rows they belong to; send fewer at once"
+        )
 
 
 def _explain(num_items: int, num_rejected: int, *, looks_like_logs: bool) -> str:

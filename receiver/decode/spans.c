@@ -16,6 +16,9 @@
 #include <string.h>
 
 #define MAX_DEPTH 24
+#define MAX_INLINE_BYTES 4096     /* as in receiver.decode.shared */
+#define MAX_NAME_BYTES 1024
+#define MAX_EXPANDED_BYTES (512 << 20)
 #define MAX_KEYS 1024
 #define MAX_NS INT64_MAX
 
@@ -527,8 +530,12 @@ static int end_null(Batch *batch, int column) {
     return DONE;
 }
 
+static int is_shared(int column) { return column >= SERVICE_NAME && column <= SCOPE_SCHEMA_URL; }
+
+/* What the rows of a scope share is written into each of them, while that stays small. */
 static int row_of(Batch *batch, int column, Bytes bytes, int is_null) {
     if (is_null) return end_null(batch, column);
+    if (is_shared(column)) EXPECT(batch->texts[column].text.size <= MAX_EXPANDED_BYTES);
     TRY(put(&batch->texts[column].text, bytes.at, size_of(bytes)));
     return end_row(batch, column);
 }
@@ -771,8 +778,11 @@ static int add_scope(Batch *batch, Bytes bytes, Shared *shared, Keys *keys, Text
                 }
             }
             TRY(put_attributes(scratch, field.bytes, 3, keys, NULL));
+            EXPECT(scratch->size <= MAX_INLINE_BYTES);
+            EXPECT(size_of(shared->scope_name) <= MAX_NAME_BYTES && size_of(shared->scope_version) <= MAX_NAME_BYTES);
         } else EXPECT(field.number == 2);
     }
+    EXPECT(size_of(shared->scope_schema_url) <= MAX_NAME_BYTES);
     shared->has_scope_attributes = num_attributes > 0;
     shared->scope_attributes = written(scratch);
     for (Bytes rest = bytes; rest.at < rest.end;) {
@@ -809,6 +819,8 @@ static int add_resource(Batch *batch, Bytes bytes, Keys *keys, Text *resource, T
     }
     resource->size = 0;
     TRY(put_attributes(resource, message, 1, keys, &shared.service_name));
+    EXPECT(resource->size <= MAX_INLINE_BYTES && size_of(shared.resource_schema_url) <= MAX_NAME_BYTES);
+    EXPECT(size_of(shared.service_name) <= MAX_NAME_BYTES);
     shared.has_service_name = shared.service_name.at != NULL;
     shared.resource = written(resource);
     for (Bytes rest = bytes; rest.at < rest.end;) {
@@ -863,6 +875,10 @@ void spanloop_free(Batch *batch) {
     for (int column = 0; column < NUM_INTS; column++) free(batch->ints[column]);
     memset(batch, 0, sizeof(*batch));
 }
+
+/* What the caller has to agree with: the version of this interface and the size of what it reads. */
+#define ABI_VERSION 2
+int64_t spanloop_abi(void) { return (int64_t)ABI_VERSION << 32 | (int64_t)sizeof(Batch); }
 
 /* Decode a request. Whatever comes back, `spanloop_free` must be called on the batch once. */
 int spanloop_decode_spans(const uint8_t *body, int64_t size, Batch *batch) {

@@ -5,6 +5,7 @@ from typing import Any
 from receiver.decode import otlp
 from receiver.decode.arrow import TABLE_OF, complete, decode
 from receiver.decode.native import decode_spans
+from receiver.decode.shared import SharedTexts
 from receiver.log.wal import Record
 from receiver.store.tail import Decoded, body_digest
 
@@ -16,10 +17,11 @@ def decode_record(record: Record) -> Decoded:
     spans = entry.spans
     if spans is None and signal is otlp.Signal.TRACES:
         spans = decode_spans(entry.body)
+    shared = SharedTexts()
     how: dict[str, Any] = {"project": entry.project, "received_ns": entry.received_ns, "seq": record.seq}
     if spans is not None:
         batch = complete(signal, spans.columns, spans.num_rows, **how)
     else:
-        batch = decode(signal, otlp.REQUESTS[signal].FromString(entry.body), **how)
+        batch = decode(signal, otlp.REQUESTS[signal].FromString(entry.body), **how, shared=shared)
     digest = body_digest(entry.body) if signal is otlp.Signal.LOGS else ""
-    return Decoded(record.seq, entry.received_ns, TABLE_OF[signal], batch, digest, entry.project)
+    return Decoded(record.seq, entry.received_ns, TABLE_OF[signal], batch, digest, entry.project, shared.texts)

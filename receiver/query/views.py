@@ -7,8 +7,9 @@ import duckdb
 import pyarrow as pa
 
 from foundation.errors import SpanloopError
+from receiver.decode import shared
 from receiver.decode.arrow import SCHEMAS
-from receiver.tables import TABLES, literal, shown_files
+from receiver.tables import SHARED_TEXTS, TABLES, Column, literal, shown_files
 
 DATASET_TABLES = ("llm_calls", "tool_calls", "rewards", "episodes", "transitions", "rejected")
 """Tables the ETL publishes as Parquet under DATA/dataset; a view exists once a table has files. Each has a column
@@ -52,13 +53,16 @@ def create_views(
     wanted = {*VIEWS} if needed is None else {*needed} | ({"spans"} if "traces" in needed else set())
     only = f" where project = {literal(project)}" if project is not None else ""
     databases = list(databases)
+    sharing = _sharing(connection) if wanted & {*TABLES} else frozenset()
+    if SHARED_TEXTS in hot:
+        connection.register(f"hot_{SHARED_TEXTS}", pa.Table.from_batches(hot[SHARED_TEXTS]))
     for table, columns in TABLES.items():
         if table not in wanted:
             continue
         connection.register(f"hot_{table}", pa.Table.from_batches(hot[table], schema=SCHEMAS[table]))
-        names = ", ".join(column.name for column in columns)
-        sources = [f"{name}.{table}" for name in databases] + [f"hot_{table}"]
-        body = " union all ".join(f"select {names} from {source}{only}" for source in sources)
+        sources = [(f"{name}.{table}", f"{name}.{SHARED_TEXTS}" if name in sharing else None) for name in databases]
+        sources.append((f"hot_{table}", f"hot_{SHARED_TEXTS}" if SHARED_TEXTS in hot else None))
+        body = " union all ".join(_select(columns, source, texts, only) for source, texts in sources)
         connection.execute(f"create or replace temp view {table} as {body}")
     if "traces" in wanted:
         connection.execute(f"create or replace temp view traces as {TRACES}")
@@ -74,3 +78,25 @@ def create_views(
             raise SpanloopError(
                 f"{table} cannot be read: {str(error).splitlines()[0]}", hint="The next `spanloop etl run` may mend it."
             ) from error
+
+
+def _sharing(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """Return the names of the day files in which rows refer to texts: the others are read without a join."""
+    found = connection.execute(
+        "select database_name from duckdb_tables() where table_name = ? and estimated_size > 0", [SHARED_TEXTS]
+    ).fetchall()
+    return frozenset(name for (name,) in found)
+
+
+def _select(columns: tuple[Column, ...], source: str, texts: str | None, only: str) -> str:
+    """Return the SQL that reads a table as published, with texts in the place of references to them."""
+    if texts is None:
+        return f"select {', '.join(column.name for column in columns)} from {source}{only}"
+    shown = [
+        f"coalesce({name}_texts.text, rows.{name}) as {name}" if name in shared.COLUMNS else f"rows.{name}"
+        for name in (column.name for column in columns)
+    ]
+    joins = "".join(
+        f" left join {texts} as {name}_texts on rows.{name} = {name}_texts.reference" for name in shared.COLUMNS
+    )
+    return f"select {', '.join(shown)} from (from {source}{only}) as rows{joins}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from foundation.errors import Busy, SpanloopError
-from receiver.tables import SCHEMA_VERSION, TABLES, literal, spans_directory
+from receiver.tables import SCHEMA_VERSION, SHARED_TEXTS, TABLES, literal, spans_directory
 
 MAX_TEMP_BYTES = 4 << 30
 """Most disk that queries together may use beside their memory; at most a quarter of what is free."""
@@ -117,8 +117,11 @@ def create_tables(connection: duckdb.DuckDBPyConnection, name: str) -> None:
         connection.execute(f"create table if not exists {name}.{table} ({declarations})")
     connection.execute(f"create table if not exists {name}.landed (seq bigint)")
     connection.execute(f"create table if not exists {name}.log_requests (project varchar, digest varchar)")
+    connection.execute(CREATE_SHARED_TEXTS.format(name=name))
     connection.execute(f"create table if not exists {name}.schema_version as select {SCHEMA_VERSION} as version")
 
+
+CREATE_SHARED_TEXTS = f"create table if not exists {{name}}.{SHARED_TEXTS} (reference varchar, text varchar)"
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
     2: (
@@ -132,6 +135,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "alter table {name}.log_records add column if not exists scope_schema_url varchar",
         "alter table {name}.log_records add column if not exists scope_dropped_attributes_count uinteger default 0",
     ),
+    3: (CREATE_SHARED_TEXTS,),
 }
 """What brings a day file of the version before to each version. Statements may run twice: DuckDB alters one table a
 transaction, and the version is written last."""

@@ -37,7 +37,7 @@ from receiver.store.days import (
 )
 from receiver.store.opened import OpenDays
 from receiver.store.settle import IDS
-from receiver.store.tail import Decoded, HotTail, of_traces
+from receiver.store.tail import Decoded, HotTail, of_traces, shared_of
 from receiver.store.upkeep import copy_day, is_compacted, remove_day, remove_leftovers
 from receiver.tables import TABLES, spans_directory
 
@@ -236,13 +236,17 @@ class Store:
         arrived = pa.Table.from_batches([request.batch for request in requests])
         with self._landing, self._cursor() as cursor:
             self.counts.update(settle.choose_winners(cursor, arrived))
+            shared = shared_of(requests)
             for day, sealed in self._days.items():
+                if shared is not None and not sealed:
+                    settle.keep_shared(cursor, self._opened.name(day), shared)
                 self.counts.update(
                     settle.settle_with_day(cursor, self._opened.name(day), sealed=sealed, committing=self._lock)
                 )
             last = requests[-1]
+            texts = {reference: text for request in requests for reference, text in request.shared.items()}
             return [
-                Decoded(last.seq, last.received_ns, "spans", batch, project=last.project)
+                Decoded(last.seq, last.received_ns, "spans", batch, project=last.project, shared=texts)
                 for batch in settle.new_spans(cursor)
             ]
 
@@ -281,6 +285,8 @@ class Store:
                         cursor.register("landing", pa.Table.from_batches(batches))
                         cursor.execute(f"insert into {name}.{table} from landing {ORDER[table]}")
                         cursor.unregister("landing")
+                if (shared := shared_of(group)) is not None:
+                    settle.keep_shared(cursor, name, shared)
                 digests = [
                     (request.project, request.body_digest) for request in group if request.table == "log_records"
                 ]
@@ -451,7 +457,7 @@ class Store:
                         if not sealed:  # DuckDB takes its snapshot of a database at the first touch
                             cursor.execute(f"select seq from {names[day]}.landed").fetchall()
                 if needs is not None and needs.traces is not None:
-                    hot = {table: of_traces(batches, needs.traces) for table, batches in hot.items()}
+                    hot |= {table: of_traces(hot[table], needs.traces) for table in TABLES}
                 needed = needs.views if needs else None
                 create_views(cursor, self.data, names.values(), hot, project=project, needed=needed)
                 if can_wait:

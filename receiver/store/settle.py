@@ -12,14 +12,14 @@ import duckdb
 import pyarrow as pa
 
 from receiver.decode.arrow import SCHEMAS
-from receiver.tables import SPANS
+from receiver.decode.shared import canonical
+from receiver.tables import SHARED_TEXTS, SPANS
 
 IDS = ("project", "trace_id", "span_id")
 NOT_CONTENT = frozenset({"project", "received_time", "received_seq", "start_time", "end_time"})
 CONTENT = ", '|', ".join(
-    f"coalesce(length({column.name}::varchar) || ':' || {column.name}::varchar, '-')"
-    for column in SPANS
-    if column.name not in NOT_CONTENT
+    f"coalesce(length({content}::varchar) || ':' || {content}::varchar, '-')"
+    for content in (canonical(column.name) for column in SPANS if column.name not in NOT_CONTENT)
 )
 DIGEST = f"sha256(concat({CONTENT}))"
 """Digest of what a span says, whenever and however often it arrived. Lengths keep neighbouring columns apart."""
@@ -96,6 +96,18 @@ def settle_with_day(
     cursor.execute(f"update winners set is_stored = true where ({KEY}) in (select ({KEY}) from met)")
     cursor.execute("drop table met")
     return Counter(duplicate_spans=same, conflicting_spans=other)
+
+
+def keep_shared(cursor: duckdb.DuckDBPyConnection, name: str, shared: pa.Table) -> None:
+    """Store the long texts that rows refer to in a day file, each once."""
+    cursor.register("arrived_texts", shared)
+    cursor.execute(
+        f"""
+        insert into {name}.{SHARED_TEXTS}
+        select * from arrived_texts anti join {name}.{SHARED_TEXTS} using (reference)
+        """
+    )
+    cursor.unregister("arrived_texts")
 
 
 def new_spans(cursor: duckdb.DuckDBPyConnection) -> list[pa.RecordBatch]:

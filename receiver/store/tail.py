@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from receiver.store.days import day_of
-from receiver.tables import TABLES
+from receiver.tables import SHARED_TEXTS, TABLES
+
+SHARED_SCHEMA = pa.schema([("reference", pa.large_string()), ("text", pa.large_string())])
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,13 @@ class Decoded:
     body_digest: str = ""
     """Digest of a log request's bytes, which is its identity."""
     project: str = "default"
+    shared: Mapping[str, str] = field(default_factory=dict)
+    """Long texts its rows refer to, by their references."""
     num_bytes: int = field(init=False, compare=False)
     """Memory the rows take."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "num_bytes", self.batch.nbytes)
+        object.__setattr__(self, "num_bytes", self.batch.nbytes + sum(map(len, self.shared.values())))
 
     @property
     def day(self) -> date:
@@ -80,7 +84,20 @@ class HotTail:
 
     def batches(self) -> dict[str, list[pa.RecordBatch]]:
         """Return the batches of every table."""
-        return {table: [request.batch for request in self.requests if request.table == table] for table in TABLES}
+        batches = {table: [request.batch for request in self.requests if request.table == table] for table in TABLES}
+        if shared := shared_of(self.requests):
+            batches[SHARED_TEXTS] = shared.to_batches()
+        return batches
+
+
+def shared_of(requests: Iterable[Decoded]) -> pa.Table | None:
+    """Return the long texts that requests refer to, each once; None where they refer to none."""
+    texts: dict[str, str] = {}
+    for request in requests:
+        texts.update(request.shared)
+    if not texts:
+        return None
+    return pa.table([_large_texts([*texts]), _large_texts([*texts.values()])], schema=SHARED_SCHEMA)
 
 
 def of_traces(batches: list[pa.RecordBatch], traces: frozenset[str]) -> list[pa.RecordBatch]:
@@ -97,7 +114,11 @@ def of_traces(batches: list[pa.RecordBatch], traces: frozenset[str]) -> list[pa.
 
 
 def _texts(values: list[str]) -> pa.StringArray:
+    return _large_texts(values).cast(pa.string())
+
+
+def _large_texts(values: list[str]) -> pa.LargeStringArray:
     # Not `pa.array`, which imports pandas where that is installed.
     encoded = [value.encode() for value in values]
-    offsets = np.cumsum([0, *(len(text) for text in encoded)], dtype=np.int32)
-    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
+    offsets = np.cumsum([0, *(len(text) for text in encoded)], dtype=np.int64)
+    return pa.LargeStringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))

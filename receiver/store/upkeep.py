@@ -27,7 +27,7 @@ from receiver.store.days import (
     is_sealed,
     open_database,
 )
-from receiver.tables import TABLES, literal, spans_directory
+from receiver.tables import SHARED_TEXTS, TABLES, literal, spans_directory
 
 SEALED_ROW_GROUP_SIZE = 16_384
 """Rows of a sealed day that DuckDB reads or skips together. Larger ones would compress a tenth better, and looking one
@@ -37,7 +37,7 @@ SORTED_ROWS = 8 * SEALED_ROW_GROUP_SIZE
 """Rows that are sorted by trace at once on sealing: few enough for memory. The day as a whole stays in the order of
 receipt, so that both an instant and a trace are found in few row groups."""
 
-COPIED_TABLES = (*TABLES, "landed", "log_requests")
+COPIED_TABLES = (*TABLES, SHARED_TEXTS, "landed", "log_requests")
 
 
 def is_compacted(connection: duckdb.DuckDBPyConnection, name: str) -> bool:

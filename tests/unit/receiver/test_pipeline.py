@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from receiver.decode.otlp import Request, Signal, read_protobuf
-from receiver.decode.refusals import Overloaded
+from receiver.decode.refusals import Overloaded, Undecodable
 from receiver.pipeline import Pipeline
 from receiver.store.days import day_files
-from tests.export_requests import span, traces
+from tests.export_requests import attribute, span, traces
 
 
 def request(number: int) -> Request:
@@ -82,3 +82,60 @@ def test_a_clean_end_leaves_no_prompts_in_the_log(pipeline: Pipeline, tmp_path: 
     assert list((tmp_path / "wal").iterdir()) == []
     modes = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.rglob("*")}
     assert set(modes.values()) == {0}, modes
+
+
+def with_large_resource(num_spans: int, *, first: int = 1, size: int = 1 << 20) -> bytes:
+    message = traces(*(span(number, name=f"work {number}") for number in range(first, first + num_spans)))
+    resource = message.resource_spans[0]
+    resource.resource.attributes.append(attribute("large", "x" * size))
+    resource.scope_spans[0].scope.attributes.append(attribute("large", "y" * 10_000))
+    return message.SerializeToString()
+
+
+SIZES = "select count(*), min(length(resource)), max(length(resource)), min(length(scope_attributes)) from spans"
+
+
+def test_a_large_resource_is_kept_once_and_shown_with_every_span(pipeline: Pipeline, tmp_path: Path) -> None:
+    """It was acknowledged, outgrew its column and was lost; in a day file it took a copy a span."""
+    body = with_large_resource(2200)
+    pipeline.submit(read_protobuf(Signal.TRACES, body), "default").result(30)
+    expected = [(2200, (1 << 20) + 35, (1 << 20) + 35, 10_012)]
+    for landed in (False, True):
+        if landed:
+            pipeline.store.land()
+        with pipeline.snapshot() as connection:
+            assert connection.execute(SIZES).fetchall() == expected
+    pipeline.close()
+
+    assert pipeline.counts["undecodable_requests"] == 0
+    (path,) = day_files(tmp_path).values()
+    assert path.stat().st_size < 8 << 20
+    with closing(Pipeline(tmp_path)) as later, later.snapshot() as connection:
+        assert connection.execute(SIZES).fetchall() == expected
+        assert connection.execute("select count(*) from spans where resource like '%xxx%'").fetchall() == [(2200,)]
+
+
+def test_a_span_that_comes_again_with_its_large_resource_is_the_same(pipeline: Pipeline) -> None:
+    """Hot or landed, and with new ones beside it: each is stored once and shown with its resource."""
+    for count in (2, 2, 3):
+        request = read_protobuf(Signal.TRACES, with_large_resource(count, size=9000))
+        pipeline.submit(request, "default").result(10)
+        with pipeline.snapshot() as connection:
+            assert connection.execute(SIZES).fetchall()[0][:2] == (count, 9035)
+        pipeline.store.land()
+
+    assert (pipeline.store.counts["duplicate_spans"], pipeline.store.counts["conflicting_spans"]) == (4, 0)
+
+
+def test_names_of_scopes_are_bounded_and_a_request_that_would_fill_memory_is_refused() -> None:
+    """What stands in every row is short, and not many gigabytes in all."""
+    message = traces(span(1))
+    message.resource_spans[0].scope_spans[0].scope.name = "n" * 5000
+    request = read_protobuf(Signal.TRACES, message.SerializeToString())
+    assert len(request.message.resource_spans[0].scope_spans[0].scope.name) == 1024
+    assert (request.num_items, request.num_rejected, request.num_repaired) == (1, 0, 1)
+
+    message = traces(*[span(1)] * 200_000)
+    message.resource_spans[0].resource.attributes.append(attribute("large", "x" * 4000))
+    with pytest.raises(Undecodable, match="send fewer at once"):
+        read_protobuf(Signal.TRACES, message.SerializeToString())

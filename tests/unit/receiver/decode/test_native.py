@@ -183,3 +183,23 @@ def test_the_unusual_goes_the_other_way_and_arrives(odd: bytes) -> None:
     assert native.decode_spans(odd) is None
     request = otlp.read_protobuf(Signal.TRACES, odd)
     assert (request.num_items, request.num_rejected, request.spans) == (1, 0, None)
+
+
+@pytest.mark.parametrize("abi", [native.ABI + 1, native.ABI + (1 << 32), 0])
+def test_a_library_of_other_sources_is_not_called(abi: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One left from an earlier build crashed the process: its structures are not those that are read here."""
+    monkeypatch.setattr(native, "ABI", abi)
+    native._library.cache_clear()
+    try:
+        assert not native.is_available()
+        assert native.decode_spans(traces(span(1)).SerializeToString()) is None
+    finally:
+        native._library.cache_clear()
+
+
+def test_what_rows_share_is_left_to_python_where_it_is_long() -> None:
+    """There it is kept once; here it would be copied into every row."""
+    message = traces(span(1))
+    assert native.decode_spans(message.SerializeToString()) is not None
+    message.resource_spans[0].resource.attributes.append(attribute("large", "x" * 5000))
+    assert native.decode_spans(message.SerializeToString()) is None
