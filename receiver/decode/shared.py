@@ -1,7 +1,7 @@
 """Long texts that many rows share: kept once, with a reference in each row.
 
 What a resource or a scope says belongs to the request, not to every span in it. Up to `MAX_INLINE_BYTES` it stands in
-each row all the same, where columns compress it; beyond that a row holds `shared:<sha256>`, and the text is in the table
+each row all the same, where columns compress it; beyond that a row holds `shared:<sha256>`, and the text is in
 `shared_texts` of its day. No JSON begins like a reference, so nobody can send one. Views show the text.
 """
 
