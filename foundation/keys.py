@@ -10,12 +10,13 @@ Keys once made are demanded for good: revoking the last one, damaging the file o
 there is a key again. Only a directory that never had keys (neither `keys.json` nor `keys.lock`) asks for none.
 """
 
+import contextlib
 import hashlib
 import hmac
 import json
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -120,8 +121,7 @@ def create_key(data: Path, *, name: str, project: str, scopes: list[Scope]) -> s
     """Make a key and return its text, which is kept nowhere. Raises `SettingsError` for a name that is none."""
     for flag, value in (("--name", name), ("--project", project)):
         check_name(value, flag)
-    make_directory(data)
-    with exclusive(_lock_path(data), purpose="spanloop receiver keys"):
+    with _changing(data):
         keys = read_keys(data) if keys_path(data).exists() else []
         if sum(key.name == name for key in keys) >= MAX_LIVE:
             raise SettingsError(
@@ -151,13 +151,27 @@ def revoke_key(data: Path, id_: str) -> Key:
         raise SettingsError(
             f"{data} has no keys", hint="Check --data; spanloop receiver keys list shows what there is."
         )
-    with exclusive(_lock_path(data), purpose="spanloop receiver keys"):
+    with _changing(data):
         keys = read_keys(data)
         revoked = next((key for key in keys if key.id == id_), None)
         if revoked is None:
             raise SettingsError(f"there is no key {id_}", hint="spanloop receiver keys list")
         _write(data, [key for key in keys if key is not revoked])
     return revoked
+
+
+@contextlib.contextmanager
+def _changing(data: Path) -> Iterator[None]:
+    """Hold the keys while they change. Raises `SettingsError` where this user cannot write them."""
+    try:
+        make_directory(data)
+        with exclusive(_lock_path(data), purpose="spanloop receiver keys"):
+            yield
+    except PermissionError as error:
+        raise SettingsError(
+            f"the keys in {data} cannot be changed by this user: {error.strerror}",
+            hint="Run it as the user the receiver runs as (sudo -u USER), or as root.",
+        ) from None
 
 
 def _lock_path(data: Path) -> Path:

@@ -2,30 +2,27 @@
 
 import asyncio
 import contextlib
-import ctypes
 import ipaddress
 import os
-import resource
 import secrets
 import signal
-import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import grpc
 from aiohttp import web
 
 from foundation.errors import Busy, SettingsError, SpanloopError
 from foundation.files import write_json
 from foundation.keys import read_keys
 from foundation.narration import get_logger
+from receiver.flow.process import prepare_process
 from receiver.intake.access import Access
 from receiver.intake.entry import Intake
 from receiver.intake.grpc_server import GrpcServer
 from receiver.intake.http_server import GRACE_S, HttpServer
+from receiver.intake.tls import Tls
 from receiver.pipeline import Pipeline
 from receiver.settings import MEBIBYTE, ReceiverConfig
 from receiver.store.lock import announcement_path
@@ -33,30 +30,9 @@ from receiver.store.lock import announcement_path
 log = get_logger("receiver")
 
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Numbers of mallopt(3) in glibc."""
-
-
-def _keep_large_blocks() -> None:
-    """Have malloc reuse blocks of a request's size instead of mapping and clearing fresh pages for each."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        library = ctypes.CDLL(None)
-        library.mallopt(M_MMAP_THRESHOLD, 32 << 20)
-        library.mallopt(M_TRIM_THRESHOLD, 128 << 20)
-
-
-def _allow_many_sockets() -> None:
-    """Let this process hold as many sockets as it may at all; the usual first limit of 1,024 is one busy fleet."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 async def serve(config: ReceiverConfig) -> None:
     """Run until SIGTERM or SIGINT. Raises `Busy` when a port or DATA is taken, `SpanloopError` when DATA cannot be."""
-    _keep_large_blocks()
-    _allow_many_sockets()
-    os.umask(0o077)  # what is stored here are other people's prompts
+    prepare_process()
     tls = Tls.of(config)
     for address, flag in ((config.grpc, "--grpc"), (config.http, "--http")):
         _check_reachable(address, flag, config)
@@ -203,46 +179,6 @@ def _check_reachable(address: str, flag: str, config: ReceiverConfig) -> None:
             f"{flag} {address} is reachable from other machines, and keys and prompts would travel in the clear",
             hint="Give --tls-cert and --tls-key; or --plaintext where a mesh or proxy encrypts.",
         )
-
-
-@dataclass(frozen=True)
-class Tls:
-    """Certificates of the server, and of the authorities its clients' certificates must come from."""
-
-    cert: Path
-    key: Path
-    client_ca: Path | None
-
-    @classmethod
-    def of(cls, config: ReceiverConfig) -> "Tls | None":
-        """Return what the settings ask for, or None. Raises `SettingsError` when half of it is missing or broken."""
-        if config.tls_cert is None and config.tls_key is None and config.tls_client_ca is None:
-            return None
-        if config.tls_cert is None or config.tls_key is None:
-            raise SettingsError("TLS needs a certificate and its key", hint="Give both --tls-cert and --tls-key.")
-        tls = cls(config.tls_cert, config.tls_key, config.tls_client_ca)
-        try:
-            tls.context()
-        except OSError as error:  # ssl.SSLError is one
-            raise SettingsError(
-                f"the certificates cannot be used: {error}", hint="Check --tls-cert, --tls-key and --tls-client-ca."
-            ) from None
-        return tls
-
-    def context(self) -> ssl.SSLContext:
-        """Return them for HTTP."""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.cert, self.key)
-        if self.client_ca:
-            context.load_verify_locations(self.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
-
-    def grpc_credentials(self) -> grpc.ServerCredentials:
-        """Return them for gRPC."""
-        client_ca = self.client_ca.read_bytes() if self.client_ca else None
-        pair = (self.key.read_bytes(), self.cert.read_bytes())
-        return grpc.ssl_server_credentials([pair], client_ca, require_client_auth=client_ca is not None)
 
 
 def _port_busy(address: str, flag: str) -> Busy:

@@ -121,3 +121,22 @@ def test_the_file_is_private(tmp_path: Path) -> None:
 
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
     assert keys_path(tmp_path / "data").stat().st_mode & 0o777 == 0o600
+
+
+def test_keys_of_another_user_are_named_with_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may not read or write them is told as whom to come."""
+    make(tmp_path)
+
+    def refuse(*_: object, **__: object) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(KeysUnreadable, match="Permission denied") as unread:
+            read_keys(tmp_path)
+    monkeypatch.setattr("foundation.keys.exclusive", refuse)
+    with pytest.raises(SettingsError, match="by this user") as unwritten:
+        make(tmp_path)
+
+    assert "chown" in str(unread.value.hint)
+    assert "sudo" in str(unwritten.value.hint)
