@@ -250,6 +250,9 @@ class RejectReason(StrEnum):
     VALUES_CUT = "values_cut"
     """A value that holds its messages was cut off."""
 
+    LEFT_EARLY = "answer_left_early"
+    """Nobody read its answer to the end: what else the policy would have said is not known."""
+
     NOT_UNDERSTOOD = "not_understood"
     """A message holds something that no decoder knows."""
 

@@ -1,5 +1,6 @@
 """Tells from a span alone whether limits of its SDK or writer took something from it: attributes, or ends of values."""
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from etl.dialects.spans import Span
 SHORTEST = 64
 """Characters below which values of one length are chance."""
 
+DECODER = json.JSONDecoder(strict=False)
 JSON_BEGINS = ("[{", '{"', '["', "[[")
 JSON_ENDS = ("]", "}")
 
@@ -23,7 +25,7 @@ def is_cut(span: Span) -> bool:
     """
     by_length: dict[int, set[str]] = defaultdict(set)
     for value in _values(span):
-        if value.startswith(JSON_BEGINS) and not value.rstrip().endswith(JSON_ENDS):
+        if value.startswith(JSON_BEGINS) and not value.rstrip().endswith(JSON_ENDS) and _breaks_off(value):
             return True
         if SAID.search(value, max(0, len(value) - SHORTEST)) is not None:
             return True
@@ -34,6 +36,15 @@ def is_cut(span: Span) -> bool:
     texts = by_length[longest]
     breaks_off = all(text[-1].isalnum() or text[-1].isspace() for text in texts)
     return len(texts) > 1 and _is_limit(longest) and breaks_off
+
+
+def _breaks_off(value: str) -> bool:
+    """Tell whether JSON ends before it is whole; JSON with other words behind it is somebody's text."""
+    try:
+        DECODER.raw_decode(value)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def _is_limit(length: int) -> bool:

@@ -136,6 +136,7 @@ ENDINGS: dict[str, tuple[str, ...]] = {
         "prompt system",
     ),
     "original_length": ("messages original length",),
+    "partial": ("response partial", "response is partial"),
     "error": ("error message", "error text", "exception message"),
     "nothing": (  # names that end like another and are not it
         "cache creation input tokens",

@@ -127,6 +127,8 @@ def complete(call: LlmCall, found: Survey) -> None:
     call.streamed = flag_of(facts, "streamed") if call.streamed is None else call.streamed
     counts = usage_of(**{name: integer_of(facts, name) for name in COUNTS})
     call.usage = complete_usage(call.usage, _counted(counts))
+    if flag_of(facts, "partial"):
+        call.incomplete.add(RejectReason.LEFT_EARLY)
     _judge_limits(call, found)
 
 
