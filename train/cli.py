@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 from foundation.errors import ExitStatus, GateRefused
 from foundation.narration import get_logger
@@ -17,6 +17,8 @@ app = App(name="train", help="Transitions in, checkpoint out.")
 
 log = get_logger("train")
 
+OUTPUT = Group("Output", sort_key=9)
+
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 
 
@@ -24,8 +26,8 @@ Json = Annotated[bool, Parameter(name="--json", negative="")]
 def run(
     *,
     config: Annotated[TrainConfig, Parameter(name="*")],
-    as_json: Json = False,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="", group=OUTPUT)] = False,
+    dry_run: Annotated[bool, Parameter(negative="", group=OUTPUT)] = False,
 ) -> None:
     """Train a model on the calls that were logged, and write a checkpoint.
 

@@ -2,12 +2,14 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
+from cyclopts import Group, Parameter
 from pydantic import Field, field_validator, model_validator
 
 from foundation.errors import SettingsError
 from foundation.settings import DEFAULT_DATA, Settings
+from train.recipes import Recipe, fill
 
 LossName = Literal[
     "auto",
@@ -27,206 +29,225 @@ LossName = Literal[
     "topr",
 ]
 CreditName = Literal["gae", "return_to_go", "identical"]
-Baseline = Literal["value", "leave_one_out", "group_mean", "role_ema", "none"]
+Baseline = Literal["value", "leave_one_out", "group_mean", "midrange", "role_ema", "none"]
 Scale = Literal["none", "role_std", "group_std"]
 Correction = Literal["none", "token_truncate", "token_mask", "call_truncate", "call_mask", "call_band"]
 Estimator = Literal["k1", "k2", "k3", "smaller"]
 Cluster = Literal["task", "user", "episode"]
 
+NEEDED = Parameter(group=Group("What people need", sort_key=0))
+DATA = Parameter(group=Group("What is learned from", sort_key=1))
+METHOD = Parameter(group=Group("Method: a recipe sets these", sort_key=2))
+STEP = Parameter(group=Group("How far, how fast", sort_key=3))
+ADAPTERS = Parameter(group=Group("Adapters", sort_key=4))
+MACHINE = Parameter(group=Group("Machine", sort_key=5))
+EXPERIMENTAL = Parameter(group=Group("Experimental: nobody has measured that it helps", sort_key=6))
+
 
 class TrainConfig(Settings):
     """Settings of one training run."""
 
-    data: Path = DEFAULT_DATA
+    data: Annotated[Path, NEEDED] = DEFAULT_DATA
     """Directory that holds everything; training reads its published transitions and nothing else."""
 
-    model: Path
+    model: Annotated[Path, NEEDED]
     """Model directory to start from: a checkpoint of ours, or any Hugging Face causal language model."""
 
-    out: Path | None = None
+    out: Annotated[Path | None, NEEDED] = None
     """Where the checkpoint directory appears. Default: DATA/checkpoints."""
 
-    agents: tuple[str, ...] = ()
+    recipe: Annotated[Recipe, NEEDED] = "lightning"
+    """Named set of values; settings that are given win over it. `lightning`: the defaults, credit by call and loss by
+    evidence. `window`: one pass, both signs, for windows of minutes. `grpo`, `ppo`, `rloo`: as their papers have it.
+    `offline`: calls of former versions and text. `imitate`: what went well of another model."""
+
+    agents: Annotated[tuple[str, ...], NEEDED] = ()
     """Names of the agents to train, with * and ? as wildcards, separated by commas. Default: all. The calls of the
     others are not trained, and their rewards still count."""
 
-    since: datetime | None = None
+    since: Annotated[datetime | None, DATA] = None
     """Only episodes that began at or after this instant (UTC unless it says otherwise). Default: no limit."""
 
-    max_version_lag: int = Field(default=0, ge=0)
+    max_version_lag: Annotated[int, DATA] = Field(default=0, ge=0)
     """How many checkpoints back the policy that sampled a call may lie: 0 is the model being trained itself, 1 its
     parent too. Older calls are further off-policy and need the ratio's correction more."""
 
-    loss: LossName = "auto"
+    loss: Annotated[LossName, METHOD] = "auto"
     """Loss on the sampled tokens. `auto` chooses call by call, by what is known of its sampling, and says what went
     where; for calls that are recorded exactly that is `cispo`, which bounds the weight of a token and keeps its
     gradient, so an epoch over old calls still teaches; `ppo` and `grpo` silence a token once it has moved."""
 
-    credit: CreditName = "gae"
+    credit: Annotated[CreditName, METHOD] = "gae"
     """How rewards reach calls. `gae`: the outcome, the intermediate rewards of a call and of what it led to, less what
     could be expected before it, with what is expected after it in part of what came. `return_to_go`: what came, alone.
     `identical`: the outcome alone, the same for all calls of an episode."""
 
-    baseline: Baseline = "value"
+    baseline: Annotated[Baseline, METHOD] = "value"
     """What a return is compared with. `value`: a value fitted on the calls of other tasks, by what was known before
     each call. `leave_one_out`, `group_mean`: the mean of the other episodes of its task, or of all of them.
-    `role_ema`: a moving average of what the role earned before. `none`: nothing."""
+    `midrange`: the middle of all outcomes, or nothing where all are alike. `role_ema` (experimental): a moving average
+    of what the role earned before. `none`: nothing."""
 
-    gae_lambda: float = Field(default=0.9, ge=0, le=1)
+    gae_lambda: Annotated[float, METHOD] = Field(default=0.9, ge=0, le=1)
     """Of `gae`: how much of what came counts beside what was expected after each call; 1 is all of it."""
 
-    scale: Scale = "none"
+    scale: Annotated[Scale, METHOD] = "none"
     """What advantages are divided by. `role_std`: the deviation of all advantages of the role in the window.
     `group_std`: outcome advantages by the deviation of the task's outcomes, as GRPO does, which favours tasks that
     nearly always fail or succeed; intermediate rewards are never divided by a group's."""
 
-    shrinkage: float = Field(default=4.0, ge=0)
+    shrinkage: Annotated[float, METHOD] = Field(default=4.0, ge=0)
     """Weight, in episodes, of the mean over other tasks in a task's baseline: few attempts make a noisy mean. With 0 an
     episode whose task was attempted once teaches nothing."""
 
-    negative: float = Field(default=0.0, ge=0, le=1)
+    negative: Annotated[float, METHOD] = Field(default=0.0, ge=0, le=1)
     """Weight of negative advantages. By default a run learns from what worked better than its baseline: pushing away
     from a failure says nothing of where to go instead, and a night's few calls are read many times (arXiv:2506.20520;
     measured in docs/training.md). 1 is the plain policy gradient, for large batches and one epoch."""
 
-    air: float = Field(default=1.0, ge=0)
+    air: Annotated[float, METHOD] = Field(default=1.0, ge=0)
     """Weight of the intermediate rewards beside the outcome; 0 ignores them."""
 
-    air_cap: float = Field(default=0.49, ge=0)
+    air_cap: Annotated[float, METHOD] = Field(default=0.49, ge=0)
     """Largest sum of the intermediate rewards of an episode, gains and losses each, as a share of the range of
     outcomes. Below one half none makes a failure better than a success."""
 
-    air_gate: Literal["none", "outcome"] = "none"
+    air_gate: Annotated[Literal["none", "outcome"], EXPERIMENTAL] = "none"
     """`outcome` drops the intermediate rewards of tasks whose attempts all ended alike, where they would be all there
     is to tell attempts apart."""
 
-    overlong_tokens: int | None = Field(default=None, ge=1)
+    overlong_tokens: Annotated[int | None, EXPERIMENTAL] = Field(default=None, ge=1)
     """Tokens from which an answer is too long: its call earns -1 as an intermediate reward, and part of that in the
     last `overlong_share` before it (DAPO's soft overlong punishment). Default: length earns nothing."""
 
-    overlong_share: float = Field(default=0.2, gt=0, le=1)
+    overlong_share: Annotated[float, EXPERIMENTAL] = Field(default=0.2, gt=0, le=1)
     """Share of `overlong_tokens` over which that grows from 0 to 1; DAPO takes 4096 of 20480."""
 
-    adapter: Literal["none", "lora"] = "none"
+    adapter: Annotated[Literal["none", "lora"], NEEDED] = "none"
     """Train all weights (`none`), or freeze them and train a low-rank adapter: a few megabytes a checkpoint, and an
     optimiser as small. A model that is an adapter already goes on being one."""
 
-    adapter_per_agent: bool = False
+    adapter_per_agent: Annotated[bool, ADAPTERS] = False
     """Train one adapter for each agent the data names, each from the same base and in a checkpoint of its own."""
 
-    lora_rank: int = Field(default=32, ge=1)
+    lora_rank: Annotated[int, ADAPTERS] = Field(default=32, ge=1)
     """Rank of the adapter."""
 
-    lora_alpha: float = Field(default=64.0, gt=0)
+    lora_alpha: Annotated[float, ADAPTERS] = Field(default=64.0, gt=0)
     """Scale of the adapter: its product counts `lora_alpha / lora_rank` times."""
 
-    lora_targets: tuple[str, ...] = ("all-linear",)
+    lora_targets: Annotated[tuple[str, ...], ADAPTERS] = ("all-linear",)
     """Modules that get an adapter, by name, separated by commas. Default: every linear layer but the head; attention
     alone is reported to learn more slowly (LoRA Without Regret, 2025)."""
 
-    merge: bool = False
+    merge: Annotated[bool, ADAPTERS] = False
     """Publish the adapter merged into its base, as a whole model that any engine loads."""
 
-    learning_rate: float | None = Field(default=None, gt=0)
+    learning_rate: Annotated[float | None, STEP] = Field(default=None, gt=0)
     """Learning rate of AdamW. Default: by the model's width, 3e-4 x (128 / hidden size)^1.5, which gives 1e-5 for a
     0.6 B and 2e-6 for an 8 B model; ten times that for an adapter."""
 
-    epochs: int = Field(default=10, ge=1)
+    epochs: Annotated[int, STEP] = Field(default=10, ge=1)
     """Passes over the episodes, at most: the KL budget ends the run when they have taught what they can."""
 
-    episodes_per_update: int = Field(default=64, ge=1)
+    episodes_per_update: Annotated[int, STEP] = Field(default=64, ge=1)
     """Episodes in one optimiser step."""
 
-    tokens_per_update: int | None = Field(default=None, ge=1)
+    tokens_per_update: Annotated[int | None, STEP] = Field(default=None, ge=1)
     """Trained tokens in one optimiser step, on average, in place of `episodes_per_update`: the number of episodes then
     follows from how long this window's are."""
 
-    clip_low: float | None = Field(default=None, ge=0, le=1)
+    clip_low: Annotated[float | None, METHOD] = Field(default=None, ge=0, le=1)
     """How far below 1 the ratio to the behavior policy counts. Default: 1 for `cispo`, 0.0003 for `gspo`, else 0.2."""
 
-    clip_high: float | None = Field(default=None, ge=0)
+    clip_high: Annotated[float | None, METHOD] = Field(default=None, ge=0)
     """How far above 1. Default: 1 for `cispo`, 0.28 for `dapo`, 0.0004 for `gspo`, else 0.2."""
 
-    dual_clip: float = Field(default=3.0, gt=1)
+    dual_clip: Annotated[float, METHOD] = Field(default=3.0, gt=1)
     """Bound on the ratio of bad actions in `ppo`, where the plain clip has none."""
 
-    token_critic: bool = False
+    token_critic: Annotated[bool, EXPERIMENTAL] = False
     """Give every token of `ppo` an advantage of its own: the return of its call, as `credit` has it, against the value
     of the state before the token. The value is learned beside the policy, from the states of its last layer, and takes
     the place of the baseline and its scale."""
 
-    token_lambda: float = Field(default=1.0, ge=0, le=1)
+    token_lambda: Annotated[float, EXPERIMENTAL] = Field(default=1.0, ge=0, le=1)
     """Of `token_critic`: how much of the call's return counts beside the values of the states on the way to it. Below 1
     a long call's first tokens hear of its return only through values."""
 
-    beta: float | None = Field(default=None, gt=0)
+    beta: Annotated[float | None, METHOD] = Field(default=None, gt=0)
     """Temperature of the weights of `awr`, or strength of the pull to the starting model in `dro`, `dpo` and `kto`.
     Default: for `awr` one that leaves half of the calls effective, 1 for `dro`, 0.1 for `dpo` and `kto`."""
 
-    correction: Correction = "none"
+    correction: Annotated[Correction, EXPERIMENTAL] = "none"
     """For calls that an earlier version sampled: `none` leaves it to the loss's own ratio; the others weigh tokens or
     calls by how much likelier the starting model was to sample them, and count the ratio from there. `token_truncate`
     and `call_truncate` bound that weight; `token_mask`, `call_mask` and `call_band` leave out what lies beyond."""
 
-    correction_cap: float = Field(default=2.0, gt=1)
+    correction_cap: Annotated[float, EXPERIMENTAL] = Field(default=2.0, gt=1)
     """Bound of that weight, and its inverse below."""
 
-    behavior_kl: float = Field(default=0.0, ge=0)
+    behavior_kl: Annotated[float, EXPERIMENTAL] = Field(default=0.0, ge=0)
     """Weight of the divergence from the behavior policy in the loss of every trained token."""
 
-    reference_kl: float = Field(default=0.0, ge=0)
+    reference_kl: Annotated[float, METHOD] = Field(default=0.0, ge=0)
     """Weight of the divergence from the starting model in the loss of every trained token."""
 
-    kl_estimator: Estimator = "smaller"
+    kl_estimator: Annotated[Estimator, METHOD] = "smaller"
     """How these two are estimated from one sample: `k1`, `k2`, `k3`, or the `smaller` of the last two."""
 
-    kl_budget: float = Field(default=0.5, gt=0)
+    kl_budget: Annotated[float, STEP] = Field(default=0.5, gt=0)
     """Take back the epoch after which the policy is further than this from the one that acted, and stop: nats a call,
     mean over a sample of the logged calls. The further away, the less the logged calls say of the new policy:
     half a nat leaves about 0.4 of them effective."""
 
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_grad_norm: Annotated[float, STEP] = Field(default=1.0, gt=0)
     """Gradient norm above which gradients are scaled down."""
 
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: Annotated[float, STEP] = Field(default=0.0, ge=0)
     """Weight decay of AdamW."""
 
-    max_mismatch: float = Field(default=0.05, gt=0)
+    max_mismatch: Annotated[float, DATA] = Field(default=0.05, gt=0)
     """Refuse when the model's own log-probabilities of what it sampled differ from the recorded ones by more than this,
     mean of absolute differences in nats a token: wrong weights, tokenizer or sampling parameters are behind it."""
 
-    min_episodes: int = Field(default=32, ge=1)
+    min_episodes: Annotated[int, DATA] = Field(default=32, ge=1)
     """Refuse to train on fewer episodes that have an outcome and exactly recorded calls."""
 
-    min_informative: int = Field(default=16, ge=1)
+    min_informative: Annotated[int, DATA] = Field(default=16, ge=1)
     """Refuse when fewer episodes have an advantage: the others teach nothing."""
 
-    tokens_per_batch: int = Field(default=8192, ge=1)
+    tokens_per_batch: Annotated[int, MACHINE] = Field(default=8192, ge=1)
     """Tokens in one forward pass; changes memory and speed, never the result."""
 
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Annotated[bool, MACHINE] = False
     """Compute activations anew in the backward pass instead of keeping them: a third more time, far less memory."""
 
-    kl_excess: Literal["take_back", "interpolate"] = "take_back"
+    kl_excess: Annotated[Literal["take_back", "interpolate"], STEP] = "take_back"
     """What becomes of the epoch that led beyond the KL budget: undone, or gone back from, on the straight line to the
     weights it began with, as far as the budget demands."""
 
-    resume: bool = True
+    resume: Annotated[bool, MACHINE] = True
     """Go on where an interrupted run of the same settings on the same data stopped, to the very weights it would have
     had. False starts anew."""
 
-    save_interval_s: float = Field(default=300.0, ge=0)
+    save_interval_s: Annotated[float, MACHINE] = Field(default=300.0, ge=0)
     """Seconds between the states a killed run can go on from; 0 keeps one after every update."""
 
-    log_with: tuple[str, ...] = ()
+    log_with: Annotated[tuple[str, ...], MACHINE] = ()
     """Trackers of Accelerate that get the metrics beside `metrics.jsonl`: `tensorboard`, `wandb`, `mlflow`, `trackio`
     and others, separated by commas, each installed by you."""
 
-    dtype: Literal["float32", "bfloat16"] | None = None
+    dtype: Annotated[Literal["float32", "bfloat16"] | None, MACHINE] = None
     """Precision of the computation; weights and optimiser stay in float32. Default: bfloat16 on a GPU, else float32."""
 
-    seed: int = 0
+    seed: Annotated[int, STEP] = 0
     """Seed of the order of episodes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_recipe(cls, given: object) -> object:
+        return fill(given) if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _adapters_where_asked_by_agent(self) -> Self:

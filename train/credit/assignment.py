@@ -78,6 +78,16 @@ def credit_calls(logged: Logged, config: TrainConfig) -> Credit:
     return Credit(advantages, facts, of_all(found.values), of_all(found.returns), of_all(found.targets))
 
 
+def _middle(outcomes: Floats) -> float:
+    """Return the middle between lowest and highest outcome; 0 where all are alike, so that what was rewarded counts.
+
+    >>> _middle(np.array([0.0, 0.2, 1.0])), _middle(np.array([1.0, 1.0]))
+    (0.5, 0.0)
+    """
+    spread = float(np.ptp(outcomes))
+    return float(outcomes.min() + spread / 2) if spread > 0 else 0.0
+
+
 def _number(names: Iterable[Hashable]) -> Ints:
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
@@ -134,6 +144,8 @@ class _Window:
             return Credit(self._against_group(config), targets=returns)
         if config.baseline == "none":
             return Credit(returns, targets=returns)
+        if config.baseline == "midrange":
+            return Credit(returns - _middle(self.outcomes), targets=returns)
         baseline = moving_baseline(
             returns, role=self.role, episode=self.episode, start_ns=self.start_ns, decay=ROLE_DECAY
         )

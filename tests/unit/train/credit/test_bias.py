@@ -111,6 +111,18 @@ def test_a_baseline_of_those_still_playing_is_biased(air: float) -> None:
     assert bias > 3 * allowed
 
 
+def test_what_leaving_failures_out_costs() -> None:
+    """`negative` 0 keeps the direction, roughly, and no more: beyond three standard errors it is not the gradient."""
+
+    def good_alone(game: Game, played: Played) -> np.ndarray:
+        return np.maximum(gae_value(game, played), 0)
+
+    bias, allowed, cosine = measure(good_alone, air=0.0, num_episodes=GROUP * 16, repeats=REPEATS // 16)
+
+    assert allowed < bias < 0.6
+    assert 0.9 < cosine < 0.98
+
+
 def test_the_exact_gradient_is_that_of_the_expected_return() -> None:
     """The yardstick itself, against the mean return of many episodes under a policy that follows it a step."""
     game = Game()
