@@ -17,7 +17,8 @@ from ingest_servers import count, receiver, wait_until_landed
 
 from receiver.decode.otlp import Signal
 from receiver.log.disk import OsDisk
-from receiver.log.wal import Entry, WriteAheadLog
+from receiver.log.records import Entry
+from receiver.log.wal import WriteAheadLog
 
 
 def main() -> None:

@@ -27,7 +27,8 @@ from receiver.flow.decoding import decode_record
 from receiver.flow.vital import VitalThread, describe
 from receiver.log.commit import GroupCommit
 from receiver.log.disk import Disk, OsDisk
-from receiver.log.wal import Entry, Record, WriteAheadLog
+from receiver.log.records import Entry, Record
+from receiver.log.wal import WriteAheadLog
 from receiver.query.guard import Needs
 from receiver.store import reserve
 from receiver.store.copying import Copying

@@ -6,7 +6,7 @@ from receiver.decode import otlp
 from receiver.decode.arrow import TABLE_OF, complete, decode
 from receiver.decode.native import decode_spans
 from receiver.decode.shared import SharedTexts
-from receiver.log.wal import Record
+from receiver.log.records import Record
 from receiver.store.tail import Decoded, body_digest
 
 

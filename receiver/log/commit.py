@@ -6,7 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
 
-from receiver.log.wal import Entry, Record, WriteAheadLog
+from receiver.log.records import Entry, Record
+from receiver.log.wal import WriteAheadLog
 
 MAX_GROUP_BYTES = 64 << 20
 

@@ -1,16 +1,8 @@
 """The write-ahead log: what is in it after `write` returned is there after a power loss.
 
 Segments are files of a fixed size, filled with zeros once and then overwritten again and again: a durable write into
-them touches no block allocation, which halves its cost. A segment in use begins with a header and holds records:
-
-    header   magic, crc, generation, first seq, last seq acknowledged before it
-    record   marker, crc, crc of the payload, length, seq, last seq acknowledged before it, received_ns, kind,
-             project, body
-
-Sequence numbers grow by one from record to record and are never used twice. A generation is a random number drawn each
-time a segment is taken into use; every checksum covers it, with the length and the sequence number, so neither a record
-of an earlier use nor a header cut at a sector border passes for a record of this one. The marker is the generation in
-disguise: no body holds it by chance or on purpose, and the first record tells the generation where the header is lost.
+them touches no block allocation, which halves its cost. A segment in use begins with a header and holds records
+(`receiver.log.records`). Sequence numbers grow by one from record to record and are never used twice.
 
 A record states the last number acknowledged before it was written. So recovery can tell a tail that was never
 acknowledged, which is dropped in silence, from damage to acknowledged records, which is reported with its exact range.
@@ -20,62 +12,26 @@ The log is used by one thread at a time.
 
 import contextlib
 import secrets
-import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from receiver.decode.native import NativeSpans
 from receiver.log.disk import ZEROS, Disk
+from receiver.log.records import (
+    HEADER_BYTES,
+    Entry,
+    Record,
+    decode_header,
+    decode_records,
+    encode_header,
+    encode_record,
+    encoded_size,
+)
 
 SEGMENT_BYTES = 32 << 20
 KEEP_FREE = 4
 """Landed segments kept for the next use; more than these are removed."""
-
-HEADER_MAGIC = b"spanwal2"
-OLDER_HEADER_MAGIC = b"spanwal1"
-"""Of segments written before records were marked with their generation; they are read, and not written."""
-HEADER = struct.Struct("<8sIIQQQ")
-HEADER_BYTES = 512
-"""A header has its disk sector to itself, so that overwriting it never tears a record."""
-
-OLDER_RECORD_MAGIC = b"\xd5span\xf1rc"
-MARKER_MASK = 0x6372F16E617073D5
-RECORD = struct.Struct("<8sIIIQQqHH")
-FIELDS = struct.Struct("<QIIQQqHH")
-"""What the crc of a record covers: the generation, then the fields of the record that follow the crc."""
-ALIGNMENT = 8
-MAX_PROJECT_BYTES = 4096
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One export request as it is logged."""
-
-    kind: int
-    project: str
-    body: bytes
-    received_ns: int
-    spans: NativeSpans | None = field(default=None, compare=False)
-    """What was decoded of the body on its way in; not logged."""
-
-    def __post_init__(self) -> None:
-        if len(self.project.encode()) > MAX_PROJECT_BYTES:
-            raise ValueError(f"a project of {len(self.project)} characters is too long to be logged")
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of what the entry carries."""
-        return len(self.body)
-
-
-@dataclass(frozen=True)
-class Record:
-    """An entry with its place in the order of receipt."""
-
-    seq: int
-    entry: Entry
 
 
 @dataclass(frozen=True)
@@ -197,7 +153,7 @@ class WriteAheadLog:
         parts: list[bytes] = []
         start = self._offset
         for record in records:
-            size = _encoded_size(record.entry)
+            size = encoded_size(record.entry)
             if self._current is None or self._offset + size > self._current.size:
                 if parts:
                     self._disk.write(self._handle, parts, start)
@@ -205,7 +161,7 @@ class WriteAheadLog:
                 self._rotate(record.seq, HEADER_BYTES + size)
                 start = self._offset
             assert self._current is not None
-            parts += _encode(record, self._generation, self._acknowledged)
+            parts += encode_record(record, self._generation, self._acknowledged)
             self._offset += size
             self._current.last_seq = record.seq
         self._disk.write(self._handle, parts, start)
@@ -225,7 +181,7 @@ class WriteAheadLog:
         self._generation = secrets.randbits(64)
         segment.first_seq, segment.last_seq = first_seq, first_seq - 1
         self._current, self._handle, self._offset = segment, handle, HEADER_BYTES
-        self._disk.write(handle, [_encode_header(self._generation, first_seq, self._acknowledged)], 0)
+        self._disk.write(handle, [encode_header(self._generation, first_seq, self._acknowledged)], 0)
 
     def _create(self, size: int) -> tuple[_Segment, int]:
         taken = [int(path.stem) for path in self._disk.list(self._directory) if path.suffix == ".seg"]
@@ -291,13 +247,13 @@ def scan(directory: Path, disk: Disk, landed_seq: int) -> tuple[Recovery, list[_
         content = disk.read(path)
         segment = _Segment(path, len(content))
         segments.append(segment)
-        header = _decode_header(content)
+        header = decode_header(content)
         if header is None:
             if any(content[:HEADER_BYTES]) or len(content) < HEADER_BYTES:  # one that was just made is zeros
                 unreadable.append(path)
             continue
         generation, marker, segment.first_seq, acknowledged_before = header
-        records, holes = _decode_records(content, generation, marker, segment.first_seq)
+        records, holes = decode_records(content, generation, marker, segment.first_seq)
         segment.last_seq = max([segment.first_seq - 1, *(record.seq for record in records)])
         found.append((segment, records, holes, acknowledged_before))
     found.sort(key=lambda item: item[0].first_seq)
@@ -315,107 +271,3 @@ def scan(directory: Path, disk: Disk, landed_seq: int) -> tuple[Recovery, list[_
         recovery.last_seq = max(recovery.last_seq, segment.last_seq, segment.first_seq - 1, acknowledged_before)
         suspects = unreadable or [segment.path]
     return recovery, segments
-
-
-def _encoded_size(entry: Entry) -> int:
-    size = RECORD.size + len(entry.project.encode()) + len(entry.body)
-    return size + -size % ALIGNMENT
-
-
-def _encode(record: Record, generation: int, acknowledged: int) -> list[bytes]:
-    entry = record.entry
-    project = entry.project.encode()
-    payload_crc = zlib.crc32(entry.body, zlib.crc32(project))
-    fields = (payload_crc, len(entry.body), record.seq, acknowledged, entry.received_ns, entry.kind, len(project))
-    padding = -(RECORD.size + len(project) + len(entry.body)) % ALIGNMENT
-    crc = zlib.crc32(FIELDS.pack(generation, *fields))
-    return [RECORD.pack(_marker(generation), crc, *fields) + project, entry.body, bytes(padding)]
-
-
-def _marker(generation: int) -> bytes:
-    return (generation ^ MARKER_MASK).to_bytes(8, "little")
-
-
-def _encode_header(generation: int, first_seq: int, acknowledged: int) -> bytes:
-    crc = zlib.crc32(struct.pack("<QQQ", generation, first_seq, acknowledged))
-    return HEADER.pack(HEADER_MAGIC, crc, 0, generation, first_seq, acknowledged).ljust(HEADER_BYTES, b"\0")
-
-
-def _decode_header(content: bytes) -> tuple[int, bytes, int, int] | None:
-    """Return generation, marker of its records, first number and the last acknowledged before, or None for no use."""
-    if len(content) < HEADER_BYTES:
-        return None
-    magic, crc, _, generation, first_seq, acknowledged = HEADER.unpack_from(content)
-    is_known = magic in (HEADER_MAGIC, OLDER_HEADER_MAGIC)
-    if is_known and crc == zlib.crc32(struct.pack("<QQQ", generation, first_seq, acknowledged)):
-        marker = _marker(generation) if magic == HEADER_MAGIC else OLDER_RECORD_MAGIC
-        return generation, marker, first_seq, acknowledged
-    marker = content[HEADER_BYTES : HEADER_BYTES + 8]
-    generation = int.from_bytes(marker, "little") ^ MARKER_MASK
-    first = _decode_head(content, HEADER_BYTES, generation, marker)
-    return None if first is None else (generation, marker, first.seq, first.acknowledged)
-
-
-@dataclass(frozen=True)
-class _Head:
-    """What precedes the payload of a record, proven by its checksum."""
-
-    seq: int
-    acknowledged: int
-    payload_crc: int
-    received_ns: int
-    kind: int
-    start: int
-    """Where the payload begins: the project, then the body."""
-    project_length: int
-    length: int
-    end: int
-    """Where the next record begins."""
-
-
-def _decode_head(content: bytes, offset: int, generation: int, marker: bytes) -> _Head | None:
-    if offset + RECORD.size > len(content):
-        return None
-    found, crc, *fields = RECORD.unpack_from(content, offset)
-    payload_crc, length, seq, acknowledged, received_ns, kind, project_length = fields
-    start = offset + RECORD.size
-    end = start + project_length + length
-    if found != marker or end > len(content) or crc != zlib.crc32(FIELDS.pack(generation, *fields)):
-        return None
-    end += -(end - offset) % ALIGNMENT
-    return _Head(seq, acknowledged, payload_crc, received_ns, kind, start, project_length, length, end)
-
-
-def _decode_records(
-    content: bytes, generation: int, marker: bytes, first_seq: int
-) -> tuple[list[Record], list[tuple[int, int]]]:
-    """Return the records of a segment and the ranges of acknowledged numbers missing among them."""
-    records: list[Record] = []
-    holes: list[tuple[int, int]] = []
-    offset, expected = HEADER_BYTES, first_seq
-    while True:
-        head = _decode_head(content, offset, generation, marker)
-        if head is None or head.seq < expected:
-            # The tail, or damage. Behind damage there is a record written after the missing ones were acknowledged.
-            offset = content.find(marker, offset + 1)
-            if offset < 0:
-                return records, holes
-            continue
-        offset = head.end
-        record = _decode_record(content, head)
-        if record is None:  # its place is known to be right, so nothing inside it is looked at
-            continue
-        if head.seq > expected:
-            if head.acknowledged < expected:  # none of the missing was acknowledged, so nothing from here on was
-                return records, holes
-            holes.append((expected, min(head.acknowledged, head.seq - 1)))
-        records.append(record)
-        expected = head.seq + 1
-
-
-def _decode_record(content: bytes, head: _Head) -> Record | None:
-    middle = head.start + head.project_length
-    project, body = content[head.start : middle], content[middle : middle + head.length]
-    if head.payload_crc != zlib.crc32(body, zlib.crc32(project)):
-        return None
-    return Record(head.seq, Entry(head.kind, project.decode(), body, head.received_ns))

@@ -33,7 +33,7 @@ from receiver.intake.entry import Intake
 from receiver.intake.grpc_server import GrpcServer
 from receiver.intake.http_server import HttpServer
 from receiver.log.disk import OsDisk
-from receiver.log.wal import Record
+from receiver.log.records import Record
 from receiver.pipeline import Pipeline
 from receiver.schema import connect
 from receiver.settings import ReceiverConfig

@@ -252,3 +252,39 @@ def test_doubles_that_json_cannot_spell_are_marked() -> None:
     assert batch["attributes"][0].as_py() == (
         '{"0":{"$double":"NaN"},"1":{"$double":"Infinity"},"2":{"$double":"-Infinity"},"3":1e+300}'
     )
+
+
+def mutate(value: object, chance: random.Random) -> object:
+    """Return parsed JSON with something small wrong somewhere in it."""
+    if isinstance(value, dict) and value and chance.random() < 0.8:
+        key = chance.choice([*value])
+        return {**value, key: mutate(value[key], chance)}
+    if isinstance(value, list) and value and chance.random() < 0.8:
+        index = chance.randrange(len(value))
+        return [*value[:index], mutate(value[index], chance), *value[index + 1 :]]
+    return chance.choice([*WRONG, None, "\ud800", 2**64, -(2**63), {"values": 7}, [[]]])
+
+
+def test_small_mistakes_anywhere_in_json_cost_little() -> None:
+    """Whatever is wrong in one place, the parser raises nothing of its own, and most requests are still stored."""
+    chance = random.Random(12)
+    values = [{"stringValue": "x"}, {"intValue": "7"}, {"arrayValue": {"values": [{"doubleValue": 1.5}, {}]}}]
+    attributes = [{"key": f"k{number}", "value": value} for number, value in enumerate(values)]
+    event = {"name": "e", "timeUnixNano": "5", "attributes": attributes}
+    link = {"traceId": "0123456789abcdef0123456789abcdef", "spanId": "00000000000000ab", "attributes": attributes}
+    document = json.loads(json_request(attributes=attributes, events=[event], links=[link], status={"code": 2}))
+    (fields,) = document["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    total = times(short=500, long=100_000)
+    stored = 0
+    for _ in range(total):
+        key = chance.choice([*fields])
+        in_a_field = json_request(**{**fields, key: mutate(fields[key], chance)})
+        for body in (json.dumps(mutate(document, chance)).encode(), in_a_field):
+            try:
+                request = read_json(Signal.TRACES, body)
+            except Undecodable:
+                assert body is not in_a_field
+                continue
+            decode(Signal.TRACES, request.message, project="default", received_ns=START_NS, seq=1)
+            stored += body is in_a_field and request.num_items > request.num_rejected
+    assert stored > total * 0.6

@@ -8,7 +8,8 @@ import pytest
 
 from receiver.log.commit import GroupCommit
 from receiver.log.disk import OsDisk
-from receiver.log.wal import Entry, Record, WriteAheadLog
+from receiver.log.records import Entry, Record
+from receiver.log.wal import WriteAheadLog
 
 
 def entry(body: bytes = b"spans", project: str = "default") -> Entry:

@@ -8,15 +8,8 @@ from pathlib import Path
 import pytest
 
 from receiver.log.disk import OsDisk
-from receiver.log.wal import (
-    HEADER_BYTES,
-    OLDER_HEADER_MAGIC,
-    OLDER_RECORD_MAGIC,
-    RECORD,
-    Entry,
-    Loss,
-    WriteAheadLog,
-)
+from receiver.log.records import HEADER_BYTES, OLDER_HEADER_MAGIC, OLDER_RECORD_MAGIC, RECORD, Entry
+from receiver.log.wal import Loss, WriteAheadLog
 from tests.scale import times
 from tests.unit.receiver.simulated_disk import NeverSyncs, NeverSyncsDirectories, PowerLoss, SimulatedDisk
 
