@@ -22,6 +22,7 @@ from foundation.errors import Busy, SettingsError
 from foundation.files import exclusive, write_atomically
 from foundation.models import find_model, model_name
 from foundation.narration import get_logger
+from foundation.process import allow_many_files, notify_supervisor
 from otel_exporter.schema import GATEWAY_SCOPE
 from serve.admission import Serving
 from serve.change import control, registry
@@ -38,7 +39,8 @@ from serve.change.swap import (
 from serve.changes import Changes
 from serve.engines import vllm
 from serve.engines.adapters import adapter_rank, is_adapter, whole_model
-from serve.engines.engine import EmbeddedEngine, Engine, EngineFailed
+from serve.engines.engine import Engine, EngineFailed
+from serve.engines.transformers_engine import EmbeddedEngine
 from serve.engines.upstream import UpstreamEngine
 from serve.evidence.delivery import Delivery
 from serve.evidence.own_keys import OwnKeys
@@ -62,6 +64,8 @@ STOP_GRACE_S = 10.0
 
 FLUSH_TIMEOUT_S = 5.0
 """How long the last spans may take to leave."""
+
+FEW_FILES = 4096
 
 MIN_FREE_BYTES = 256 << 20
 """What the spool leaves free on its disk: the receiver's own reserve is on it too."""
@@ -215,6 +219,7 @@ class Server:
             await engine.stop()
             raise
         self.gateway.admission.begin(serving)
+        notify_supervisor("READY=1")
         log.info(
             "ready",
             url=f"{self.url}/v1",
@@ -284,7 +289,8 @@ class Server:
                     continue
                 self.gateway.admission.suspend()
                 await self.changes.trial.set_aside()
-                log.warning("the engine ended; starting it again", status=engine.exit_status(), log=str(engine.log))
+                ended = "hung" if engine.is_hung else "ended"
+                log.warning(f"the engine {ended}; starting it again", status=engine.exit_status(), log=str(engine.log))
                 await engine.stop()
                 await asyncio.sleep(min(30.0, 2.0**failures - 1))
                 try:
@@ -322,6 +328,8 @@ class Server:
 def run(config: ServeConfig, engine_arguments: tuple[str, ...] = ()) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    if (limit := allow_many_files()) < FEW_FILES:
+        log.warning("few calls can be answered at once: each holds two files", limit=limit, setting="LimitNOFILE")
     has_keys = Access(config.data).has_keys
     with (
         exclusive(lock_path(config.data), purpose="spanloop serve run"),
@@ -383,6 +391,7 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
         waiting.cancel()
         if keeping.done():
             await keeping  # raises what ended it
+        notify_supervisor("STOPPING=1")
         log.info("stopping", in_flight=server.gateway.admission.num_in_flight)
     finally:
         server_path(config.data).unlink(missing_ok=True)

@@ -75,6 +75,7 @@ def serving(data: Path, *arguments: str, collector: Any = None, timeout_s: float
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
+            start_new_session=True,  # a group of its own, as under a supervisor
         )
     try:
         url = wait_until_ready(data, process, log, timeout_s)

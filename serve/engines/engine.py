@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -22,9 +21,13 @@ import aiohttp
 import orjson
 
 from foundation.errors import GateRefused, SpanloopError
-from serve.engines.adapters import whole_model
+from foundation.narration import get_logger
 from serve.engines.child import PARENT
-from train.schema import Probe, tokenizer_digests
+from serve.engines.heartbeat import Pulse, wait_until_hung
+from serve.engines.unix_socket import PatientUnixConnector
+from train.schema import Probe
+
+log = get_logger("serve")
 
 STOP_TIMEOUT_S = 20.0
 CONNECT_TIMEOUT_S = 10.0
@@ -68,7 +71,12 @@ class Engine(ABC):
 
         self._directory = Path(tempfile.mkdtemp(prefix="spanloop-"))  # mode 0700
         self.socket = self._directory / "engine.sock"
+        self.pulse = Pulse()
+        self.is_hung = False
+        """It was killed because it did not answer any more."""
+
         self._process: subprocess.Popen[bytes] | None = None
+        self._heart: asyncio.Task[None] | None = None
         self._session: aiohttp.ClientSession | None = None
 
     @abstractmethod
@@ -131,7 +139,7 @@ class Engine(ABC):
                 start_new_session=True,  # a group of its own: stopped as a whole, and no Ctrl-C reaches it before us
             )
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(str(self.socket), limit=0, keepalive_timeout=KEEP_ALIVE_S),
+            connector=PatientUnixConnector(str(self.socket), limit=0, keepalive_timeout=KEEP_ALIVE_S),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             cookie_jar=aiohttp.DummyCookieJar(),  # calls of different clients share nothing
             read_bufsize=1 << 20,
@@ -139,7 +147,30 @@ class Engine(ABC):
         )
         await self._wait_until_healthy(time.monotonic() + timeout_s, timeout_s)
         # The first request after a start is slow (compilation, caches): ours, not an agent's.
+        self._heart = asyncio.create_task(self._watch_heart())  # from now on it either answers or is ended
         await self.complete([0], max_tokens=2)
+
+    async def _watch_heart(self) -> None:
+        await wait_until_hung(self._answers, self.pulse)
+        if self.is_running():
+            self.is_hung = True
+            log.error("the engine does not answer any more; it is killed", log=str(self.log))
+            self._kill()
+
+    async def _answers(self, timeout_s: float) -> bool:
+        """Tell whether the engine says anything within a time; a connection it refuses counts as nothing."""
+        try:
+            timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=timeout_s)
+            async with self.session.get(f"{self.url}/health", timeout=timeout):
+                return True
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+
+    def _kill(self) -> None:
+        """End the process and what it started, without asking."""
+        assert self._process is not None, "it was started"
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _wait_until_healthy(self, deadline: float, timeout_s: float) -> None:
         while not await self.is_healthy():
@@ -182,6 +213,8 @@ class Engine(ABC):
 
     async def stop(self) -> None:
         """End the process and everything it started."""
+        if self._heart is not None:
+            self._heart.cancel()
         if self._session is not None:
             await self._session.close()
         if self._process is not None:
@@ -189,8 +222,7 @@ class Engine(ABC):
                 self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.to_thread(self._process.wait), STOP_TIMEOUT_S)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)  # what it left behind, or itself
+            self._kill()  # what it left behind, or itself
             self._process.wait()
             self._process = None
         self.release()
@@ -254,34 +286,3 @@ def asked_for(answer: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - JSON
             hint="It has to be vLLM, or to answer as vLLM does: else nothing tells which weights it serves.",
         )
     return found
-
-
-class EmbeddedEngine(Engine):
-    """`serve.engines.embedded.server`: a Transformers model, batched in one process."""
-
-    kind = "embedded"
-    provider = "transformers"
-
-    def command(self) -> list[str]:
-        """Return the command line of the embedded engine."""
-        command = [sys.executable, "-m", "serve.engines.embedded.server", str(self.model), "--uds", str(self.socket)]
-        return [*command, "--name", self.name, *self.extra_arguments]
-
-    async def load(self, checkpoint: Path) -> str:
-        """Have the engine open the checkpoint beside the model it has, then put it in its place."""
-        return await self.add(checkpoint, self.name)
-
-    def can_add(self, checkpoint: Path) -> bool:
-        """Tell whether a checkpoint has the tokenizer there is: any number of models share the one."""
-        return tokenizer_digests(whole_model(checkpoint)) == tokenizer_digests(whole_model(self.model))
-
-    async def add(self, checkpoint: Path, name: str) -> str:
-        """Open a checkpoint beside the models there are; an adapter merged into its base."""
-        answer = await self.post("/load", {"path": str(checkpoint), "name": name})
-        if not answer["ok"]:
-            raise LoadRefused(f"the engine refused {checkpoint}: {answer['error']}")
-        return str(answer["dtype"])
-
-    async def remove(self, name: str) -> None:
-        """Forget one of the models."""
-        await self.post("/unload", {"name": name})

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from serve.change.control import ask_running
-from serve.schema import read_registry, server_path
+from serve.schema import read_registry, read_server, server_path
 from tests.fakes import tiny_model
 from tests.scale import times
 from tests.served import Served, serving
@@ -44,8 +44,10 @@ class Load:
     outcomes: list[tuple[int | str, float]] = field(default_factory=list)
     """HTTP status, or what happened without one, and seconds taken. A stream that ended with an error counts as 503."""
 
-    def _ask(self, *, stream: bool) -> int | str:
-        body = {"model": "base", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 8, "stream": stream}
+    def ask(self, *, stream: bool, max_tokens: int = 8) -> int | str:
+        """Ask once."""
+        messages = [{"role": "user", "content": "hi"}]
+        body = {"model": "base", "messages": messages, "max_tokens": max_tokens, "stream": stream}
         request = urllib.request.Request(
             f"{self.url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
@@ -69,7 +71,7 @@ class Load:
         def agent(number: int) -> None:
             while not is_over.is_set():
                 began = time.monotonic()
-                outcome = self._ask(stream=number % 2 == 0)
+                outcome = self.ask(stream=number % 2 == 0)
                 self.outcomes.append((outcome, time.monotonic() - began))
                 if outcome != 200:
                     is_over.wait(0.05)
@@ -171,6 +173,25 @@ def test_an_engine_that_is_killed_comes_back(served: Served) -> None:
     assert status(served.data)["num_answered"] == num_before + outcomes[200]
 
 
+def test_an_engine_that_hangs_is_replaced(served: Served) -> None:
+    """Stopped, it answers nobody and does not end: within half a minute its calls get 503 and another is started."""
+    running = read_server(served.data)
+    assert running is not None
+    stopped = child_of(running.pid)
+    load = Load(running.url)
+    with load.running():
+        load.wait_for(10)
+        os.kill(stopped, signal.SIGSTOP)
+        began = time.monotonic()
+        while is_running(stopped):
+            assert time.monotonic() - began < 35, "nobody noticed"
+            time.sleep(0.1)
+        load.wait_for(10)
+
+    outcomes = Counter(outcome for outcome, _ in load.outcomes)
+    assert set(outcomes) == RETRYABLE, outcomes
+
+
 def test_a_gateway_that_is_killed_starts_again(served: Served, model: Path) -> None:
     """Whoever waited sees the connection close; the next one serves what the registry says, and no engine is left."""
     running = served
@@ -199,6 +220,30 @@ def test_a_gateway_that_is_killed_starts_again(served: Served, model: Path) -> N
     assert running.process.returncode == 0, running.log.read_text()
     assert not is_running(engine)
     assert not server_path(served.data).exists()
+
+
+def test_a_signal_to_the_whole_group_ends_answers_first(tmp_path: Path, model: Path) -> None:
+    """As a terminal sends it, or a supervisor without `KillMode=mixed`: the engine hears of it from the gateway."""
+    with collector() as received, gateway(tmp_path / "data", model, received) as served:
+        answers: list[int | str] = []
+        load = Load(served.url)
+        asking = [
+            threading.Thread(
+                target=lambda stream: answers.append(load.ask(max_tokens=1500, stream=stream)), args=(each,)
+            )
+            for each in (False, True)
+        ]
+        for each in asking:
+            each.start()
+        while status(served.data)["num_in_flight"] < len(asking):
+            time.sleep(0.02)
+        os.killpg(served.process.pid, signal.SIGTERM)
+        for each in asking:
+            each.join()
+        served.process.wait(60)
+
+    assert answers == [200, 200], served.log.read_text()
+    assert len(received.by_response_id()) == len(asking)
 
 
 def is_running(pid: int) -> bool:
