@@ -27,7 +27,7 @@ class Browsers:
         `is_open` tells that it needs no key: then its Host must be a name of this machine.
         """
         host = headers.get("host", "")
-        if is_open and not is_this_machine(host):
+        if is_open and host and not is_this_machine(host):  # no browser leaves it out
             return "without keys only names of this machine are answered to: localhost, 127.0.0.1 or [::1]"
         origin = headers.get("origin")
         if origin is None or self._is_allowed(origin, path) or _is_same(origin, host):

@@ -11,6 +11,8 @@ import itertools
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -307,7 +309,7 @@ def test_thousands_of_silent_sockets_hold_nobody_up(receiver: Receiver) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     before = num_files(receiver)
-    half = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-"
+    half = b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\nContent-"
     sockets: list[socket.socket] = []
     try:
         sockets += connect_silently(receiver.grpc, NUM_SOCKETS // 2)
@@ -358,7 +360,7 @@ def http_served(pipeline: Pipeline, data: Path) -> Iterator[str]:
         loop.close()
 
 
-HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: 500000\r\n\r\n"
+HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\nContent-Length: 500000\r\n\r\n"
 
 
 def test_slow_http_clients_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -569,3 +571,20 @@ def test_grpc_goes_on_while_the_disk_is_slow(tmp_path: Path) -> None:
                 assert [future.result() for future in waiting] == [b""] * 8
         finally:
             server.stop(1)
+
+
+@pytest.mark.parametrize("method", ["_land", "_digest"])
+def test_a_receiver_whose_thread_has_died_ends_with_1(tmp_path: Path, method: str) -> None:
+    """A service manager starts it anew; until it has ended it is not ready."""
+    program = (
+        "import sys; from receiver.pipeline import Pipeline; "
+        f"setattr(Pipeline, {method!r}, lambda self: sys.exit('secret')); "
+        "from spanloop.cli import main; main()"
+    )
+    arguments = ["receiver", "run", "--data", str(tmp_path), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60)
+
+    assert ended.returncode == 1
+    assert "has died of SystemExit" in ended.stderr
+    assert "secret" not in ended.stderr
+    assert not (tmp_path / "receiver.json").exists()
