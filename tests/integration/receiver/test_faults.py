@@ -360,7 +360,10 @@ def http_served(pipeline: Pipeline, data: Path) -> Iterator[str]:
         loop.close()
 
 
-HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/x-protobuf\r\nContent-Length: 500000\r\n\r\n"
+HEAD = (
+    b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/x-protobuf\r\nContent-Length: 500000\r\n\r\n"
+)
 
 
 def test_slow_http_clients_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
