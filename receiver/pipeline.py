@@ -29,7 +29,9 @@ from receiver.log.commit import GroupCommit
 from receiver.log.disk import Disk, OsDisk
 from receiver.log.records import Entry, Record
 from receiver.log.wal import WriteAheadLog
-from receiver.query.guard import Needs
+from receiver.query.reads import Needs
+from receiver.query.views import show
+from receiver.snapshot import Snapshot
 from receiver.store import reserve
 from receiver.store.copying import Copying
 from receiver.store.landing import Store
@@ -328,15 +330,28 @@ class Pipeline:
         needs: Needs | None = None,
         can_wait: bool = False,
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Yield a connection that sees every request acknowledged before the call, unless decoding lags by `wait_s`.
+        """Yield a connection that sees, through the views, every request acknowledged before the call, once.
 
-        The rest is as `Store.snapshot` says.
+        With a project it sees that one's rows alone; where it is known what a query needs it may leave out the rest.
+        Decoding that lags by more than `wait_s` is not waited for.
         """
+        traces = needs.traces if needs else None
+        with self.picture(wait_s=wait_s, traces=traces) as taken:
+            connection = show(taken, project=project, needed=needs.views if needs else None)
+            if can_wait:
+                self.store.let_give_way(connection)
+            yield connection
+
+    @contextlib.contextmanager
+    def picture(
+        self, *, wait_s: float = 2.0, traces: frozenset[str] | None = None, can_wait: bool = False
+    ) -> Iterator[Snapshot]:
+        """Yield the same without views, for a query that runs elsewhere. The rest is as `Store.snapshot` says."""
         with self._changed:
             durable_seq = self._durable_seq
             self._changed.wait_for(lambda: self._published_seq >= durable_seq, timeout=wait_s)
-        with self.store.snapshot(project=project, needs=needs, can_wait=can_wait) as connection:
-            yield connection
+        with self.store.snapshot(traces=traces, can_wait=can_wait) as taken:
+            yield taken
 
     @property
     def backlog_bytes(self) -> int:

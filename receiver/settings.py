@@ -70,8 +70,15 @@ class ReceiverConfig(Settings):
     """Queries of others than this machine's own commands that run at once; more wait a few seconds, then are asked to
     come again."""
 
-    memory_limit: str = "2GB"
-    """DuckDB's memory limit, for landing and queries together."""
+    memory_limit: str = Field(default="2GB", pattern=r"(?i)^\d+(\.\d+)? ?([kmgt]i?b|b)$")
+    """DuckDB's memory limit, such as 2GB or 512MiB: for landing, and for each query's process."""
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        """The memory limit in bytes."""
+        unit = self.memory_limit.lstrip("0123456789. ").strip().lower()
+        number = self.memory_limit.lower().removesuffix(unit)
+        return int(float(number) * (1024 if "i" in unit else 1000) ** "bkmgt".index(unit[0]))
 
     @property
     def max_request_bytes(self) -> int:

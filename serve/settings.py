@@ -36,8 +36,8 @@ class GateConfig(Settings):
     """By which factor answers may become longer or shorter, on average."""
 
 
-class ServeConfig(GateConfig):
-    """Settings of the serving process."""
+class EndpointConfig(Settings):
+    """Settings of an endpoint: what answers, and where."""
 
     data: Path = Field(default=DEFAULT_DATA)
     """Directory that holds everything: spans, dataset, checkpoints, registry."""
@@ -89,6 +89,10 @@ class ServeConfig(GateConfig):
 
     drain_timeout_s: float = Field(default=300, gt=0)
     """How long a change of model waits for answers in flight. None of them is cut off: after this the change fails."""
+
+
+class ServeConfig(GateConfig, EndpointConfig):
+    """Settings of the serving process."""
 
 
 class CanaryConfig(Settings):

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Env, Toml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from foundation import narration
 from foundation.errors import ExitStatus, SpanloopError
@@ -27,15 +28,26 @@ app = App(
 stages = Group("Stages, in the order of the data", sort_key=0)
 roof = Group("The whole loop", sort_key=1)
 
-app.command("receiver.cli:app", name="receiver", group=stages, help="OTLP in, DuckDB out.")
-app.command("etl.cli:app", name="etl", group=stages, help="Spans in, transitions out.")
-app.command("train.cli:app", name="train", group=stages, help="Transitions in, checkpoint out.")
-app.command("serve.cli:app", name="serve", group=stages, help="Checkpoint in, endpoint out.")
-app.command("spanloop.sql:sql", name="sql", group=roof)
-app.command("spanloop.reward:reward", name="reward", group=roof)
-app.command("spanloop.nightly:nightly", name="nightly", group=roof)
-app.command("spanloop.demo.run:demo", name="demo", group=roof)
-app.command("spanloop.doctor:doctor", name="doctor", group=roof)
+for position, (name, place, what) in enumerate(
+    (
+        ("receiver", "receiver.cli:app", "OTLP in, DuckDB out."),
+        ("etl", "etl.cli:app", "Spans in, transitions out."),
+        ("train", "train.cli:app", "Transitions in, checkpoint out."),
+        ("serve", "serve.cli:app", "Checkpoint in, endpoint out."),
+    )
+):
+    app.command(place, name=name, group=stages, help=what, sort_key=position)
+
+for position, (name, place, what) in enumerate(
+    (
+        ("demo", "spanloop.demo.run:demo", "Run the whole loop once: a stock agent gets better from its own traces."),
+        ("doctor", "spanloop.doctor.run:doctor", "Look for what stands between the agents and a trained model."),
+        ("sql", "spanloop.sql:sql", "Run one SELECT over spans, log records and the ETL's tables."),
+        ("reward", "spanloop.reward:reward", "Say how well a trace went."),
+        ("nightly", "spanloop.nightly:nightly", "Run a night: transitions, a checkpoint, its gates, its promotion."),
+    )
+):
+    app.command(place, name=name, group=roof, help=what, sort_key=position)
 
 
 @app.meta.default
@@ -78,6 +90,10 @@ def _explain(error: CycloptsError) -> str:
     refusal = error.__cause__
     if not isinstance(refusal, ValidationError):
         return str(error)
-    return "\n".join(
-        f"{'.'.join(map(str, detail['loc']))} = {detail['input']!r}: {detail['msg']}" for detail in refusal.errors()
-    )
+    return "\n".join(map(_explain_one, refusal.errors()))
+
+
+def _explain_one(detail: ErrorDetails) -> str:
+    name = ".".join(map(str, detail["loc"]))
+    flag = "--" + name.split(".")[0].replace("_", "-")
+    return f"{name} = {str(detail['input'])[:200]!r}: {detail['msg']} ({flag})"

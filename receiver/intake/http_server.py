@@ -34,9 +34,9 @@ from receiver.intake.access import Access, Principal
 from receiver.intake.bodies import INFLATERS, BodyReader, UnknownEncoding
 from receiver.intake.browsers import CORS_PATHS, Browsers
 from receiver.intake.entry import COMMIT_TIMEOUT_S, Intake
+from receiver.intake.queries import Queries
 from receiver.metrics import exposition
 from receiver.pipeline import Pipeline
-from receiver.query import guard
 from receiver.query import run as query
 from receiver.settings import ReceiverConfig
 from receiver.tables import spans_directory
@@ -56,8 +56,6 @@ LOOK_EVERY_S = 0.1
 
 NUM_INTAKE_THREADS = 32
 NUM_LOCAL_QUERIES = 8
-QUERY_PATIENCE_S = 5.0
-"""How long a query waits for its turn before its sender is asked to come again."""
 
 
 class HttpServer:
@@ -70,9 +68,7 @@ class HttpServer:
         self._access = access
         self._threads = ThreadPoolExecutor(NUM_INTAKE_THREADS, thread_name_prefix="receiver-http")
         self._local_threads = ThreadPoolExecutor(NUM_LOCAL_QUERIES, thread_name_prefix="receiver-read")
-        self._query_threads = ThreadPoolExecutor(config.sql_max_concurrent, thread_name_prefix="receiver-sql")
-        self._parser = duckdb.connect(":memory:")
-        self._query_turns = asyncio.Semaphore(config.sql_max_concurrent)
+        self._queries = Queries(pipeline, config)
         self._bodies = BodyReader(
             max_request_bytes=config.max_request_bytes,
             max_held_bytes=max(config.max_request_bytes, config.max_backlog_bytes),
@@ -109,7 +105,7 @@ class HttpServer:
     async def _close(self, _: web.Application) -> None:
         self._threads.shutdown(wait=False)
         self._bodies.close()
-        self._query_threads.shutdown(wait=False)
+        self._queries.close()
         self._local_threads.shutdown(wait=False)
 
     # --- who
@@ -228,76 +224,51 @@ class HttpServer:
     async def _sql(self, request: web.Request) -> web.StreamResponse:
         try:
             asked = orjson.loads(await self._bodies.read(request))
-            sql, parameters = str(asked["sql"]), list(asked.get("parameters") or [])
+            sql, parameters = _text(asked["sql"]), list(asked.get("parameters") or [])
             form: Any = request.query.get("format", "arrow")
             query.CONTENT_TYPES[form]
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, TooLarge, Undecodable):
             text = 'expected JSON {"sql": "select …", "parameters": […]} and ?format=arrow|json|csv'
             return web.json_response({"error": text}, status=400)
         except Overloaded as error:
-            return web.json_response({"error": str(error)}, status=503, headers={"Retry-After": str(RETRY_DELAY_S)})
+            return _busy(error)
         try:
             sender = request[SENDER]
             if sender.is_local:
                 return await self._stream(request, sql, parameters)
-            body = await self._in_turn(sql, parameters, form, sender.visible_project)
+            body = await self._queries.answer(sql, parameters, form, sender.visible_project)
         except SpanloopError as error:
             return _query_error(error)
         except Overloaded as error:
-            return web.json_response({"error": str(error)}, status=503, headers={"Retry-After": str(RETRY_DELAY_S)})
+            return _busy(error)
         return web.Response(body=body, headers={"Content-Type": query.CONTENT_TYPES[form]})
 
-    async def _in_turn(self, sql: str, parameters: list[Any], form: query.Format, project: str | None) -> bytes:
-        """Run a query once fewer than allowed run; a turn ends with its thread, even when its client has gone."""
-        try:
-            async with asyncio.timeout(QUERY_PATIENCE_S):
-                await self._query_turns.acquire()
-        except TimeoutError:
-            raise Overloaded("too many queries run at once") from None
-        running = asyncio.get_running_loop().run_in_executor(
-            self._query_threads, self._collect, sql, parameters, form, project
-        )
-        running.add_done_callback(lambda _: self._query_turns.release())
-        return await asyncio.shield(running)
-
-    def _collect(self, sql: str, parameters: list[Any], form: query.Format, project: str | None) -> bytes:
-        config = self._config
-        bounds = query.Bounds(config.sql_timeout_s, config.sql_max_rows, config.sql_max_result_bytes)
-        needs = self._needs(sql, parameters)
-        with self._pipeline.snapshot(project=project, needs=needs, can_wait=True) as connection:
-            return query.encode(query.collect(connection, sql, parameters, bounds), form)
-
-    def _needs(self, sql: str, parameters: list[Any]) -> guard.Needs:
-        with contextlib.closing(self._parser.cursor()) as parser:
-            return guard.needs(parser, sql, parameters)
-
     async def _stream(self, request: web.Request, sql: str, parameters: list[Any]) -> web.StreamResponse:
-        """Answer a local reader without bounds, a batch at a time; the ETL reads millions of rows this way."""
+        """Answer a local reader without bounds, a piece at a time; the ETL reads millions of rows this way."""
         loop = asyncio.get_running_loop()
         response = web.StreamResponse(headers={"Content-Type": query.CONTENT_TYPES["arrow"]})
 
-        def send(chunk: bytes) -> None:
-            asyncio.run_coroutine_threadsafe(response.write(chunk), loop).result()
+        async def send(chunk: bytes) -> None:
+            if not response.prepared:
+                await response.prepare(request)
+            await response.write(chunk)
 
         def run() -> None:
-            with contextlib.ExitStack() as stack:
-                needs = self._needs(sql, parameters)
-                connection = stack.enter_context(self._pipeline.snapshot(needs=needs))
-                reader = query.stream(connection, sql, parameters)
-                asyncio.run_coroutine_threadsafe(response.prepare(request), loop).result()
-                sink = stack.enter_context(pa.PythonFile(_Sink(send), mode="w"))
-                writer = stack.enter_context(pa.ipc.new_stream(sink, reader.schema))
-                for batch in reader:
-                    writer.write_batch(batch)
+            for chunk in self._queries.stream(sql, parameters, is_wanted=lambda: not _has_left(request)):
+                asyncio.run_coroutine_threadsafe(send(chunk), loop).result()
 
+        running = loop.run_in_executor(self._local_threads, run)
+        running.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            await loop.run_in_executor(self._local_threads, run)
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            await running
+        except (SpanloopError, duckdb.Error, pa.ArrowException, OSError) as error:
             if response.prepared:  # the reader sees a stream without its end and fails, as it must
                 log.warning("a query failed while its rows were sent", reason=type(error).__name__)
                 if request.transport is not None:
                     request.transport.abort()
                 return response
+            if isinstance(error, SpanloopError):
+                raise
             return web.json_response({"error": str(error)}, status=400)
         with contextlib.suppress(ConnectionResetError):  # Arrow's own end mark came before; few readers wait for ours
             await response.write_eof()
@@ -352,24 +323,14 @@ def _has_left(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-class _Sink:
-    """A write-only file that hands each piece on."""
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
-    closed = False
 
-    def __init__(self, send: Callable[[bytes], None]) -> None:
-        self._send = send
-
-    def write(self, chunk: bytes) -> int:
-        self._send(bytes(chunk))
-        return len(chunk)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def close(self) -> None:
-        """Take no more; the response is ended by its handler."""
-        self.closed = True
+def _busy(error: Overloaded) -> web.Response:
+    return web.json_response({"error": str(error)}, status=503, headers={"Retry-After": str(RETRY_DELAY_S)})
 
 
 def _refusal(status: int, code: int, text: str, *, as_json: bool) -> web.Response:

@@ -7,13 +7,13 @@ strings.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import orjson
 
 from foundation.errors import SettingsError
+from receiver.query.reads import Needs, kind, needs_of
 from receiver.query.views import DATASET_TABLES, VIEWS
 
 TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "json_each", "json_tree", "repeat"})
@@ -50,22 +50,11 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
             raise QueryRefused(f'"{name}" cannot be the name of a WITH query', hint="Choose a plain name of your own.")
     for node in nodes:
         _check_node(node, local_names)
-    num_sources = sum(_type(node) in SOURCES for node in nodes)
+    num_sources = sum(kind(node) in SOURCES for node in nodes)
     if num_sources > MAX_SOURCES:
         raise QueryRefused(
             f"the statement reads from {num_sources} sources; {MAX_SOURCES} are allowed", hint="Ask in several queries."
         )
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a statement reads, as far as that is plain to see."""
-
-    views: frozenset[str]
-    """The published views it names."""
-
-    traces: frozenset[str] | None
-    """The traces beyond which it reads nothing; None when it may read any."""
 
 
 def needs(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> Needs:
@@ -74,58 +63,17 @@ def needs(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any]
     Traces are known for one SELECT from one view, whose WHERE demands `trace_id = …` or `trace_id in (…)` of texts or
     parameters, alone or together with other conditions. Looking at no rows of other traces then changes no answer.
 
-    >>> asked = needs(duckdb.connect(), "select * from spans where trace_id in ('a', ?) and name = 'x'", ["b"])
-    >>> sorted(asked.views), sorted(asked.traces or ())
-    (['spans'], ['a', 'b'])
+    >>> asked = needs(duckdb.connect(), "select name from spans where trace_id in ('a', ?) and name = 'x'", ["b"])
+    >>> sorted(asked.views), sorted(asked.traces or ()), asked.columns["spans"], asked.conditions
+    (['spans'], ['a', 'b'], ('trace_id', 'name'), ("name = 'x'",))
     >>> needs(duckdb.connect(), "select * from spans where trace_id = 'a' or name = 'x'").traces is None
     True
     """
     tree = _parse(connection, sql)
-    nodes = list(_nodes(tree))
-    named = {str(node["table_name"]).lower() for node in nodes if _type(node) == "BASE_TABLE"}
-    return Needs(frozenset(named & {*VIEWS}), _traces(tree, nodes, parameters or []))
-
-
-def _traces(tree: list[dict[str, Any]], nodes: list[dict[str, Any]], parameters: list[Any]) -> frozenset[str] | None:
-    select = tree[0]["node"] if len(tree) == 1 else {}
-    is_plain = sum(_type(node).endswith("_NODE") for node in nodes) == 1
-    source = select.get("from_table") or {}
-    if not is_plain or source.get("type") != "BASE_TABLE" or source.get("column_name_alias"):
-        return None
-    where = select.get("where_clause") or {}
-    conditions = where["children"] if where.get("type") == "CONJUNCTION_AND" else [where]
-    found = (_named(condition, parameters) for condition in conditions)
-    return next((traces for traces in found if traces is not None), None)
-
-
-def _named(condition: dict[str, Any], parameters: list[Any]) -> frozenset[str] | None:
-    match condition.get("type"):
-        case "COMPARE_EQUAL":
-            sides = [condition["left"], condition["right"]]
-            if not _is_trace_id(sides[0]):
-                sides.reverse()
-        case "COMPARE_IN":
-            sides = condition["children"]
-        case _:
-            return None
-    if not _is_trace_id(sides[0]):
-        return None
-    values = [_text(side, parameters) for side in sides[1:]]
-    return None if None in values else frozenset(str(value) for value in values)
-
-
-def _is_trace_id(node: dict[str, Any]) -> bool:
-    return node.get("type") == "COLUMN_REF" and str(node["column_names"][-1]).lower() == "trace_id"
-
-
-def _text(node: dict[str, Any], parameters: list[Any]) -> str | None:
-    if node.get("type") == "VALUE_CONSTANT" and node.get("literal", {}).get("kind") == "STRING":
-        return str(node["literal"]["text"])
-    if node.get("type") == "VALUE_PARAMETER" and str(node["identifier"]).isdigit():
-        position = int(node["identifier"]) - 1
-        value = parameters[position] if position < len(parameters) else None
-        return value if isinstance(value, str) else None
-    return None
+    try:
+        return needs_of(tree, list(_nodes(tree)), parameters or [], frozenset(VIEWS))
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise QueryRefused(f"the statement is not understood: {type(error).__name__}") from None
 
 
 def _parse(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
@@ -158,12 +106,6 @@ def _parse(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, An
     return parsed
 
 
-def _type(node: dict[str, Any]) -> str:
-    """Return what a node of the parse is; that of a sample's size, for one, says a type where nodes say theirs."""
-    kind = node.get("type")
-    return kind if isinstance(kind, str) else ""
-
-
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any JSON
     pending = [value]
     while pending:
@@ -183,7 +125,7 @@ def _ctes(node: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _check_node(node: dict[str, Any], local_names: set[str]) -> None:
-    match _type(node):
+    match kind(node):
         case "BASE_TABLE":
             _check_table(node, local_names)
         case "TABLE_FUNCTION":

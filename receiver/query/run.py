@@ -38,6 +38,15 @@ class QueryTooExpensive(SpanloopError):
     """A query went over its bound of time, rows or memory."""
 
 
+NARROW = "Narrow it down: by time, by trace_id, or by columns."
+GAVE_WAY = "the query was ended, because spans could not be landed beside it"
+
+
+def too_long(timeout_s: float) -> str:
+    """Say that a query was over its time."""
+    return f"the query ran longer than {timeout_s:g} s"
+
+
 def stream(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None
 ) -> pa.RecordBatchReader:
@@ -98,14 +107,9 @@ def _deadline(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterat
         yield
     except (duckdb.InterruptException, SettingsError) as error:
         if over.is_set():
-            raise QueryTooExpensive(
-                f"the query ran longer than {timeout_s:g} s",
-                hint="Narrow it down: by time, by trace_id, or by columns.",
-            ) from None
+            raise QueryTooExpensive(too_long(timeout_s), hint=NARROW) from None
         if isinstance(error, duckdb.InterruptException):
-            raise QueryTooExpensive(
-                "the query was ended, because spans could not be landed beside it", hint="Narrow it down."
-            ) from None
+            raise QueryTooExpensive(GAVE_WAY, hint=NARROW) from None
         raise
     finally:
         timer.cancel()

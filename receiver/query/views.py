@@ -1,6 +1,6 @@
 """The views people query: the receiver's tables over all days and the unlanded tail, and the ETL's files."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import duckdb
@@ -9,7 +9,8 @@ import pyarrow as pa
 from foundation.errors import SpanloopError
 from receiver.decode import shared
 from receiver.decode.arrow import SCHEMAS
-from receiver.tables import SHARED_TEXTS, TABLES, Column, literal, shown_files
+from receiver.snapshot import Snapshot
+from receiver.tables import SHARED_TEXTS, TABLES, literal, shown_files
 
 DATASET_TABLES = ("llm_calls", "tool_calls", "rewards", "episodes", "transitions", "rejected")
 """Tables the ETL publishes as Parquet under DATA/dataset; a view exists once a table has files. Each has a column
@@ -40,29 +41,35 @@ def create_views(
     connection: duckdb.DuckDBPyConnection,
     data: Path,
     databases: Iterable[str],
-    hot: dict[str, list[pa.RecordBatch]],
+    tail: Mapping[str, list[pa.RecordBatch] | pa.RecordBatchReader | duckdb.DuckDBPyRelation],
     *,
     project: str | None = None,
     needed: frozenset[str] | None = None,
+    columns: Mapping[str, list[str]] | None = None,
 ) -> None:
     """Create the views as temporary ones of a connection, over days attached under these names and unlanded batches.
 
     With a project every view holds that one's rows alone. With names only the views a query needs are made: each costs
-    DuckDB a millisecond or more a day.
+    DuckDB a millisecond or more a day. With `columns` the views of the receiver's tables have these alone.
     """
     wanted = {*VIEWS} if needed is None else {*needed} | ({"spans"} if "traces" in needed else set())
     only = f" where project = {literal(project)}" if project is not None else ""
     databases = list(databases)
     sharing = _sharing(connection) if wanted & {*TABLES} else frozenset()
-    if SHARED_TEXTS in hot:
-        connection.register(f"hot_{SHARED_TEXTS}", pa.Table.from_batches(hot[SHARED_TEXTS]))
-    for table, columns in TABLES.items():
+    texts = tail.get(SHARED_TEXTS)
+    if isinstance(texts, list):
+        connection.register(f"hot_{SHARED_TEXTS}", pa.Table.from_batches(texts))
+    for table, declared in TABLES.items():
         if table not in wanted:
             continue
-        connection.register(f"hot_{table}", pa.Table.from_batches(hot[table], schema=SCHEMAS[table]))
+        rows = tail[table]
+        connection.register(
+            f"hot_{table}", pa.Table.from_batches(rows, schema=SCHEMAS[table]) if isinstance(rows, list) else rows
+        )
+        names = list(columns[table]) if columns else [column.name for column in declared]
         sources = [(f"{name}.{table}", f"{name}.{SHARED_TEXTS}" if name in sharing else None) for name in databases]
-        sources.append((f"hot_{table}", f"hot_{SHARED_TEXTS}" if SHARED_TEXTS in hot else None))
-        body = " union all ".join(_select(columns, source, texts, only) for source, texts in sources)
+        sources.append((f"hot_{table}", f"hot_{SHARED_TEXTS}" if texts is not None else None))
+        body = " union all ".join(_select(names, source, texts_of, only) for source, texts_of in sources)
         connection.execute(f"create or replace temp view {table} as {body}")
     if "traces" in wanted:
         connection.execute(f"create or replace temp view traces as {TRACES}")
@@ -88,15 +95,21 @@ def _sharing(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
     return frozenset(name for (name,) in found)
 
 
-def _select(columns: tuple[Column, ...], source: str, texts: str | None, only: str) -> str:
+def _select(names: list[str], source: str, texts: str | None, only: str) -> str:
     """Return the SQL that reads a table as published, with texts in the place of references to them."""
-    if texts is None:
-        return f"select {', '.join(column.name for column in columns)} from {source}{only}"
+    referring = [name for name in names if name in shared.COLUMNS]
+    if texts is None or not referring:
+        return f"select {', '.join(names)} from {source}{only}"
     shown = [
-        f"coalesce({name}_texts.text, rows.{name}) as {name}" if name in shared.COLUMNS else f"rows.{name}"
-        for name in (column.name for column in columns)
+        f"coalesce({name}_texts.text, rows.{name}) as {name}" if name in referring else f"rows.{name}" for name in names
     ]
-    joins = "".join(
-        f" left join {texts} as {name}_texts on rows.{name} = {name}_texts.reference" for name in shared.COLUMNS
-    )
+    joins = "".join(f" left join {texts} as {name}_texts on rows.{name} = {name}_texts.reference" for name in referring)
     return f"select {', '.join(shown)} from (from {source}{only}) as rows{joins}"
+
+
+def show(
+    taken: Snapshot, *, project: str | None = None, needed: frozenset[str] | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Create the views over a snapshot; return the connection that has them."""
+    create_views(taken.connection, taken.data, taken.databases, taken.tail, project=project, needed=needed)
+    return taken.connection

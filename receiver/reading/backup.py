@@ -10,11 +10,12 @@ import duckdb
 
 from foundation.errors import SettingsError, SpanloopError
 from foundation.files import sync_directory
+from receiver.database import open_database
 from receiver.reading.files import recover
 from receiver.reading.find import find_receiver
 from receiver.reading.remote import answering, ask
 from receiver.store import upkeep
-from receiver.store.days import attach, database_name, day_files, open_database
+from receiver.store.days import attach, database_name, day_files
 from receiver.store.lock import keep_out_writers, require_directory
 from receiver.tables import spans_directory
 

@@ -4,7 +4,6 @@ A day takes writes until the day after it has ended; older days are sealed and o
 """
 
 import contextlib
-import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -13,43 +12,9 @@ import duckdb
 from foundation.errors import Busy, SpanloopError
 from receiver.tables import SCHEMA_VERSION, SHARED_TEXTS, TABLES, literal, spans_directory
 
-MAX_TEMP_BYTES = 4 << 30
-"""Most disk that queries together may use beside their memory; at most a quarter of what is free."""
-
 ROW_GROUP_SIZE = 4096
 """DuckDB writes an insert of several row groups straight to the file, without its own log; hence small ones. Sealing
 rewrites the day with large ones."""
-
-
-def open_database(data: Path, *, memory_limit: str, writable: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """Open an in-memory database that can attach the day files and read the dataset, and touch no other file.
-
-    Only where copies are made there is one more directory, `writable`. The settings are locked: no statement that runs
-    in it later can change them.
-    """
-    connection = duckdb.connect(":memory:", config={"python_enable_replacements": "false"})
-    places = [spans_directory(data), data / "dataset", *([writable] if writable else [])]
-    directories = [f"{path.absolute()}/" for path in places]
-    connection.execute("set TimeZone = 'UTC'")
-    connection.execute(f"set memory_limit = {literal(memory_limit)}")
-    connection.execute(
-        "set wal_autocheckpoint = '4GB'"
-    )  # each checkpoint recompresses the open row group: ours to time
-    connection.execute("set autoinstall_known_extensions = false")
-    connection.execute("set autoload_known_extensions = false")
-    connection.execute("set allow_community_extensions = false")
-    connection.execute(f"set temp_directory = {literal(str((data / 'sql-temp').absolute()))}")
-    connection.execute(f"set max_temp_directory_size = '{_temp_bytes(data)} bytes'")
-    connection.execute(f"set allowed_directories = [{', '.join(literal(path) for path in directories)}]")
-    connection.execute("set enable_external_access = false")
-    connection.execute("set lock_configuration = true")
-    return connection
-
-
-def _temp_bytes(data: Path) -> int:
-    """Return what queries may spill to disk: never so much that landing finds none."""
-    existing = next(path for path in (data.absolute(), *data.absolute().parents) if path.exists())
-    return min(MAX_TEMP_BYTES, shutil.disk_usage(existing).free // 4)
 
 
 def day_of(received_ns: int) -> date:

@@ -24,8 +24,9 @@ import pyarrow as pa
 from foundation.errors import Busy, SpanloopError
 from foundation.files import make_directory, make_private, sync_directory
 from foundation.narration import get_logger
-from receiver.query.guard import Needs
-from receiver.query.views import create_views
+from receiver.database import open_database
+from receiver.decode.arrow import SCHEMAS
+from receiver.snapshot import Snapshot
 from receiver.store import identity, sequence, settle
 from receiver.store.days import (
     OutOfDate,
@@ -33,7 +34,6 @@ from receiver.store.days import (
     day_path,
     filter_path,
     is_sealed,
-    open_database,
 )
 from receiver.store.opened import OpenDays
 from receiver.store.settle import IDS
@@ -79,6 +79,7 @@ class Store:
         self._lock = threading.Lock()
         self._landing = threading.RLock()
         self._hot = HotTail()
+        self._reading: set[duckdb.DuckDBPyConnection] = set()
         self._interruptible: set[duckdb.DuckDBPyConnection] = set()
         self._filters = {day: self._load_filter(day) for day in self._days}
 
@@ -187,14 +188,19 @@ class Store:
 
     def _is_stored(self, suspects: pa.Table) -> npt.NDArray[np.bool_]:
         """Tell for each row of ids whether such a span is hot or in a day file."""
-        with self.snapshot() as cursor:
+        with self.snapshot() as snapshot:
+            cursor = snapshot.connection
             cursor.register("suspects", suspects.append_column("row", pa.array(range(suspects.num_rows))))
+            cursor.register("waiting", pa.Table.from_batches(snapshot.tail["spans"], schema=SCHEMAS["spans"]))
+            sources = ("waiting", *(f"{name}.spans" for name in snapshot.databases))
+            # By trace first: joining all rows on one column and few on three costs less than half.
+            near = " union all ".join(
+                f"select {', '.join(IDS)} from {source} where trace_id in (select trace_id from suspects)"
+                for source in sources
+            )
             rows = cursor.execute(
-                # By trace first: joining all rows on one column and few on three costs less than half.
                 f"""
-                with near as materialized (
-                    select {", ".join(IDS)} from spans where trace_id in (select trace_id from suspects)
-                )
+                with near as materialized ({near})
                 select row from suspects semi join near using ({", ".join(IDS)})
                 """
             ).fetchall()
@@ -437,14 +443,10 @@ class Store:
     # --- reading
 
     @contextlib.contextmanager
-    def snapshot(
-        self, *, project: str | None = None, needs: Needs | None = None, can_wait: bool = False
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Yield a connection inside a transaction that sees, through the views, every row published so far once.
+    def snapshot(self, *, traces: frozenset[str] | None = None, can_wait: bool = False) -> Iterator[Snapshot]:
+        """Yield what sees every row published so far once; of those that have not landed perhaps these traces' alone.
 
-        With a project it sees that one's rows alone. Where it is known what a query needs it may leave out the rest,
-        which makes looking a trace up several times faster. What runs on the connection of one that can wait is
-        interrupted when landing needs its memory.
+        What runs on the connection of one that can wait is interrupted when landing needs its memory.
         """
         with self._cursor() as cursor:
             names: dict[date, str] = {}
@@ -456,20 +458,26 @@ class Store:
                     for day, sealed in self._days.items():
                         if not sealed:  # DuckDB takes its snapshot of a database at the first touch
                             cursor.execute(f"select seq from {names[day]}.landed").fetchall()
-                if needs is not None and needs.traces is not None:
-                    hot |= {table: of_traces(hot[table], needs.traces) for table in TABLES}
-                needed = needs.views if needs else None
-                create_views(cursor, self.data, names.values(), hot, project=project, needed=needed)
+                if traces is not None:
+                    hot |= {table: of_traces(hot[table], traces) for table in TABLES}
+                files = self._opened.files_to_share(names.values())
+                self._reading.add(cursor)
                 if can_wait:
                     self._interruptible.add(cursor)
-                yield cursor
+                live = tuple(name for name in names.values() if name not in files)
+                yield Snapshot(self.data, cursor, live, files, hot)
             finally:
+                self._reading.discard(cursor)
                 self._interruptible.discard(cursor)
                 self._opened.unpin(names)
 
-    def interrupt_queries(self) -> None:
-        """End the queries that can wait, so that what they hold is free."""
-        for cursor in list(self._interruptible):
+    def let_give_way(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Have what runs on a snapshot's connection from now on interrupted when landing needs its memory."""
+        self._interruptible.add(connection)
+
+    def interrupt_queries(self, *, every: bool = False) -> None:
+        """End the queries that can wait, so that what they hold is free; at the end, every one."""
+        for cursor in list(self._reading if every else self._interruptible):
             with contextlib.suppress(duckdb.ConnectionException):  # it ended just now
                 cursor.interrupt()
 

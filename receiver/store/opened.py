@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
@@ -25,7 +25,7 @@ class OpenDays:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._names: dict[date, str] = {}
-        self._read_only: set[str] = set()
+        self._read_only: dict[str, Path] = {}
         self._numbers = itertools.count(1)
         self._guard = threading.Lock()
         self._readers: Counter[str] = Counter()
@@ -39,6 +39,10 @@ class OpenDays:
         """Tell whether a day is open for reading alone, so that other processes may read its file too."""
         return self._names[day] in self._read_only
 
+    def files_to_share(self, names: Iterable[str]) -> dict[str, Path]:
+        """Return the files, of days open under these names, that other processes may read too."""
+        return {name: self._read_only[name] for name in names if name in self._read_only}
+
     def open(self, day: date, path: Path, *, read_only: bool) -> None:
         """Open a day file. Raises as `attach` does, and then it is not open."""
         self._names[day] = self._attach(day, path, database_name(day), read_only=read_only)
@@ -51,11 +55,11 @@ class OpenDays:
             self._detach(name)
             raise
         if read_only:
-            self._read_only.add(name)
+            self._read_only[name] = path
         return name
 
     def _detach(self, name: str) -> None:
-        self._read_only.discard(name)
+        self._read_only.pop(name, None)
         with contextlib.suppress(duckdb.Error), contextlib.closing(self._connection.cursor()) as cursor:
             cursor.execute(f"detach {name}")
 
@@ -84,6 +88,7 @@ class OpenDays:
         with lock:
             self._release(self._names[day])
             self._names[day] = name
+            self._read_only[name] = path
 
     def let_go(self, day: date) -> None:
         """Close a day, once nobody reads it any more."""

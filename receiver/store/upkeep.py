@@ -14,6 +14,7 @@ import duckdb
 from foundation.errors import SpanloopError
 from foundation.files import sync_directory
 from foundation.keys import keys_path
+from receiver.database import open_database, remove_dead_temps
 from receiver.log.disk import OsDisk
 from receiver.log.wal import scan
 from receiver.store import sequence
@@ -25,7 +26,6 @@ from receiver.store.days import (
     day_path,
     filter_path,
     is_sealed,
-    open_database,
 )
 from receiver.tables import SHARED_TEXTS, TABLES, literal, spans_directory
 
@@ -126,6 +126,7 @@ def remove_leftovers(data: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+    remove_dead_temps(data)
 
 
 def back_up(connection: duckdb.DuckDBPyConnection, data: Path, days: Mapping[date, str], staging: Path) -> None:

@@ -1,7 +1,9 @@
 """Queries beside landing: how many run at once, what they may hold, and that a lookup sees what a scan sees."""
 
 import contextlib
+import http.client
 import json
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +16,10 @@ import pytest
 from receiver.decode.otlp import Signal, read_protobuf
 from receiver.pipeline import Pipeline
 from receiver.query import run as query
-from receiver.query.guard import Needs
-from receiver.store import landing as land
+from receiver.query import views
+from receiver.query.reads import Needs
 from tests.export_requests import span, traces
-from tests.integration.receiver.processes import running
+from tests.integration.receiver.processes import Receiver, running
 
 pytestmark = pytest.mark.integration
 
@@ -92,7 +94,7 @@ def test_a_query_that_has_just_ended_is_no_obstacle_to_ending_the_others(tmp_pat
 
 def test_only_the_query_itself_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the receiver does to prepare it would otherwise fail as if the receiver were broken."""
-    prepare = land.create_views
+    prepare = views.create_views
 
     def slowly(connection: duckdb.DuckDBPyConnection, *arguments: Any, **named: Any) -> None:
         interrupting = threading.Timer(0.05, pipeline.store.interrupt_queries)
@@ -101,7 +103,7 @@ def test_only_the_query_itself_is_interrupted(tmp_path: Path, monkeypatch: pytes
             connection.execute("select count(*) from range(1000000) t(i) where i % 7 = 8").fetchall()
         prepare(connection, *arguments, **named)
 
-    monkeypatch.setattr("receiver.store.landing.create_views", slowly)
+    monkeypatch.setattr("receiver.query.views.create_views", slowly)
     with (
         contextlib.closing(Pipeline(tmp_path, land_every_s=60)) as pipeline,
         pipeline.snapshot(can_wait=True) as connection,
@@ -124,3 +126,40 @@ def test_a_lookup_finds_what_a_scan_finds(tmp_path: Path) -> None:
             with pipeline.snapshot() as every, pipeline.snapshot(needs=needs) as some:
                 assert sorted(every.execute(sql).fetchall()) == sorted(some.execute(sql).fetchall())
                 assert len(some.execute(sql).fetchall()) == expected
+
+
+STUCK = "select sum(levenshtein(repeat('a', 60000 + i), repeat('b', 60000))) as n from range(8) t(i)"
+"""One call of it takes minutes, in which DuckDB heeds no interrupt."""
+
+
+def test_stuck_queries_starve_nobody_and_hold_up_no_end(tmp_path: Path) -> None:
+    """Others are answered, spans are taken; SIGTERM ends them all at once, those of this machine too, with status 0."""
+    data = tmp_path / "data"
+    body = json.dumps({"sql": STUCK}).encode()
+    with running(data, "--sql-timeout-s", "60") as receiver, ThreadPoolExecutor(6) as threads:
+        local = {"Content_Type": "application/json", "Authorization": f"Bearer {receiver.token}"}
+        asked = [threads.submit(_ask, receiver, body) for _ in range(4)]
+        asked.append(threads.submit(_ask, receiver, body, **local))
+        deadline = time.monotonic() + 60
+        while _num_query_processes(receiver) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        receiver.export(traces(span(1)).SerializeToString())
+        assert receiver.sql("select count(*) as n from spans") == [{"n": 1}]
+        began = time.monotonic()
+        receiver.process.send_signal(signal.SIGTERM)
+        assert receiver.process.wait(timeout=20) == 0, receiver.log.read_text()
+        assert time.monotonic() - began < 10
+        for future in asked:
+            future.result(timeout=20)
+    assert "Traceback" not in receiver.log.read_text()
+
+
+def _ask(receiver: Receiver, body: bytes, **headers: str) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        receiver.post("/v1/sql", body, **headers)
+
+
+def _num_query_processes(receiver: Receiver) -> int:
+    path = Path(f"/proc/{receiver.process.pid}/task")
+    children = " ".join((task / "children").read_text() for task in path.iterdir())
+    return len(children.split())

@@ -9,9 +9,14 @@ import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from foundation.keys import Scope, create_key
+from otel_exporter.schema import GATEWAY_SCOPE
 from receiver.decode.otlp import Signal, read_protobuf
 from receiver.pipeline import Pipeline
-from spanloop.doctor import Finding, check_clock, check_free_space, check_keys, check_traffic
+from serve.schema import Registry, encode_file
+from spanloop.doctor.finding import Finding
+from spanloop.doctor.machine import check_clock, check_free_space, check_keys, check_machine
+from spanloop.doctor.serving import check_serving
+from spanloop.doctor.traffic import check_receiver, check_traffic
 from tests.export_requests import span, traces
 
 
@@ -84,3 +89,48 @@ def test_traffic_that_lacks_nothing_is_not_complained_about(tmp_path: Path) -> N
     store(tmp_path, span(1))
 
     assert {finding.check for finding in check_traffic(tmp_path) if finding.verdict != "ok"} == {"rewards"}
+
+
+def test_the_gateways_own_spans_are_not_complained_about(tmp_path: Path) -> None:
+    """They carry token ids by themselves; a service whose spans fail is named."""
+    call = span(1, name="chat")
+    call.attributes.append(KeyValue(key="gen_ai.operation.name", value=AnyValue(string_value="chat")))
+    failed = span(2)
+    failed.status.code = 2
+    with contextlib.closing(Pipeline(tmp_path)) as pipeline:
+        own = traces(call)
+        own.resource_spans[0].scope_spans[0].scope.name = GATEWAY_SCOPE
+        for message in (own, traces(failed)):
+            pipeline.submit(read_protobuf(Signal.TRACES, message.SerializeToString()), "default").result(10)
+
+    found = {finding.check for finding in check_traffic(tmp_path) if finding.verdict != "ok"}
+
+    assert found == {"rewards", "failed spans"}
+
+
+def test_a_directory_that_cannot_be_written_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reason, where a traceback stood."""
+
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+
+    finding = about(list(check_machine(tmp_path)), "writing")
+
+    assert finding.verdict == "fail"
+    assert "Permission denied" in finding.message
+
+
+def test_a_registry_whose_checkpoint_is_gone_fails(tmp_path: Path) -> None:
+    """Also what was set aside, and spans that wait for a receiver."""
+    registry = Registry(base="m", live=str(tmp_path / "gone"), live_version="v1", changed_time="")
+    for path in ("serve/spool/1", "wal/quarantine/1"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).touch()
+    (tmp_path / "serve" / "registry.json").write_bytes(encode_file(registry))
+
+    found = [*check_serving(tmp_path), *check_receiver(tmp_path)]
+
+    assert about(found, "registry").verdict == "fail"
+    assert {about(found, check).verdict for check in ("spool", "set aside")} == {"warn"}

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from foundation.errors import SettingsError
+from receiver.database import open_database
 from receiver.decode.arrow import SCHEMAS
 from receiver.query import guard
 from receiver.query import run as query
 from receiver.query.run import Bounds, QueryTooExpensive
 from receiver.query.views import create_views
-from receiver.store.days import open_database
 
 BOUNDS = Bounds(timeout_s=20, max_rows=1000, max_bytes=1 << 20)
 

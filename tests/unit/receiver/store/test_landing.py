@@ -13,6 +13,7 @@ import pytest
 
 from receiver.decode.arrow import TABLE_OF, decode
 from receiver.decode.otlp import Signal
+from receiver.query.views import show
 from receiver.store.days import day_files, day_of
 from receiver.store.landing import Store
 from receiver.store.tail import Decoded, body_digest
@@ -43,8 +44,9 @@ class Landing:
         self.store.publish([Decoded(seq, received_ns, TABLE_OF[signal], batch, digest, project)])
 
     def query(self, sql: str) -> list[Any]:
-        with self.store.snapshot() as connection:
-            return connection.execute(sql).fetchall()
+        with self.store.snapshot() as taken:
+            rows: list[Any] = show(taken).execute(sql).fetchall()
+            return rows
 
     def names(self) -> list[str]:
         return [row[0] for row in self.query("select name from spans order by name")]

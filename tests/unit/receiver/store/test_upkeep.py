@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from receiver.query.views import show
 from receiver.schema import SCHEMA_VERSION, connect, spans_directory
 from receiver.store import upkeep
 from receiver.store.copying import Copying
@@ -29,7 +30,8 @@ def three_days(data: Path) -> Landing:
 def test_a_day_that_is_over_is_compacted_and_opens_for_others(tmp_path: Path) -> None:
     """Beside the queries that read it: same rows, read-only, known spans stay known, and nothing is done twice."""
     landing = three_days(tmp_path)
-    with landing.store.snapshot() as reading:
+    with landing.store.snapshot() as taken:
+        reading = show(taken)
         reading.execute("select span_id from spans")
         landing.store.seal(FIRST + timedelta(days=2))
         inode = day_path(tmp_path, FIRST).stat().st_ino
@@ -54,7 +56,8 @@ def test_a_day_that_is_over_is_compacted_and_opens_for_others(tmp_path: Path) ->
 def test_a_day_is_removed_while_it_is_read(tmp_path: Path) -> None:
     """The file is gone at once; the query reads it to its end, the next one does without."""
     landing = three_days(tmp_path)
-    with landing.store.snapshot() as reading:
+    with landing.store.snapshot() as taken:
+        reading = show(taken)
         landing.store.retire([FIRST])
         assert not day_path(tmp_path, FIRST).exists()
         assert reading.execute("select count(*) from spans").fetchall() == [(3,)]

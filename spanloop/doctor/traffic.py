@@ -1,0 +1,215 @@
+"""Looks at what arrived: whether the LLM calls carry messages, token ids and rewards, and what the receiver refused."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from foundation.http import answers
+from otel_exporter.schema import GATEWAY_SCOPE
+from receiver.schema import Reader, connect, find
+from spanloop.doctor.finding import Finding
+
+
+def check_receiver(data: Path) -> Iterator[Finding]:
+    """Look at whether a receiver takes requests, and at what it set aside."""
+    where = find(data)
+    if where is not None:
+        ready = answers(f"{where['http']}/readyz", timeout_s=5)
+        yield (
+            Finding("receiver", "ok", f"the receiver at {where['grpc']} and {where['http']} takes requests")
+            if ready
+            else Finding(
+                "receiver",
+                "fail",
+                f"the receiver (pid {where['pid']}) takes no requests",
+                f"Ask it why: curl {where['http']}/readyz; end it if it does not answer.",
+            )
+        )
+    kept = data / "wal" / "quarantine"
+    num_kept = sum(1 for _ in kept.iterdir()) if kept.is_dir() else 0
+    if num_kept:
+        yield Finding(
+            "set aside",
+            "warn",
+            f"{num_kept} damaged segments or undecodable requests lie in {kept}",
+            "spanloop receiver verify names them; remove them once nobody needs them.",
+        )
+
+
+def check_traffic(data: Path) -> Iterator[Finding]:
+    """Look at what arrived: whether the LLM calls carry messages, token ids and rewards."""
+    if not (data / "spans").exists():
+        yield Finding(
+            "traces", "warn", f"no spans in {data} yet", "spanloop receiver run, then point an OTLP exporter at it."
+        )
+        return
+    reader = connect(data)
+    try:
+        for check in CHECKS:
+            yield from check(reader)
+    finally:
+        reader.close()
+
+
+def _rows(reader: Reader, sql: str) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = reader.query(sql).to_pylist()
+    return rows
+
+
+def _check_traces(reader: Reader) -> Iterator[Finding]:
+    row = _rows(
+        reader,
+        "select count(distinct trace_id) as traces, count(distinct service_name) as services from spans",
+    )[0]
+    yield Finding("traces", "ok", f"{row['traces']} traces from {row['services']} services")
+
+
+FAILED_SHARE = 0.2
+"""Part of a service's spans in error from which the doctor speaks of it."""
+
+
+def _check_failed(reader: Reader) -> Iterator[Finding]:
+    """Look for services whose work fails: their episodes teach little but what to avoid."""
+    for row in _rows(
+        reader,
+        f"""
+        select
+            coalesce(service_name, '(no service.name)') as service,
+            count(*) as spans,
+            count(*) filter (where status_code = 'error') as failed
+        from spans
+        group by all
+        having failed > {FAILED_SHARE} * spans
+        order by failed desc
+        limit 20
+        """,
+    ):
+        yield Finding(
+            "failed spans",
+            "warn",
+            f"service {row['service']}: {row['failed']} of {row['spans']} spans ended in error",
+            "See why: spanloop sql \"select name, status_message, count(*) from spans where status_code = 'error'"
+            ' group by all order by 3 desc"',
+        )
+
+
+def _check_clocks(reader: Reader) -> Iterator[Finding]:
+    """Look for senders whose clock is ahead of ours: their spans end after they were received."""
+    for row in _rows(
+        reader,
+        """
+        select
+            coalesce(service_name, '(no service.name)') as service,
+            round(max(epoch(end_time) - epoch(received_time))) as ahead_s
+        from spans
+        where end_time > received_time + interval 1 minute
+        group by all
+        order by ahead_s desc
+        limit 20
+        """,
+    ):
+        yield Finding(
+            "clock of agents",
+            "warn",
+            f"service {row['service']}: spans end up to {row['ahead_s']:.0f} s after they were received",
+            "Set the clock of its host: timedatectl set-ntp true. Steps are ordered by the senders' clocks.",
+        )
+
+
+def _check_limits(reader: Reader) -> Iterator[Finding]:
+    """Look for spans that an SDK cut: agents put more on a span than the default of 128 attributes."""
+    for row in _rows(
+        reader,
+        """
+        select
+            coalesce(service_name, '(no service.name)') as service,
+            count(*) filter (where dropped_attributes_count > 0) as cut_attributes,
+            count(*) filter (where dropped_events_count > 0) as cut_events
+        from spans
+        where dropped_attributes_count > 0 or dropped_events_count > 0
+        group by all
+        order by cut_attributes + cut_events desc
+        limit 20
+        """,
+    ):
+        yield Finding(
+            "limits",
+            "warn",
+            f"service {row['service']}: its SDK dropped attributes of {row['cut_attributes']} spans and events of"
+            f" {row['cut_events']}",
+            "Set OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=4096 and OTEL_SPAN_EVENT_COUNT_LIMIT=4096 on it.",
+        )
+
+
+LLM_CALLS = """
+    select
+        coalesce(service_name, '(no service.name)') as service,
+        count(*) as calls,
+        count(*) filter (where {carried}) as carrying
+    from spans
+    where coalesce(scope_name, '') <> '{gateway}' and (
+        json_extract_string(attributes, '$."openinference.span.kind"') = 'LLM'
+        or json_extract_string(attributes, '$."gen_ai.operation.name"')
+            in ('chat', 'text_completion', 'generate_content')
+        or json_exists(attributes, '$."llm.request.type"')
+    )
+    group by all
+    having carrying < calls
+    order by calls desc
+    limit 20
+"""
+"""LLM calls of each service that lack something; the gateway's own spans, which carry what they are to, are no calls of
+a service. Attribute names as of docs/dialects.md."""
+
+
+def _check_content(reader: Reader) -> Iterator[Finding]:
+    carried = (
+        "attributes like '%\"gen_ai.input.messages\"%' or attributes like '%\"llm.input_messages.%'"
+        " or attributes like '%\"gen_ai.prompt.%'"
+    )
+    for row in _rows(reader, LLM_CALLS.format(carried=carried, gateway=GATEWAY_SCOPE)):
+        yield Finding(
+            "content",
+            "warn",
+            f"service {row['service']}: {_missing(row)} LLM calls carry no messages on their span",
+            "Set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only and"
+            " OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental on it (content in log events counts too).",
+        )
+
+
+def _check_token_ids(reader: Reader) -> Iterator[Finding]:
+    carried = (
+        "attributes like '%token_ids\"%'"
+        f" or trace_id in (select trace_id from spans where scope_name = '{GATEWAY_SCOPE}')"
+    )
+    for row in _rows(reader, LLM_CALLS.format(carried=carried, gateway=GATEWAY_SCOPE)):
+        yield Finding(
+            "token ids",
+            "warn",
+            f"service {row['service']}: {_missing(row)} LLM calls carry no token ids",
+            "Point its OPENAI_BASE_URL at the gateway (spanloop serve run), which records them.",
+        )
+
+
+def _missing(row: dict[str, object]) -> str:
+    return f"{int(str(row['calls'])) - int(str(row['carrying']))} of {row['calls']}"
+
+
+def _check_rewards(reader: Reader) -> Iterator[Finding]:
+    row = _rows(
+        reader,
+        "select (select count(*) from log_records where event_name = 'gen_ai.evaluation.result')"
+        " + (select count(*) from spans where events like '%gen_ai.evaluation.result%') as rewards",
+    )[0]
+    if row["rewards"]:
+        yield Finding("rewards", "ok", f"{row['rewards']} rewards")
+    else:
+        yield Finding(
+            "rewards",
+            "warn",
+            "no rewards: nothing says which episodes went well",
+            "Call otel_exporter.reward(value) where the outcome is known, or POST /v1/rewards.",
+        )
+
+
+CHECKS = (_check_traces, _check_failed, _check_clocks, _check_limits, _check_content, _check_token_ids, _check_rewards)
+"""What is looked at, in this order."""
