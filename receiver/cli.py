@@ -14,7 +14,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-from foundation.errors import SpanloopError
+from foundation.errors import SettingsError, SpanloopError
 from foundation.http import answers
 from foundation.keys import Scope, create_key, read_keys, revoke_key
 from foundation.narration import get_logger
@@ -228,7 +228,14 @@ def create(
     scope
         What it may do; repeat for several.
     """
-    sys.stdout.write(create_key(data, name=name, project=project, scopes=list(scope)) + "\n")
+    check_directory(data)
+    try:
+        text = create_key(data, name=name, project=project, scopes=list(scope))
+    except OSError as error:
+        raise SettingsError(
+            f"{data} cannot be written: {error.strerror}", hint="Run as the receiver's user."
+        ) from error
+    sys.stdout.write(text + "\n")
 
 
 @keys.command(name="list")

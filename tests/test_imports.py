@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +60,30 @@ def test_a_span_is_stored_without_pandas() -> None:
 
     assert {"duckdb", "pyarrow"} <= loaded
     assert "pandas" not in loaded
+
+
+SERVERS = {"grpc", "aiohttp"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "absent"),
+    [
+        (("--help",), {*SERVERS, "duckdb", "pyarrow", "polars", "torch", "receiver", "etl", "train", "serve"}),
+        (("sql", "select 1"), {*SERVERS, "polars", "torch", "etl", "train", "serve"}),
+        (("reward", "ab" * 16, "1"), {*SERVERS, "duckdb", "pyarrow", "polars", "torch", "etl", "train", "serve"}),
+        (("receiver", "status"), {*SERVERS, "polars", "torch", "etl", "train", "serve"}),
+        (("receiver", "--help"), {*SERVERS, "duckdb", "pyarrow", "polars", "torch", "etl", "train", "serve"}),
+        (("doctor",), {*SERVERS, "polars", "torch", "etl", "train"}),
+    ],
+)
+def test_light_commands_load_no_server_and_no_engine(
+    tmp_path: Path, arguments: tuple[str, ...], absent: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They answer people at a prompt: each library here is a tenth of a second or more."""
+    monkeypatch.chdir(tmp_path)
+    run = f"import contextlib, sys\nsys.argv = {['spanloop', *arguments]}\nfrom spanloop.cli import main\n"
+    script = (
+        f"{run}import io\nwith contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n    main()"
+    )
+
+    assert not loaded_by(script) & absent

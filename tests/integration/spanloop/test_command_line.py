@@ -1,6 +1,7 @@
 """The console script as a scheduler meets it: exit statuses, and what is on stdout and on stderr."""
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import ExitStatus
+from spanloop.cli import main
 
 pytestmark = pytest.mark.integration
 
@@ -77,3 +79,94 @@ def test_doctor_looks_at_an_empty_directory(tmp_path: Path) -> None:
 
     assert result.returncode == ExitStatus.DONE
     assert "spanloop receiver run" in result.stdout
+
+
+COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "sql": (("STATEMENT",), ("STATEMENT", "--format", "VALUE")),
+    "reward": (
+        ("TRACE", "1"),
+        ("VALUE", "VALUE"),
+        ("TRACE", "1", "--span-id", "VALUE"),
+        ("TRACE", "1", "--endpoint", "VALUE"),
+    ),
+    "doctor": ((), ("--json",)),
+    "receiver status": ((), ("--json",)),
+    "receiver import": (("PATH",), ("PATH", "PATH"), ()),
+    "receiver backup": (("--out", "PATH"), ()),
+    "receiver verify": ((),),
+    "receiver prune": (("--retain-days", "VALUE"), ("--retain-gb", "VALUE", "--dry-run"), ()),
+    "receiver keys list": ((),),
+    "receiver keys create": (("--name", "VALUE"), ("--name", "VALUE", "--project", "VALUE"), ("--scope", "VALUE")),
+    "receiver keys revoke": (("VALUE",), ()),
+    "receiver run": (("--grpc", "VALUE"), ("--memory-limit", "VALUE"), ("--http", "VALUE", "--grpc", "nowhere:1")),
+}
+"""Commands and the arguments they are tried with; words in capitals stand for what a fuzzer puts there."""
+
+VALUES = (
+    "", "-", "--", "lots", "0", "-1", "nan", "inf", "1e400", "9" * 400, "x" * 70_000, "\u00e4\n\t", "\udcff",
+    "'; drop", "../..", "\x1b[2J", "http://", "http://[", "host:99999", "select",
+)  # fmt: skip
+STATEMENTS = (
+    "select 1", "select", "drop table spans", "from spans", "select 'infinity'::timestamp, interval 1 day, 1 a, 2 a",
+    "from spans tablesample 10%", "select 1; select 2", "select " + "(" * 3000, "from '/etc/passwd'", "select \udcff",
+    "from rejected",
+    "select * from range(3) t(i) where i = ?", "-- nothing", "select error('x')",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Directories that are missing, empty, a file, somebody else's, damaged, or no place for a directory."""
+    root = tmp_path_factory.mktemp("places")
+    (root / "file").write_text("hello")
+    (root / "empty").mkdir()
+    (root / "link").symlink_to(root / "nowhere")
+    foreign = root / "foreign"
+    for path in ("spans/2026-01-01.duckdb", "spans/2026-99-99.duckdb", "wal/x.seg", "keys.json", "receiver.json"):
+        (foreign / path).parent.mkdir(parents=True, exist_ok=True)
+        (foreign / path).write_bytes(b"\x00not what you think" * 500)
+    (foreign / "dataset").mkdir()
+    (foreign / "dataset" / "tables.json").write_text("[]")
+    (root / "odd").mkdir()
+    (root / "odd" / "receiver.lock").mkdir()
+    (root / "odd" / "keys.json").mkdir()
+    (root / "odd" / "spans").write_text("no directory")
+    names = ["file", "empty", "link", "foreign", "odd", "missing/deep"]
+    return [*(str(root / name) for name in names), "/proc/nothing", "/dev/null", "x" * 5000, str(root / ("y" * 300))]
+
+
+def test_no_command_line_ends_in_a_traceback(
+    places: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is given, the command says what is wrong in its own words, or does what it can."""
+    monkeypatch.setattr("foundation.http.LOOK_EVERY_S", 0.2)
+    monkeypatch.setattr("receiver.reading.find.PATIENCE_S", 0.1)
+    monkeypatch.setattr("receiver.store.landing.OPEN_PATIENCE_S", 0.1)
+    seed = int(os.environ.get("SEED", "7"))
+    chance = random.Random(seed)
+    num_lines = 5_000 if os.environ.get("RELIABILITY") == "long" else 150
+    for number in range(num_lines):
+        command = chance.choice([*COMMANDS])
+        words = {
+            "VALUE": lambda: chance.choice(VALUES),
+            "STATEMENT": lambda: chance.choice(STATEMENTS),
+            "PATH": lambda: chance.choice([*places, str(tmp_path / "out")]),
+            "TRACE": lambda: "ab" * 16,
+        }
+        arguments = [words[word]() if word in words else word for word in chance.choice(COMMANDS[command])]
+        data = chance.choice(places)
+        if command == "receiver run":  # never one that could run
+            data = chance.choice([place for place in places if not place.endswith(("empty", "deep"))])
+        line = [*command.split(), *arguments, "--data", data]
+        try:
+            main(line)
+            status = 0
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        except BaseException as error:
+            shown = [word[:80] for word in line]
+            raise AssertionError(f"seed {seed}, line {number}: {shown} ended in {error!r}") from error
+        said = capfd.readouterr().err
+        assert "Traceback" not in said, line
+        assert status in {*ExitStatus}, line
+        assert status == 0 or said, line
