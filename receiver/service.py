@@ -6,6 +6,7 @@ import ipaddress
 import os
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ async def serve(config: ReceiverConfig) -> None:
     tls = Tls.of(config)
     for address, flag in ((config.grpc, "--grpc"), (config.http, "--http")):
         _check_reachable(address, flag, config)
+    _check_usable(config)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -161,6 +163,25 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _check_usable(config: ReceiverConfig) -> None:
+    """Refuse addresses that nobody can listen on, which no waiting makes free."""
+    named = {"--grpc": config.grpc, "--http": config.http}
+    for flag, address in named.items():
+        host, port = split_address(address, flag)
+        try:
+            family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((place[0], 0, *place[2:]))
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "the name cannot be resolved"
+            raise SettingsError(
+                f"{flag} {address[:200]} cannot be listened on: {reason}", hint=f"For example {flag} 127.0.0.1:4317"
+            ) from None
+    if config.grpc == config.http and split_address(config.grpc, "--grpc")[1] != 0:
+        raise SettingsError(f"--grpc and --http are both {config.grpc}", hint="Give each a port of its own.")
 
 
 def _check_reachable(address: str, flag: str, config: ReceiverConfig) -> None:

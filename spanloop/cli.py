@@ -66,14 +66,13 @@ def launch(
     return app(tokens, exit_on_error=False, print_error=False)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Run the command line and end the process with the status a scheduler can act on."""
     try:
         if settings_file := unread.find_settings_file(Path.cwd()):
             unread.check_file(settings_file, app)
         unread.check_environment(os.environ, app)
-        tokens = sys.argv[1:] if arguments is None else arguments
-        app.meta(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        app.meta(exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         sys.stderr.write(f"spanloop: {_explain(error)}\n")
         sys.exit(ExitStatus.SETTINGS)

@@ -1,4 +1,4 @@
-"""SQL over everything taken: which statements may run, what they see, their bounds, other processes' readers.
+"""SQL over everything taken: which statements may run, what they read and see, their bounds, their processes.
 
 Nothing here writes a row.
 """

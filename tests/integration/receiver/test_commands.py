@@ -176,6 +176,14 @@ def test_a_busy_port_says_who_usually_holds_it_and_which_flag_to_change(tmp_path
     assert flag in result.stderr
 
 
+def test_an_address_nobody_can_listen_on_is_not_called_in_use(tmp_path: Path) -> None:
+    """Exit 2: waiting does not help."""
+    both = ("--grpc", "127.0.0.1:4399", "--http", "127.0.0.1:4399")
+    for arguments, said in ((both, "are both"), (("--http", "localhost.invalid:1", "--plaintext"), "other machines")):
+        result = spanloop("receiver", "run", "--data", str(tmp_path / "data"), *arguments)
+        assert (result.returncode, said in result.stderr) == (2, True), result.stderr
+
+
 @pytest.mark.parametrize(("address", "said"), [("0.0.0.0:4317", "other machines"), ("4317", "HOST:PORT")])
 def test_an_address_beyond_this_machine_is_refused(tmp_path: Path, address: str, said: str) -> None:
     """Exit 2: nobody without a key may write spans or read prompts."""
