@@ -130,8 +130,11 @@ def backup(*, out: Path, data: Path = DEFAULT_DATA) -> None:
     """
     from receiver.reading.backup import back_up_data
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is removed
-    num_days = back_up_data(data, out)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is removed
+    try:
+        num_days = back_up_data(data, out)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     log.info("backed up", out=str(out), days=num_days)
 
 

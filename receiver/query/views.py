@@ -77,8 +77,8 @@ def create_views(
     for table, files in shown_files(data).items() if published else ():
         if table not in published:
             continue
-        names = ", ".join(literal(str(file)) for file in files)
-        files_sql = f"from read_parquet([{names}], union_by_name = true){only}"
+        paths = ", ".join(literal(str(file)) for file in files)
+        files_sql = f"from read_parquet([{paths}], union_by_name = true){only}"
         try:
             connection.execute(f"create or replace temp view {table} as {files_sql}")
         except duckdb.Error as error:

@@ -12,8 +12,9 @@ from foundation.errors import Busy
 from receiver.reading import find
 from receiver.schema import connect
 from receiver.store.lock import hold
+from tests.commands import spanloop
 from tests.export_requests import span, traces
-from tests.integration.receiver.processes import COMMAND, running, spanloop
+from tests.integration.receiver.processes import COMMAND, running
 
 pytestmark = pytest.mark.integration
 
