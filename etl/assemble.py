@@ -9,7 +9,8 @@ from etl.clean import rejected_span
 from etl.dialects.spans import Embedding, LlmCall, ToolCall
 from etl.episodes.attribution import Rule
 from etl.episodes.grouping import Episode
-from etl.rewards import given
+from etl.rewards.given import Reward
+from etl.rewards.rows import to_row
 from etl.schema import TABLES, RejectReason
 from etl.settings import EtlConfig
 from etl.tables import Row, columns, in_order, json_text
@@ -26,6 +27,7 @@ class Facts:
 
     def __init__(self, spans: pl.DataFrame, logs: pl.DataFrame) -> None:
         self.names = spans["name"].to_list()
+        self.span_ids = spans["span_id"].to_list()
         self.services = spans["service_name"].to_list()
         self.start_ns = spans["start_ns"].to_list()
         self.end_ns = spans["end_ns"].to_list()
@@ -88,6 +90,7 @@ class Assembly:
                 "session_id": episode.session,
                 "trace_ids": episode.traces,
                 "root_name": facts.names[episode.root],
+                "root_span_id": facts.span_ids[episode.root],
                 "service_name": facts.services[episode.root],
                 "start_ns": min(facts.start_ns[row] for row in rows),
                 "end_ns": max(facts.end_ns[row] for row in rows),
@@ -99,6 +102,7 @@ class Assembly:
                 "is_complete": episode.is_complete,
                 "stop_reason": transitions[-1]["stop_reason"] if transitions else None,
                 "revision": revision,
+                "first_seq": min(facts.received_seq[row] for row in rows),
                 "split": signals.side.split.value,
                 "split_group": signals.side.group,
                 "split_signature": None if signals.side.signature is None else signals.side.signature.tolist(),
@@ -153,46 +157,12 @@ class Assembly:
                 }
             )
 
-    def add_rewards(self, rewards: list[given.Reward], episodes: list[Episode], keep: list[bool]) -> None:
+    def add_rewards(self, rewards: list[Reward], episodes: list[Episode], keep: list[bool]) -> None:
         """Add the rewards, used or not."""
         for reward in rewards:
-            episode = None if reward.episode is None else episodes[reward.episode]
-            if reward.episode is not None and not keep[reward.episode]:
-                continue
-            assert reward.reason is not None
-            self.rows["rewards"].append(
-                {
-                    "project": reward.project,
-                    "trace_id": reward.trace_id,
-                    "span_id": reward.span_id,
-                    "episode_id": None if episode is None else episode.key[1],
-                    "judges": None if reward.level is None else reward.level.value,
-                    "judged_trace_id": _judged_trace(reward, episode),
-                    "judged_span_id": _judged_span(reward),
-                    "names": json_text(reward.names()),
-                    "name": reward.name,
-                    "value": None if reward.reason == given.Reason.NOT_FINITE else reward.value,
-                    "label": reward.label,
-                    "explanation": reward.explanation,
-                    "source": reward.source,
-                    "time_ns": reward.time_ns,
-                    "used": reward.reason in {given.Reason.OUTCOME, given.Reason.STEP},
-                    "reason": reward.reason.value,
-                }
-            )
-
-
-def _judged_trace(reward: given.Reward, episode: Episode | None) -> str | None:
-    """Return the trace that a reward judges, or would, where that is another than the one it stands in."""
-    if episode is None:
-        return reward.links[0][0] if reward.links else None
-    return None if reward.trace_id in episode.traces else episode.traces[0]
-
-
-def _judged_span(reward: given.Reward) -> str | None:
-    if reward.episode is None:
-        return reward.links[0][1] if reward.links else None
-    return None if reward.call is None else reward.call.span.span_id
+            if reward.episode is None or keep[reward.episode]:
+                episode = None if reward.episode is None else episodes[reward.episode]
+                self.rows["rewards"].append(to_row(reward, episode))
 
 
 def _call_row(call: LlmCall, episode: Episode) -> Row:

@@ -75,12 +75,14 @@ class EtlConfig(Settings):
     progress: float = Field(default=0.0, ge=0, le=1)
     """Weight of the change in the estimated outcome, as a difference of potentials."""
 
-    outcome_gap: float = Field(default=1.0, gt=0)
+    outcome_gap: float | None = Field(default=None, gt=0)
     """Smallest difference between two outcomes that must never be bridged: intermediate rewards of an episode are
-    scaled to stay below half of it, so they cannot make a failure look better than a success."""
+    scaled to stay below half of it, so they cannot make a failure look better than a success. Default: the smallest
+    difference there is in the run, from 0.01 to 1."""
 
     discount: float = Field(default=1.0, gt=0, le=1)
-    """Factor per step between a reward and the return of an earlier step."""
+    """Factor per step between a reward and the return of an earlier step. The outcome is not discounted: it is what the
+    episode came to."""
 
     holdout: float = Field(default=0.1, ge=0, lt=1)
     """Share of tasks kept out of training, by hash of what `holdout_by` says."""

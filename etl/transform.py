@@ -1,7 +1,7 @@
 """Spans and log records in, the published tables out: pure, and the same whatever order the rows came in."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import polars as pl
 
@@ -33,11 +33,11 @@ from etl.clean import clean, unique_logs
 from etl.counts import count
 from etl.dialects.spans import LlmCall, ToolCall
 from etl.episodes.attribution import Causes, Rule
-from etl.episodes.grouping import Episode, Grouping
+from etl.episodes.grouping import Grouping, Trace
 from etl.episodes.lineage import number_beginnings
 from etl.episodes.splits import assign_sides
-from etl.episodes.tasks import task_ids
 from etl.rewards import air, given
+from etl.rewards.combine import outcome_gap
 from etl.rewards.placing import Ground, find_evaluators, named_places
 from etl.rewards.settling import drop_unusable, settle
 from etl.rewards.sql import RewardQuery, query_rewards
@@ -56,10 +56,15 @@ def transform(
     now_us: int | None = None,
     queries: Sequence[RewardQuery] = (),
     decode: Decode | None = None,
+    remembered: Sequence[given.Reward] = (),
+    taken: Collection[Trace] = (),
 ) -> Dataset:
     """Turn whole traces, in the receiver's columns, into the published tables.
 
     `queries` add rewards of their own; with `decode` token ids are compared with the text.
+
+    `remembered` are rewards that were published before and whose records are gone; `taken` are traces of which
+    something is published, so that they wait for nothing.
 
     `now_us` is the instant idleness is measured against, microseconds since 1970; None takes every trace as it is.
     """
@@ -69,13 +74,14 @@ def transform(
     forest = build_forest(spans)
     readings = read_all(spans.with_row_index("row"), logs, forest)
     rewards = given.collect(readings, logs, _links(spans)) + query_rewards(queries, spans, logs)
+    rewards += remembered
     readings.evaluations |= find_evaluators(rewards, readings, forest)
     calls, wrappers = merge_calls(readings.calls, forest)
     align_item_ids(calls)
     embeddings = unique_embeddings(readings.embeddings, forest)
     agent_rows = name_agents([*calls, *(embedding.call for embedding in embeddings)], readings, forest)
     idle_before_us = None if now_us is None or not config.complete_after else now_us - int(config.complete_after * 1e6)
-    grouping = Grouping(spans, forest, readings, calls, idle_before_us=idle_before_us)
+    grouping = Grouping(spans, forest, readings, calls, idle_before_us=idle_before_us, taken=taken)
     bystanders = find_bystanders(calls, spans["name"].to_list(), readings, forest, config.exclude_agents)
     ground = _place(rewards, spans, forest, readings, calls, bystanders, grouping, config)
     episodes, episode_of = ground.episodes, ground.episode_of
@@ -109,14 +115,16 @@ def transform(
     facts = Facts(spans, logs)
     sides = assign_sides(episodes, usable, config, [facts.revision(episode) for episode in episodes])
     assembly = Assembly(config, facts, rejected, apart)
-    measures, weights = _measure(episodes, by_episode, outcomes, pairs, config), air.weights(config)
+    measures = air.measure([by_episode[number] for number in sorted(by_episode)], pairs, config)
+    weights = air.weights(config)
+    gap = outcome_gap((outcomes[number] for number, is_kept in enumerate(keep) if is_kept), config)
     for number, episode in enumerate(episodes):
         if keep[number]:
             assembly.add_episode(
                 episode,
                 by_episode.get(number, []),
                 agent_rows,
-                Signals(outcomes[number], steps, measures, weights, sides[number]),
+                Signals(outcomes[number], steps, measures, weights, sides[number], gap),
             )
     assembly.add_embeddings([e for e in embeddings if keep[episode_of[e.call.span.index]]], episodes, episode_of)
     assembly.add_tools([entry for entry in causes if keep[episode_of[entry[0].span.index]]], episodes, episode_of)
@@ -177,22 +185,6 @@ def _set_apart(
         reason = bystanders.get(row) or reject(call, is_retried=row in retried, is_mismatch=row in mismatches)
         if reason is not None:
             found[row] = reason
-    return found
-
-
-def _measure(
-    episodes: list[Episode],
-    by_episode: dict[int, list[LlmCall]],
-    outcomes: list[float | None],
-    pairs: list[tuple[ToolCall, LlmCall | None]],
-    config: EtlConfig,
-) -> air.Measures:
-    """Measure the signals of all calls; progress is estimated over all episodes at once."""
-    numbers = sorted(by_episode)
-    courses = [by_episode[number] for number in numbers]
-    found = air.measure(courses, pairs, config)
-    tasks = [next(iter(task_ids(episodes[n], calls).values())) for n, calls in zip(numbers, courses, strict=True)]
-    air.add_progress(found, courses, tasks, [outcomes[number] for number in numbers], config.discount)
     return found
 
 

@@ -68,6 +68,8 @@ class Signals:
     measures: air.Measures
     weights: Mapping[str, float]
     side: Side
+    gap: float
+    """Smallest difference between outcomes that intermediate rewards must not bridge."""
 
 
 def reject(call: LlmCall, *, is_retried: bool = False, is_mismatch: bool = False) -> RejectReason | None:
@@ -120,7 +122,7 @@ def build_transitions(
     parts = [air.weighted(own, signals.weights) for own in measured]
     totals = [sum(part.values()) if part else None for part in parts]
     steps = [signals.steps.get(row) for row in rows]
-    combined = combine(signals.outcome, steps, totals, outcome_gap=config.outcome_gap, discount=config.discount)
+    combined = combine(signals.outcome, steps, totals, outcome_gap=signals.gap, discount=config.discount)
     tasks = task_ids(episode, calls)
     last = len(calls) - 1
     return [

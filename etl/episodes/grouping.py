@@ -8,7 +8,7 @@ but the gateway's spans belongs to the episode of the call they were found to be
 """
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -88,8 +88,9 @@ class Grouping:
         calls: list[LlmCall],
         *,
         idle_before_us: int | None,
+        taken: Collection[Trace] = (),
     ) -> None:
-        """Group whole traces.
+        """Group whole traces; those `taken` before, complete or not, wait for nothing more.
 
         `idle_before_us`: an incomplete episode whose last span was received before this instant (microseconds since
         1970) is taken as it is; None takes all.
@@ -97,6 +98,7 @@ class Grouping:
         self._forest = forest
         self._readings = readings
         self._idle_before_us = idle_before_us
+        self._taken = taken
         self._keys: list[Trace] = list(zip(spans["project"].to_list(), spans["trace_id"].to_list(), strict=True))
         self._is_gateway = (spans["scope_name"] == GATEWAY_SCOPE).fill_null(value=False).to_list()
         self._starts = spans["start_ns"].to_list()
@@ -151,7 +153,8 @@ class Grouping:
         episode.is_complete = bool(ended) and bool(agent_side) and not is_open
         last_us = max(self._received[row] for row in rows)
         is_idle = self._idle_before_us is None or last_us <= self._idle_before_us
-        episode.is_waiting = not episode.is_complete and not is_idle
+        is_taken = any((episode.key[0], trace) in self._taken for trace in episode.traces)
+        episode.is_waiting = not (episode.is_complete or is_idle or is_taken)
         _read_hints(episode, self._readings)
 
 

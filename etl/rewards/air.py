@@ -1,13 +1,11 @@
 """Automatic intermediate rewards: every signal measured, the weighted ones turned into rewards."""
 
 from collections.abc import Mapping, Sequence
-from math import log1p
 
 from etl.dialects.spans import LlmCall, ToolCall
 from etl.rewards.argument_schema import argument_schema
 from etl.rewards.budget import latency, tokens
 from etl.rewards.output_format import output_format
-from etl.rewards.progress import Course, progress
 from etl.rewards.repetition import repetition
 from etl.rewards.retry import retry
 from etl.rewards.tool_status import tool_status
@@ -34,7 +32,7 @@ Measures = dict[str, dict[int, float]]
 def measure(
     episodes: Sequence[Sequence[LlmCall]], causes: Sequence[tuple[ToolCall, LlmCall | None]], config: EtlConfig
 ) -> Measures:
-    """Measure every signal but progress, of all episodes' calls in the order they began."""
+    """Measure every signal of all episodes' calls in the order they began, but progress, which takes a whole run."""
     found: Measures = {name: {} for name in SIGNALS}
     found["tool_status"] = {row: value for row, value in tool_status(causes, -1.0).items() if value is not None}
     used = {call.span.index for _, call in causes if call is not None}
@@ -47,40 +45,6 @@ def measure(
         found["latency"] |= latency(calls, config.latency_budget_s)
         found["tokens"] |= tokens(calls, config.token_budget)
     return found
-
-
-def add_progress(
-    found: Measures,
-    episodes: Sequence[Sequence[LlmCall]],
-    task_ids: Sequence[str],
-    outcomes: Sequence[float | None],
-    discount: float,
-) -> None:
-    """Measure progress, in place, from the other signals so far."""
-    courses = [
-        Course(task_id, _states(calls, found), outcome)
-        for calls, task_id, outcome in zip(episodes, task_ids, outcomes, strict=True)
-    ]
-    steps = progress(courses, discount)
-    for calls, values in zip(episodes, steps or (), strict=steps is not None):
-        found["progress"].update(zip((call.span.index for call in calls), values, strict=True))
-
-
-def _states(calls: Sequence[LlmCall], found: Measures) -> list[list[float]]:
-    """Return what was known before each call: the counts so far and how long the conversation is."""
-    failed, unfit, repeated = (found[name] for name in ("tool_status", "argument_schema", "repetition"))
-    so_far = [0.0, 0.0, 0.0]
-    states: list[list[float]] = []
-    for step, call in enumerate(calls):
-        row = call.span.index
-        length = sum([len(message.get("text") or "") for message in call.input or ()])
-        states.append([float(step), log1p(length), *so_far])
-        so_far = [
-            so_far[0] + failed.get(row, 0.0),
-            so_far[1] + unfit.get(row, 0.0),
-            so_far[2] + repeated.get(row, 0.0),
-        ]
-    return states
 
 
 def weights(config: EtlConfig) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """What is published of episodes and calls, to find those that new spans and rewards belong to."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import orjson
@@ -7,7 +8,7 @@ import polars as pl
 
 from etl.episodes.grouping import Trace
 from etl.rewards import stand_ins
-from etl.schema import table_files
+from etl.schema import TABLES, table_files
 from etl.tables import Dataset, scan
 
 KEY = ("project", "trace_id")
@@ -17,10 +18,10 @@ class Published:
     """The published episodes, response ids and rewards given from elsewhere, as they were when this was made."""
 
     def __init__(self, data: Path) -> None:
+        self._data = data
+        columns = ("project", "episode_id", "session_id", "num_spans", "first_seq")
         episodes = scan("episodes", table_files(data, "episodes"))
-        self._traces = (
-            episodes.select("project", "episode_id", "session_id", trace_id="trace_ids").explode("trace_id").collect()
-        )
+        self._traces = episodes.select(*columns, trace_id="trace_ids").explode("trace_id").collect()
         rewards = scan("rewards", table_files(data, "rewards"))
         is_stand_in = pl.any_horizontal(pl.col("trace_id").str.starts_with(p) for p in stand_ins.PREFIXES)
         self._judging = (
@@ -36,6 +37,52 @@ class Published:
             .collect()
         )
 
+    def taken(self, traces: Collection[Trace]) -> set[Trace]:
+        """Return those of these traces that a published episode is of."""
+        return set(self._traces.join(_frame(traces), on=KEY, how="semi").select(KEY).iter_rows())
+
+    def outlived(self, traces: Collection[Trace], spans: pl.DataFrame) -> set[Trace]:
+        """Return the traces of published episodes whose spans are gone, some of them or all, given those that are left.
+
+        The oldest go first: an episode is whole as long as the first request that told of it is still there.
+        """
+        left = spans.group_by(KEY).agg(
+            left=pl.struct("trace_id", "span_id").n_unique(), since=pl.col("received_seq").min()
+        )
+        own = self._traces.join(_frame(traces), on=KEY, how="semi").join(left, on=KEY, how="left")
+        lost = (
+            own.group_by("project", "episode_id", "first_seq", "num_spans")
+            .agg(pl.col("left").sum(), pl.col("since").min())
+            .filter(
+                pl.col("since").is_null()
+                | (pl.col("since") > pl.col("first_seq")).fill_null(value=False)
+                | (pl.col("left") < pl.col("num_spans"))
+            )
+        )
+        found = lost.select("project", "episode_id")
+        while True:  # an episode that shares a trace with one that is gone stays as well
+            gone = own.join(found, on=["project", "episode_id"], how="semi").select(KEY).unique()
+            more = own.join(gone, on=KEY, how="semi").select("project", "episode_id").unique()
+            if more.height <= found.height:
+                return set(gone.iter_rows())
+            found = more
+
+    def rows(self, traces: Collection[Trace]) -> dict[str, pl.DataFrame]:
+        """Return the published rows of traces, with all rewards of their episodes, by table."""
+        named = _frame(traces).lazy()
+        tables = {name: scan(name, table_files(self._data, name)) for name in TABLES}
+        first = pl.col("trace_ids").list.first().alias("trace_id")
+        episodes = tables["episodes"].with_columns(first).join(named, on=KEY, how="semi").drop("trace_id").collect()
+        found = {name: rows.join(named, on=KEY, how="semi") for name, rows in tables.items() if name != "episodes"}
+        judging = tables["rewards"].join(episodes.lazy(), on=["project", "episode_id"], how="semi")
+        found["rewards"] = pl.concat([found["rewards"], judging]).unique(maintain_order=True)
+        return {"episodes": episodes, **{name: rows.collect() for name, rows in found.items()}}
+
+    def given_before(self, traces: Collection[Trace]) -> pl.DataFrame:
+        """Return the published rewards of these traces that came as records, which are kept apart from the spans."""
+        rewards = scan("rewards", table_files(self._data, "rewards")).filter(pl.col("source") == "log_record")
+        return rewards.join(_frame(traces).lazy(), on=KEY, how="semi").collect()
+
     @property
     def stand_ins(self) -> set[Trace]:
         """Return the stand-ins of traces that published rewards are in."""
@@ -43,7 +90,7 @@ class Published:
 
     def with_their_episodes(self, traces: set[Trace]) -> set[Trace]:
         """Return the traces and all others of the published episodes they are in, or judge something of."""
-        named = pl.DataFrame(sorted(traces), schema={"project": pl.String, "trace_id": pl.String}, orient="row")
+        named = _frame(traces)
         judged = self._judging.join(named, on=KEY, how="semi").drop_nulls("judged_trace_id")
         judging = self._judging.join(named, left_on=("project", "judged_trace_id"), right_on=KEY, how="semi")
         pairs = judged.select("project", trace_id="judged_trace_id")
@@ -96,3 +143,7 @@ class Published:
             members = table.join(episodes, on=["project", "episode_id"], how="semi")
             found.update(members.select(KEY).iter_rows())
         return found
+
+
+def _frame(traces: Collection[Trace]) -> pl.DataFrame:
+    return pl.DataFrame(sorted(traces), schema={"project": pl.String, "trace_id": pl.String}, orient="row")

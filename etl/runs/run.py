@@ -12,6 +12,7 @@ from etl.runs.plan import Plan, make_plan
 from etl.runs.publish import publish, sweep
 from etl.runs.source import Window
 from etl.runs.split_groups import settle_groups
+from etl.runs.whole_run import settle_rewards
 from etl.runs.work import Job, Processed
 from etl.runs.workers import choose_workers, process_all
 from etl.schema import TABLES
@@ -52,7 +53,7 @@ def run_etl(
             with report.phase("transform") as phase:
                 done = _process(job, dict(enumerate(plan.buckets)), reader, phase)
                 results = _settle(job, [done[number] for number in sorted(done)], reader)
-                results = settle_groups(config, plan.window, results)
+                results = settle_rewards(config, plan.window, settle_groups(config, plan.window, results))
         _finish(config, plan, results, report, dry_run=dry_run)
         if not dry_run:
             report.write(config.data / "dataset" / "runs" / f"{report.run_id}.json", ExitStatus.DONE)
@@ -100,6 +101,7 @@ def publish_shares(config: EtlConfig, report: RunReport) -> None:
         with report.phase("transform"), closing(connect(config.data)) as reader:
             settled = _settle(Job(config, found.plan.window, found.plan.now_us, found.plan.stand_ins), done, reader)
             results = settle_groups(config, found.plan.window, settled)
+            results = settle_rewards(config, found.plan.window, results)
             _keep_settled(config.data, done, dict(zip(map(id, settled), results, strict=True)))
         _finish(config, found.plan, results, report, dry_run=False)
         division.discard(config.data)

@@ -11,6 +11,7 @@ import polars as pl
 
 from etl.calls.tokens import load_decoder
 from etl.episodes.grouping import Trace
+from etl.rewards.outlived import forgotten, keep_outlived
 from etl.rewards.sql import read_queries
 from etl.rewards.stand_ins import of_rows
 from etl.runs.buckets import Bucket
@@ -92,19 +93,37 @@ class Worker:
         return processed
 
     def _transform(self, bucket: Bucket) -> tuple[set[Trace], Dataset]:
-        job, traces = self._job, bucket.traces
+        traces = bucket.traces
         received = (bucket.first_seq, bucket.last_seq) if bucket.num_spans else None
         while True:
             spans, logs = self._read(traces, received)
-            with no_cycle_collection():
-                dataset = transform(
-                    spans, logs, job.config, now_us=job.now_us, queries=self._queries, decode=self._decode
-                )
+            dataset = self._made_of(traces, spans, logs)
             related = self._published.related(dataset) | self._judging(dataset)
             joined = self._published.with_their_episodes(traces | related)
             if joined == traces:
                 return traces, dataset
             traces, received = joined, None
+
+    def _made_of(self, traces: set[Trace], spans: pl.DataFrame, logs: pl.DataFrame) -> Dataset:
+        """Return what comes of spans and records; of traces whose spans are gone what was published of them."""
+        job, published = self._job, self._published
+        outlived = published.outlived(traces, spans)
+        gone = pl.DataFrame(sorted(outlived), schema={"project": pl.String, "trace_id": pl.String}, orient="row")
+        before = published.given_before(traces)
+        with no_cycle_collection():
+            dataset = transform(
+                spans.join(gone, on=["project", "trace_id"], how="anti", maintain_order="left") if outlived else spans,
+                logs,
+                job.config,
+                now_us=job.now_us,
+                queries=self._queries,
+                decode=self._decode,
+                remembered=forgotten(before.join(gone, on=["project", "trace_id"], how="anti"), logs),
+                taken=published.taken(traces),
+            )
+        if outlived:
+            keep_outlived(dataset, published.rows(outlived), logs, job.config)
+        return dataset
 
     def _judging(self, dataset: Dataset) -> set[Trace]:
         """Return the stand-ins whose rewards judge something in a dataset."""

@@ -18,8 +18,9 @@ INTERMEDIATE_REWARDS = tuple(name for name in TRANSITIONS if name.startswith("re
 """Columns of automatic intermediate rewards, one a signal."""
 
 
-AIR_REWARDS = tuple(name for name in INTERMEDIATE_REWARDS if name != "reward_step")
-"""Those the ETL read off the trace, which `air_scale` bounds; `reward_step` was given."""
+UNSCALED = ("reward_step", "reward_progress")
+AIR_REWARDS = tuple(name for name in INTERMEDIATE_REWARDS if name not in UNSCALED)
+"""Those the ETL read off the trace, which `air_scale` bounds; `reward_step` was given, and progress has no bound."""
 
 
 class Known(StrEnum):
@@ -216,7 +217,7 @@ def read_calls(
         agent=pl.col("agent").fill_null(""),
         outcome=pl.col("outcome").drop_nulls().first().over(episode_key),
         episode=pl.struct(episode_key).rle_id(),
-        intermediate=pl.col("reward_step").fill_null(0.0)
+        intermediate=pl.sum_horizontal(pl.col(name).fill_null(0.0) for name in UNSCALED)
         + pl.col("air_scale").fill_null(1.0) * pl.sum_horizontal(pl.col(name).fill_null(0.0) for name in AIR_REWARDS),
         known=_known(policies, own_version),
     ).with_columns(turn=pl.int_range(pl.len()).over("episode", "agent"))
