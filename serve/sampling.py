@@ -65,30 +65,15 @@ class Sampling:
         return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
 
 
-NEUTRAL_ONLY: dict[str, tuple[Any, ...]] = {
-    "frequency_penalty": (None, 0, 0.0),
-    "presence_penalty": (None, 0, 0.0),
-    "repetition_penalty": (None, 1, 1.0),
-    "logit_bias": (None, {}),
-    "response_format": (None, {"type": "text"}),
-    "structured_outputs": (None,),
-    "tool_choice": (None, "auto", "none"),
-    "suffix": (None, ""),
-    "echo": (None, False),
-    "best_of": (None, 1),
-}
-"""Parameters the embedded engine accepts only where they change nothing: ignoring them would answer something else."""
-
-
 def parse_sampling(request: Mapping[str, Any], *, default_max_tokens: int) -> Sampling:
     """Read the sampling parameters of an OpenAI request; raise `UnsupportedParameter` for what cannot be honoured."""
-    for name, accepted in NEUTRAL_ONLY.items():
-        if request.get(name) not in accepted:
-            raise UnsupportedParameter(f"{name} is not supported by the embedded engine; serve the model with vLLM")
     values = with_defaults(request, NEUTRAL)
     max_tokens = _first(request, "max_completion_tokens", "max_tokens")
     stop = request.get("stop") or ()
-    logprobs = request.get("top_logprobs") if "messages" in request else request.get("logprobs")
+    is_chat = "messages" in request
+    logprobs = request.get("top_logprobs") if is_chat else request.get("logprobs")
+    if is_chat and logprobs and not request.get("logprobs"):
+        raise UnsupportedParameter("top_logprobs needs logprobs to be true")
     try:
         sampling = Sampling(
             temperature=float(values["temperature"]),
@@ -101,8 +86,8 @@ def parse_sampling(request: Mapping[str, Any], *, default_max_tokens: int) -> Sa
             ignore_eos=bool(request.get("ignore_eos", False)),
             num_top_logprobs=int(logprobs or 0),
         )
-    except (TypeError, ValueError) as error:
-        raise UnsupportedParameter(f"a sampling parameter is not a number: {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UnsupportedParameter("a sampling parameter is not a number") from error
     _check_range("temperature", sampling.temperature, 0, 100)
     _check_range("top_p", sampling.top_p, 1e-9, 1)
     _check_range("min_p", sampling.min_p, 0, 1)

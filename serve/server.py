@@ -198,6 +198,7 @@ class Server:
             strict_tools=config.strict_tools,
             access=Access(config.data),
             media_domains=config.allowed_media_domains,
+            allowed_origins=config.cors_allowed_origins,
         )
         self.changes = Changes(config, self.gateway, self._open_engine)
 

@@ -60,6 +60,9 @@ class EndpointConfig(Settings):
     """Domains from which the engine may fetch media that a message names by URL. Default: none, so that media come
     inline, as `data:` URLs."""
 
+    cors_allowed_origins: tuple[str, ...] = ()
+    """Origins (`https://app.example`, or `*`) whose pages in a browser may call. Default: none."""
+
     listen: str = "127.0.0.1:8000"
     """Address agents reach. Loopback only, as long as no key has the scope `serve`."""
 

@@ -22,6 +22,7 @@ from google.rpc.code_pb2 import (
 )
 from google.rpc.status_pb2 import Status
 
+from foundation.browsers import Browsers
 from foundation.errors import SpanloopError
 from foundation.keys import Forbidden, KeysUnreadable, Scope, Unauthenticated
 from foundation.narration import get_logger
@@ -32,7 +33,6 @@ from receiver.flow.vital import describe
 from receiver.intake import rewards
 from receiver.intake.access import Access, Principal
 from receiver.intake.bodies import INFLATERS, BodyReader, UnknownEncoding
-from receiver.intake.browsers import CORS_PATHS, Browsers
 from receiver.intake.entry import COMMIT_TIMEOUT_S, Intake
 from receiver.intake.queries import Queries
 from receiver.metrics import exposition
@@ -44,6 +44,9 @@ from receiver.tables import spans_directory
 log = get_logger("receiver")
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
+CORS_PATHS = frozenset({"/v1/traces", "/v1/logs", "/v1/rewards"})
+"""Where a page of an allowed origin may send. Queries, backups and metrics are not for pages."""
+
 SENDER = web.RequestKey("sender", Principal)
 GRACE_S = 4.0
 """How long requests under way may take to end after SIGTERM; landing what they brought has the rest of ten seconds."""
@@ -73,7 +76,11 @@ class HttpServer:
             max_request_bytes=config.max_request_bytes,
             max_held_bytes=max(config.max_request_bytes, config.max_backlog_bytes),
         )
-        self._browsers = Browsers(config.cors_allowed_origins)
+        self._browsers = Browsers(
+            config.cors_allowed_origins,
+            paths=CORS_PATHS,
+            allowed_headers="Authorization, Content-Encoding, Content-Type, X-Api-Key",
+        )
         self.is_ready = False
 
     def runner(self) -> web.AppRunner:

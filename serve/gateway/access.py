@@ -14,18 +14,27 @@ class Access:
 
     def __init__(self, data: Path) -> None:
         self._keys = KeyRing(data)
+        self._were_seen = False
 
     @property
     def has_keys(self) -> bool:
-        """Tell whether any key opens the gateway; from then on every request needs one."""
-        return any(Scope.SERVE in key.scopes for key in self._keys.keys().values())
+        """Tell whether requests need a key: one opened the gateway since it started, revoked by now or not.
+
+        Raises `KeysUnreadable`.
+        """
+        self._were_seen |= any(Scope.SERVE in key.scopes for key in self._keys.keys().values())
+        return self._were_seen
+
+    def is_open(self) -> bool:
+        """Tell whether everybody on this machine may call."""
+        return not self.has_keys
 
     def check(self, headers: Mapping[str, str]) -> str | None:
         """Return the project of the request's key, null while there are none.
 
-        Raises `Unauthenticated` or `Forbidden` unless the request may pass.
+        Raises `Unauthenticated` or `Forbidden` unless the request may pass, `KeysUnreadable` when nobody can be judged.
         """
-        if not self.has_keys:
+        if self.is_open():
             return None
         key = self._keys.find(presented_key({name.lower(): value for name, value in headers.items()}))
         if Scope.SERVE not in key.scopes:

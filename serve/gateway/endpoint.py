@@ -7,8 +7,9 @@ A stream is forwarded event by event as it comes, and every record is made after
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 import aiohttp
@@ -16,18 +17,21 @@ import orjson
 from aiohttp import web
 from opentelemetry.trace import Tracer
 
-from foundation.keys import Forbidden, Unauthenticated
 from foundation.narration import get_logger
 from serve.admission import Admission, Serving
 from serve.api.answers import Json, Recording, Wants
 from serve.api.apis import APIS, Api
+from serve.api.bodies import read_object
+from serve.api.errors import error_body, rewritten
 from serve.api.events import reduce_event, split_events
 from serve.engines.engine import Engine, NotServing
 from serve.evidence.delivery import Delivery
 from serve.evidence.spans import Call, Caller, end_span, start_span
 from serve.gateway.access import Access
 from serve.gateway.assignment import CANARY, Split, find_unit
+from serve.gateway.entrance import PROJECT, TRACE, BadRequest, Entrance, Handler, answer_json
 from serve.gateway.media import find_refused
+from serve.gateway.metrics import Metrics
 from serve.sampling import with_defaults
 
 log = get_logger("serve")
@@ -40,28 +44,19 @@ BASES = ("", "/episode/{episode}", "/agent/{agent}", "/episode/{episode}/agent/{
 """What may stand before `/v1` in a base URL: for clients that can be told nothing but a URL."""
 
 EMBEDDINGS = "/v1/embeddings"
+TOKENS = ("/tokenize", "/detokenize")
+"""vLLM's own, passed on where the engine has them."""
+
+VERSION = version("spanloop")
+MAX_SHOWN_NAME = 128
 MAX_BODY_BYTES = 64 << 20
 LIVE = ":live"
-
-PROJECT = web.RequestKey("project", str)
-"""Project of the key a request came with."""
 
 MAX_ATTEMPTS = 3
 """Times a call is sent while connections break before anything of an answer came: an engine may close an idle one at
 that moment, and where there are several replicas another can answer."""
 
 CONNECTION_LOST = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class BadRequest(ValueError):
-    """A request the gateway itself refuses; the message is for the client."""
-
-    def __init__(self, message: str, *, status: int = 400, kind: str = "invalid_request_error") -> None:
-        super().__init__(message)
-        self.status = status
-        self.kind = kind
 
 
 class Gateway:
@@ -77,8 +72,9 @@ class Gateway:
         strict_tools: bool = False,
         access: Access | None = None,
         media_domains: Collection[str] = (),
+        allowed_origins: tuple[str, ...] = (),
     ) -> None:
-        self.access = access
+        self.entrance = Entrance(access, allowed_origins)
         self.media_domains = frozenset(media_domains)
         self.base = base
         self.strict_tools = strict_tools
@@ -91,6 +87,7 @@ class Gateway:
         self.split: Split | None = None
         """The canary and its share of the calls, while one runs."""
 
+        self.metrics = Metrics()
         self.num_answered = 0
         self.num_failed = 0
         self._started = int(time.time())
@@ -102,57 +99,64 @@ class Gateway:
 
     def make_app(self) -> web.Application:
         """Return the HTTP application."""
-
-        @web.middleware
-        async def authorise(request: web.Request, handler: Handler) -> web.StreamResponse:
-            self._authorise(request)
-            return await handler(request)
-
-        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors_as_openai, authorise])
-        handlers = {api.path: self._handler(api) for api in APIS}
+        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=self.entrance.middlewares)
+        app.on_response_prepare.append(self.entrance.name_answer)
         for base in BASES:
-            app.add_routes([web.post(base + path, handler) for path, handler in handlers.items()])
-            app.add_routes([web.post(base + EMBEDDINGS, self._embed), web.get(f"{base}/v1/models", self._list_models)])
-        app.add_routes([web.get("/healthz", self._is_alive), web.get("/readyz", self._is_ready)])
+            for api in APIS:
+                app.router.add_post(base + api.path, self._handler(api))
+            app.router.add_post(base + EMBEDDINGS, self._relayed(EMBEDDINGS))
+            app.router.add_get(f"{base}/v1/models", self._list_models)
+            app.router.add_get(f"{base}/v1/models/{{name:.+}}", self._show_model)
+        for path in TOKENS:
+            app.router.add_post(path, self._relayed(path))
+        app.router.add_get("/healthz", self._is_alive)
+        app.router.add_get("/readyz", self._is_ready)
+        app.router.add_get("/health", self._is_ready)
+        app.router.add_get("/version", self._version)
+        app.router.add_get("/metrics", self._metrics)
         return app
-
-    def _authorise(self, http: web.Request) -> None:
-        """Let a request pass when its key does, and keep the key's project; probes of health need none."""
-        if self.access is None or http.path in ("/healthz", "/readyz"):
-            return
-        try:
-            project = self.access.check(http.headers)
-        except Unauthenticated as error:
-            raise BadRequest(str(error), status=401, kind="authentication_error") from None
-        except Forbidden as error:
-            raise BadRequest(str(error), status=403, kind="permission_error") from None
-        if project is not None:
-            http[PROJECT] = project
 
     # --- small questions
 
-    async def _list_models(self, _: web.Request) -> web.Response:
+    def _models(self) -> list[Json]:
         policy = self.admission.policy
-        models = [
-            {
-                "id": name,
-                "object": "model",
-                "created": self._started,
-                "owned_by": "spanloop",
-                "root": None if policy is None else policy.version,
-            }
-            for name in self.model_names
-        ]
-        return _json({"object": "list", "data": models})
+        root = None if policy is None else policy.version
+        about = {"object": "model", "created": self._started, "owned_by": "spanloop", "root": root}
+        return [{"id": name, **about} for name in self.model_names]
+
+    async def _list_models(self, _: web.Request) -> web.Response:
+        return answer_json({"object": "list", "data": self._models()})
+
+    async def _show_model(self, http: web.Request) -> web.Response:
+        name = http.match_info["name"]
+        for model in self._models():
+            if model["id"] == name:
+                return answer_json(model)
+        raise unknown_model(name, self.model_names)
 
     async def _is_alive(self, _: web.Request) -> web.Response:
-        return _json({"status": "ok"})
+        return answer_json({"status": "ok"})
 
     async def _is_ready(self, _: web.Request) -> web.Response:
         policy = self.admission.policy
         if policy is None:
-            return _json({"status": "starting"}, 503)
-        return _json({"status": "ready", "policy_version": policy.version})
+            return answer_json({"status": "starting"}, 503)
+        return answer_json({"status": "ready", "policy_version": policy.version})
+
+    async def _version(self, _: web.Request) -> web.Response:
+        return answer_json({"version": VERSION})
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        policies = {} if self.admission.policy is None else {"live": self.admission.policy.version}
+        if self.split is not None and self.split.admission.policy is not None:
+            policies["canary"] = self.split.admission.policy.version
+        text = self.metrics.render(
+            in_flight=self.admission.num_in_flight,
+            policies=policies,
+            evidence={} if self.evidence is None else self.evidence.counts(),
+            is_ready=self.admission.policy is not None,
+        )
+        return web.Response(text=text, content_type="text/plain", charset="utf-8")
 
     # --- completions
 
@@ -180,12 +184,21 @@ class Gateway:
     async def _answer(
         self, http: web.Request, api: Api, request: Json, serving: Serving, caller: Caller
     ) -> web.StreamResponse:
-        asked = with_defaults(request if self.strict_tools else api.loosen(request), self.defaults)
+        try:
+            asked = with_defaults(request if self.strict_tools else api.loosen(request), self.defaults)
+            described, wants = api.describe(asked), api.client_wants(asked)
+            body = orjson.dumps(api.ask_for_evidence({**asked, "model": serving.model}))
+        except (TypeError, ValueError, AttributeError, KeyError) as problem:
+            # Nothing but the request was read, so it is the request that is odd.
+            raise BadRequest(f"the request is malformed ({type(problem).__name__})") from problem
         recording = Recording()
+        began = time.monotonic()
         span = start_span(self.tracer, http.headers, is_chat=api.is_chat, model=request["model"])
+        if (context := span.get_span_context()).is_valid:
+            http[TRACE] = f"{context.trace_id:032x}"
         error: str | None = "cancelled"  # unless something else happens first
         try:
-            response, error = await self._forward(http, api, serving, asked, recording)
+            response, error = await self._forward(http, api, serving, asked, body, wants, recording)
         except (aiohttp.ClientError, OSError) as failure:
             if http.transport is not None:  # else it is the client that went away
                 error = type(failure).__name__
@@ -198,9 +211,10 @@ class Gateway:
                 self.num_answered += 1
             else:
                 self.num_failed += 1
+            self.metrics.count(api.path, recording, error or recording.error, time.monotonic() - began)
             # On the loop's next turn: by then the last bytes of the answer are on their way.
             provider = serving.engine.provider
-            call = Call(api.is_chat, api.describe(asked), serving.policy, provider, recording, error, caller)
+            call = Call(api.is_chat, described, serving.policy, provider, recording, error, caller)
             asyncio.get_running_loop().call_soon(end_span, self.tracer, span, call, time.time_ns(), self.evidence)
         return response
 
@@ -210,11 +224,11 @@ class Gateway:
         api: Api,
         serving: Serving,
         asked: Json,
+        body: bytes,
+        wants: Wants,
         recording: Recording,
     ) -> tuple[web.StreamResponse, str | None]:
         """Pass the request on and the answer back; return the response and what went wrong, if anything did."""
-        wants = api.client_wants(asked)
-        body = orjson.dumps(api.ask_for_evidence({**asked, "model": serving.model}))
         headers = {VERSION_HEADER: serving.policy.version}
         for remaining in reversed(range(MAX_ATTEMPTS)):
             try:
@@ -238,27 +252,29 @@ class Gateway:
     ) -> tuple[web.StreamResponse, str | None]:
         async with engine.session.post(url + api.path, data=body, headers=JSON_HEADERS) as upstream:
             if upstream.status != 200:
-                content = await upstream.read()
-                whole = web.Response(
-                    body=content, status=upstream.status, headers=headers, content_type=upstream.content_type
-                )
-                return whole, str(upstream.status)
+                return await _engine_error(upstream, headers), str(upstream.status)
             if upstream.content_type != "text/event-stream":
                 answer = orjson.loads(await upstream.read())
                 api.read(recording, answer)
-                return _json(api.strip(answer, wants), headers=headers), None
+                return answer_json(api.strip(answer, wants), headers=dict(headers)), None
             return await _forward_stream(http, api, upstream, recording, wants, headers), None
 
-    async def _embed(self, http: web.Request) -> web.StreamResponse:
-        """Pass on a call that samples nothing, as it is."""
-        request = await read_request(http, self.model_names, self.media_domains)
-        async with self.admission.admitted() as serving:
-            body = orjson.dumps({**request, "model": serving.model})
-            with _place(serving.engine, request) as url:
-                return await self._relay(http, serving, url + EMBEDDINGS, body)
+    def _relayed(self, path: str) -> Handler:
+        """Return the handler of calls that sample nothing and are passed on as they are."""
+
+        async def handle(http: web.Request) -> web.StreamResponse:
+            request = await read_request(http, self.model_names, self.media_domains)
+            async with self.admission.admitted() as serving:
+                body = orjson.dumps({**request, "model": serving.model})
+                with _place(serving.engine, request) as url:
+                    return await self._relay(http, serving, url + path, body)
+
+        return handle
 
     async def _relay(self, http: web.Request, serving: Serving, url: str, body: bytes) -> web.StreamResponse:
         async with serving.engine.session.post(url, data=body, headers=JSON_HEADERS) as upstream:
+            if upstream.status != 200:
+                return await _engine_error(upstream, {VERSION_HEADER: serving.policy.version})
             kind = upstream.headers.get("Content-Type", "application/json")
             response = web.StreamResponse(
                 status=upstream.status, headers={VERSION_HEADER: serving.policy.version, "Content-Type": kind}
@@ -268,6 +284,10 @@ class Gateway:
                 await response.write(piece)
             await response.write_eof()
             return response
+
+
+async def _engine_error(upstream: aiohttp.ClientResponse, headers: Mapping[str, str]) -> web.Response:
+    return answer_json(rewritten(await upstream.read(), upstream.status), upstream.status, dict(headers))
 
 
 @contextlib.contextmanager
@@ -309,7 +329,7 @@ async def _forward_stream(
         except aiohttp.ClientError:
             # The status line is long gone: the stream itself has to say that it did not end well.
             recording.error = "engine_failed"
-            event = b"data: " + orjson.dumps(_error_body("the engine ended", "server_error")) + b"\n\n"
+            event = b"data: " + orjson.dumps(error_body("the engine ended", 500)) + b"\n\n"
             await response.write(event)
             break
         if events is None:
@@ -323,46 +343,19 @@ async def _forward_stream(
 
 async def read_request(http: web.Request, model_names: tuple[str, ...], media_domains: Collection[str]) -> Json:
     """Read and check the body of a request to a model."""
-    try:
-        request = orjson.loads(await http.read())
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from error
-    if not isinstance(request, dict):
-        raise BadRequest("the body is not a JSON object")
+    request = read_object(await http.read())
     model = request.get("model")
     if model not in model_names:
-        shown = model if isinstance(model, str) and len(model) <= 128 else "of this request"
-        raise BadRequest(
-            f"the model {shown} is not served here; ask for {model_names[0]}", status=404, kind="model_not_found"
-        )
+        raise unknown_model(model, model_names)
+    if request.get("top_logprobs") and "messages" in request and not request.get("logprobs"):
+        raise BadRequest("top_logprobs needs logprobs to be true", param="top_logprobs")
     if (place := find_refused(request, media_domains)) is not None:
         raise BadRequest(f"{place} names a URL to fetch; send media inline, as a data: URL")
     return request
 
 
-# --- errors as OpenAI's clients expect them
-
-
-@web.middleware
-async def _errors_as_openai(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except BadRequest as error:
-        return _json(_error_body(str(error), error.kind, error.status), error.status)
-    except NotServing as error:
-        return _json(_error_body(error.message, "server_error", 503), 503, {"Retry-After": "2"})
-    except (aiohttp.ClientError, OSError) as error:
-        if request.transport is None:
-            raise  # the client went away; there is nobody to tell
-        log.warning("the engine did not answer", error=type(error).__name__)
-        return _json(_error_body("the engine did not answer", "server_error", 503), 503, {"Retry-After": "2"})
-    except web.HTTPException as error:
-        return _json(_error_body(error.reason, "invalid_request_error", error.status), error.status)
-
-
-def _error_body(message: str, kind: str, code: int | None = None) -> dict[str, Any]:
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
-
-
-def _json(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
+def unknown_model(name: object, model_names: tuple[str, ...]) -> BadRequest:
+    """Return the refusal of a model that nobody here serves."""
+    shown = name if isinstance(name, str) and len(name) <= MAX_SHOWN_NAME else "of this request"
+    message = f"the model {shown} is not served here; ask for {model_names[0]}"
+    return BadRequest(message, status=404, code="model_not_found", param="model")

@@ -9,17 +9,22 @@ from typing import Any
 from serve.engines.embedded.chat import BadConversation, ToolCall, ToolCallStream, encode_conversation, parse_tool_calls
 from serve.engines.embedded.generation import Token, prompt_logprobs
 from serve.engines.embedded.models import Choice, Engine, Job, Piece, Weights
+from serve.engines.embedded.parameters import check_parameters
 from serve.sampling import UnsupportedParameter, parse_sampling
 
 MAX_CHOICES = 128
+RESERVED = {"tokenize", "tools", "conversation", "chat_template", "return_dict", "return_tensors", "documents"}
+"""What templates get from the engine, and nobody else."""
 
 
 def read_job(engine: Engine, request: Mapping[str, Any], *, is_chat: bool) -> Job:
     """Understand a request; raise `ValueError` with a message for the client."""
+    check_parameters(request)
     weights = engine.find(request.get("model"))
+    stream_options = _read_stream_options(request)
     if is_chat:
-        tools = request.get("tools") or None
-        prompt = encode_conversation(engine.tokenizer, request.get("messages"), tools)
+        tools = _read_tools(request)
+        prompt = encode_conversation(engine.tokenizer, request.get("messages"), tools, **_read_rendering(request))
         parse_tools = bool(tools) and request.get("tool_choice") != "none"
     else:
         prompt = _read_prompt(engine, weights, request.get("prompt"))
@@ -27,10 +32,11 @@ def read_job(engine: Engine, request: Mapping[str, Any], *, is_chat: bool) -> Jo
     room = weights.max_length - len(prompt)
     if not prompt or room < 1:
         raise BadConversation(
-            f"the prompt has {len(prompt)} tokens; it and an answer must fit into this model's {weights.max_length}"
+            f"This model's maximum context length is {weights.max_length} tokens, and the prompt has {len(prompt)}: "
+            "it and at least one token of an answer must fit."
         )
-    num_choices = request.get("n") or 1
-    if not isinstance(num_choices, int) or not 1 <= num_choices <= MAX_CHOICES:
+    num_choices = 1 if request.get("n") is None else request["n"]
+    if type(num_choices) is not int or not 1 <= num_choices <= MAX_CHOICES:
         raise UnsupportedParameter(f"n must be between 1 and {MAX_CHOICES}")
     # Completions answer 16 tokens when nothing is said, chat as many as there is room for: OpenAI's own defaults.
     asked = request if is_chat or request.get("max_tokens") is not None else {**request, "max_tokens": 16}
@@ -45,13 +51,50 @@ def read_job(engine: Engine, request: Mapping[str, Any], *, is_chat: bool) -> Jo
         sampling=sampling,
         num_choices=num_choices,
         stream=bool(request.get("stream")),
-        include_usage=bool((request.get("stream_options") or {}).get("include_usage")),
+        include_usage=bool(stream_options.get("include_usage")),
         logprobs=bool(logprobs) if is_chat else logprobs is not None and logprobs is not False,
         token_ids=bool(request.get("return_token_ids")),
         prompt_logprobs=request.get("prompt_logprobs") is not None,
         parse_tools=parse_tools,
         created=int(time.time()),
     )
+
+
+def _read_stream_options(request: Mapping[str, Any]) -> dict[str, Any]:
+    options = request.get("stream_options")
+    if options is None:
+        return {}
+    if not isinstance(options, dict):
+        raise UnsupportedParameter("stream_options must be an object")
+    if not request.get("stream"):
+        raise UnsupportedParameter("stream_options is for streamed answers: stream must be true")
+    return options
+
+
+def _read_tools(request: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    tools = request.get("tools")
+    if not tools:
+        return None
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise UnsupportedParameter("tools must be a list of objects")
+    for index, tool in enumerate(tools):
+        function = tool.get("function")
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise UnsupportedParameter(f"tools[{index}] is not a function with a name")
+    return tools
+
+
+def _read_rendering(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the conversation is to be written: with an open turn, with the last message open, with what else."""
+    goes_on = bool(request.get("continue_final_message"))
+    opens_turn = request.get("add_generation_prompt")
+    if goes_on and opens_turn:
+        raise UnsupportedParameter("continue_final_message and add_generation_prompt exclude each other")
+    extra = request.get("chat_template_kwargs") or {}
+    if not isinstance(extra, dict) or set(extra) & RESERVED:
+        raise UnsupportedParameter(f"chat_template_kwargs must be an object without {', '.join(sorted(RESERVED))}")
+    opens_turn = (not goes_on) if opens_turn is None else bool(opens_turn)
+    return {**extra, "add_generation_prompt": opens_turn, "continue_final_message": goes_on}
 
 
 def _read_prompt(engine: Engine, weights: Weights, prompt: object) -> list[int]:

@@ -61,15 +61,25 @@ def _prepare_call(index: int, call: object) -> dict[str, Any]:
     return prepared
 
 
-def encode_conversation(tokenizer: Any, messages: object, tools: Sequence[Any] | None) -> list[int]:  # noqa: ANN401
-    """Return the prompt ids of a conversation, ready for the assistant's turn."""
+def encode_conversation(
+    tokenizer: Any,  # noqa: ANN401
+    messages: object,
+    tools: Sequence[Any] | None,
+    *,
+    add_generation_prompt: bool = True,
+    continue_final_message: bool = False,
+    **template: Any,  # noqa: ANN401
+) -> list[int]:
+    """Return the prompt ids of a conversation, ready for the assistant's turn, or for the rest of its last message."""
     try:
         ids: list[int] = tokenizer.apply_chat_template(
             prepare_messages(messages),
             tools=list(tools) if tools else None,
-            add_generation_prompt=True,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
             tokenize=True,
             return_dict=False,
+            **template,
         )
     except BadConversation:
         raise

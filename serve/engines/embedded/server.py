@@ -16,9 +16,9 @@ import orjson
 import torch
 from aiohttp import web
 
+from serve.api.bodies import read_object
 from serve.engines.child import end_with_parent
 from serve.engines.embedded.answers import answer_whole, read_job, stream_answer
-from serve.engines.embedded.chat import BadConversation
 from serve.engines.embedded.models import Engine, UnknownModel
 
 MAX_BODY_BYTES = 64 << 20
@@ -49,14 +49,14 @@ async def _health(_: web.Request) -> web.Response:
 def _handler(engine: Engine, *, is_chat: bool) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(http: web.Request) -> web.StreamResponse:
         try:
-            request = orjson.loads(await http.read())
-            if not isinstance(request, dict):
-                raise BadConversation("the body is not a JSON object")
-            job = read_job(engine, request, is_chat=is_chat)
+            job = read_job(engine, read_object(await http.read()), is_chat=is_chat)
         except UnknownModel as error:
             return _error(str(error), status=404)
         except ValueError as error:
             return _error(str(error))
+        except (TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+            # Nothing but the request was read, so it is the request that is odd.
+            return _error(f"the request is malformed ({type(error).__name__})")
         if not job.stream:
             return _json(await answer_whole(engine, job))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})

@@ -225,15 +225,19 @@ def test_a_stream_is_forwarded_event_by_event() -> None:
 
 
 def test_errors_of_the_engine_are_passed_on() -> None:
-    """Status and body as they came; the span says what happened."""
+    """Status and words as they came, in OpenAI's shape; the span says what happened."""
 
     async def scenario(one: Bench) -> None:
         one.engine.status = 400
-        one.engine.answer = {"error": {"message": "too long", "type": "BadRequestError", "code": 400}}
+        said = "This model's maximum context length is 9 tokens."
+        one.engine.answer = {"error": {"message": said, "type": "BadRequestError", "code": 400}}
 
         status, answer, _ = await one.ask()
 
-        assert (status, answer) == (400, one.engine.answer)
+        assert status == 400
+        assert answer["error"]["message"] == said
+        assert answer["error"]["code"] == "context_length_exceeded"
+        assert answer["error"]["type"] == "invalid_request_error"
         (span,) = await one.spans()
         assert span.attributes is not None
         assert span.attributes["error.type"] == "400"
@@ -348,7 +352,8 @@ def test_what_the_gateway_refuses_never_reaches_the_engine(request_: dict[str, A
         got, answer, _ = await one.ask(**request_)
 
         assert got == status
-        assert answer["error"]["code"] == status
+        assert answer["error"]["code"] == ("model_not_found" if status == 404 else None)
+        assert answer["error"]["type"] == "invalid_request_error"
         assert one.engine.asked == []
 
     run(scenario)
@@ -501,10 +506,10 @@ def test_a_call_without_a_key_is_turned_away(tmp_path: Path) -> None:
 
     async def scenario(one: Bench) -> None:
         (key,) = write_keys(tmp_path, a1=["serve"]).values()
-        one.gateway.access = Access(tmp_path)
+        one.gateway.entrance.access = Access(tmp_path)
 
         status, answer, _ = await one.ask()
-        assert (status, answer["error"]["type"]) == (401, "authentication_error")
+        assert (status, answer["error"]["code"]) == (401, "invalid_api_key")
         assert one.engine.asked == []
         body = {"model": "base", "messages": USER}
         assert (await one.post("/v1/chat/completions", body, Authorization=f"Bearer {key}"))[0] == 200
@@ -514,5 +519,114 @@ def test_a_call_without_a_key_is_turned_away(tmp_path: Path) -> None:
         assert key not in str(dict(span.attributes))
         async with one.client.get(f"{one.url}/readyz") as ready:
             assert ready.status == 200
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"messages": ["hello"]},
+        {"messages": "hello"},
+        {"tools": "abc"},
+        {"tools": [5]},
+        {"stream_options": "x"},
+        {"response_format": "json"},
+        {"stop": [1, "a"]},
+        {"include": 5, "input": 5, "instructions": 5},
+        {"text": 5, "tools": {"a": 1}},
+        {"metadata": [[]], "user": {"a": []}},
+    ],
+)
+@pytest.mark.parametrize("path", ["chat/completions", "completions", "responses"])
+def test_odd_requests_are_passed_on_or_refused_and_cost_one_span_at_most(path: str, request_: dict[str, Any]) -> None:
+    """What they are worth is the engine's to say; nothing of them breaks the gateway."""
+
+    async def scenario(one: Bench) -> None:
+        status, _, response = await one.ask(path, **request_)
+
+        assert status in (200, 400)
+        assert response.headers["x-request-id"]
+        assert (await one.ask())[0] == 200
+
+    run(scenario)
+
+
+def test_half_an_emoji_is_answered() -> None:
+    """JavaScript wrote it; the engine gets what the half reads as, and the rest as it is."""
+
+    async def scenario(one: Bench) -> None:
+        body = b'{"model": "base", "messages": [{"role": "user", "content": "cut \\ud83d here"}]}'
+        async with one.client.post(f"{one.url}/v1/chat/completions", data=body) as response:
+            assert response.status == 200
+        assert one.engine.asked[0]["messages"][0]["content"] == "cut \ufffd here"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"a": ' + b"[" * 1000 + b"]" * 1000 + b"}", b"\xff", b'{"a": NaN}'])
+def test_what_is_no_request_is_refused_as_json(body: bytes) -> None:
+    """Broken, no object, nested beyond reason: 400 and nothing reaches the engine."""
+
+    async def scenario(one: Bench) -> None:
+        async with one.client.post(f"{one.url}/v1/chat/completions", data=body) as response:
+            assert response.status == 400
+            assert (await response.json())["error"]["type"] == "invalid_request_error"
+        assert one.engine.asked == []
+
+    run(scenario)
+
+
+def test_answers_name_their_request_and_their_trace() -> None:
+    """A client's own id comes back; the trace is what a reward given later names."""
+
+    async def scenario(one: Bench) -> None:
+        for stream in (False, True):
+            _, _, response = await one.post(
+                "/v1/chat/completions",
+                {"model": "base", "messages": USER, "stream": stream},
+                **{"x-request-id": "mine"},
+            )
+            assert response.headers["x-request-id"] == "mine"
+            span = (await one.spans(1 + stream))[-1]
+            assert span.context is not None
+            assert response.headers["x-spanloop-trace-id"] == f"{span.context.trace_id:032x}"
+
+    run(scenario)
+
+
+def test_what_clients_and_supervisors_ask_beside_calls() -> None:
+    """One model by its name, health, version and metrics, as OpenAI and vLLM have them; all in JSON."""
+
+    async def scenario(one: Bench) -> None:
+        async def get(path: str) -> tuple[int, str]:
+            async with one.client.get(one.url + path) as response:
+                return response.status, await response.text()
+
+        assert json.loads((await get("/v1/models/base:live"))[1])["id"] == "base:live"
+        status, missing = await get("/v1/models/other")
+        assert (status, json.loads(missing)["error"]["code"]) == (404, "model_not_found")
+        assert (await get("/health"))[0] == 200
+        assert json.loads((await get("/version"))[1])["version"]
+        assert (await get("/v1/nothing"))[0] == 404
+        assert json.loads((await get("/v1/nothing"))[1])["error"]["message"]
+        await one.ask()
+        await one.spans()
+        text = (await get("/metrics"))[1]
+        assert 'spanloop_gateway_requests_total{http_route="/v1/chat/completions",error_type="none"} 1' in text
+        assert 'spanloop_policy{arm="live",version="v1"} 1' in text
+        assert "gen_ai_server_request_duration_seconds_count 1" in text
+
+    run(scenario)
+
+
+def test_pages_of_other_origins_and_other_names_of_this_machine_are_refused() -> None:
+    """Loopback without keys is open to programs, not to whatever page the browser shows."""
+
+    async def scenario(one: Bench) -> None:
+        body = {"model": "base", "messages": USER}
+        assert (await one.post("/v1/chat/completions", body, Origin="https://evil.example"))[0] == 403
+        assert (await one.post("/v1/chat/completions", body, Host="evil.example"))[0] == 403
+        assert one.engine.asked == []
 
     run(scenario)

@@ -2,7 +2,14 @@
 
 import pytest
 
-from receiver.intake.browsers import Browsers
+from foundation.browsers import Browsers as AnyBrowsers
+
+PATHS = frozenset({"/v1/traces", "/v1/rewards"})
+
+
+def Browsers(allowed: tuple[str, ...]) -> AnyBrowsers:  # noqa: N802
+    return AnyBrowsers(allowed, paths=PATHS)
+
 
 PAGE = {"host": "localhost:4318", "origin": "https://app.example"}
 

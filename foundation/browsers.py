@@ -1,25 +1,34 @@
-"""Pages in a browser: which may send here, and how they are kept from reaching a receiver that trusts its machine.
+"""Pages in a browser: which may ask here, and how they are kept from reaching a server that trusts its machine.
 
 Loopback is no trust: a page the user visits can post to it, and by DNS rebinding read the answer. So a request that a
-foreign page makes (it carries `Origin`) is refused unless a setting allows that origin, and a receiver without keys
+foreign page makes (it carries `Origin`) is refused unless a setting allows that origin, and a server without keys
 answers only to names of this machine.
 """
 
 import ipaddress
 from collections.abc import Mapping
 
-CORS_PATHS = frozenset({"/v1/traces", "/v1/logs", "/v1/rewards"})
-"""Where a page of an allowed origin may send. Queries, backups and metrics are not for pages."""
-
-ALLOWED_HEADERS = "Authorization, Content-Encoding, Content-Type, X-Api-Key"
 PREFLIGHT_LASTS_S = 7200
 
 
 class Browsers:
-    """Judges requests by the headers browsers set. Origins are `https://app.example`, or `*` for any."""
+    """Judges requests by the headers browsers set. Origins are `https://app.example`, or `*` for any.
 
-    def __init__(self, allowed_origins: tuple[str, ...]) -> None:
+    A page of an allowed origin may use `paths` (None: all), with `methods` and the headers in `allowed_headers`.
+    """
+
+    def __init__(
+        self,
+        allowed_origins: tuple[str, ...],
+        *,
+        paths: frozenset[str] | None,
+        methods: str = "POST",
+        allowed_headers: str = "Authorization, Content-Type",
+    ) -> None:
         self._allowed = frozenset(origin.rstrip("/").lower() for origin in allowed_origins)
+        self._paths = paths
+        self._methods = methods
+        self._headers = allowed_headers
 
     def refusal(self, headers: Mapping[str, str], path: str, *, is_open: bool) -> str | None:
         """Say why a request may not pass, None when it may. Header names are in lower case.
@@ -48,13 +57,14 @@ class Browsers:
             return {}
         return {
             **allowed,
-            "Access-Control-Allow-Methods": "POST",
-            "Access-Control-Allow-Headers": ALLOWED_HEADERS,
+            "Access-Control-Allow-Methods": self._methods,
+            "Access-Control-Allow-Headers": self._headers,
             "Access-Control-Max-Age": str(PREFLIGHT_LASTS_S),
         }
 
     def _is_allowed(self, origin: str, path: str) -> bool:
-        return path in CORS_PATHS and bool(self._allowed & {"*", origin.lower()})
+        is_open = self._paths is None or path in self._paths
+        return is_open and bool(self._allowed & {"*", origin.lower()})
 
 
 def _is_same(origin: str, host: str) -> bool:
