@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import etl.schema
 import receiver.schema
+import train.schema
 from spanloop.cli import app
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -33,6 +34,8 @@ def tables_page() -> str:
     for name, schema in etl.schema.TABLES.items():
         parts.append(f"\n## {name}\n\nWritten by the ETL.\n\n| column | Polars type |\n|---|---|\n")
         parts.extend(f"| `{column}` | {kind} |\n" for column, kind in schema.items())
+    parts.append("\n## credit\n\nWritten by the trainer.\n\n| column | Polars type |\n|---|---|\n")
+    parts.extend(f"| `{column}` | {kind} |\n" for column, kind in train.schema.CREDIT.items())
     return "".join(parts)
 
 

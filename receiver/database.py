@@ -21,7 +21,7 @@ def open_database(data: Path, *, memory_limit: str, writable: Path | None = None
     in it later can change them.
     """
     connection = duckdb.connect(":memory:", config={"python_enable_replacements": "false"})
-    places = [spans_directory(data), data / "dataset", *([writable] if writable else [])]
+    places = [spans_directory(data), data / "dataset", data / "checkpoints", *([writable] if writable else [])]
     directories = [f"{path.absolute()}/" for path in places]
     temp = temp_path(data, os.getpid()) / secrets.token_hex(4)
     connection.execute("set TimeZone = 'UTC'")

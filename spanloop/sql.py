@@ -30,7 +30,7 @@ def sql(
     """Run one SELECT over the spans, log records and the ETL's tables.
 
     Views: spans, log_records, traces; and once the ETL has run: llm_calls, tool_calls, rewards, episodes, transitions,
-    rejected.
+    rejected; and once something was trained: credit.
 
     Example: spanloop sql "select service_name, count(*) as spans from spans group by all order by spans desc"
 

@@ -46,6 +46,9 @@ class Plan:
     targets: NDArray[np.float64] | None = None
     """Of each call: the return its advantage is of, which a token critic learns to foresee."""
 
+    credited: NDArray[np.float64] | None = None
+    """Advantage of each call before its loss took it."""
+
     versions: tuple[str, ...] = ()
     """Versions of the model and its ancestors, nearest first, whose calls are trained."""
 
@@ -161,6 +164,7 @@ def make_plan(config: TrainConfig, *, vocabulary_size: int, max_length: int) -> 
         credit.values,
         credit.returns,
         credit.targets,
+        credit.advantages,
         tuple(versions),
     )
     _refuse_too_little(plan, rows, config)

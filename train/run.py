@@ -28,6 +28,7 @@ from train.credit.token_values import CRITIC_STEP, make_value_head
 from train.engine.adapters import attach, describe_base, has_adapter, merge
 from train.engine.checkpoint import write_checkpoint
 from train.engine.learner import Learner
+from train.engine.ledger import write_credit
 from train.engine.policy import SampledTokens, load_policy, save_activations
 from train.engine.resume import Keeper, fingerprint, sweep
 from train.gate.probes import choose_candidates, make_probes, score
@@ -204,6 +205,7 @@ def _train(
         return None
 
     def describe(written: Path, checkpoint_id: str, digest: str) -> Manifest:
+        write_credit(written, plan, checkpoint_id)
         is_in_place = weights is None and not config.merge
         final = policy if is_in_place else load_policy(written)
         after = score(SampledTokens(final), candidates, device=final.device)

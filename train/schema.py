@@ -2,6 +2,7 @@
 
     OUT/<checkpoint id>/config.json, model.safetensors, tokenizer.json, chat_template.jinja, …   vLLM opens it as it is
     OUT/<checkpoint id>/metrics.jsonl                                                            one line an update
+    OUT/<checkpoint id>/credit.parquet                                                           a row a call: `CREDIT`
     OUT/<checkpoint id>/manifest.json                                                            present = whole
 
 An adapter's directory holds adapter_config.json and adapter_model.safetensors, as PEFT writes them, in place of
@@ -21,6 +22,30 @@ from foundation.settings import Settings
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 ADAPTER_CONFIG = "adapter_config.json"
+CREDIT_FILE = "credit.parquet"
+
+CREDIT: dict[str, str] = {
+    "project": "String",
+    "checkpoint_id": "String",
+    "episode_id": "String",
+    "span_id": "String",
+    "agent": "String",
+    "turn": "Int32",
+    "outcome": "Float64",
+    "intermediate": "Float64",
+    "return_": "Float64",
+    "value": "Float64",
+    "advantage": "Float64",
+    "known": "String",
+    "loss": "String",
+    "weight": "Float64",
+    "taken": "Float64",
+    "num_tokens": "Int32",
+}
+"""Columns of the calls a checkpoint was trained on, and why each was pushed up or down: in SQL the view `credit`, which
+shows DATA/checkpoints/*/credit.parquet. `turn` counts the agent's calls in the episode; `return_` is what the advantage
+is of, `value` what could be expected before the call (null under a baseline of groups); `loss` with its `weight` is the
+route (0: left out), and `taken` the advantage as that loss takes it, after `negative` and pairing."""
 
 
 class Probe(Settings):

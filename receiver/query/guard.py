@@ -14,7 +14,7 @@ import orjson
 
 from foundation.errors import SettingsError
 from receiver.query.reads import Needs, kind, needs_of
-from receiver.query.views import DATASET_TABLES, VIEWS
+from receiver.query.views import CREDIT, DATASET_TABLES, VIEWS
 
 TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "json_each", "json_tree", "repeat"})
 """Functions that may stand in FROM: they make rows from their arguments and read nothing."""
@@ -157,4 +157,6 @@ def explain_missing(error: duckdb.CatalogException) -> QueryRefused:
     for table in DATASET_TABLES:
         if f"name {table} does not exist" in str(error):
             return QueryRefused(f"{table} has no rows yet", hint="The ETL makes it: spanloop etl run --data DIR")
+    if f"name {CREDIT} does not exist" in str(error):
+        return QueryRefused("credit has no rows yet", hint="Training makes it: spanloop train run --data DIR")
     return QueryRefused(str(error))

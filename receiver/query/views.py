@@ -16,6 +16,9 @@ DATASET_TABLES = ("llm_calls", "tool_calls", "rewards", "episodes", "transitions
 """Tables the ETL publishes as Parquet under DATA/dataset; a view exists once a table has files. Each has a column
 `project`."""
 
+CREDIT, CREDIT_FILES = "credit", "checkpoints/[!.]*/credit.parquet"
+"""What each call was credited with that a checkpoint was trained on: a view over these files below DATA."""
+
 TRACES = """
     select
         project,
@@ -33,7 +36,7 @@ TRACES = """
     group by project, trace_id
 """
 
-VIEWS = (*TABLES, "traces", *DATASET_TABLES)
+VIEWS = (*TABLES, "traces", *DATASET_TABLES, CREDIT)
 """Every name a query may read from."""
 
 
@@ -75,16 +78,21 @@ def create_views(
         connection.execute(f"create or replace temp view traces as {TRACES}")
     published = wanted & {*DATASET_TABLES}
     for table, files in shown_files(data).items() if published else ():
-        if table not in published:
-            continue
-        paths = ", ".join(literal(str(file)) for file in files)
-        files_sql = f"from read_parquet([{paths}], union_by_name = true){only}"
-        try:
-            connection.execute(f"create or replace temp view {table} as {files_sql}")
-        except duckdb.Error as error:
-            raise SpanloopError(
-                f"{table} cannot be read: {str(error).splitlines()[0]}", hint="The next `spanloop etl run` may mend it."
-            ) from error
+        if table in published:
+            _show(connection, table, files, only, hint="The next `spanloop etl run` may mend it.")
+    if CREDIT in wanted and (files := sorted(data.absolute().glob(CREDIT_FILES))):
+        _show(connection, CREDIT, files, only, hint="Remove the checkpoint whose file is damaged, or train again.")
+
+
+def _show(connection: duckdb.DuckDBPyConnection, table: str, files: Iterable[Path], only: str, *, hint: str) -> None:
+    """Create a view over Parquet files."""
+    names = ", ".join(literal(str(file)) for file in files)
+    try:
+        connection.execute(
+            f"create or replace temp view {table} as from read_parquet([{names}], union_by_name = true){only}"
+        )
+    except duckdb.Error as error:
+        raise SpanloopError(f"{table} cannot be read: {str(error).splitlines()[0]}", hint=hint) from error
 
 
 def _sharing(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:

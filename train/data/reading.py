@@ -138,6 +138,8 @@ class Episode:
     user: str | None = None
     """Whom the agent worked for; null when nobody said."""
 
+    project: str = ""
+
 
 @dataclass(frozen=True)
 class Logged:
@@ -232,6 +234,7 @@ def read_calls(
                 task=f"{project}/task/{task}" if task is not None else f"{project}/episode/{episode_id}",
                 outcome=float("nan") if outcome is None else outcome,
                 user=f"{project}/user/{user}" if user is not None else None,
+                project=project,
             )
             for project, episode_id, task, outcome, user in rows.group_by("episode", maintain_order=True)
             .agg(pl.col("project", "episode_id", "task_id", "outcome", "user_id").first())

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from foundation.files import sync_directory, write_atomically, write_json
-from train.schema import MANIFEST, Manifest, weights_digest
+from train.schema import CREDIT_FILE, MANIFEST, Manifest, weights_digest
 
 NOT_INHERITED = (
     *("*.safetensors", "*.bin", "*.index.json", "config.json", "adapter_config.json"),
-    *("README.md", MANIFEST, "metrics.jsonl", ".*"),
+    *("README.md", MANIFEST, CREDIT_FILE, "metrics.jsonl", ".*"),
 )
 """What a checkpoint does not take over from its parent. Tokenizer and template are copied byte for byte: their digests
 are how the next run knows that recorded ids are still this model's."""

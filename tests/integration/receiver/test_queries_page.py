@@ -29,12 +29,12 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     reader.close()
 
 
-def test_there_are_twenty() -> None:
+def test_there_are_twenty_one() -> None:
     """The page keeps what it says."""
-    assert len(QUERIES) == 20
+    assert len(QUERIES) == 21
 
 
-@pytest.mark.parametrize("number", range(1, 21))
+@pytest.mark.parametrize("number", range(1, 22))
 def test_a_query_of_the_page_runs(reader: Reader, number: int) -> None:
     """Views, columns and functions are as the page uses them; those over spans find the recorded ones."""
     trace_id = reader.query("select min(trace_id) as id from spans")["id"][0].as_py()
@@ -42,7 +42,7 @@ def test_a_query_of_the_page_runs(reader: Reader, number: int) -> None:
     try:
         rows = reader.query(query).num_rows
     except Exception as error:
-        if "rejected has no rows yet" in str(error):  # nothing was set aside, so there is no file
+        if re.search("(rejected|credit) has no rows yet", str(error)):  # nothing was set aside, or trained: no file
             return
         raise
     if number in {1, 2, 3, 4, 5, 6, 7, 9, 13, 14, 15}:
