@@ -195,7 +195,15 @@ def complete_empty_answers(calls: Iterable[LlmCall]) -> None:
         own = call.output[0] if call.output and len(call.output) == 1 else None
         if own is None or own["text"] is not None or has_content(own) or own["finish_reason"] not in ENDED:
             continue
-        own["text"] = "" if _ended_at_once(call) else None
+        if _ended_at_once(call):
+            _be_empty(call, own)
+
+
+def _be_empty(call: LlmCall, answered: Message) -> None:
+    """Make an answer the empty text; with one token written, a text of one token may have been lost as well."""
+    answered["text"] = ""
+    if (call.usage or {}).get("output_tokens"):
+        call.pieced.add("output")
 
 
 def _said_nothing(call: LlmCall) -> bool:
@@ -247,6 +255,7 @@ def complete_answers(calls: Iterable[LlmCall], causes: Iterable[tuple[ToolCall, 
             continue
         if _said_nothing(call):
             call.output = [answer("", [], None, next(iter(call.finish_reasons), None))]
+            _be_empty(call, call.output[0])
             continue
         reasons: list[str | None] = [*call.finish_reasons] or ([None] if proven else [])
         if reasons:

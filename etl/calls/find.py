@@ -24,8 +24,7 @@ from etl.dialects.spans import (
     ToolCall,
     ToolFact,
 )
-from etl.dialects.structure import complete
-from etl.dialects.survey import survey
+from etl.dialects.structure import complete_read
 from otel_exporter.schema import EVALUATION_EVENT
 
 PARSED = (
@@ -129,7 +128,7 @@ def _read(readings: Readings, span: Span) -> reading.Found | None:
 def _complete(readings: Readings, call: LlmCall) -> None:
     """Add to a call what its span holds and its reader left; what cannot be stood is left, and counted."""
     try:
-        complete(call, survey(call.span))
+        complete_read(call)
     except Exception as error:  # noqa: BLE001 - as above
         readings.unreadable[call.span.index] = f"{call.span.scope or '(no scope)'}: {type(error).__name__}"
 

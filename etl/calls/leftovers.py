@@ -7,7 +7,7 @@ from etl.calls.tree import Forest
 from etl.dialects import agentops, reading, structure
 from etl.dialects.names import Kind, kind_of, names_kind, words_of
 from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Span, ToolCall
-from etl.dialects.survey import survey
+from etl.dialects.survey import may_tell, survey
 
 NEVER_CALLS = {Kind.OTHER, Kind.EMBEDDING}
 
@@ -31,7 +31,7 @@ def read_leftovers(readings: Readings, forest: Forest) -> None:
 
 
 def _read_leftover(readings: Readings, span: Span, forest: Forest, above: set[int]) -> None:
-    if _own_kind(span) in NEVER_CALLS:
+    if not _may_tell(span) or _own_kind(span) in NEVER_CALLS:
         return
     try:
         found = structure.read(span, survey(span))
@@ -50,6 +50,16 @@ def _read_leftover(readings: Readings, span: Span, forest: Forest, above: set[in
             readings.evaluations[span.index] = found
         case _ if reading.looks_like_traffic(span):
             readings.unread[span.scope or "(no scope)"] += 1
+
+
+def _may_tell(span: Span) -> bool:
+    """Tell whether a span may be of model traffic, by the names of its attributes or their values' first characters."""
+    if span.events or span.logs:
+        return True
+    return any(
+        may_tell(name) or (isinstance(value, str) and len(value) > LONGEST_KIND and value.startswith(("{", "[")))
+        for name, value in span.attributes.items()
+    )
 
 
 def _own_kind(span: Span) -> Kind | None:

@@ -10,6 +10,9 @@ from etl.schema import RejectReason
 ASKS_FOR_TOOLS = {"tool_calls", "tool_call", "tool_use", "function_call", "tool-calls"}
 """Finish reasons of an answer that calls tools; the Responses API's and Gemini's say nothing of it."""
 
+FILTERED = "FILTERED"
+"""What Traceloop writes, up to 0.40, in place of an answer that was filtered."""
+
 
 def judge(calls: Sequence[LlmCall]) -> None:
     """Note on each call what is not whole of it, and take the marks out of its messages, in place."""
@@ -17,6 +20,8 @@ def judge(calls: Sequence[LlmCall]) -> None:
     for call in calls:
         if call.input is not None:
             call.input = _without_marks(call, call.input)
+            if any(_is_hole(message) for message in call.input):
+                call.incomplete.add(RejectReason.NOT_UNDERSTOOD)
             unasked = _results_without_call(call.input)
             if unasked:
                 alone.append((call, unasked))
@@ -37,16 +42,24 @@ def judge_by_histories(calls: Sequence[LlmCall]) -> None:
         messages = call.input or []
         for position, number in enumerate(call.beginnings[: len(messages)]):
             for earlier in asked.get((call.span.project, call.span.trace_id, number), ()):
-                if earlier is not call and _went_on_with_tools(messages, position):
+                if earlier is not call and _went_on_with_tools(messages, position, earlier):
                     earlier.incomplete.add(RejectReason.CALL_MISSING)
 
 
-def _went_on_with_tools(messages: Sequence[Message], position: int) -> bool:
-    """Tell whether a history goes on from here with the result of a tool, an answer's words before it or not."""
+def _went_on_with_tools(messages: Sequence[Message], position: int, earlier: LlmCall) -> bool:
+    """Tell whether a history goes on from here with tools, an answer's words before them or not."""
+    said = earlier.output[0].get("text") if earlier.output else None
+    if messages[position].get("tool_calls") and said and messages[position].get("text") == said:
+        return True
     following = messages[position : position + 2]
     roles = [message["role"] for message in following]
     is_silent = len(following) > 1 and not following[0].get("tool_calls")
     return roles[:1] == ["tool"] or (roles == ["assistant", "tool"] and is_silent)
+
+
+def _is_hole(message: Message) -> bool:
+    """Tell whether a message of a request says nothing at all, which no provider takes."""
+    return message.get("text") is None and not message.get("tool_calls") and not message.get("media")
 
 
 def _without_marks(call: LlmCall, messages: list[Message]) -> list[Message]:
@@ -96,7 +109,22 @@ def _judge_answer(call: LlmCall) -> None:
     for message in call.output or ():
         if message["finish_reason"] in ASKS_FOR_TOOLS and not message["tool_calls"]:
             call.incomplete.add(RejectReason.CALL_MISSING)
+        if message["finish_reason"] == "content_filter" and message["text"] == FILTERED:
+            call.incomplete.add(RejectReason.TEXT_MISSING)
+        if any(request["name"] is None for request in message["tool_calls"]):
+            call.incomplete.add(RejectReason.NOT_UNDERSTOOD)
+        if any(
+            request["arguments"] is None and _needs_arguments(call, request["name"])
+            for request in message["tool_calls"]
+        ):
+            call.incomplete.add(RejectReason.CALL_MISSING)
     usage = call.usage or {}
     written = (usage.get("output_tokens") or 0) - (usage.get("reasoning_tokens") or 0)
     if written > 1 and call.error is None and not any(has_content(message) for message in call.output or ()):
         call.incomplete.add(RejectReason.TEXT_MISSING)
+
+
+def _needs_arguments(call: LlmCall, name: str | None) -> bool:
+    """Tell whether a tool, as it was offered, cannot be called without arguments."""
+    schemas = [tool["parameters"] for tool in call.tools or () if tool["name"] == name]
+    return any(isinstance(schema, dict) and bool(schema.get("required")) for schema in schemas)

@@ -18,10 +18,8 @@ def tool_arguments(recorded: Any) -> Any:  # noqa: ANN401 - any attribute value
     ({'city': 'Oslo'}, {'a': 1})
     """
     value = call_arguments(recorded)
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
-        item = value[0]
-        content = item.get("content") if item.get("role") == "tool" else None
-        return tool_arguments(content) if content is not None else item
+    if isinstance(value, dict) and value.get("role") == "tool" and "content" in value:  # as if somebody had said them
+        return tool_arguments(value["content"])
     if not isinstance(value, dict):
         return value
     if set(value) == PASSED:

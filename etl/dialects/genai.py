@@ -286,6 +286,8 @@ def _read_input(call: LlmCall, attributes: Attributes) -> list[Message] | None:
         messages = canonical_input(items) if items is not None else None
     instructions = instructions_of(attributes)
     if instructions is not None:
+        if not messages and "gen_ai.input.messages" not in attributes:
+            call.pieced.add("input")  # the messages stood there, or elsewhere
         system: Message = {"role": "system", "text": instructions}
         if not messages or messages[0] != system:  # OpenLIT has them among the messages too
             messages = [system, *(messages or [])]

@@ -16,7 +16,7 @@ MARGIN = 64
 CUT_ROLE = re.compile(r'^[\s,]*\{\s*"role"\s*:\s*"(\w+)"')
 
 
-MANY_DIGITS = re.compile(r"\d{19}")
+MANY_DIGITS = re.compile("[0-9]{19}")
 """What an integer beyond 64 bits has; orjson rounds it."""
 
 ESCAPE = re.compile(
@@ -43,7 +43,7 @@ def loads(text: str) -> Any:  # noqa: ANN401 - any JSON value
     >>> loads('[{"a": 1}]'), loads('{"a": NaN, "b": 123456789012345678901234567890}')
     ([{'a': 1}], {'a': 'NaN', 'b': '123456789012345678901234567890'})
     """
-    if MANY_DIGITS.search(text) is not None:
+    if _has_many_digits(text):
         value = _loads_beyond(text)
     else:
         try:
@@ -54,6 +54,17 @@ def loads(text: str) -> Any:  # noqa: ANN401 - any JSON value
     if may_be_deep and not is_writable(value):
         raise orjson.JSONDecodeError("nested too deep", text, 0)
     return value
+
+
+def _has_many_digits(text: str) -> bool:
+    """Tell whether a text, of an object that has keys or texts, holds an integer that may be beyond 64 bits.
+
+    Nineteen digits on end have three at every sixth place: a sixth of the text is looked at in place of all of it.
+    """
+    return '"' in text and SAMPLED.search(text[::6]) is not None and MANY_DIGITS.search(text) is not None
+
+
+SAMPLED = re.compile("[0-9]{3}")
 
 
 def _loads_beyond(text: str) -> Any:  # noqa: ANN401 - any JSON value

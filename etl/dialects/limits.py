@@ -25,22 +25,28 @@ def is_cut(span: Span) -> bool:
     """
     by_length: dict[int, set[str]] = defaultdict(set)
     for value in _values(span):
-        if value.startswith(JSON_BEGINS) and not value.rstrip().endswith(JSON_ENDS) and _breaks_off(value):
+        if breaks_off(value):
             return True
-        if SAID.search(value, max(0, len(value) - SHORTEST)) is not None:
+        if "runcated" in value[-SHORTEST:] and SAID.search(value[-SHORTEST:]) is not None:
             return True
         by_length[len(value)].add(value)
     if not by_length:
         return False
     longest = max(by_length)
     texts = by_length[longest]
-    breaks_off = all(text[-1].isalnum() or text[-1].isspace() for text in texts)
-    return len(texts) > 1 and _is_limit(longest) and breaks_off
+    ends_within = all(text[-1].isalnum() or text[-1].isspace() for text in texts)
+    return len(texts) > 1 and _is_limit(longest) and ends_within
 
 
-def _breaks_off(value: str) -> bool:
-    """Tell whether JSON ends before it is whole; JSON with other words behind it is somebody's text."""
-    try:
+def breaks_off(value: str) -> bool:
+    """Tell whether a text is the beginning of JSON whose end is missing.
+
+    >>> breaks_off('[{"role": "us'), breaks_off('[{"role": "user"}]'), breaks_off("[INST] hello")
+    (True, False, False)
+    """
+    if not value.startswith(JSON_BEGINS) or value.rstrip().endswith(JSON_ENDS):
+        return False
+    try:  # JSON with other words behind it is somebody's text
         DECODER.raw_decode(value)
     except (ValueError, RecursionError):
         return True

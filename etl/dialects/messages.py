@@ -61,6 +61,9 @@ MEDIA = re.compile("image|audio|video|file|document|blob|uri|media|inline_?data|
 UNREAD = "unread"
 """Key of a message in which there was something that nobody understood; `etl.dialects.reading` takes it out."""
 
+ARGUMENTS = ("arguments", "input", "args", "parameters")
+"""Keys under which the arguments of a tool's call stand; without any of them, they were lost."""
+
 CALL_IDS = ("call_id", "callId", "id", "toolCallId", "tool_call_id", "toolUseId", "tool_use_id", "ref")
 RESULT_IDS = ("tool_use_id", "call_id", "callId", "toolCallId", "tool_call_id", "toolUseId", "id")
 """Keys under which tool calls and their results have the id that joins them."""
@@ -122,6 +125,9 @@ def call_arguments(value: Any) -> Any:  # noqa: ANN401
     if value is None or (isinstance(value, str) and (value == "" or value in HIDDEN)):
         return None
     decoded = decode(value)
+    if isinstance(decoded, list) and len(decoded) == 1:  # a list around them; arguments are never one
+        inner = decode(decoded[0])
+        decoded = inner if isinstance(inner, dict) else decoded
     if not isinstance(decoded, dict | list):
         return value
     text = exact(decoded)
@@ -253,8 +259,9 @@ class _Draft:
         found = tool_call(
             first(block, *CALL_IDS),
             first(call, "name", "toolName", "tool_name"),
-            first(call, "arguments", "input", "args", "parameters"),
+            first(call, *ARGUMENTS),
         )
+        self.is_unread |= found["name"] is None or first(call, *ARGUMENTS) is None
         if found["id"] is None or found["id"] not in self.call_ids:
             self.call_ids.add(found["id"])
             self.calls.append(found)
@@ -430,7 +437,7 @@ def _canonical(item: dict[str, Any]) -> list[Message]:
         message["tool_calls"] = draft.calls
     if draft.media:
         message["media"] = draft.media
-    if draft.is_unread:
+    if draft.is_unread or UNREAD in item:
         message[UNREAD] = True
     return [*messages, message]
 

@@ -216,6 +216,9 @@ def _read_call(span: Span) -> LlmCall:
         call.model_requested, call.model_returned = plain_model(call.model_requested), plain_model(call.model_returned)
     reason = text_of(attributes, "llm.finish_reason")
     call.finish_reasons = [reason] if reason is not None else []
+    if reason is not None and len(call.output or ()) == 1:
+        for message in call.output or ():
+            message["finish_reason"] = message["finish_reason"] or reason
     restore_wording(call)
     if call.streamed is None and (names_a_stream(span.name) or any(e.get("name") == FIRST_CHUNK for e in span.events)):
         call.streamed = True

@@ -80,7 +80,10 @@ MARKERS = (
     "completion",
     "model",
     "tool",
-    "agent",
+    '"agent"',
+    "agent.name",
+    "agent_name",
+    "agent_run",
     "input",
     "output",
 )

@@ -19,11 +19,12 @@ from etl.dialects.messages import (
     content_of,
     has_content,
     join_answers,
+    visible,
 )
 from etl.dialects.names import COUNTS, INTEGERS, NUMBERS, Kind, words_of
 from etl.dialects.shapes import as_item
 from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Message, Reading, Span, ToolCall
-from etl.dialects.survey import Survey
+from etl.dialects.survey import Survey, has_gaps, has_strange, survey
 from etl.dialects.values import complete_usage, error_of, flag_of, integer_of, number_of, strings_of, text_of, usage_of
 from etl.dialects.wording import restore_wording
 from etl.schema import RejectReason
@@ -64,7 +65,8 @@ def read(span: Span, found: Survey) -> Reading | Candidate | None:
     if kind is Kind.EMBEDDING:
         return None
     if _is_exchange(found):
-        return Candidate(span, found, kind is not Kind.OTHER and not found.runs)
+        is_call = kind is Kind.CALL or (kind is None and not found.runs and not _ends_answered(found))
+        return Candidate(span, found, is_call)
     if kind is Kind.CALL and (found.facts or found.texts["input"] or found.texts["output"]):
         is_call = any(name in found.facts for name in MODEL_FACTS if name != "model_requested") or _has_sides(found)
         return Candidate(span, found, is_call)
@@ -89,6 +91,11 @@ def _is_exchange(found: Survey) -> bool:
     return (is_asked and (is_answered or is_model or bool(found.texts["output"]))) or (is_answered and is_model)
 
 
+def _ends_answered(found: Survey) -> bool:
+    """Tell whether what was asked ends in an answer: a run's state, of which no model is asked anything."""
+    return any(request.input and request.input[-1]["role"] == "assistant" for _, request in found.requests)
+
+
 def _has_sides(found: Survey) -> bool:
     return bool(found.texts["input"]) and bool(found.texts["output"])
 
@@ -97,12 +104,24 @@ def read_call(span: Span, found: Survey) -> LlmCall:
     """Read a model call of which only the values tell."""
     call = genai.read_call(span, DIALECT)
     complete(call, found)
-    if call.input is None and found.texts["input"]:
-        call.input = [{"role": "user", "text": found.texts["input"][0][1]}]
-    if call.output is None and found.texts["output"] and not span.failed:
-        call.output = [answer(found.texts["output"][0][1], [], None, _reason(found))]
+    _judge_limits(call, found, has_lost=bool(span.dropped_attributes) or found.has_gaps)
+    if found.has_cut or is_cut(span):
+        call.truncated = True
+        call.incomplete.add(RejectReason.VALUES_CUT)
+    asked, answered = (_only({text for _, text in found.texts[side]}) for side in ("input", "output"))
+    if call.input is None and asked is not None:
+        call.input = [{"role": "user", "text": asked}]
+        _add_instructions(call, found)
+    if call.output is None and answered is not None and not span.failed:
+        call.output = [answer(answered, [], None, _reason(found))]
     restore_wording(call)
     return call
+
+
+def _only(texts: set[str]) -> str | None:
+    """Return the only text that says anything; of several nobody knows which is meant."""
+    said = [text for text in texts if visible(text)]
+    return said[0] if len(said) == 1 else None
 
 
 def complete(call: LlmCall, found: Survey) -> None:
@@ -129,18 +148,31 @@ def complete(call: LlmCall, found: Survey) -> None:
     call.usage = complete_usage(call.usage, _counted(counts))
     if flag_of(facts, "partial"):
         call.incomplete.add(RejectReason.LEFT_EARLY)
-    _judge_limits(call, found)
 
 
-def _judge_limits(call: LlmCall, found: Survey) -> None:
-    """Note on a call, in place, what limits took from its span, unless the request stands there whole all the same."""
-    if is_cut(call.span):
+def complete_read(call: LlmCall) -> None:
+    """Complete a call that a dialect read, in place, where its span holds something strange, or it lacks something.
+
+    What limits took from the span is noted, unless the request stands there whole all the same.
+    """
+    span = call.span
+    names = tuple(span.attributes)
+    has_lost = bool(span.dropped_attributes) or has_gaps(names)
+    if is_cut(span):
         call.truncated = True
         call.incomplete.add(RejectReason.VALUES_CUT)
+    is_silent = not span.failed and not any(has_content(message) for message in call.output or ())
+    if has_lost or is_silent or _is_poor(call) or has_strange(names):
+        found = survey(span)
+        complete(call, found)
+        _judge_limits(call, found, has_lost=has_lost)
+
+
+def _judge_limits(call: LlmCall, found: Survey, *, has_lost: bool) -> None:
     listed = integer_of({"": found.fact("original_length")}, "")
     kept = sum(message["role"] != "system" for message in call.input or ())
-    is_short = listed is not None and listed > len(call.input or ()) and listed > kept
-    if not (call.span.dropped_attributes or found.has_gaps or is_short):
+    is_short = listed is not None and listed > kept
+    if not has_lost and not is_short:
         return
     wholes = (request.input for place, request in found.requests if ".N" not in place)
     if is_short or not any(_told(whole) >= _told(call.input) for whole in wholes):
@@ -209,14 +241,21 @@ def _complete_input(call: LlmCall, requests: list[Request], found: Survey) -> No
     best = next((request.input for request in requests if request.input), None)
     if best is not None and call.output and _same(best[-1], call.output[0]) and len(best) > 1:
         best = best[:-1]  # a list of the whole exchange
-    if best is not None and _is_poor(call) and _told(best) > _told(call.input) and _holds(best, call.input or []):
+    is_better = call.input is None or (_told(best) > _told(call.input) and _holds(best or [], call.input))
+    if best is not None and is_better and _is_poor(call):
         before = call.input
         call.input = best
         _add_system(call, before)
     for request in requests:
         _add_system(call, request.input)
+    _add_instructions(call, found)
+
+
+def _add_instructions(call: LlmCall, found: Survey) -> None:
     system = found.fact("system")
-    if isinstance(system, str) and system and call.input and call.input[0]["role"] != "system":
+    if isinstance(system, list) and len(system) == 1 and isinstance(system[0], str):
+        system = system[0]
+    if system and call.input and call.input[0]["role"] != "system":
         text = genai.instructions_of({"gen_ai.system_instructions": system})
         _add_system(call, [{"role": "system", "text": text}] if text else None)
 
@@ -344,7 +383,7 @@ def complete_from_around(call: LlmCall, span: Span, found: Survey) -> None:
     responses = [
         response
         for _, response in found.responses
-        if response.output and (known is None or _agrees(known, response.output[0]))
+        if response.output and has_content(response.output[0]) and (known is None or _agrees(known, response.output[0]))
     ]
     asked = any(message["role"] != "system" for message in call.input or ())
     before_input = call.input

@@ -6,12 +6,15 @@ its place.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from etl.dialects import langchain, message_events, shapes
 from etl.dialects.exchanges import Request, Response, read_usage
-from etl.dialects.json_values import decode
+from etl.dialects.json_values import decode, loads
+from etl.dialects.limits import breaks_off
 from etl.dialects.messages import canonical_input, content_of
 from etl.dialects.names import Kind, Words, field_of, kind_of, names_content, names_kind, side_of, words_of
 from etl.dialects.requests import Requests
@@ -81,6 +84,9 @@ class Survey:
     unread: list[str] = field(default_factory=list)
     """Places of what looks like traffic and was not understood."""
 
+    has_cut: bool = False
+    """JSON breaks off somewhere."""
+
     has_gaps: bool = False
     """Numbered messages are missing from the middle or the beginning."""
 
@@ -104,19 +110,39 @@ def survey(span: Span) -> Survey:
     """Look through a span."""
     found = Survey()
     walk = _Walk(found)
+    plain, groups = _grouped(span.attributes)
+    for name, value in plain.items():
+        walk.visit(value, words_of(name), name, 0)
+    for head, fields in groups.items():
+        items, is_gapped = _nested(fields)
+        found.has_gaps |= is_gapped
+        walk.visit(items, words_of(head), f"{head}.N", 0)
+    _add_events(span, walk)
+    return found
+
+
+def _grouped(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Part attributes from the numbered ones, which are put together by what stands before the number."""
+    plain: dict[str, Any] = {}
     groups: dict[str, dict[str, Any]] = {}
-    for name, value in span.attributes.items():
+    for name, value in attributes.items():
         if NUMBERED.search(name):
             head, rest = _split(name)
             groups.setdefault(head, {})[rest] = value
         else:
-            walk.visit(value, words_of(name), name, 0)
-    for head, fields in groups.items():
-        items, has_gaps = _nested(fields)
-        found.has_gaps |= has_gaps
-        walk.visit(items, words_of(head), f"{head}.N", 0)
-    _add_events(span, walk)
-    return found
+            plain[name] = value
+    return plain, groups
+
+
+def _decoded(value: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return what JSON text holds, also where the text is a text's JSON."""
+    inner = decode(value)
+    if isinstance(inner, str) and inner.startswith('"'):
+        try:
+            inner = loads(inner)
+        except ValueError:
+            return value
+    return inner
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -192,6 +218,59 @@ def _as_message_event(record: LogRecord) -> LogRecord | None:
     return LogRecord(name, record.time_ns, body, record.attributes)
 
 
+READ = re.compile(
+    r"""gen_ai\.(?:operation\.name|system|provider\.name|conversation\.id|agent\.\w+|system_instructions|tool\.\w+
+    |input\.messages|output\.messages|output\.type|response\.(?:id|model|finish_reasons?)|tool\.call\.\w+
+    |request\.(?!tools|functions|available|is_)[\w.]+|usage\.(?:input|output|total|prompt|completion)_tokens
+    |usage\.(?:cache|reasoning)[\w.]+|prompt\.\d+\.[\w.]+|completion\.\d+\.[\w.]+|embeddings\.[\w.]+)
+    |(?:llm\.(?!messages|prompt$|completion$|input$|output$)|openinference\.|input\.|output\.|tool\.|tag\.
+    |metadata$|traceloop\.|spanloop\.|ai\.|mlflow\.|langfuse\.|langsmith\.|gcp\.vertex\.|haystack\.|logfire\.
+    |http\.|https\.|url\.|server\.|client\.|net\.|network\.|error\.|exception\.|code\.|thread\.|service\.|user\.
+    |openai\.|azure\.|aws\.|telemetry\.|deployment\.|session\.|user_agent\.|peer\.|host\.|db\.|rpc\.|messaging\.)""",
+    re.VERBOSE,
+)
+"""Names that dialects' readers have read, and names that say nothing of models."""
+
+
+@lru_cache(maxsize=2048)
+def has_strange(names: tuple[str, ...]) -> bool:
+    """Tell whether names are among these that no reader of a dialect knows, and that may be of model traffic.
+
+    >>> has_strange(("gen_ai.input.messages",)), has_strange(("gen_ai.response.text",)), has_strange(("db.system",))
+    (False, True, False)
+    """
+    return any(READ.match(name) is None and may_tell(name) for name in names)
+
+
+@lru_cache(maxsize=8192)
+def may_tell(name: str) -> bool:
+    """Tell whether a name may be of model traffic, a tool or an agent."""
+    words = words_of(name)
+    return field_of(words) is not None or side_of(words) is not None or names_kind(words) or bool(TRAFFIC & set(words))
+
+
+TRAFFIC = {"messages", "message", "llm", "prompt", "completion", "tool", "tools", "agent", "model"}
+
+
+@lru_cache(maxsize=2048)
+def has_gaps(names: tuple[str, ...]) -> bool:
+    """Tell whether numbered names lack numbers at their beginning or in their middle: the SDK dropped these.
+
+    >>> has_gaps(("m.0.a", "m.1.a")), has_gaps(("m.4.a", "m.5.a"))
+    (False, True)
+    """
+    numbers: dict[str, set[int]] = {}
+    for name in names:
+        if NUMBERED.search(name) is not None:
+            head, rest = _split(name)
+            numbers.setdefault(head, set()).add(int(rest.partition(".")[0]))
+    first = min((min(found) for found in numbers.values()), default=0)
+    is_from_zero = first == 0
+    return any(
+        min(found) > (0 if is_from_zero else 1) or max(found) - min(found) >= len(found) for found in numbers.values()
+    )
+
+
 class _Walk:
     """Visits values and puts what they are into a survey."""
 
@@ -202,11 +281,18 @@ class _Walk:
         """Take in a value, whose name has these words."""
         if depth == 0 and (side := side_of(words)) is not None and names_content(words):
             self.found.values[side].append((place, value))
+        if field_of(words) == "system" and isinstance(value, str | list):
+            self.found.facts.setdefault("system", (place, value))
+            return
         if isinstance(value, str):
             if value[:2] == "[{" and (messages := REQUESTS.read(value)) is not None and side_of(words) != "output":
                 self.found.requests.append((place, Request(input=messages)))
                 return
-            inner = decode(value) if value.lstrip().startswith(OPENINGS) else value
+            inner = _decoded(value) if value.lstrip().startswith(OPENINGS) else value
+            if isinstance(inner, str) and breaks_off(inner):
+                self.found.has_cut = True
+                self.found.unread.append(place)
+                return
             if not isinstance(inner, str):
                 value = shapes.plain(inner)
         elif isinstance(value, dict | list) and depth == 0:
@@ -220,6 +306,10 @@ class _Walk:
 
     def _visit_object(self, value: dict[str, Any], words: Words, place: str, depth: int) -> None:
         side = side_of(words)
+        if any("." in key and NUMBERED.search(key) for key in value):  # a whole span's attributes as one value
+            value, groups = _grouped(value)
+            for head, fields in groups.items():
+                self.visit(_nested(fields)[0], words + words_of(head), f"{place}.{head}.N", depth + 1)
         readers = (
             (self._add_response, self._add_request) if side == "output" else (self._add_request, self._add_response)
         )

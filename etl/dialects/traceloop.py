@@ -14,6 +14,7 @@ from etl.dialects.json_values import decode, loads
 from etl.dialects.messages import (
     CALL_BLOCKS,
     NAMED_BLOCKS,
+    UNREAD,
     canonical_input,
     canonical_output,
     definition,
@@ -30,9 +31,6 @@ AGENTS_SCOPE = "opentelemetry.instrumentation.openai_agents"
 
 EMPTY_JSON_TEXTS = {'""', "[]"}
 """How LangChain's empty content comes out of the indexed form."""
-
-FILTERED = "FILTERED"
-"""What it writes, up to 0.40, in place of an answer that was filtered."""
 
 BLOCKS = ("[{", '"')
 """How content begins that is a list of blocks as JSON; Bedrock's instrumentation wrote a text as JSON too."""
@@ -174,8 +172,6 @@ def _items(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
         content = fields.get("content")
         if isinstance(content, str) and content in EMPTY_JSON_TEXTS:
             content = ""
-        if content == FILTERED and fields.get("finish_reason") == "content_filter":
-            content = None
         if isinstance(content, str) and content.startswith(BLOCKS):
             content = _blocks(content, is_json=is_json)
         calls = [
@@ -197,8 +193,11 @@ def _items(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
     for item, following in pairwise(items):
         if item["role"] is None:  # dropped by the SDK's limit, with all that stood before it
             item["role"] = "assistant" if following["role"] == "user" else "user"
+            item[UNREAD] = True
     if items and items[-1]["role"] is None:  # a completions API's prompt
         items[-1]["role"] = "user"
+        if len(items) > 1:
+            items[-1][UNREAD] = True
     return items
 
 

@@ -42,7 +42,9 @@ def test_a_request_with_a_message_missing_trains_nothing() -> None:
     result = {"role": "tool", "content": "84", "tool_call_id": "call_1"}
     said = {"gen_ai__completion__0__role": "assistant", "gen_ai__completion__0__content": "84"}
 
-    called = {"gen_ai__prompt__1__role": "assistant", "gen_ai__prompt__1__tool_calls__0__id": "call_1"}
+    request = {"id": "call_1", "name": "calculator", "arguments": "{}"}
+    called = {f"gen_ai__prompt__1__tool_calls__0__{key}": value for key, value in request.items()}
+    called["gen_ai__prompt__1__role"] = "assistant"
 
     def numbered_as(number: int) -> int:
         late = {f"gen_ai__prompt__{number}__{key}": value for key, value in result.items()}

@@ -468,18 +468,22 @@ def test_embedding_calls_are_told_apart() -> None:
 
 
 def test_the_empty_answer_is_an_answer() -> None:
-    """What nobody wrote down is the empty text where the call's texts are recorded and one token was written."""
+    """What nobody wrote down is the empty text where the call's texts are recorded and no token was written.
+
+    One token may be the end, or a text of one token: nothing is trained on that.
+    """
     asked = {**MODEL, "gen_ai.input.messages": dump(parts(answered=False)), "gen_ai.response.finish_reasons": ["stop"]}
     spans = [
-        span("ended", attributes={**asked, "gen_ai.usage.output_tokens": 1}),
+        span("ended", attributes={**asked, "gen_ai.usage.output_tokens": 0}),
+        span("perhaps", attributes={**asked, "gen_ai.usage.output_tokens": 1}, start=1),
         span("lost", attributes={**asked, "gen_ai.usage.output_tokens": 30}, start=2),
     ]
 
     tables = run((spans, [])).tables
 
     texts = [json.loads(output)[0]["text"] for output in tables["llm_calls"].sort("start_ns")["output"]]
-    assert texts == ["", None]
-    assert tables["rejected"]["reason"].to_list() == ["no_action"]
+    assert texts == ["", "", None]
+    assert tables["rejected"]["reason"].to_list() == ["no_action", "no_action"]
 
 
 def test_a_tool_result_in_the_next_trace_is_an_execution() -> None:

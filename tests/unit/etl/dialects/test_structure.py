@@ -1,0 +1,258 @@
+"""Spans that nobody described are read by the shape of their values, and never as anything else."""
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.recordings import load, run
+from tests.spans import logs_frame, span, spans_frame
+
+ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 12*7?"}]
+REQUEST = {
+    "id": "call_1",
+    "type": "function",
+    "function": {"name": "calculator", "arguments": '{"expression": "12*7"}'},
+}
+ANSWER = {"role": "assistant", "content": None, "tool_calls": [REQUEST]}
+COMPLETION = {
+    "id": "chatcmpl-1",
+    "model": "gpt-4o-mini-2024-07-18",
+    "choices": [{"index": 0, "message": ANSWER, "finish_reason": "tool_calls"}],
+    "usage": {"prompt_tokens": 20, "completion_tokens": 9},
+}
+SAID = {"id": "call_1", "name": "calculator", "arguments": {"expression": "12*7"}}
+
+
+def calls_of(*spans: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the calls read from spans."""
+    tables = run(spans_frame([*spans]), logs_frame()).tables
+    return [
+        {**row, "input": json.loads(row["input"] or "null"), "output": json.loads(row["output"] or "null")}
+        for row in tables["llm_calls"].sort("start_ns").to_dicts()
+    ]
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "whole bodies": {
+        "acme.request": json.dumps({"model": "gpt-4o-mini", "messages": ASKED}),
+        "acme.response": json.dumps(COMPLETION),
+    },
+    "a list around the completion": {
+        "x:input": json.dumps({"messages": ASKED, "model": "gpt-4o-mini"}),
+        "x:output": json.dumps([json.dumps(COMPLETION)]),
+    },
+    "pieces of the answer": {
+        "my.prompt": json.dumps(ASKED),
+        "my.response.text": '[""]',
+        "my.response.toolCalls": json.dumps([REQUEST]),
+        "my.response.finishReason": "tool_calls",
+        "my.request.modelId": "gpt-4o-mini",
+    },
+    "numbered": {
+        "gw.type": "llm",
+        "gw.model": "gpt-4o-mini",
+        "gw.prompt.0.role": "system",
+        "gw.prompt.0.content": "Be brief.",
+        "gw.prompt.1.role": "user",
+        "gw.prompt.1.content": "What is 12*7?",
+        "gw.completion.0.role": "assistant",
+        "gw.completion.0.finish_reason": "tool_calls",
+        "gw.completion.0.tool_calls.0.id": "call_1",
+        "gw.completion.0.tool_calls.0.name": "calculator",
+        "gw.completion.0.tool_calls.0.arguments": '{"expression": "12*7"}',
+    },
+    "one payload": {"app.record": json.dumps({"model": "gpt-4o-mini", "input": ASKED, "output": COMPLETION})},
+}
+
+
+@pytest.mark.parametrize("attributes", FORMS.values(), ids=FORMS)
+def test_a_call_is_read_under_whatever_names(attributes: dict[str, Any]) -> None:
+    """Question, answer, model asked for and the reason come out of each of these, which no dialect knows."""
+    (call,) = calls_of(span("whatever", attributes=attributes, scope="brand.new"))
+
+    assert [(message["role"], message["text"]) for message in call["input"]] == [
+        ("system", "Be brief."),
+        ("user", "What is 12*7?"),
+    ]
+    (answer,) = call["output"]
+    assert (answer["tool_calls"], answer["finish_reason"]) == ([SAID], "tool_calls")
+    assert call["model_requested"] == "gpt-4o-mini"
+
+
+def test_what_surrounds_a_call_is_no_call() -> None:
+    """A step with the same question and answer tells of the call in it, and an agent's run is not one."""
+    body = {"acme.request": json.dumps({"messages": ASKED}), "acme.response": json.dumps(COMPLETION)}
+    spans = [
+        span("run", end=9, attributes={"acme.kind": "agent", "acme.input": "hi", "acme.output": "ho"}),
+        span("step", parent="run", start=1, end=8, attributes={"acme.kind": "model_step", **body}),
+        span("call", parent="step", start=2, end=7, attributes={"acme.kind": "llm", "acme.model": "m", **body}),
+    ]
+
+    assert len(calls_of(*spans)) == 1
+
+
+def test_a_tool_is_read_out_of_its_decorators_box() -> None:
+    """Arguments and result come without what was put around them."""
+    attributes = {
+        "acme.span.type": "TOOL",
+        "acme.input": '{"args": [], "kwargs": {"expression": "12*7"}}',
+        "acme.output": '"84"',
+    }
+
+    tables = run(spans_frame([span("calculator", attributes=attributes)]), logs_frame()).tables
+
+    (tool,) = tables["tool_calls"].to_dicts()
+    assert (tool["name"], json.loads(tool["arguments"]), tool["result"]) == ("calculator", {"expression": "12*7"}, "84")
+
+
+def test_an_ordinary_span_is_none_of_them() -> None:
+    """A database's statement, a web request and a job with an input and an output are nobody's model calls."""
+    ordinary = [
+        {"db.system": "sqlite", "db.statement": 'select "input" from t where model = 1'},
+        {"http.request.method": "POST", "http.response.status_code": 200, "url.path": "/v1/messages"},
+        {"job.input": "a.csv", "job.output": "b.csv"},
+    ]
+
+    tables = run(spans_frame([span(f"s{n}", attributes=a) for n, a in enumerate(ordinary)]), logs_frame()).tables
+
+    assert (tables["llm_calls"].height, tables["tool_calls"].height) == (0, 0)
+
+
+INCOMPLETE = {
+    "values_cut": {"acme.request": '{"messages": [{"role": "user", "content": "What is', "acme.response": COMPLETION},
+    "result_without_call": {
+        "acme.request": {"messages": [*ASKED, {"role": "tool", "tool_call_id": "call_9", "content": "84"}]},
+        "acme.response": COMPLETION,
+    },
+    "tool_call_missing": {
+        "acme.request": {"messages": ASKED},
+        "acme.response": {"choices": [{"message": {"content": "Let me see."}, "finish_reason": "tool_calls"}]},
+    },
+    "not_understood": {
+        "acme.request": {"messages": [*ASKED, {"role": "user", "content": [{"type": "hologram", "payload": "?"}]}]},
+        "acme.response": COMPLETION,
+    },
+}
+
+
+@pytest.mark.parametrize(("reason", "bodies"), INCOMPLETE.items(), ids=INCOMPLETE)
+def test_what_is_not_whole_is_rejected(reason: str, bodies: dict[str, Any]) -> None:
+    """The reason says what of the exchange is cut, missing or not understood; the call stays."""
+    attributes = {name: body if isinstance(body, str) else json.dumps(body) for name, body in bodies.items()}
+
+    tables = run(spans_frame([span("c", attributes={"acme.type": "llm", **attributes})]), logs_frame()).tables
+
+    assert (tables["transitions"].height, tables["llm_calls"].height) == (0, 1)
+    assert tables["rejected"]["reason"].to_list() in ([reason], ["no_observation"])
+
+
+RECORDINGS = [
+    (producer, scenario)
+    for producer in (
+        "laminar",
+        "mastra",
+        "sentry-js",
+        "otel-genai-openai",
+        "openinference-openai",
+        "traceloop-openai-0.40",
+    )
+    for scenario in ("tool_call", "parallel_tools", "multi_turn")
+]
+PREFIXES = ("gen_ai.", "llm.", "openinference.", "traceloop.", "lmnr.", "mastra.", "sentry.")
+Row = dict[str, Any]
+
+
+def _renamed(name: str) -> str:
+    prefix = next((prefix for prefix in PREFIXES if name.startswith(prefix)), "")
+    return f"acme.{name.removeprefix(prefix)}" if prefix else name
+
+
+def rename(row: Row, _: int) -> Row:
+    """Give attributes, events and the scope other names."""
+    events = [{**e, "name": _renamed(e["name"]), "attributes": _all(e["attributes"])} for e in row["events"]]
+    return {**row, "attributes": _all(row["attributes"]), "events": events, "scope_name": "acme"}
+
+
+def _all(attributes: Row) -> Row:
+    return {_renamed(name): value for name, value in attributes.items()}
+
+
+def _is_json(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(("{", "["))
+
+
+def encode_twice(row: Row, number: int) -> Row:
+    """Write JSON as the text of a text, in a list of one."""
+    row = rename(row, number)
+    return {**row, "attributes": {k: [v] if _is_json(v) else v for k, v in row["attributes"].items()}}
+
+
+def move_to_event(row: Row, number: int) -> Row:
+    """Move JSON from the attributes to an event."""
+    row = rename(row, number)
+    moved = {name: value for name, value in row["attributes"].items() if _is_json(value)}
+    kept = {name: value for name, value in row["attributes"].items() if name not in moved}
+    event = {"name": "acme.details", "time_ns": row["start_ns"], "attributes": moved, "dropped_attributes_count": 0}
+    return {**row, "attributes": kept, "events": [*row["events"], event]}
+
+
+def reverse(row: Row, _: int) -> Row:
+    """Turn the order of the attributes round."""
+    return {**row, "attributes": dict(reversed(row["attributes"].items()))}
+
+
+def lose(row: Row, number: int) -> Row:
+    """Lose the attributes of one name, of those that hold no instructions: nothing tells that there were any."""
+    names = sorted(name for name in row["attributes"] if "instructions" not in name and "content" not in name)
+    lost = names[number % len(names)] if names else None
+    return {**row, "attributes": {name: value for name, value in row["attributes"].items() if name != lost}}
+
+
+def _signature(messages: list[Row]) -> str:
+    return json.dumps(
+        [
+            [m["role"], m.get("text") or None, [[c["name"], c["arguments"]] for c in m.get("tool_calls") or ()]]
+            for m in messages
+        ]
+    )
+
+
+def pairs_of(spans: pl.DataFrame, logs: pl.DataFrame) -> set[tuple[str, str]]:
+    """Return observation and action of every transition."""
+    rows = run(spans, logs).tables["transitions"].iter_rows(named=True)
+    return {(_signature(json.loads(row["observation"])), _signature([json.loads(row["action"])])) for row in rows}
+
+
+@settings(max_examples=300 if os.environ.get("RELIABILITY") == "long" else 12, deadline=None)
+@given(
+    st.sampled_from(RECORDINGS),
+    st.sampled_from([rename, encode_twice, move_to_event, reverse, lose]),
+    st.integers(0, 40),
+)
+def test_another_form_gives_the_same_transitions_or_rejections(
+    recording: tuple[str, str], change: Callable[[Row, int], Row], number: int
+) -> None:
+    """However a recording is renamed, boxed, moved, turned or robbed of one attribute: never another transition."""
+    spans, logs, expected = load(*recording)
+    rows = [
+        {**row, "attributes": json.loads(row["attributes"]), "events": json.loads(row["events"] or "[]")}
+        for row in spans.iter_rows(named=True)
+    ]
+    changed = [change(row, number) for row in rows]
+    frame = pl.DataFrame(
+        [{**r, "attributes": json.dumps(r["attributes"]), "events": json.dumps(r["events"])} for r in changed],
+        schema=spans.schema,
+    )
+    truth = {
+        (_signature(call["input"]), _signature(call["output"]))
+        for call in expected["llm_calls"]
+        if call["input"] and call["output"]
+    }
+
+    assert pairs_of(frame, logs) <= truth
