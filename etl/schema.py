@@ -166,6 +166,7 @@ TRANSITIONS: Columns = {
     "reward_repetition": "Float64",
     "reward_retry": "Float64",
     "reward_waste": "Float64",
+    "reward_user_reply": "Float64",
     "reward_latency": "Float64",
     "reward_tokens": "Float64",
     "reward_progress": "Float64",

@@ -60,8 +60,20 @@ class EtlConfig(Settings):
     waste: float = Field(default=0.0, ge=0, le=1)
     """Weight of an answer that nothing later in the episode used."""
 
+    user_reply: float = Field(default=0.0, ge=0, le=1)
+    """Weight of what the user said next: for an answer that is thanked for, against one that is corrected, or whose
+    question is asked again."""
+
+    reply_judge: str | None = None
+    """Address of an OpenAI-compatible server, `http://host:8000/v1`, whose model is asked what a reply means where the
+    rules do not know. Its key is in SPANLOOP_REPLY_JUDGE_API_KEY. Default: rules alone."""
+
+    reply_judge_model: str = "default"
+    """Name of the model to ask there."""
+
     latency: float = Field(default=0.0, ge=0, le=1)
-    """Weight of a call's time over `latency_budget_s`: 1 at twice the budget."""
+    """Weight of a call's time over `latency_budget_s`: 1 at twice the budget. It measures servers and their load at
+    least as much as the policy: where long answers are what is slow, `tokens` is the signal."""
 
     latency_budget_s: float | None = Field(default=None, gt=0)
     """Seconds a model call may take. Default: not measured."""

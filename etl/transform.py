@@ -1,7 +1,7 @@
 """Spans and log records in, the published tables out: pure, and the same whatever order the rows came in."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 
 import polars as pl
 
@@ -33,7 +33,7 @@ from etl.clean import clean, unique_logs
 from etl.counts import count
 from etl.dialects.spans import LlmCall, ToolCall
 from etl.episodes.attribution import Causes, Rule
-from etl.episodes.grouping import Grouping, Trace
+from etl.episodes.grouping import Episode, Grouping, Trace
 from etl.episodes.lineage import number_beginnings
 from etl.episodes.splits import assign_sides
 from etl.rewards import air, given
@@ -42,6 +42,7 @@ from etl.rewards.placing import Ground, find_evaluators, named_places
 from etl.rewards.settling import drop_unusable, settle
 from etl.rewards.sql import RewardQuery, query_rewards
 from etl.rewards.turns import rated_turns
+from etl.rewards.user_reply import Judge
 from etl.schema import RejectReason
 from etl.settings import EtlConfig
 from etl.tables import Dataset
@@ -56,12 +57,14 @@ def transform(
     now_us: int | None = None,
     queries: Sequence[RewardQuery] = (),
     decode: Decode | None = None,
+    judge_reply: Judge | None = None,
     remembered: Sequence[given.Reward] = (),
     taken: Collection[Trace] = (),
 ) -> Dataset:
     """Turn whole traces, in the receiver's columns, into the published tables.
 
-    `queries` add rewards of their own; with `decode` token ids are compared with the text.
+    `queries` add rewards of their own; with `decode` token ids are compared with the text, and `judge_reply`
+    is asked what users' replies mean.
 
     `remembered` are rewards that were published before and whose records are gone; `taken` are traces of which
     something is published, so that they wait for nothing.
@@ -115,7 +118,8 @@ def transform(
     facts = Facts(spans, logs)
     sides = assign_sides(episodes, usable, config, [facts.revision(episode) for episode in episodes])
     assembly = Assembly(config, facts, rejected, apart)
-    measures = air.measure([by_episode[number] for number in sorted(by_episode)], pairs, config)
+    dialogues = _dialogues(by_episode, episodes)
+    measures = air.measure([by_episode[number] for number in sorted(by_episode)], pairs, dialogues, config, judge_reply)
     weights = air.weights(config)
     gap = outcome_gap((outcomes[number] for number, is_kept in enumerate(keep) if is_kept), config)
     for number, episode in enumerate(episodes):
@@ -173,6 +177,15 @@ def _rows(spans: pl.DataFrame, named: set[tuple[str, str, str]]) -> dict[tuple[s
     ids = ("project", "trace_id", "span_id")
     found = spans.select(*ids).with_row_index("row").filter(pl.col("span_id").is_in([place[2] for place in named]))
     return dict(zip(found.select(*ids).iter_rows(), found["row"].to_list(), strict=True))
+
+
+def _dialogues(by_episode: Mapping[int, list[LlmCall]], episodes: Sequence[Episode]) -> list[list[LlmCall]]:
+    """Return the calls of every session, and of every episode that is in none, in the order they began."""
+    found: dict[Hashable, list[LlmCall]] = defaultdict(list)
+    for number, calls in by_episode.items():
+        session = episodes[number].session
+        found[number if session is None else (episodes[number].key[0], session)] += calls
+    return [_in_order(calls) for calls in found.values()]
 
 
 def _set_apart(

@@ -1,6 +1,6 @@
 """Automatic intermediate rewards: every signal measured, the weighted ones turned into rewards."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from etl.dialects.spans import LlmCall, ToolCall
 from etl.rewards.argument_schema import argument_schema
@@ -9,6 +9,7 @@ from etl.rewards.output_format import output_format
 from etl.rewards.repetition import repetition
 from etl.rewards.retry import retry
 from etl.rewards.tool_status import tool_status
+from etl.rewards.user_reply import Judge, user_reply
 from etl.rewards.waste import waste
 from etl.settings import EtlConfig
 
@@ -19,6 +20,7 @@ SIGNALS = (
     "repetition",
     "retry",
     "waste",
+    "user_reply",
     "latency",
     "tokens",
     "progress",
@@ -26,13 +28,20 @@ SIGNALS = (
 """Every signal has a column `reward_<name>` in `transitions`, and its bare measure in the column `signals`."""
 
 Measures = dict[str, dict[int, float]]
-"""What was measured, by signal and call row: 0 where nothing is to be said against a call, below 0 where there is."""
+"""What was measured, by signal and call row: 0 where nothing is to be said of a call, below 0 what is against it."""
 
 
 def measure(
-    episodes: Sequence[Sequence[LlmCall]], causes: Sequence[tuple[ToolCall, LlmCall | None]], config: EtlConfig
+    episodes: Sequence[Sequence[LlmCall]],
+    causes: Sequence[tuple[ToolCall, LlmCall | None]],
+    dialogues: Iterable[Sequence[LlmCall]],
+    config: EtlConfig,
+    judge: Judge | None,
 ) -> Measures:
-    """Measure every signal of all episodes' calls in the order they began, but progress, which takes a whole run."""
+    """Measure every signal of all episodes' calls in the order they began, but progress, which takes a whole run.
+
+    `dialogues` are the calls of whole sessions, and of episodes without one; `judge` is asked what users' replies mean.
+    """
     found: Measures = {name: {} for name in SIGNALS}
     found["tool_status"] = {row: value for row, value in tool_status(causes, -1.0).items() if value is not None}
     used = {call.span.index for _, call in causes if call is not None}
@@ -40,10 +49,11 @@ def measure(
         found["argument_schema"] |= argument_schema(calls)
         found["output_format"] |= output_format(calls)
         found["repetition"] |= repetition(calls)
-        found["retry"] |= retry(calls)
+        found["retry"] |= retry(calls, used)
         found["waste"] |= waste(calls, used)
         found["latency"] |= latency(calls, config.latency_budget_s)
         found["tokens"] |= tokens(calls, config.token_budget)
+    found["user_reply"] = user_reply(dialogues, judge)
     return found
 
 

@@ -6,23 +6,32 @@ from collections.abc import Set as AbstractSet
 from etl.calls.merge import message_key
 from etl.dialects.spans import LlmCall
 
+NEAR = 16
+"""Later calls whose texts are searched for an answer's words."""
+
 
 def waste(calls: Sequence[LlmCall], used: AbstractSet[int]) -> dict[int, float]:
     """Return by call row 0 where the answer came of use, -1 where not.
 
-    Of use is an answer that a later request of the episode holds, as a message or as a tool's result, and one whose
-    tool calls ran (their rows in `used`). The last call of each agent answers whoever asked, and has no entry.
-    `calls` are one episode's, in the order they began.
+    Of use is an answer that a later request of the episode holds, as a message or a tool's result, or word for word in
+    another text, as a summary of the conversation, or the conversation put into one text; and one whose tool calls ran
+    (their rows in `used`). The last call of each agent answers whoever asked, and has no entry. `calls` are one
+    episode's, in the order they began.
     """
     last = {call.agent: call.span.index for call in calls}
     seen: set[Hashable] = set()
     measured: dict[int, float] = {}
-    for call in reversed(calls):
+    for position in reversed(range(len(calls))):
+        call = calls[position]
         row = call.span.index
         if row != last[call.agent] and call.output:
-            answer = call.output[0]
-            is_seen = message_key(answer) in seen or (answer.get("text") or "") in seen
-            measured[row] = 0.0 if row in used or is_seen else -1.0
+            is_of_use = row in used or any(
+                message_key(answer) in seen
+                or (answer.get("text") or "") in seen
+                or _is_quoted(answer.get("text"), calls[position + 1 : position + 1 + NEAR])
+                for answer in call.output
+            )
+            measured[row] = 0.0 if is_of_use else -1.0
         for message in call.input or ():
             role = message["role"]
             if role == "assistant":
@@ -30,3 +39,14 @@ def waste(calls: Sequence[LlmCall], used: AbstractSet[int]) -> dict[int, float]:
             elif role == "tool":
                 seen.add(message.get("text"))
     return measured
+
+
+def _is_quoted(answer: str | None, later: Sequence[LlmCall]) -> bool:
+    """Tell whether a request has an answer's words, in any spacing, among others."""
+    words = " ".join((answer or "").split())
+    return bool(words) and any(
+        words in " ".join(message["text"].split())
+        for call in later
+        for message in call.input or ()
+        if message.get("text")
+    )

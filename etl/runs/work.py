@@ -12,6 +12,7 @@ import polars as pl
 from etl.calls.tokens import load_decoder
 from etl.episodes.grouping import Trace
 from etl.rewards.outlived import forgotten, keep_outlived
+from etl.rewards.reply_judge import load_judge
 from etl.rewards.sql import read_queries
 from etl.rewards.stand_ins import of_rows
 from etl.runs.buckets import Bucket
@@ -82,6 +83,7 @@ class Worker:
         self._stand_ins = self._published.stand_ins | job.stand_ins
         self._queries = read_queries(job.config.reward_sql)
         self._decode = load_decoder(job.config.tokenizer)
+        self._judge_reply = load_judge(job.config)
 
     def process(self, bucket: Bucket) -> Processed:
         """Process a bucket, with every published trace that turns out to belong to an episode of it."""
@@ -118,6 +120,7 @@ class Worker:
                 now_us=job.now_us,
                 queries=self._queries,
                 decode=self._decode,
+                judge_reply=self._judge_reply,
                 remembered=forgotten(before.join(gone, on=["project", "trace_id"], how="anti"), logs),
                 taken=published.taken(traces),
             )

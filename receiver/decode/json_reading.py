@@ -1,8 +1,9 @@
 """OTLP/JSON into messages, field by field: what one field says wrong costs that field alone.
 
 The specification's deviations from protobuf's JSON hold (opentelemetry.io/docs/specs/otlp, JSON Protobuf Encoding): ids
-are hex in any case, 64-bit integers strings or numbers, unknown fields ignored; both spellings of a name are read. A
-value of another type is taken for what it plainly says, else left out; either is counted.
+are hex in any case (base64 is told from it by its length), 64-bit integers strings or numbers, unknown fields ignored;
+both spellings of a name are read. A value of another type is taken for what it plainly says, else left out; either is
+counted.
 """
 
 import base64
@@ -17,7 +18,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from receiver.decode.refusals import Undecodable
 from receiver.decode.wire_repair import MAX_DEPTH, TOO_DEEP
 
-ID_FIELDS = frozenset({"trace_id", "span_id", "parent_span_id"})
+ID_FIELDS = {"trace_id": 16, "span_id": 8, "parent_span_id": 8}
+"""Bytes that an id has, by field."""
 SCALARS = {str: "string_value", bool: "bool_value", int: "int_value", float: "double_value"}
 """Fields of AnyValue that a bare value is taken for."""
 
@@ -118,7 +120,7 @@ class JsonReader:
         if field.type == FieldDescriptor.TYPE_BYTES:
             if not isinstance(value, str):
                 raise TypeError
-            return bytes.fromhex(value) if field.name in ID_FIELDS else _base64(value)
+            return _id(value, ID_FIELDS[field.name]) if field.name in ID_FIELDS else _base64(value)
         if kind == FieldDescriptor.CPPTYPE_STRING:
             return self._text(value)
         if kind == FieldDescriptor.CPPTYPE_BOOL:
@@ -147,6 +149,11 @@ class JsonReader:
             self.num_replaced += 1
             return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         return value
+
+
+def _id(text: str, size: int) -> bytes:
+    """Read an id: hex, or what is no hex of its length as base64, as protobuf's own JSON mapping writes bytes."""
+    return _base64(text) if len(text.rstrip("=")) == -(-size * 4 // 3) else bytes.fromhex(text)
 
 
 def _base64(text: str) -> bytes:

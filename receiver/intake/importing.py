@@ -10,6 +10,7 @@ from typing import Any
 
 from foundation.errors import SettingsError, SpanloopError
 from foundation.http import open_url
+from foundation.narration import get_logger
 from receiver.decode import otlp
 from receiver.decode.json_reading import read_document
 from receiver.decode.otlp import Request, Signal
@@ -17,6 +18,8 @@ from receiver.decode.refusals import Undecodable
 from receiver.intake.entry import Intake
 from receiver.pipeline import Pipeline
 from receiver.reading.find import find_receiver
+
+log = get_logger("receiver")
 
 POST_TIMEOUT_S = 60.0
 """How long a receiver may take over one request; it answers 503 by itself before that."""
@@ -32,10 +35,12 @@ def import_files(data: Path, files: Iterable[Path]) -> Counter[str]:
     requests = [(path, request) for path in files for request in read_file(path)]
     where = find_receiver(data)
     counts = Counter(files=len({path for path, _ in requests}))
-    for _, request in requests:
+    for path, request in requests:
         kind = "spans" if request.signal is Signal.TRACES else "log_records"
         counts[kind] += request.num_items - request.num_rejected
         counts["rejected_spans"] += request.num_rejected
+        if request.problem:
+            log.warning("not taken as it is", file=str(path), problem=request.problem)
     if where is not None:
         for path, request in requests:
             _post(where, path, request)

@@ -106,6 +106,34 @@ def test_an_answer_nobody_used() -> None:
     assert measured(rows, "waste") == [-1.0, 0.0, 0.0, None]
 
 
+LONG = "The train leaves at nine from platform four, and the ticket costs thirty crowns."
+
+
+def test_a_conversation_that_is_summed_up_wastes_nothing() -> None:
+    """The summary is shown the conversation as one text, and the next request the summary among other words."""
+    told = f"user: when? assistant: {LONG}"
+    rows = transitions(
+        step("a", start=1, asked=[("user", "when?")], said=LONG),
+        step("sums up", start=3, asked=[("system", "Sum up."), ("user", told)], said="Train at nine,\nplatform four."),
+        step("b", start=5, asked=[("system", "So far: Train at nine, platform four. Go on."), ("user", "and back?")]),
+        step("c", start=7, asked=[("user", "something else")]),
+    )
+
+    assert measured(rows, "waste") == [0.0, 0.0, -1.0, None]
+    assert measured(rows, "retry") == [0.0, 0.0, 0.0, 0.0]
+
+
+def test_a_question_that_comes_again_after_its_answer_was_used_is_no_retry() -> None:
+    """An agent whose history was cut off begins with its task again."""
+    rows = transitions(
+        step("a", start=1, asked=[("user", "task")], said="first"),
+        step("b", start=3, asked=[("user", "task"), ("assistant", "first"), ("user", "on")], said="second"),
+        step("c", start=5, asked=[("user", "task")], said="third"),
+    )
+
+    assert measured(rows, "retry") == [0.0, 0.0, 0.0]
+
+
 def test_budgets_of_time_and_tokens() -> None:
     """Nothing within the budget, half the weight at one and a half of it."""
     usage = {"gen_ai.usage.output_tokens": 30}

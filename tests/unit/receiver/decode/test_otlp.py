@@ -1,7 +1,9 @@
 """Requests on the wire: what is read, what is mended, what is refused, and what the answer says."""
 
+import base64
 import json
 import random
+from collections.abc import Callable
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -171,6 +173,23 @@ def test_json_reads_with_its_deviations_from_protobuf() -> None:
     assert row["attributes"] == (
         '{"as-text":9007199254740993,"as-number":7,"double":1.0,"bytes":{"$bytes":"AAE="},"nothing":null}'
     )
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_json_with_ids_in_base64(encode: Callable[[bytes], bytes]) -> None:
+    """As protobuf's own mapping writes them, with padding and without: the span's and those it is linked to."""
+    trace_id, span_id, parent_id = bytes.fromhex("fb" * 16), bytes.fromhex("ff" * 8), bytes.fromhex("3e" * 8)
+    for end in ("", "="):
+        trace, own, parent = (encode(i).decode().rstrip(end or " ") for i in (trace_id, span_id, parent_id))
+        link = {"traceId": trace, "spanId": parent}
+        body = json_request(traceId=trace, spanId=own, parentSpanId=parent, links=[link])
+
+        request = read_json(Signal.TRACES, body)
+
+        (read,) = request.message.resource_spans[0].scope_spans[0].spans
+        assert (read.trace_id, read.span_id, read.parent_span_id) == (trace_id, span_id, parent_id)
+        assert (read.links[0].trace_id, read.links[0].span_id) == (trace_id, parent_id)
+        assert (request.num_rejected, request.problem) == (0, "")
 
 
 def test_json_with_an_id_of_no_use_rejects_that_span() -> None:
