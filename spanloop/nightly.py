@@ -6,10 +6,12 @@ said so is recognised by that work. DATA/nightly/last.json says which data the l
 that finds nothing beyond it does nothing.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,11 +22,15 @@ from pydantic import Field
 from etl.schema import table_files
 from foundation.errors import ExitStatus, SettingsError, SpanloopError
 from foundation.files import exclusive, write_json
+from foundation.http import answers
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA, Settings
-from serve.schema import read_registry
-from spanloop.processes import StageFailed, run_stage
+from serve.schema import read_registry, read_server
+from spanloop.processes import StageFailed, run_stage, stages_run_by
+from spanloop.unread import is_set
+from spanloop.warm import WarmStages
+from spanloop.windows import Readiness, watch
 from train.schema import MANIFEST, model_version, read_manifest
 
 log = get_logger("nightly")
@@ -49,7 +55,30 @@ class NightlyConfig(Settings):
 
     canary: bool = False
     """Try the checkpoint on a share of the calls (`spanloop serve canary`) instead of making it live at once. Needs a
-    running gateway; while the canary of another night is under way, status 75, and the next run goes on from there."""
+    running gateway; while the canary of another night is under way, status 75, and the next run goes on from there.
+    A checkpoint of which the held-out calls say too little is tried so anyway, where a gateway runs."""
+
+    margin: float = Field(default=0.1, gt=0, lt=1)
+    """Margin of non-inferiority of such a canary: it gets all calls once it is known to earn no less than this below
+    the live model, as a part of the reward's range."""
+
+    watch: bool = False
+    """Go on for ever: a window of training as soon as enough episodes of the live model arrived, and again."""
+
+    episodes: int = Field(default=128, ge=1)
+    """With `watch`: new rewarded episodes of the live model that make a window."""
+
+    every_s: float | None = Field(default=None, gt=0)
+    """With `watch`: seconds after which fewer make one too. Default: never."""
+
+    windows: int | None = Field(default=None, ge=1)
+    """With `watch`: end after this many windows. Default: never."""
+
+    poll_s: float = Field(default=10, gt=0)
+    """With `watch`: seconds between looks at what arrived."""
+
+    warm: bool = True
+    """With `watch`: keep a process that has imported everything, of which every stage is a fork."""
 
 
 def nightly(
@@ -72,6 +101,9 @@ def nightly(
     dry_run
         Say what every stage would do and write nothing.
     """
+    if config.watch and not dry_run:
+        _watch(config)
+        return
     report = RunReport("nightly", config.model_dump(mode="json"))
     with exclusive(config.data / "nightly" / "lock", purpose="spanloop nightly"):
         if dry_run:
@@ -88,7 +120,23 @@ def _rehearse(config: NightlyConfig) -> dict[str, Any]:
     return {"etl": etl, "train": train, "checkpoint": None}
 
 
-def _run(config: NightlyConfig, report: RunReport) -> None:
+def _watch(config: NightlyConfig) -> None:
+    """Make windows until told to end."""
+    is_ready = Readiness(config.data, config.episodes, config.every_s)
+
+    def window() -> bool:
+        report = RunReport("nightly", config.model_dump(mode="json"))
+        with exclusive(config.data / "nightly" / "lock", purpose="spanloop nightly"):
+            _run(config, report, is_ready=is_ready)
+        return report.as_dict().get("checkpoint") is not None
+
+    with stages_run_by(WarmStages().run) if config.warm else contextlib.nullcontext():
+        made = watch(window, poll_s=config.poll_s, windows=config.windows)
+    log.info("windows finished", made=made)
+
+
+def _run(config: NightlyConfig, report: RunReport, *, is_ready: Callable[[], bool] | None = None) -> None:
+    """Go through the steps of a night; of a window only where it is time for one, and else leave nothing behind."""
     night = Night.resume(config)
     status = ExitStatus.FAILED
     try:
@@ -98,6 +146,8 @@ def _run(config: NightlyConfig, report: RunReport) -> None:
                 continue
             if step == "train" and night.has_nothing_new():
                 log.info("nothing new since the last night")
+                break
+            if step == "train" and is_ready is not None and not is_ready():
                 break
             with report.phase(step):
                 night.finish(step, _perform(step, config, night))
@@ -110,7 +160,8 @@ def _run(config: NightlyConfig, report: RunReport) -> None:
         raise
     finally:
         report.update(checkpoint=night.checkpoint, **night.done)
-        report.write(config.data / "nightly" / "runs" / f"{report.run_id}.json", status)
+        if is_ready is None or "train" in night.done or status is not ExitStatus.DONE:
+            report.write(config.data / "nightly" / "runs" / f"{report.run_id}.json", status)
     if night.checkpoint is not None:
         log.info("night finished", checkpoint=night.checkpoint)
 
@@ -226,10 +277,32 @@ def _perform(step: str, config: NightlyConfig, night: Night) -> dict[str, Any]:
         case "train":
             return _train(config, night)
         case "evaluate":
-            return run_stage("train", "evaluate", "--data", data, "--checkpoint", str(night.checkpoint))
+            judged = ["--data", data, "--checkpoint", str(night.checkpoint), *_if_inconclusive(config)]
+            return run_stage("train", "evaluate", *judged)
         case "promote":
+            gate = night.done["evaluate"].get("gate") or {}
+            if gate.get("verdict") == "inconclusive" and not gate.get("passed"):
+                log.info("the gate leaves it to a canary", reason=gate.get("reason"))
+                return run_stage(
+                    "serve", "canary", "--data", data, "--margin", str(config.margin), str(night.checkpoint)
+                )
             return run_stage("serve", "canary" if config.canary else "promote", "--data", data, str(night.checkpoint))
     raise AssertionError(step)
+
+
+def _if_inconclusive(config: NightlyConfig) -> list[str]:
+    """Return what to tell the gate of a checkpoint it can say too little of, unless the settings say it already.
+
+    A window's step is within its KL budget and the next one follows at once, so it is accepted; a night's checkpoint is
+    for users to judge where a gateway serves some.
+    """
+    if is_set("train", "evaluate", "inconclusive"):
+        return []
+    if config.watch and not config.canary:
+        return ["--inconclusive", "accept"]
+    server = read_server(config.data)
+    is_served = server is not None and answers(f"{server.url}/healthz")
+    return ["--inconclusive", "canary"] if is_served else []
 
 
 def _train(config: NightlyConfig, night: Night) -> dict[str, Any]:
@@ -272,7 +345,8 @@ def _out(config: NightlyConfig) -> Path:
 
 
 def _train_arguments(config: NightlyConfig, model: Path) -> list[str]:
-    return ["--data", str(config.data), "--model", str(model), "--out", str(_out(config))]
+    recipe = ["--recipe", "window"] if config.watch and not is_set("train", "run", "recipe") else []
+    return ["--data", str(config.data), "--model", str(model), "--out", str(_out(config)), *recipe]
 
 
 def _live_model(data: Path) -> Path:

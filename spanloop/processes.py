@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +33,28 @@ def spanloop_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "spanloop", *arguments]
 
 
+_runner: Callable[[Sequence[str]], dict[str, Any]] | None = None
+"""What runs stages in the place of a new process each; null unless `stages_run_by` said so."""
+
+
+@contextmanager
+def stages_run_by(runner: Callable[[Sequence[str]], dict[str, Any]]) -> Iterator[None]:
+    """Have `run_stage` give its command to a runner while the block lasts."""
+    global _runner
+    _runner, before = runner, _runner
+    try:
+        yield
+    finally:
+        _runner = before
+
+
 def run_stage(*arguments: str, cwd: Path | None = None, narration: TextIO | None = None) -> dict[str, Any]:
     """Run a batch command of ours with `--json` and return the report it printed.
 
     Raises `StageFailed` with the stage's own exit status.
     """
+    if _runner is not None and cwd is None and narration is None:
+        return _runner([*arguments, "--json"])
     return run_program(spanloop_command(*arguments, "--json"), cwd=cwd, narration=narration)
 
 
@@ -61,7 +78,7 @@ def run_program(
         text=True,
         cwd=cwd,
         env={**os.environ, **(environment or {})},
-        preexec_fn=_end_with_parent if sys.platform.startswith("linux") else None,
+        preexec_fn=end_with_parent if sys.platform.startswith("linux") else None,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -81,7 +98,8 @@ _PRCTL = ctypes.CDLL(None).prctl if sys.platform.startswith("linux") else None
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Have this process killed when the one that forked it ends."""
     assert _PRCTL is not None
     _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

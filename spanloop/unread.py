@@ -5,6 +5,7 @@ commands that do not exist; a typo there would change nothing and say nothing.
 """
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,20 @@ OTHERS = ("SPANLOOP_EXPORTER_",)
 def find_settings_file(directory: Path) -> Path | None:
     """Return the settings file of a directory: its own, else the nearest one above."""
     return next((path for place in (directory, *directory.parents) if (path := place / FILE).is_file()), None)
+
+
+def is_set(*place: str) -> bool:
+    """Tell whether environment or settings file set an option: `is_set("train", "run", "recipe")`."""
+    if PREFIX + "_".join(place).upper() in os.environ:
+        return True
+    path = find_settings_file(Path.cwd())
+    content: Any = {} if path is None else tomllib.loads(path.read_text())
+    for name in place:
+        found = {key.replace("-", "_"): value for key, value in content.items()} if isinstance(content, dict) else {}
+        if name not in found:
+            return False
+        content = found[name]
+    return True
 
 
 def check_file(path: Path, app: App) -> None:

@@ -86,6 +86,11 @@ def stage(data: Path, stop: str) -> None:
         with (data / "work.log").open("a") as file:
             file.write(name + "\n")
     pause(data, stop, f"{name} after")
+    if name == "train evaluate" and (data / "open").exists():
+        asked = given.get("--inconclusive", "refuse")
+        answer = {"gate": {"verdict": "inconclusive", "passed": asked == "accept", "reason": "few"}}
+        if asked == "refuse":
+            sys.exit(3)
     if name == "train evaluate" and (data / "refuse").exists():
         sys.exit(3)
     sys.stdout.write(json.dumps(answer))

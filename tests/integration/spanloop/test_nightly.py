@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from foundation.errors import ExitStatus
 from foundation.files import exclusive
+from serve.schema import ServerInfo, server_path
 from tests import nights
 
 pytestmark = pytest.mark.integration
@@ -154,3 +157,35 @@ def test_a_night_may_end_in_a_canary(data: Path) -> None:
 
     assert ended.returncode == ExitStatus.DONE, ended.stderr
     assert (nights.count(data, "serve canary"), nights.count(data, "serve promote")) == (1, 0)
+
+
+@pytest.mark.parametrize("is_served", [True, False])
+def test_what_the_gate_leaves_open_users_settle_where_there_are_any(data: Path, *, is_served: bool) -> None:
+    """With a gateway the night ends in a canary by itself, without one in a refusal."""
+    (data / "open").touch()
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        info = ServerInfo(
+            pid=1, url=url, control_url=url, control_token="t", engine="vllm", base="b", started_time="2026-01-01"
+        )
+        if is_served:
+            server_path(data).parent.mkdir(exist_ok=True)
+            server_path(data).write_text(info.model_dump_json())
+
+        status, _, _ = run(data)
+        server.shutdown()
+
+    assert status == (ExitStatus.DONE if is_served else ExitStatus.REFUSED)
+    assert (nights.count(data, "serve canary"), nights.count(data, "serve promote")) == (int(is_served), 0)
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """A gateway that is alive, and nothing else."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/healthz" else 404)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
