@@ -1,5 +1,6 @@
 """When it is time for a window, and what becomes of one that was refused."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,9 @@ def test_a_window_is_made_of_new_episodes_of_what_is_live(tmp_path: Path) -> Non
 def test_refusals_are_waited_out_and_failures_end_it() -> None:
     """A refused window is a window; a busy one is tried again."""
     waits: list[float] = []
-    ends = iter([True, False, StageFailed(["s"], ExitStatus.REFUSED, []), Busy("held"), True, True])
+    ends: Iterator[bool | Exception] = iter(
+        [True, False, StageFailed(["s"], ExitStatus.REFUSED, []), Busy("held"), True, True]
+    )
 
     def window() -> bool:
         end = next(ends)
