@@ -19,7 +19,7 @@ from train.data.lineage import Sequence, build_sequences
 from train.data.reading import Known, Logged, SetAside, count_evidence, read_calls, read_transitions
 from train.data.render import make_renderer
 from train.losses.routing import Route, admitted, route_calls
-from train.schema import MANIFEST, base_of, model_version, read_manifest
+from train.schema import CREDIT_FILE, MANIFEST, base_of, model_version, read_manifest
 from train.settings import TrainConfig
 
 
@@ -126,6 +126,35 @@ def trainable_policies(model: Path, max_version_lag: int) -> list[str]:
     return versions
 
 
+def read_imitated(model: Path) -> pl.DataFrame:
+    """Return project, episode and span of the text that a checkpoint and those it comes from were trained on.
+
+    An ancestor tells only while its directory is there.
+    """
+    found = list[pl.DataFrame]()
+    directory = model
+    while (directory / MANIFEST).exists():
+        if (directory / CREDIT_FILE).exists():
+            credit = pl.scan_parquet(directory / CREDIT_FILE)
+            is_text = pl.col("known").is_in([Known.TEXT.value, Known.FOREIGN.value]) & (pl.col("weight") > 0)
+            found.append(credit.filter(is_text).select("project", "episode_id", "span_id").collect())
+        parent = read_manifest(directory).parent
+        if parent is None:
+            break
+        directory = directory.resolve().parent / parent
+    return pl.concat(found).unique() if found else pl.DataFrame()
+
+
+def leave_out_imitated(rows: pl.DataFrame, imitated: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Leave out the rows known as text that were imitated before; return the others, in order, and their number."""
+    if imitated.is_empty():
+        return rows, 0
+    key = ("project", "episode_id", "span_id")
+    seen = rows.select(key).join(imitated.with_columns(seen=True), on=key, how="left", maintain_order="left")["seen"]
+    is_old = seen.fill_null(False) & rows["prompt_token_ids"].is_null()
+    return rows.filter(~is_old), int(is_old.sum())
+
+
 def choose_policies(rows: pl.DataFrame, model: Path, versions: list[str]) -> frozenset[str] | None:
     """Return the policy versions whose calls are trained, or None for all of them; `versions` are those that may be.
 
@@ -140,6 +169,8 @@ def choose_policies(rows: pl.DataFrame, model: Path, versions: list[str]) -> fro
 def make_plan(config: TrainConfig, *, vocabulary_size: int, max_length: int) -> Plan:
     """Read the training split and give every trainable call its advantage; refuse when there is too little of it."""
     rows = read_transitions(config.data, Split.TRAIN, since=config.since)
+    imitated = pl.DataFrame() if config.again else read_imitated(config.model)
+    rows, num_imitated = leave_out_imitated(rows, imitated)
     versions = trainable_policies(config.model, config.max_version_lag)
     logged = read_calls(
         rows,
@@ -160,7 +191,9 @@ def make_plan(config: TrainConfig, *, vocabulary_size: int, max_length: int) -> 
         sequences,
         advantages,
         route,
-        facts | credit.facts | {"evidence": count_evidence(rows), "routes": route.table},
+        facts
+        | credit.facts
+        | {"num_imitated_before": num_imitated, "evidence": count_evidence(rows), "routes": route.table},
         credit.values,
         credit.returns,
         credit.targets,
@@ -221,6 +254,7 @@ def _count(logged: Logged, sequences: list[Sequence], advantages: NDArray[np.flo
         "num_sequence_tokens": sum(len(sequence.ids) for sequence in sequences),
         "num_call_tokens": call_tokens,
         "mean_outcome": float(rewarded.mean()) if len(rewarded) else None,
+        "has_spread": bool(len(rewarded) and np.ptp(rewarded) > NO_SPREAD),
     }
 
 
@@ -247,7 +281,7 @@ def _refuse_too_little(plan: Plan, rows: pl.DataFrame, config: TrainConfig) -> N
     if facts["set_aside"].get(SetAside.OTHER_POLICY):
         versions = Counter(rows["policy_version"].drop_nulls().to_list())
         lines.append(f"  policy versions       {_listed(dict(versions.most_common(5)))}")
-    raise GateRefused("\n".join(lines), hint=_way_out(facts))
+    raise GateRefused("\n".join(lines), hint=_way_out(facts, agents=sorted({call.agent for call in plan.logged.calls})))
 
 
 def _admits(config: TrainConfig) -> str:
@@ -258,12 +292,25 @@ def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
 
 
-def _way_out(facts: dict[str, Any]) -> str:
+def _way_out(facts: dict[str, Any], *, agents: list[str]) -> str:
     set_aside = facts["set_aside"]
+    if facts["num_imitated_before"] > facts["num_trained_calls"]:
+        return (
+            f"{facts['num_imitated_before']} calls known as text were imitated before by this model or one it comes "
+            "from: wait for new ones, or repeat them with --again."
+        )
     if not facts["num_episodes"]:
         return "Publish transitions first: spanloop etl run --data DIR"
     if facts["num_rewarded"] < facts["num_episodes"] / 2:
         return "Most episodes have no outcome: give one with otel_exporter.reward(value) or POST /v1/rewards."
+    if set_aside.get(SetAside.OTHER_AGENT, 0) > facts["num_trained_calls"]:
+        named = ", ".join(name or "(no name)" for name in agents[:10])
+        return f"Most calls are of agents that --agents leaves out: the data has {named}."
+    if set_aside.get(SetAside.MALFORMED, 0) > facts["num_trained_calls"]:
+        return (
+            "Most calls have token ids or log-probabilities that fit neither each other nor the model: "
+            "--model must be of the tokenizer that sampled them, and whatever recorded them may need mending."
+        )
     if set_aside.get(SetAside.OTHER_POLICY, 0) > facts["num_trained_calls"]:
         return (
             "Most calls were sampled by other policies: train the model that was serving, or raise --max-version-lag."
@@ -271,6 +318,11 @@ def _way_out(facts: dict[str, Any]) -> str:
     if set_aside.get(SetAside.NOT_EXACT, 0) > facts["num_trained_calls"]:
         return (
             "Most calls lack token ids and log-probabilities: let the agents ask through the gateway (spanloop serve)."
+        )
+    if facts["mean_outcome"] is not None and not facts["has_spread"]:
+        return (
+            "All outcomes are alike, so nothing went better than expected: rewards that tell good from bad teach, or "
+            "--recipe imitate, which takes all that was rewarded."
         )
     if not facts["num_repeated_tasks"]:
         return "No task was attempted twice: set spanloop.task.id, or compare across tasks with --baseline value."

@@ -68,6 +68,10 @@ class TrainConfig(Settings):
     since: Annotated[datetime | None, DATA] = None
     """Only episodes that began at or after this instant (UTC unless it says otherwise). Default: no limit."""
 
+    again: Annotated[bool, DATA] = False
+    """Imitate once more the text that the model, or a checkpoint it comes from, was trained on. By default each night
+    imitates what is new."""
+
     max_version_lag: Annotated[int, DATA] = Field(default=0, ge=0)
     """How many checkpoints back the policy that sampled a call may lie: 0 is the model being trained itself, 1 its
     parent too. Older calls are further off-policy and need the ratio's correction more."""

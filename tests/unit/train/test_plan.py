@@ -5,12 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from foundation.errors import GateRefused, SettingsError
 from tests.logged import frame, publish, transition
-from train.plan import Plan, choose_policies, make_plan, read_limits, trainable_policies
-from train.schema import MANIFEST, Manifest
+from train.plan import (
+    Plan,
+    choose_policies,
+    leave_out_imitated,
+    make_plan,
+    read_imitated,
+    read_limits,
+    trainable_policies,
+)
+from train.schema import CREDIT_FILE, MANIFEST, Manifest
 from train.settings import TrainConfig
 
 
@@ -59,11 +68,14 @@ def test_negative_advantages_weigh_as_little_as_the_settings_say(tmp_path: Path)
         (attempts(40, [1.0, 0.0], evidence="C"), {"loss": "ppo"}, "rows by evidence      C 80; ppo trains exact, resc"),
         (attempts(40, [1.0, 0.0], evidence="C"), {"loss": "ppo"}, "through the gateway"),
         (
-            attempts(40, [1.0]),
+            [row | {"outcome": float(index % 2)} for index, row in enumerate(attempts(40, [1.0]))],
             {"shrinkage": 0, "credit": "return_to_go", "baseline": "leave_one_out"},
             "--baseline value",
         ),
         (attempts(40, [1.0, 0.0]), {"agents": "nobody"}, "other_agent 80"),
+        (attempts(40, [1.0, 0.0], agent="planner"), {"agents": "nobody"}, "the data has planner"),
+        (attempts(40, [1.0, 1.0]), {}, "--recipe imitate"),
+        (attempts(40, [1.0, 0.0], behavior_logprobs=[-1.0]), {}, "fit neither each other nor the model"),
     ],
 )
 def test_too_little_is_refused_with_what_is_lacking(
@@ -97,6 +109,24 @@ def checkpoint(out: Path, name: str, parent: str | None) -> Path:
     (out / name).mkdir()
     (out / name / MANIFEST).write_text(json.dumps(manifest.model_dump(mode="json")))
     return out / name
+
+
+def test_text_is_imitated_once_in_a_line_of_checkpoints(tmp_path: Path) -> None:
+    """What an ancestor learned from is left out, not what it left out itself; calls with ids are read again."""
+    checkpoint(tmp_path, "first", None)
+    child = checkpoint(tmp_path, "second", "first")
+    key = {"project": "test", "span_id": "0" * 16}
+    pl.DataFrame(
+        [key | {"episode_id": f"{task}-0", "known": "foreign", "weight": float(task < 10)} for task in range(20)]
+    ).write_parquet(tmp_path / "first" / CREDIT_FILE)
+    rows = frame([*attempts(20, [1.0], prompt_token_ids=None), *attempts(20, [1.0])])
+
+    left, number = leave_out_imitated(rows, read_imitated(child))
+
+    assert number == 10
+    assert len(left.filter(pl.col("prompt_token_ids").is_null())) == 10
+    assert len(left) == 30
+    assert leave_out_imitated(rows, read_imitated(tmp_path))[1] == 0
 
 
 def test_the_lag_counts_checkpoints_back_along_the_parents(tmp_path: Path) -> None:
