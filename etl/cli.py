@@ -1,14 +1,37 @@
 """`spanloop etl`: spans in, transitions out."""
 
+import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
+from pydantic import ValidationError
 
-from etl.settings import EtlConfig
+from etl.settings import DialectEntry, EtlConfig
+from foundation.errors import SettingsError
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA
+
+SETTINGS_FILE = "spanloop.toml"
+
+
+def own_dialects() -> list[DialectEntry]:
+    """Return the entries `[[etl.dialects]]` of the settings file of this directory, or of the nearest one above."""
+    here = Path.cwd()
+    path = next((file for place in (here, *here.parents) if (file := place / SETTINGS_FILE).is_file()), None)
+    from etl.dialects.own import check
+
+    table = tomllib.loads(path.read_text()).get("etl", {}) if path is not None else {}
+    try:
+        entries = [DialectEntry.model_validate(entry) for entry in table.get("dialects", ())]
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"{path}: [[etl.dialects]]: {told}", hint="docs/dialects.md has an example.") from error
+    for entry in entries:
+        check(entry)
+    return entries
+
 
 app = App(name="etl", help="Spans in, transitions out.")
 
@@ -36,6 +59,7 @@ def run(
     from etl.runs.publish import writing
     from etl.runs.run import run_etl
 
+    config = config.model_copy(update={"dialects": own_dialects()})
     report = RunReport("etl run", config.model_dump(mode="json"))
     with writing(config.data):
         run_etl(config, report, dry_run=dry_run)
@@ -69,7 +93,14 @@ def publish(
 
 
 @app.command
-def inspect(trace_id: str, *, data: Path = DEFAULT_DATA, project: str | None = None, width: int | None = None) -> None:
+def inspect(
+    trace_id: str,
+    *,
+    data: Path = DEFAULT_DATA,
+    project: str | None = None,
+    width: int | None = None,
+    explain: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
     """Show a trace as the ETL sees it: the tree, with what each span was read as and the rewards it got.
 
     Example: spanloop etl inspect --data /var/lib/spanloop 4bf92f3577b34da6a3ce929d0e0e4736
@@ -84,10 +115,35 @@ def inspect(trace_id: str, *, data: Path = DEFAULT_DATA, project: str | None = N
         Project the trace is in. Default: any.
     width
         Columns to draw in. Default: the terminal's.
+    explain
+        Say of every span where each field came from and what was not understood, in place of the tree.
     """
-    from etl.exports.inspect import show_trace
+    from etl.exports.inspect import explain_trace, show_trace
 
-    show_trace(data, trace_id, project=project, width=width)
+    if explain:
+        explain_trace(data, trace_id, own_dialects(), project=project)
+    else:
+        show_trace(data, trace_id, project=project, width=width)
+
+
+@app.command
+def suggest(*, data: Path = DEFAULT_DATA) -> None:
+    """Look at the latest spans that nobody reads and print entries for spanloop.toml to start from, one a scope.
+
+    Example: spanloop etl suggest --data /var/lib/spanloop
+
+    Parameters
+    ----------
+    data
+        Directory that holds everything.
+    """
+    from etl.exports.explain import suggest as entry_for
+    from etl.exports.explain import unread_spans
+
+    found = unread_spans(data, own_dialects())
+    if not found:
+        log.info("every span of the latest traces that looks like model traffic is read")
+    print("\n\n".join(entry_for(scope, spans) for scope, spans in sorted(found.items())))
 
 
 @app.command

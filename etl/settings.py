@@ -2,12 +2,42 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from cyclopts import Parameter
 from pydantic import Field
 
 from foundation.settings import DEFAULT_DATA, Settings
 from otel_exporter.schema import OUTCOME
+
+
+class DialectEntry(Settings):
+    """A producer's spans: how they are known, and where each fact of a call, a tool or an agent stands in them."""
+
+    name: str
+    """What `llm_calls.dialect` says of its calls."""
+
+    scope: str = ""
+    """Beginning of the names of its instrumentation scopes."""
+
+    attribute: str | None = None
+    """An attribute that its spans have."""
+
+    kind: str | None = None
+    """The attribute that says what a span is. Default: every span with an `input` or `output` is a model call."""
+
+    calls: list[str] = Field(default_factory=list)
+    """Values of `kind` with which a span is a model call."""
+
+    tools: list[str] = Field(default_factory=list)
+    """Values of `kind` with which a span is a tool's execution."""
+
+    agents: list[str] = Field(default_factory=list)
+    """Values of `kind` with which a span is an agent."""
+
+    places: dict[str, list[str]] = Field(default_factory=dict)
+    """By field, the places it may stand at, of which the first that is there counts: an attribute's name; `name#a.b`
+    for a path in the JSON that it holds; `event:NAME/attribute` for an event's."""
 
 
 class EtlConfig(Settings):
@@ -124,6 +154,9 @@ class EtlConfig(Settings):
     tokenizer: Path | None = None
     """Checkpoint's directory, or its `tokenizer.json`: the token ids of answers are decoded and compared with the text,
     and calls where they differ are rejected. Default: not compared."""
+
+    dialects: Annotated[list[DialectEntry], Parameter(parse=False)] = Field(default_factory=list)
+    """Producers of your own: the entries `[[etl.dialects]]` of spanloop.toml (docs/dialects.md)."""
 
     own_models: list[str] = Field(default_factory=list)
     """Beginnings of model names that are ours, so their text counts as evidence C rather than D."""

@@ -75,7 +75,7 @@ def transform(
     spans, rejected = clean(spans)
     logs = unique_logs(logs)
     forest = build_forest(spans)
-    readings = read_all(spans.with_row_index("row"), logs, forest)
+    readings = read_all(spans.with_row_index("row"), logs, forest, config.dialects)
     rewards = given.collect(readings, logs, _links(spans)) + query_rewards(queries, spans, logs)
     rewards += remembered
     readings.evaluations |= find_evaluators(rewards, readings, forest)

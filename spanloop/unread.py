@@ -17,6 +17,9 @@ from foundation.errors import SettingsError
 
 PREFIX = "SPANLOOP_"
 FILE = "spanloop.toml"
+LISTS = {("etl", "dialects")}
+"""Tables that are no command's: lists of entries, which their stage checks when it reads them."""
+
 OTHERS = ("SPANLOOP_EXPORTER_",)
 """Variables of the exporter, which reads them in the agent's process."""
 
@@ -52,6 +55,8 @@ def check_file(path: Path, app: App) -> None:
 def _check_table(table: Mapping[str, Any], app: App, path: Path, place: tuple[str, ...]) -> None:
     commands = _commands(app)
     for key, value in table.items():
+        if (*place, key) in LISTS:
+            continue
         if key in commands:
             if not isinstance(value, dict):
                 raise SettingsError(f"{path}: {'.'.join((*place, key))} is a command, so it must be a table")

@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ from etl.calls.leftovers import read_leftovers
 from etl.calls.readings import Readings
 from etl.calls.strays import adopt_strays
 from etl.calls.tree import Forest
-from etl.dialects import agentlightning, agentops, logfire, openlit, reading
+from etl.dialects import agentlightning, agentops, logfire, openlit, own, reading
 from etl.dialects.genai import STREAMING_LOOP
 from etl.dialects.spans import (
     AgentSpan,
@@ -25,6 +26,7 @@ from etl.dialects.spans import (
     ToolFact,
 )
 from etl.dialects.structure import complete_read
+from etl.settings import DialectEntry
 from otel_exporter.schema import EVALUATION_EVENT
 
 PARSED = (
@@ -49,7 +51,7 @@ PARSED = (
 SCOPE_BEGINNINGS = "^(" + "|".join(map(re.escape, ("agentops", openlit.SCOPE, *reading.JUDGES))) + ")"
 
 
-def read_all(spans: pl.DataFrame, logs: pl.DataFrame, forest: Forest) -> Readings:
+def read_all(spans: pl.DataFrame, logs: pl.DataFrame, forest: Forest, entries: Sequence[DialectEntry] = ()) -> Readings:
     """Read every span that a dialect may know; `spans` carries its row number in `row`."""
     records = records_by_span(logs)
     with_logs = pl.DataFrame(
@@ -60,7 +62,10 @@ def read_all(spans: pl.DataFrame, logs: pl.DataFrame, forest: Forest) -> Reading
         spans.join(with_logs, on=["project", "trace_id", "span_id"], how="left", maintain_order="left")
         .filter(
             pl.col("has_logs").fill_null(value=False)
-            | pl.col("attributes").str.contains_any(list(reading.MARKERS), ascii_case_insensitive=True)
+            | pl.col("attributes").str.contains_any(
+                [*reading.MARKERS, *(marker for entry in entries for marker in own.markers(entry))],
+                ascii_case_insensitive=True,
+            )
             | pl.col("scope_name").is_in(list(reading.SCOPES))
             | pl.col("events").str.contains(EVALUATION_EVENT, literal=True)
             | pl.col("scope_name").str.to_lowercase().str.contains(SCOPE_BEGINNINGS)
@@ -77,7 +82,8 @@ def read_all(spans: pl.DataFrame, logs: pl.DataFrame, forest: Forest) -> Reading
         readings.spans[span.index] = span
         if agentops.is_requested_tool(span) and span.parent_span_id is not None:
             children[span.trace_id + span.parent_span_id].append(span)
-        _sort_in(readings, span)
+        theirs = _read_own(readings, span, entries) if entries else None
+        _sort_in(readings, span, theirs if theirs is not None else _read(readings, span))
     read_leftovers(readings, forest)
     readings.calls = logfire.join_streams(readings.calls)
     if children:
@@ -86,8 +92,16 @@ def read_all(spans: pl.DataFrame, logs: pl.DataFrame, forest: Forest) -> Reading
     return readings
 
 
-def _sort_in(readings: Readings, span: Span) -> None:
-    found = _read(readings, span)
+def _read_own(readings: Readings, span: Span, entries: Sequence[DialectEntry]) -> reading.Found | None:
+    """Read a span by the entries of users, before all dialects."""
+    try:
+        return own.read(span, entries)
+    except Exception as error:  # noqa: BLE001 - as below
+        readings.unreadable[span.index] = f"{span.scope or '(no scope)'}: {type(error).__name__}"
+        return None
+
+
+def _sort_in(readings: Readings, span: Span, found: reading.Found | None) -> None:
     match found:
         case LlmCall():
             if not _never_sent(found):

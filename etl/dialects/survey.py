@@ -48,7 +48,8 @@ CONSUMED = frozenset(
 )
 """Keys of a request or response whose values its reader has read."""
 
-MIXED_LIST = 2
+WHOLE = {"system", "tool_arguments", "tool_result"}
+"""Facts that may be any value, which is kept as it is."""
 
 
 def _read_items(items: list[Any], before: list[Message]) -> list[Message] | None:
@@ -281,9 +282,11 @@ class _Walk:
         """Take in a value, whose name has these words."""
         if depth == 0 and (side := side_of(words)) is not None and names_content(words):
             self.found.values[side].append((place, value))
-        if field_of(words) == "system" and isinstance(value, str | list):
-            self.found.facts.setdefault("system", (place, value))
-            return
+        own = field_of(words)
+        if own in WHOLE and value is not None:
+            self.found.facts.setdefault(own, (place, value))
+            if own == "system":
+                return
         if isinstance(value, str):
             if value[:2] == "[{" and (messages := REQUESTS.read(value)) is not None and side_of(words) != "output":
                 self.found.requests.append((place, Request(input=messages)))

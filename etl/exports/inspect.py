@@ -9,10 +9,11 @@ from rich.tree import Tree
 
 from etl.calls.tree import NO_PARENT, build_forest
 from etl.episodes.grouping import Trace
+from etl.exports.explain import explain
 from etl.exports.stats import output_console
 from etl.rewards.air import SIGNALS
 from etl.runs.source import read_traces
-from etl.settings import EtlConfig
+from etl.settings import DialectEntry, EtlConfig
 from etl.transform import transform
 from foundation.errors import SettingsError
 from receiver.schema import connect
@@ -30,6 +31,17 @@ def show_trace(data: Path, trace_id: str, *, project: str | None, width: int | N
     finally:
         reader.close()
     output_console(width).print(draw(spans, logs))
+
+
+def explain_trace(data: Path, trace_id: str, entries: list[DialectEntry], *, project: str | None) -> None:
+    """Print of every span of a trace what it was read as, where each field came from, and what was not understood."""
+    reader = connect(data)
+    try:
+        spans, logs = read_traces(reader, {_find(reader.query, trace_id, project)})
+    finally:
+        reader.close()
+    for line in explain(spans, logs, entries):
+        print(line)
 
 
 def _find(query: Any, trace_id: str, project: str | None) -> Trace:  # noqa: ANN401 - the reader's bound method
