@@ -187,6 +187,7 @@ def _call_row(call: LlmCall, episode: Episode) -> Row:
         "tools": json_text(call.tools),
         "input": json_text(call.input),
         "output": json_text(call.output),
+        "choice": call.choice if call.output else None,
         "usage": json_text(call.usage),
         "response_id": call.response_id,
         "conversation_id": call.conversation_id,

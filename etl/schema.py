@@ -48,6 +48,7 @@ LLM_CALLS: Columns = {
     "tools": "String",
     "input": "String",
     "output": "String",
+    "choice": "Int32",
     "usage": "String",
     "response_id": "String",
     "conversation_id": "String",

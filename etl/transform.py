@@ -26,6 +26,7 @@ from etl.calls.merge import merge_calls, unique_embeddings
 from etl.calls.readings import Readings
 from etl.calls.retries import attempts, thrown_away
 from etl.calls.tokens import Decode, drop_impossible, mismatched
+from etl.calls.tool_layers import unique_tools
 from etl.calls.tree import Forest, build_forest
 from etl.calls.untraced_tools import find_untraced
 from etl.calls.wholeness import judge, judge_by_histories
@@ -33,8 +34,9 @@ from etl.clean import clean, unique_logs
 from etl.counts import count
 from etl.dialects.spans import LlmCall, ToolCall
 from etl.episodes.attribution import Causes, Rule
+from etl.episodes.choices import choose
 from etl.episodes.grouping import Episode, Grouping, Trace
-from etl.episodes.lineage import number_beginnings
+from etl.episodes.lineage import in_order, number_beginnings
 from etl.episodes.splits import assign_sides
 from etl.rewards import air, given
 from etl.rewards.combine import outcome_gap
@@ -102,10 +104,14 @@ def transform(
     complete_continuations(calls, pairs)
     complete_offers(calls, pairs)
     judge(calls)
+    number_beginnings(calls)
     by_episode: dict[int, list[LlmCall]] = defaultdict(list)
     for call in _in_order(calls):
         by_episode[episode_of[call.span.index]].append(call)
-    number_beginnings(calls)
+    choosing = [pair for pair in pairs if pair[1] is not None and len(pair[1].output or ()) > 1]
+    for number, own in by_episode.items():
+        choose(own, choosing)
+        by_episode[number] = in_order(own)
     judge_by_histories(calls)
     retried = attempts(calls, forest)
     if not config.retry and not config.waste:  # else these signals have something to say of them
@@ -204,36 +210,17 @@ def _set_apart(
 def _attribute(
     readings: Readings, calls: list[LlmCall], episode_of: list[int], agent_rows: dict[int, int], forest: Forest
 ) -> list[tuple[ToolCall, LlmCall | None, Rule | None]]:
-    tools = _unique_tools(readings.tools, forest)
+    tools = unique_tools(readings.tools, forest, set(readings.agents) | {call.span.index for call in calls})
     named = Surroundings(forest, {row for row, agent in readings.agents.items() if agent.name})
     index = Causes(calls, episode_of, agent_rows, forest)
     found = []
     for tool in tools:
         call, rule = index.find(tool, named.nearest(tool.span.index))
         found.append((tool, call, rule))
-    untraced = find_untraced(_in_order(calls), tools, episode_of)
+    untraced = find_untraced(_in_order(calls), [(tool, call) for tool, call, _ in found], episode_of)
     return found + [(tool, call, Rule.MESSAGE) for tool, call in untraced]
 
 
 def _in_order(calls: list[LlmCall]) -> list[LlmCall]:
     """Return calls in the order they began."""
     return sorted(calls, key=lambda call: (call.span.start_ns, call.span.span_id))
-
-
-def _unique_tools(tools: list[ToolCall], forest: Forest) -> list[ToolCall]:
-    """Keep one of a tool execution seen by two layers: of nested ones with one name, the one that tells more."""
-    by_row = {tool.span.index: tool for tool in tools}
-    dropped: set[int] = set()
-    for tool in sorted(tools, key=lambda tool: -forest.enter[tool.span.index]):
-        above = forest.parent[tool.span.index]
-        outer = by_row.get(above)
-        if outer is not None and outer.name == tool.name:
-            loser, winner = (outer, tool) if _told(tool) > _told(outer) else (tool, outer)
-            winner.tool_call_id = winner.tool_call_id or loser.tool_call_id
-            winner.error = winner.error or loser.error
-            dropped.add(loser.span.index)
-    return [tool for tool in tools if tool.span.index not in dropped]
-
-
-def _told(tool: ToolCall) -> int:
-    return sum(value is not None for value in (tool.arguments, tool.result, tool.error, tool.tool_call_id))

@@ -93,7 +93,7 @@ def _says_anything(messages: list[dict[str, Any]] | None) -> bool:
     return any(
         message.get(key) not in (None, [])
         for message in messages or ()
-        for key in ("text", "tool_calls", "refusal", "media")
+        for key in ("text", "tool_calls", "refusal", "reasoning", "media")
     )
 
 
@@ -136,7 +136,7 @@ def build_transitions(
             "revision": revision,
             "has_offer": "tools" not in call.pieced,
             "action": _action(call, call_rows[positions[row]]["output"]),
-            "finish_reason": call.output[0]["finish_reason"] if call.output else None,
+            "finish_reason": call.answer["finish_reason"] if call.answer is not None else None,
             "done": row not in following,
             "stop_reason": _stop_reason(call, episode) if row not in following else None,
             **_sampling(call),
@@ -171,16 +171,16 @@ def with_calls(own: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
 
 
 def _action(call: LlmCall, output: str | None) -> str | None:
-    """Return the first choice as JSON text; `output` is the text of all choices."""
+    """Return the answer as JSON text; `output` is the text of all choices."""
     if not call.output or output is None:
         return None
-    return output[1:-1] if len(call.output) == 1 else json_text(call.output[0])
+    return output[1:-1] if len(call.output) == 1 else json_text(call.answer)
 
 
 def _stop_reason(call: LlmCall, episode: Episode) -> str:
     if call.error is not None:
         return "error"
-    if call.output and call.output[0]["finish_reason"] in CUT_OFF:
+    if call.answer is not None and call.answer["finish_reason"] in CUT_OFF:
         return "length"
     return "end" if episode.is_complete else "incomplete"
 

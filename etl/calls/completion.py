@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterable
 from itertools import chain
 from typing import Any
 
+from etl.calls.in_band_errors import move_errors
 from etl.calls.wholeness import ASKS_FOR_TOOLS
 from etl.dialects.client_dump import api_of_id
 from etl.dialects.exchanges import answer_signature
@@ -169,6 +170,7 @@ def complete_tools(tools: Iterable[ToolCall], calls: Iterable[LlmCall], facts: I
             tool.arguments = told.arguments if tool.arguments is None else tool.arguments
             tool.error = told.error if tool.error is None and tool.result is None else tool.error
             tool.result = told.result if tool.result is None and tool.error is None else tool.result
+        move_errors(tool)
         if tool.error is not None:
             tool.error = error_text(tool.error)
 

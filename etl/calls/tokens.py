@@ -44,7 +44,7 @@ def mismatched(calls: Iterable[LlmCall], decode: Decode | None) -> set[int]:
     """
     found: set[int] = set()
     for call in calls if decode is not None else ():
-        answer = call.output[0] if call.output else None
+        answer = call.answer
         if call.response_token_ids is None or answer is None or answer["tool_calls"] or answer.get("reasoning"):
             continue
         text = answer["text"]

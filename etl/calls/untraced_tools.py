@@ -3,85 +3,121 @@
 What ran, with which arguments and what came back is all there, and whether it failed where the text begins as errors
 do; how long it took is not. Where each call is a trace of its own, the call that asked is in another episode: then the
 request tells of it too, and the results at its very end are those that no request before it had.
+
+Servers number the tool calls of every answer anew, so an id alone names no execution: the tool, its arguments and how
+often a request holds the same before do.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
 import orjson
 
-from etl.dialects.spans import LlmCall, ToolCall
+from etl.calls.in_band_errors import move_errors
+from etl.dialects.spans import LlmCall, Message, ToolCall
 
 DIALECT = "messages"
 ERROR = "Error: "
 """How a loop of the program's own commonly tells the model that a tool failed."""
 
+Request = dict[str, Any]
+
 
 def find_untraced(
-    calls: list[LlmCall], tools: Iterable[ToolCall], episode_of: list[int]
+    calls: list[LlmCall], causes: Iterable[tuple[ToolCall, LlmCall | None]], episode_of: list[int]
 ) -> list[tuple[ToolCall, LlmCall | None]]:
     """Return the executions only messages tell of, each with the call that asked for it; `calls` in order of start.
 
-    The call is None where it is not in the episode.
+    The call is None where it is not in the episode. `causes` are the traced executions with their calls.
     """
-    traced_ids: set[tuple[int, str]] = set()
-    traced_requests: dict[tuple[int, bytes], int] = defaultdict(int)
-    for tool in tools:
-        episode = episode_of[tool.span.index]
-        if tool.tool_call_id:
-            traced_ids.add((episode, tool.tool_call_id))
-        else:
-            traced_requests[episode, _key(tool.name, tool.arguments)] += 1
-            traced_requests[episode, _key(tool.name, None)] += tool.arguments is None
-    asked: dict[tuple[int, str], tuple[LlmCall | None, dict[str, Any] | None]] = {}
-    found: list[tuple[ToolCall, LlmCall | None]] = []
-    answered: set[tuple[int, str]] = set()
+    traced = _Traced(causes, episode_of)
+    asked: dict[Hashable, list[LlmCall]] = defaultdict(list)
     for call in calls:
-        episode = episode_of[call.span.index]
-        requests: dict[str, dict[str, Any]] | None = None
-        for message in call.input or ():
-            identifier = message.get("tool_call_id")
-            if not identifier or (episode, identifier) in answered or (episode, identifier) in traced_ids:
-                continue
-            cause, request = asked.pop((episode, identifier), (None, None))
-            if request is None:
-                requests = _asked_before(call) if requests is None else requests
-                request = requests.get(identifier)
-            if request is None:
-                continue
-            answered.add((episode, identifier))
-            if _take(traced_requests, episode, request):
-                continue
-            span = cause.span if cause is not None else call.span
-            tool = ToolCall(span, DIALECT, request["name"], identifier, request["arguments"], message["text"])
-            if (tool.result or "").startswith(ERROR):
-                tool.error, tool.result = (tool.result or "").removeprefix(ERROR), None
-            found.append((tool, cause))
         for answer in call.output or ():
             for request in answer["tool_calls"]:
                 if request["id"]:
-                    asked.setdefault((episode, request["id"]), (call, request))
+                    asked[_execution(call, request, episode_of)].append(call)
+    known: Counter[Hashable] = Counter()
+    found: list[tuple[ToolCall, LlmCall | None]] = []
+    for call in calls:
+        own: Counter[Hashable] = Counter()
+        for request, message, is_last in _answered(call.input or []):
+            key = _execution(call, request, episode_of)
+            own[key] += 1
+            if own[key] <= known[key]:
+                continue
+            askers = asked.get(key, ())
+            cause = askers[own[key] - 1] if own[key] <= len(askers) else None
+            if cause is call or (cause is None and not is_last):
+                continue  # asked for in an episode before: its own tells of the result
+            known[key] += 1
+            if traced.takes(cause, request, episode_of[call.span.index]):
+                continue
+            span = cause.span if cause is not None else call.span
+            tool = ToolCall(span, DIALECT, request["name"], request["id"], request["arguments"], message["text"])
+            move_errors(tool)
+            if tool.error is None and (message.get("is_error") or (tool.result or "").startswith(ERROR)):
+                tool.error, tool.result = (tool.result or "").removeprefix(ERROR) or "error", None
+            found.append((tool, cause))
     return found
 
 
-def _asked_before(call: LlmCall) -> dict[str, dict[str, Any]]:
-    """Return the tool calls that a request's last turns ask for, by id, where its very end has their results."""
-    messages = call.input or []
-    if not messages or messages[-1]["role"] != "tool":
-        return {}
-    last = next((message for message in reversed(messages) if message["role"] != "tool"), None)
-    return {request["id"]: request for request in (last or {}).get("tool_calls") or () if request["id"]}
+def _answered(messages: list[Message]) -> Iterator[tuple[Request, Message, bool]]:
+    """Return the tool calls of a request with their results, and whether these are at its very end.
+
+    A result is of the latest call before it that asked with its id and has none yet.
+    """
+    last = len(messages)
+    while last and messages[last - 1]["role"] == "tool":
+        last -= 1
+    waiting: dict[str, list[Request]] = defaultdict(list)
+    for position, message in enumerate(messages):
+        for request in message.get("tool_calls") or ():
+            if request["id"]:
+                waiting[request["id"]].append(request)
+        identifier = message.get("tool_call_id")
+        if identifier and message["role"] == "tool" and waiting.get(identifier):
+            yield waiting[identifier].pop(), message, position >= last
 
 
-def _take(traced: dict[tuple[int, bytes], int], episode: int, request: dict[str, Any]) -> bool:
-    """Tell whether a traced execution without an id is the one asked for; LangChain records an only argument bare."""
-    arguments = request["arguments"]
-    bare = next(iter(arguments.values())) if isinstance(arguments, dict) and len(arguments) == 1 else arguments
-    for key in (_key(request["name"], arguments), _key(request["name"], bare), _key(request["name"], None)):
-        if traced[episode, key] > 0:
-            traced[episode, key] -= 1
+def _execution(call: LlmCall, request: Request, episode_of: list[int]) -> Hashable:
+    return (episode_of[call.span.index], call.agent, request["id"], _key(request["name"], request["arguments"]))
+
+
+class _Traced:
+    """The executions that have spans, each to be found once by what a request tells of it."""
+
+    def __init__(self, causes: Iterable[tuple[ToolCall, LlmCall | None]], episode_of: list[int]) -> None:
+        self._by_cause: Counter[Hashable] = Counter()
+        self._by_id: Counter[Hashable] = Counter()
+        self._by_request: Counter[Hashable] = Counter()
+        for tool, cause in causes:
+            episode = episode_of[tool.span.index]
+            if tool.tool_call_id and cause is not None:
+                self._by_cause[cause.span.index, tool.tool_call_id] += 1
+            elif tool.tool_call_id:
+                self._by_id[episode, tool.tool_call_id] += 1
+            else:
+                self._by_request[episode, _key(tool.name, tool.arguments)] += 1
+                self._by_request[episode, _key(tool.name, None)] += tool.arguments is None
+
+    def takes(self, cause: LlmCall | None, request: Request, episode: int) -> bool:
+        """Tell whether a traced execution is the one asked for; LangChain records an only argument bare."""
+        arguments = request["arguments"]
+        bare = next(iter(arguments.values())) if isinstance(arguments, dict) and len(arguments) == 1 else arguments
+        if cause is not None and _take(self._by_cause, (cause.span.index, request["id"])):
             return True
+        if _take(self._by_id, (episode, request["id"])):
+            return True
+        forms = (arguments, bare, None)
+        return any(_take(self._by_request, (episode, _key(request["name"], form))) for form in forms)
+
+
+def _take(counted: Counter[Hashable], key: Hashable) -> bool:
+    if counted[key] > 0:
+        counted[key] -= 1
+        return True
     return False
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from etl.dialects import genai
 from etl.dialects.json_values import decode
 from etl.dialects.spans import LlmCall, Span
-from etl.dialects.values import number_of, text_of
+from etl.dialects.values import Attributes, number_of, text_of
 from otel_exporter import schema as names
 
 DIALECT = "gateway"
@@ -23,8 +23,9 @@ def read(span: Span) -> LlmCall | None:
         return None
     call = genai.read_call(span, DIALECT)
     call.prompt_token_ids = _integers(attributes.get(names.PROMPT_TOKEN_IDS))
-    call.response_token_ids = _integers(attributes.get(names.CHOICE_TOKEN_IDS.format(index=0)))
-    call.behavior_logprobs = _numbers(attributes.get(names.CHOICE_LOGPROBS.format(index=0)))
+    call.response_token_ids, call.behavior_logprobs = _sampled(attributes, 0)
+    if len(call.output or ()) > 1:
+        call.sampled = [_sampled(attributes, index) for index in range(len(call.output or ()))]
     call.logprobs_mode = text_of(attributes, names.LOGPROBS_MODE)
     call.policy_version = text_of(attributes, names.POLICY_VERSION)
     call.tokenizer_digest = text_of(attributes, names.TOKENIZER_DIGEST)
@@ -33,6 +34,12 @@ def read(span: Span) -> LlmCall | None:
     if min_p is not None:
         call.params["min_p"] = min_p
     return call
+
+
+def _sampled(attributes: Attributes, index: int) -> tuple[list[int] | None, list[float] | None]:
+    """Return a choice's token ids and log-probabilities."""
+    ids, logprobs = names.CHOICE_TOKEN_IDS.format(index=index), names.CHOICE_LOGPROBS.format(index=index)
+    return _integers(attributes.get(ids)), _numbers(attributes.get(logprobs))
 
 
 def _integers(value: Any) -> list[int] | None:  # noqa: ANN401

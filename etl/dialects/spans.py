@@ -101,6 +101,17 @@ class LlmCall:
     endings: Sequence[int] = ()
     """The number of the question followed by each of the answers."""
 
+    choice: int = 0
+    """Which of the answers is the action: the one that was gone on from (`etl.episodes.choices`)."""
+
+    sampled: list[tuple[list[int] | None, list[float] | None]] = field(default_factory=list)
+    """Token ids and log-probabilities of every choice, where there are several and any is known."""
+
+    @property
+    def answer(self) -> Message | None:
+        """Return the answer that is the action."""
+        return self.output[min(self.choice, len(self.output) - 1)] if self.output else None
+
 
 @dataclass(slots=True)
 class ToolCall:

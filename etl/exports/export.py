@@ -101,7 +101,7 @@ def decoded(table: str, row: dict[str, Any]) -> dict[str, Any]:
     }
     if table == "llm_calls" and line["output"] and line["response_token_ids"] is not None:
         logprobs = line["behavior_logprobs"]
-        line["output"][0] |= {
+        line["output"][line["choice"] or 0] |= {
             "token_ids": line["response_token_ids"],
             "logprobs": None if logprobs is None else [float(str(np.float32(value))) for value in logprobs],
         }

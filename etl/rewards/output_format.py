@@ -18,7 +18,7 @@ def output_format(calls: Iterable[LlmCall]) -> dict[int, float]:
     for call in calls:
         wanted = call.params.get("response_format")
         kind = wanted.get("type") if isinstance(wanted, dict) else wanted
-        text = call.output[0].get("text") if call.output else None
+        text = call.answer.get("text") if call.answer is not None else None
         if kind in ("json_schema", "json_object") and text is not None:
             is_valid = _is_valid(text, wanted)
             if is_valid is not None:

@@ -15,23 +15,27 @@ def waste(calls: Sequence[LlmCall], used: AbstractSet[int]) -> dict[int, float]:
 
     Of use is an answer that a later request of the episode holds, as a message or a tool's result, or word for word in
     another text, as a summary of the conversation, or the conversation put into one text; and one whose tool calls ran
-    (their rows in `used`). The last call of each agent answers whoever asked, and has no entry. `calls` are one
-    episode's, in the order they began.
+    (their rows in `used`). Nothing is said against one after which its agent's history was made shorter: what became
+    of its answer is not recorded. The last call of each agent answers whoever asked, and has no entry. `calls` are one
+    episode's, in their order.
     """
-    last = {call.agent: call.span.index for call in calls}
+    following: dict[str | None, LlmCall] = {}
     seen: set[Hashable] = set()
     measured: dict[int, float] = {}
     for position in reversed(range(len(calls))):
         call = calls[position]
         row = call.span.index
-        if row != last[call.agent] and call.output:
-            is_of_use = row in used or any(
+        after = following.get(call.agent)
+        if after is not None and call.output:
+            is_spared = row in used or _is_shortened(call, after)
+            is_of_use = is_spared or any(
                 message_key(answer) in seen
                 or (answer.get("text") or "") in seen
                 or _is_quoted(answer.get("text"), calls[position + 1 : position + 1 + NEAR])
                 for answer in call.output
             )
             measured[row] = 0.0 if is_of_use else -1.0
+        following[call.agent] = call
         for message in call.input or ():
             role = message["role"]
             if role == "assistant":
@@ -50,3 +54,8 @@ def _is_quoted(answer: str | None, later: Sequence[LlmCall]) -> bool:
         for message in call.input or ()
         if message.get("text")
     )
+
+
+def _is_shortened(call: LlmCall, following: LlmCall) -> bool:
+    """Tell whether an agent's next request holds less than this one did: its context was compacted."""
+    return 0 < len(following.input or ()) < len(call.input or ())

@@ -1,0 +1,83 @@
+"""The action is the choice that was gone on from, with its ids and log-probabilities."""
+
+import json
+from typing import Any
+
+import pytest
+
+from etl.settings import EtlConfig
+from etl.tables import Dataset
+from etl.transform import transform
+from otel_exporter import schema as names
+from tests.spans import Span, gateway, llm, logs_frame, span, spans_frame, tool
+
+PLANS = ["Plan one: walk.", "Plan two: fly.", "Plan three: stay."]
+
+
+def choices(**rest: Any) -> dict[str, Any]:
+    """Return the attributes of an answer with three choices, the last of which asks for a tool."""
+    parts: list[list[dict[str, Any]]] = [[{"type": "text", "content": text}] for text in PLANS]
+    parts[2].append({"type": "tool_call", "id": "k", "name": "book", "arguments": {}})
+    answers = [{"role": "assistant", "parts": own, "finish_reason": "stop"} for own in parts]
+    return {"gen_ai.output.messages": json.dumps(answers), "gen_ai.request.choice.count": 3, **rest}
+
+
+def run(*spans: Span) -> Dataset:
+    """Run the ETL over one episode."""
+    return transform(spans_frame([span("root", end=60), *spans]), logs_frame(), EtlConfig(complete_after=0))
+
+
+def following(*turns: tuple[str, str]) -> Span:
+    """Return the next call of the agent."""
+    return llm("next", parent="root", start=5, end=6, asked=[*turns, ("user", "Go on.")], said="Booked.")
+
+
+@pytest.mark.parametrize("used", [0, 1])
+def test_the_choice_that_the_next_request_holds_is_the_action(used: int) -> None:
+    """As a message of the history, or as words the agent passed on; nothing was wasted."""
+    first = llm("first", parent="root", attributes=choices())
+    for turns in ([("user", "hi"), ("assistant", PLANS[used])], [("user", PLANS[used])]):
+        dataset = run(first, following(*turns))
+
+        row = dataset.tables["transitions"].sort("step").row(0, named=True)
+        assert json.loads(row["action"])["text"] == PLANS[used]
+        assert json.loads(row["signals"])["waste"] == 0.0
+        assert dataset.tables["llm_calls"]["choice"].to_list() == [used, 0]
+
+
+def test_the_choice_whose_tool_ran_is_the_action() -> None:
+    """Nothing else tells."""
+    first = llm("first", parent="root", attributes=choices())
+    ran = tool("ran", parent="root", tool_name="book", call_id="k", start=3, end=4)
+
+    dataset = run(first, ran)
+
+    assert json.loads(dataset.tables["transitions"]["action"][0])["text"] == PLANS[2]
+
+
+def test_without_a_trace_of_any_the_first_choice_is_the_action() -> None:
+    """As a client reads it."""
+    dataset = run(llm("first", parent="root", attributes=choices()))
+
+    assert json.loads(dataset.tables["transitions"]["action"][0])["text"] == PLANS[0]
+
+
+def test_the_ids_are_those_of_the_choice() -> None:
+    """The gateway records every choice's."""
+    recorded = {
+        names.PROMPT_TOKEN_IDS: [1, 2],
+        names.CHOICE_TOKEN_IDS.format(index=1): [7, 8, 9],
+        names.CHOICE_LOGPROBS.format(index=1): [-0.5, -0.25, -1.0],
+    }
+    first = gateway("first", parent="root")
+    first["attributes"] = json.dumps(json.loads(first["attributes"]) | choices(**recorded))
+
+    rows = run(first, following(("user", "hi"), ("assistant", PLANS[1]))).tables["transitions"].sort("step")
+    unknown = run(first, following(("user", "hi"), ("assistant", PLANS[2]))).tables["transitions"].sort("step")
+
+    assert (rows["response_token_ids"][0].to_list(), rows["behavior_logprobs"][0].to_list()) == (
+        [7, 8, 9],
+        [-0.5, -0.25, -1.0],
+    )
+    assert rows["evidence"][0] == "A"
+    assert unknown["evidence"][0] in {"C", "D"}
