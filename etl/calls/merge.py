@@ -25,6 +25,7 @@ from etl.calls.alignment import ITEM_ID
 from etl.calls.tree import Forest
 from etl.dialects import anthropic_client, gateway
 from etl.dialects.json_values import decode
+from etl.dialects.media import digests
 from etl.dialects.spans import Embedding, LlmCall, Message
 
 CLOCK_SKEW_NS = 2_000_000_000
@@ -293,17 +294,19 @@ def _is_bare_of(bare: LlmCall, other: LlmCall) -> bool:
 
 def _exchange(call: LlmCall) -> bytes:
     """Return what was asked and answered, or that it failed; no ids, nor words beside tool calls: CrewAI drops them."""
-    asked = [message_signature(message) for message in call.input or ()]
+    asked = [message_signature(message)[:3] for message in call.input or ()]  # one layer may hide what media hold
     answered = [[role, None if calls else text, calls] for role, text, calls in _answer_signature(call)]
     return orjson.dumps([asked, answered, call.error is not None], option=orjson.OPT_SORT_KEYS)
 
 
 def message_signature(message: Message) -> list[Any]:
-    """Return what makes two recordings of one message alike: role, text and tool calls by name and arguments."""
+    """Return what makes two recordings of one message alike: role, text, tool calls by name and arguments, media."""
+    media = digests(message)
     return [
         message["role"],
         message.get("text") or None,
         [[call["name"], call["arguments"]] for call in message.get("tool_calls") or ()],
+        *([media] if media else []),
     ]
 
 
@@ -311,6 +314,8 @@ def message_key(message: Message) -> Hashable:
     """Return the same as `message_signature` in a form that is quick to compare."""
     calls = message.get("tool_calls")
     requests = orjson.dumps([[call["name"], call["arguments"]] for call in calls], default=str) if calls else None
+    if message.get("parts"):
+        return message["role"], message.get("text") or None, requests, tuple(digests(message))
     return message["role"], message.get("text") or None, requests
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from etl.dialects.json_values import as_list, decode, exact, loads
+from etl.dialects.media import media_part
 from etl.dialects.spans import Message
 
 HIDDEN = frozenset(("__REDACTED__", "<elided>", "<redacted>", "[REDACTED]", "[redacted]", "<REDACTED>", "REDACTED"))
@@ -67,6 +68,9 @@ ARGUMENTS = ("arguments", "input", "args", "parameters")
 CALL_IDS = ("call_id", "callId", "id", "toolCallId", "tool_call_id", "toolUseId", "tool_use_id", "ref")
 RESULT_IDS = ("tool_use_id", "call_id", "callId", "toolCallId", "tool_call_id", "toolUseId", "id")
 """Keys under which tool calls and their results have the id that joins them."""
+
+NAMED_MEDIA = ("inlineData", "inline_data", "fileData", "file_data", "image", "video", "document", "audio")
+"""Blocks of media without a type: Gemini's and Bedrock's."""
 
 NAMED_BLOCKS = {
     "toolUse": "call",
@@ -194,12 +198,14 @@ class _Draft:
         self.call_ids: set[str | None] = set()
         self.results: list[tuple[Any, Any]] = []
         self.media: list[str] = []
+        self.parts: list[dict[str, Any]] = []
+        self.failed: set[str] = set()
         self.is_unread = False
 
     def add(self, block: Any) -> None:  # noqa: ANN401
         """Take in one block of content."""
         if isinstance(block, str):
-            self.text.append(block)
+            self._add_text(block)
             return
         if not isinstance(block, dict):
             return
@@ -223,17 +229,30 @@ class _Draft:
         elif kind == "text" or (name is None and ("text" in block or "content" in block)):
             text = visible(first(block, "text", "content"))
             if text is not None:
-                self.text.append(text)
+                self._add_text(text)
         elif name is not None:
-            self.media.append("image_url" if _is_image(block) else str(name))
+            self._add_medium(block, "image_url" if _is_image(block) else str(name))
             self.is_unread |= not (isinstance(name, str) and MEDIA.search(name)) and not _is_image(block)
+        elif any(isinstance(block.get(key), dict) for key in NAMED_MEDIA):
+            kind = next(key for key in NAMED_MEDIA if isinstance(block.get(key), dict))
+            self._add_medium(block, "image_url" if _is_image(block[kind]) or kind == "image" else kind)
         elif block:
             self.is_unread = True
+
+    def _add_text(self, text: str) -> None:
+        self.text.append(text)
+        self.parts.append({"type": "text", "text": text})
+
+    def _add_medium(self, block: dict[str, Any], kind: str) -> None:
+        self.media.append(kind)
+        self.parts.append(media_part(block, kind))
 
     def _add_result(self, block: dict[str, Any]) -> None:
         inner = block.get("toolResult")
         block = inner if isinstance(inner, dict) else block
         identifier = first(block, *RESULT_IDS)
+        if True in (block.get("is_error"), block.get("isError")):
+            self.failed.add(str(identifier))
         self.results.append((identifier, _unpacked(first(block, "response", "result", "content", "output"))))
 
     def _add_named(self, name: str, block: dict[str, Any]) -> None:
@@ -409,6 +428,11 @@ def tool_result(identifier: Any, value: Any) -> Message:  # noqa: ANN401
     return {"role": "tool", "text": result_text(value), "tool_call_id": visible(identifier) or None}
 
 
+def _result(identifier: Any, value: Any, failed: set[str]) -> Message:  # noqa: ANN401
+    message = tool_result(identifier, value)
+    return {**message, "is_error": True} if str(identifier) in failed else message
+
+
 def _append_call(messages: list[Message], item: dict[str, Any]) -> None:
     draft = _Draft()
     draft.add_call(item)
@@ -428,7 +452,7 @@ def _canonical(item: dict[str, Any]) -> list[Message]:
         content = item.get("content")
         text = draft.joined_text() if draft.text or isinstance(content, str) else result_text(content)
         return [{"role": "tool", "text": text, "tool_call_id": visible(identifier) or None}]
-    messages = [tool_result(identifier, value) for identifier, value in draft.results]
+    messages = [_result(identifier, value, draft.failed) for identifier, value in draft.results]
     if draft.results and not draft.text and not draft.calls and not draft.media:
         return messages
     text = draft.joined_text()
@@ -437,6 +461,7 @@ def _canonical(item: dict[str, Any]) -> list[Message]:
         message["tool_calls"] = draft.calls
     if draft.media:
         message["media"] = draft.media
+        message["parts"] = draft.parts
     if draft.is_unread or UNREAD in item:
         message[UNREAD] = True
     return [*messages, message]

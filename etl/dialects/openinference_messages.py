@@ -21,7 +21,7 @@ def _message(fields: dict[str, Any]) -> dict[str, Any]:
         if kind == "tool_use":
             continue  # repeats the message's tool_calls
         text = block.get("message_content.text")
-        blocks.append({"type": kind, "text": text} if text is not None else {"type": _media(kind)})
+        blocks.append({"type": kind, "text": text} if text is not None else _medium(kind, block))
     if blocks and (content is None or any(block["type"] not in {"text", None} for block in blocks)):
         content = blocks
     calls = [
@@ -40,8 +40,11 @@ def _message(fields: dict[str, Any]) -> dict[str, Any]:
     return item
 
 
-def _media(kind: Any) -> Any:  # noqa: ANN401
-    return "image_url" if kind == "image" else kind
+def _medium(kind: Any, block: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401
+    """Return a medium as a block of the wire: `message_content.image.image.url` and the like."""
+    name = "image_url" if kind == "image" else kind
+    held = {rest.rsplit(".", 1)[-1]: value for rest, value in block.items() if rest != "message_content.type"}
+    return {"type": name, **({str(name): held} if held else {})}
 
 
 def has_gaps(attributes: Attributes) -> bool:

@@ -13,7 +13,7 @@ import orjson
 import polars as pl
 import pyarrow.parquet as pq
 
-from etl.exports.interchange import FORMATS, VERL_SCHEMA, openai_refuses, verl_table
+from etl.exports.interchange import FORMATS, VERL_SCHEMA, lacks_media, openai_refuses, verl_table
 from etl.schema import table_files
 from etl.tables import ORDER, scan
 from foundation.errors import SettingsError
@@ -58,10 +58,13 @@ def export(data: Path, table: Table, form: Format, to: Path | None) -> int:
             raise SettingsError(f"{form} is a format of transitions, not of {table}", hint="--what transitions")
         rows = rows.filter(pl.col("observation").is_not_null() & pl.col("action").is_not_null())
     plain = (decoded(table, row) for row in rows.iter_rows(named=True))
-    lines = map(FORMATS[form], plain) if form in FORMATS else plain
+    without: Counter[str] = Counter()
+    lines = map(FORMATS[form], _with_media(plain, without)) if form in FORMATS else plain
     if form == "verl":
         assert to is not None
-        return _write_verl(lines, to)
+        written = _write_verl(lines, to)
+        _tell_left_out(without)
+        return written
     written = 0
     refused: Counter[str] = Counter()
     with _output(to) as file:
@@ -74,7 +77,22 @@ def export(data: Path, table: Table, form: Format, to: Path | None) -> int:
                 refused[reason] += 1
     if refused:
         log.warning("left out what OpenAI would refuse", **refused)
+    _tell_left_out(without)
     return written
+
+
+def _with_media(rows: Iterator[dict[str, Any]], without: Counter[str]) -> Iterator[dict[str, Any]]:
+    """Return the transitions whose media are all there, and count the others."""
+    for row in rows:
+        if lacks_media(row):
+            without["transitions"] += 1
+        else:
+            yield row
+
+
+def _tell_left_out(without: Counter[str]) -> None:
+    if without:
+        log.warning("left out what was shown media (images, files) that are not recorded", **without)
 
 
 def _write_verl(lines: Iterator[dict[str, Any]], to: Path) -> int:

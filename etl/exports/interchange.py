@@ -10,6 +10,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from etl.dialects.media import is_known
+
 Row = dict[str, Any]
 
 
@@ -19,7 +21,9 @@ def openai_message(message: Row) -> Row:
     >>> openai_message({"role": "tool", "text": "84", "tool_call_id": "call_1"})
     {'role': 'tool', 'content': '84', 'tool_call_id': 'call_1'}
     """
-    wire: Row = {"role": message["role"], "content": message.get("text")}
+    wire: Row = {"role": message["role"], "content": _content(message)}
+    if message.get("reasoning"):
+        wire["reasoning_content"] = message["reasoning"]
     if message.get("tool_calls"):
         wire["tool_calls"] = [
             {
@@ -34,6 +38,18 @@ def openai_message(message: Row) -> Row:
     if message.get("refusal"):
         wire["refusal"] = message["refusal"]
     return wire
+
+
+def _content(message: Row) -> Any:  # noqa: ANN401 - a text, or a list of parts
+    parts = message.get("parts")
+    if not parts:
+        return message.get("text")
+    return [{key: value for key, value in part.items() if key != "digest"} for part in parts]
+
+
+def lacks_media(row: Row) -> bool:
+    """Tell whether a transition was shown a medium that is not recorded, so that no line can hold what it was shown."""
+    return any(not is_known(part) for message in row["observation"] or () for part in message.get("parts") or ())
 
 
 def _arguments(value: Any) -> str:  # noqa: ANN401 - any JSON value
@@ -122,20 +138,34 @@ JSON_NAMES = {"observation", "action", "next_observation", "tools", "params", "s
 
 
 def _uniform(message: Row) -> Row:
+    content = message["content"]
+    is_parts = isinstance(content, list)
     return {
         "role": message["role"],
-        "content": message["content"],
+        "content": _joined(content) if is_parts else content,
+        "parts": orjson.dumps(content).decode() if is_parts else None,
+        "reasoning_content": message.get("reasoning_content"),
         "tool_calls": message.get("tool_calls") or [],
         "tool_call_id": message.get("tool_call_id"),
     }
 
 
+def _joined(parts: list[Row]) -> str | None:
+    texts = [part["text"] for part in parts if part["type"] == "text"]
+    return "\n".join(texts) if texts else None
+
+
 def to_openai(row: Row) -> Row:
     """Return a line of OpenAI's chat fine-tuning format: the conversation with the answer as its last message."""
     prompt, completion = _exchange(row)
-    line: Row = {"messages": [*prompt, completion]}
+    line: Row = {"messages": [_without_reasoning(message) for message in [*prompt, completion] if message is not None]}
     tools = openai_tools(row["tools"])
     return {**line, "tools": tools} if tools else line
+
+
+def _without_reasoning(message: Row) -> Row:
+    """Return a message as OpenAI's fine-tuning takes it, which has no field for reasoning."""
+    return {key: value for key, value in message.items() if key != "reasoning_content"}
 
 
 def openai_refuses(line: Row) -> str | None:

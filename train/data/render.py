@@ -30,8 +30,8 @@ def make_renderer(model: Path) -> Render:
 
     def render(observation: str | None, tools: str | None, action: str) -> tuple[list[int], list[int]] | None:
         messages = [as_chat(message) for message in json.loads(observation or "[]")]
-        if not messages:
-            return None
+        if not messages or '"parts":' in (observation or ""):
+            return None  # what a picture is as tokens, a tokenizer alone does not know
         given = {"tools": json.loads(tools) if tools else None, "tokenize": False}
         answered = as_chat(json.loads(action) | {"role": "assistant"})
         try:

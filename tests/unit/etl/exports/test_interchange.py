@@ -70,7 +70,9 @@ def test_datasets() -> None:
     """Every message has the same fields, every column one type."""
     row = FORMATS["datasets"](ROW)
 
-    assert {tuple(message) for message in row["messages"]} == {("role", "content", "tool_calls", "tool_call_id")}
+    assert {tuple(message) for message in row["messages"]} == {
+        ("role", "content", "parts", "reasoning_content", "tool_calls", "tool_call_id")
+    }
     assert row["return_"] == 0.9
     assert isinstance(row["tools"], str)
 
