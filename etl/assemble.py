@@ -190,6 +190,7 @@ def _call_row(call: LlmCall, episode: Episode) -> Row:
         "choice": call.choice if call.output else None,
         "usage": json_text(call.usage),
         "response_id": call.response_id,
+        "previous_response_id": call.previous_response_id,
         "conversation_id": call.conversation_id,
         "error": json_text(call.error),
         "prompt_token_ids": call.prompt_token_ids,

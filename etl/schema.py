@@ -51,6 +51,7 @@ LLM_CALLS: Columns = {
     "choice": "Int32",
     "usage": "String",
     "response_id": "String",
+    "previous_response_id": "String",
     "conversation_id": "String",
     "error": "String",
     "prompt_token_ids": "List(Int32)",
@@ -260,6 +261,9 @@ class RejectReason(StrEnum):
     NOT_UNDERSTOOD = "not_understood"
     """A message holds something that no decoder knows."""
 
+    HISTORY_ELSEWHERE = "history_not_at_hand"
+    """It continues a response or conversation that the provider or the recorder holds and no span here has."""
+
     RESULT_WITHOUT_CALL = "result_without_call"
     """Its request holds a tool's result, and no call before it that asked for it: messages are missing."""
 
@@ -268,9 +272,6 @@ class RejectReason(StrEnum):
 
     TEXT_MISSING = "text_missing"
     """Its answer counts tokens of which nothing is recorded."""
-
-    HISTORY_ELSEWHERE = "history_not_at_hand"
-    """It continues a response or conversation that the provider or the recorder holds and no span here has."""
 
 
 class Split(StrEnum):

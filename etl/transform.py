@@ -25,6 +25,7 @@ from etl.calls.find import read_all
 from etl.calls.merge import merge_calls, unique_embeddings
 from etl.calls.readings import Readings
 from etl.calls.retries import attempts, thrown_away
+from etl.calls.server_history import Stored, note_previous, rebuild_histories, spread_incompleteness
 from etl.calls.tokens import Decode, drop_impossible, mismatched
 from etl.calls.tool_layers import unique_tools
 from etl.calls.tree import Forest, build_forest
@@ -62,11 +63,12 @@ def transform(
     judge_reply: Judge | None = None,
     remembered: Sequence[given.Reward] = (),
     taken: Collection[Trace] = (),
+    stored: Stored | None = None,
 ) -> Dataset:
     """Turn whole traces, in the receiver's columns, into the published tables.
 
     `queries` add rewards of their own; with `decode` token ids are compared with the text, and `judge_reply`
-    is asked what users' replies mean.
+    is asked what users' replies mean. `stored` finds responses of earlier runs that requests continue.
 
     `remembered` are rewards that were published before and whose records are gone; `taken` are traces of which
     something is published, so that they wait for nothing.
@@ -101,6 +103,8 @@ def transform(
     complete_histories(calls)
     complete_models(calls)
     complete_answers(calls, pairs)
+    note_previous(calls)
+    rebuild_histories(calls, stored)
     complete_continuations(calls, pairs)
     complete_offers(calls, pairs)
     judge(calls)
@@ -113,6 +117,7 @@ def transform(
         choose(own, choosing)
         by_episode[number] = in_order(own)
     judge_by_histories(calls)
+    spread_incompleteness(calls)
     retried = attempts(calls, forest)
     if not config.retry and not config.waste:  # else these signals have something to say of them
         used = {call.span.index for _, call in pairs if call is not None}

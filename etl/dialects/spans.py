@@ -92,6 +92,9 @@ class LlmCall:
     pieced: set[str] = field(default_factory=set)
     """Fields put together from what neighbouring spans show: facts, but not the whole; nothing is trained on them."""
 
+    previous_response_id: str | None = None
+    """The response whose history, with its answer, the provider put before the request."""
+
     incomplete: set[RejectReason] = field(default_factory=set)
     """What says that its messages are not the whole exchange; such a call is context of its episode, no transition."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import orjson
 import polars as pl
@@ -36,6 +37,37 @@ class Published:
             .select("project", "episode_id", "response_id")
             .collect()
         )
+        self._continuing = (
+            scan("llm_calls", table_files(data, "llm_calls"))
+            .filter(pl.col("previous_response_id").is_not_null())
+            .select("project", "episode_id", response_id="previous_response_id")
+            .collect()
+        )
+        self._data = data
+
+    def responses(self, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        """Return what was shown and answered, as messages, of responses that are published as transitions."""
+        keys = pl.DataFrame(sorted(wanted), schema={"project": pl.String, "response_id": pl.String}, orient="row")
+        known = self._responses.join(keys, on=["project", "response_id"], how="semi")
+        if known.is_empty():
+            return {}
+        span = ["project", "trace_id", "span_id"]
+        calls = scan("llm_calls", table_files(self._data, "llm_calls")).select(*span, "response_id")
+        rows = (
+            scan("transitions", table_files(self._data, "transitions"))
+            .select(*span, "observation", "action")
+            .join(calls.join(keys.lazy(), on=["project", "response_id"], how="semi"), on=span)
+            .filter(pl.col("observation").is_not_null() & pl.col("action").is_not_null())
+            .collect()
+        )
+        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in rows.iter_rows(named=True):
+            answer = orjson.loads(row["action"])
+            text = answer["text"] if answer["text"] is not None else answer["refusal"]
+            said = {"role": "assistant", "text": text}
+            said |= {"tool_calls": answer["tool_calls"]} if answer["tool_calls"] else {}
+            found[row["project"], row["response_id"]] = [*orjson.loads(row["observation"]), said]
+        return found
 
     def taken(self, traces: Collection[Trace]) -> set[Trace]:
         """Return those of these traces that a published episode is of."""
@@ -124,7 +156,8 @@ class Published:
         by_session = self._traces.join(episodes, on=["project", "session_id"], how="semi")
         calls = dataset.tables["llm_calls"].filter(pl.col("response_id").is_not_null())
         by_response = self._responses.join(calls, on=["project", "response_id"], how="semi")
-        found = [rows.select("project", "episode_id") for rows in (by_id, by_session, by_response)]
+        continuing = self._continuing.join(calls, on=["project", "response_id"], how="semi")
+        found = [rows.select("project", "episode_id") for rows in (by_id, by_session, by_response, continuing)]
         return self._of(pl.concat([*found, *self._judged(dataset)]))
 
     def _judged(self, dataset: Dataset) -> list[pl.DataFrame]:

@@ -25,7 +25,10 @@ def content_attributes(
         inputs = [{"role": "user", "parts": [{"type": "text", "content": text}]}] if text is not None else []
     else:
         inputs = [input_message(message) for message in mappings(request.get("messages"))]
+    instructions = request.get("instructions")  # of the Responses API: they end with their response
+    apart = [{"type": "text", "content": instructions}] if isinstance(instructions, str) and instructions else []
     return {
+        "gen_ai.system_instructions": _json(apart),
         "gen_ai.input.messages": _json(inputs),
         "gen_ai.output.messages": _json([output_message(choice) for choice in choices]),
         "gen_ai.tool.definitions": _json([_tool_definition(tool) for tool in mappings(request.get("tools"))]),

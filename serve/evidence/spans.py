@@ -187,6 +187,7 @@ def _request_attributes(request: Mapping[str, Any]) -> dict[str, AttributeValue 
         "gen_ai.request.stop_sequences": _texts([stop] if isinstance(stop, str) else stop),
         "gen_ai.request.choice.count": num_choices if num_choices != 1 else None,
         "gen_ai.request.stream": True if request.get("stream") else None,
+        "gen_ai.openai.request.previous_response_id": _text(request.get("previous_response_id")),
     }
 
 
