@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from unittest.mock import patch
 
-import etl.schema
+import etl.columns
 import receiver.schema
 import train.schema
 from spanloop.cli import app
@@ -31,9 +31,9 @@ def tables_page() -> str:
     for name, columns in receiver.schema.TABLES.items():
         parts.append(f"\n## {name}\n\nWritten by the receiver.\n\n| column | type | meaning |\n|---|---|---|\n")
         parts.extend(f"| `{column.name}` | {column.type} | {column.description} |\n" for column in columns)
-    for name, schema in etl.schema.TABLES.items():
-        parts.append(f"\n## {name}\n\nWritten by the ETL.\n\n| column | Polars type |\n|---|---|\n")
-        parts.extend(f"| `{column}` | {kind} |\n" for column, kind in schema.items())
+    for name, declared in etl.columns.TABLES.items():
+        parts.append(f"\n## {name}\n\nWritten by the ETL.\n\n| column | type | meaning |\n|---|---|---|\n")
+        parts.extend(f"| `{column.name}` | {column.type} | {column.description} |\n" for column in declared)
     parts.append("\n## credit\n\nWritten by the trainer.\n\n| column | Polars type |\n|---|---|\n")
     parts.extend(f"| `{column}` | {kind} |\n" for column, kind in train.schema.CREDIT.items())
     return "".join(parts)

@@ -2,6 +2,7 @@
 
     DATA/dataset/<table>/part-<window>-<digest>.parquet   never changed once written; digest of its content
     DATA/dataset/watermark.json                           which files are published, and how far the spans are processed
+    DATA/dataset/columns.json                             what every column means
     DATA/dataset/runs/<run_id>.json                       report of each run; its counts reconcile
 
 Publishing is the rename of watermark.json: read the files `table_files` returns and an episode is there once and whole,
@@ -12,7 +13,8 @@ Messages are JSON text in one canonical shape, whatever instrumentation wrote th
 
     {"role": "system" | "user" | "assistant" | "tool", "text": str | null,
      "tool_calls": [{"id": str, "name": str, "arguments": object | str}],          assistant only
-     "tool_call_id": str,                                                         tool only
+     "tool_call_id": str, "is_error": true,                                       tool only; the second where it is one
+     "media": [str], "parts": [part],                                             with media: see etl.dialects.media
      "reasoning": str, "refusal": str | null, "finish_reason": str | null}        output only
 
 A missing reward, token id or log-probability is null, never 0 and never an empty list.
@@ -23,184 +25,19 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from etl import columns
+
 SCHEMA_VERSION = 1
 
 Columns = dict[str, str]
 """Column name to Polars type, spelled as in `polars.Schema`: `String`, `Int64`, `List(Int32)`, …"""
 
-LLM_CALLS: Columns = {
-    "project": "String",
-    "trace_id": "String",
-    "span_id": "String",
-    "parent_span_id": "String",
-    "episode_id": "String",
-    "start_ns": "Int64",
-    "end_ns": "Int64",
-    "dialect": "String",
-    "scope_name": "String",
-    "api": "String",
-    "agent": "String",
-    "provider": "String",
-    "model_requested": "String",
-    "model_returned": "String",
-    "streamed": "Boolean",
-    "params": "String",
-    "tools": "String",
-    "input": "String",
-    "output": "String",
-    "choice": "Int32",
-    "usage": "String",
-    "response_id": "String",
-    "previous_response_id": "String",
-    "conversation_id": "String",
-    "error": "String",
-    "prompt_token_ids": "List(Int32)",
-    "response_token_ids": "List(Int32)",
-    "behavior_logprobs": "List(Float32)",
-    "logprobs_mode": "String",
-    "policy_version": "String",
-    "tokenizer_digest": "String",
-    "chat_template_digest": "String",
-    "truncated": "Boolean",
-    "merged_span_ids": "List(String)",
-}
-
-TOOL_CALLS: Columns = {
-    "project": "String",
-    "trace_id": "String",
-    "span_id": "String",
-    "parent_span_id": "String",
-    "episode_id": "String",
-    "start_ns": "Int64",
-    "end_ns": "Int64",
-    "dialect": "String",
-    "agent": "String",
-    "name": "String",
-    "tool_call_id": "String",
-    "arguments": "String",
-    "result": "String",
-    "error": "String",
-    "caused_by_span_id": "String",
-    "attribution_rule": "String",
-}
-
-REWARDS: Columns = {
-    "project": "String",
-    "trace_id": "String",
-    "span_id": "String",
-    "episode_id": "String",
-    "judges": "String",
-    "judged_trace_id": "String",
-    "judged_span_id": "String",
-    "names": "String",
-    "name": "String",
-    "value": "Float64",
-    "label": "String",
-    "explanation": "String",
-    "source": "String",
-    "time_ns": "Int64",
-    "used": "Boolean",
-    "reason": "String",
-}
-
-EPISODES: Columns = {
-    "project": "String",
-    "episode_id": "String",
-    "session_id": "String",
-    "trace_ids": "List(String)",
-    "root_name": "String",
-    "root_span_id": "String",
-    "service_name": "String",
-    "start_ns": "Int64",
-    "end_ns": "Int64",
-    "task_id": "String",
-    "agents": "List(String)",
-    "num_spans": "Int64",
-    "num_transitions": "Int64",
-    "outcome": "Float64",
-    "is_complete": "Boolean",
-    "stop_reason": "String",
-    "revision": "Int64",
-    "first_seq": "Int64",
-    "split": "String",
-    "split_group": "String",
-    "split_signature": "List(Int64)",
-}
-
-TRANSITIONS: Columns = {
-    "project": "String",
-    "episode_id": "String",
-    "trace_id": "String",
-    "span_id": "String",
-    "agent": "String",
-    "step": "Int32",
-    "task_id": "String",
-    "revision": "Int64",
-    "start_ns": "Int64",
-    "end_ns": "Int64",
-    "observation": "String",
-    "tools": "String",
-    "action": "String",
-    "finish_reason": "String",
-    "next_observation": "String",
-    "next_span_id": "String",
-    "done": "Boolean",
-    "stop_reason": "String",
-    "prompt_token_ids": "List(Int32)",
-    "response_token_ids": "List(Int32)",
-    "behavior_logprobs": "List(Float32)",
-    "logprobs_mode": "String",
-    "temperature": "Float64",
-    "top_p": "Float64",
-    "top_k": "Int64",
-    "min_p": "Float64",
-    "params": "String",
-    "behavior_model": "String",
-    "policy_version": "String",
-    "tokenizer_digest": "String",
-    "chat_template_digest": "String",
-    "reward": "Float64",
-    "reward_outcome": "Float64",
-    "reward_step": "Float64",
-    "reward_tool_status": "Float64",
-    "reward_argument_schema": "Float64",
-    "reward_output_format": "Float64",
-    "reward_repetition": "Float64",
-    "reward_retry": "Float64",
-    "reward_waste": "Float64",
-    "reward_user_reply": "Float64",
-    "reward_latency": "Float64",
-    "reward_tokens": "Float64",
-    "reward_progress": "Float64",
-    "signals": "String",
-    "air_scale": "Float64",
-    "outcome": "Float64",
-    "return_": "Float64",
-    "evidence": "String",
-    "split": "String",
-    "split_group": "String",
-    "weight": "Float64",
-    "user_id": "String",
-    "session_id": "String",
-}
-
-REJECTED: Columns = {
-    "project": "String",
-    "trace_id": "String",
-    "span_id": "String",
-    "stage": "String",
-    "reason": "String",
-    "detail": "String",
-}
-
 TABLES: dict[str, Columns] = {
-    "llm_calls": LLM_CALLS,
-    "tool_calls": TOOL_CALLS,
-    "rewards": REWARDS,
-    "episodes": EPISODES,
-    "transitions": TRANSITIONS,
-    "rejected": REJECTED,
+    table: {column.name: column.type for column in declared} for table, declared in columns.TABLES.items()
 }
+"""The published tables; `etl.columns` says what every column means."""
+
+TRANSITIONS = TABLES["transitions"]
 
 
 class Evidence(StrEnum):
@@ -281,6 +118,11 @@ class Split(StrEnum):
     HELDOUT = "heldout"
 
 
+def column_comments() -> dict[str, dict[str, str]]:
+    """Return what every column of every published table means, as `DATA/dataset/columns.json` says it."""
+    return {table: {column.name: column.description for column in own} for table, own in columns.TABLES.items()}
+
+
 def dataset_directory(data: Path, table: str) -> Path:
     """Return the directory of one published table."""
     return data / "dataset" / table
@@ -289,6 +131,11 @@ def dataset_directory(data: Path, table: str) -> Path:
 def watermark_path(data: Path) -> Path:
     """Return the path of the file that says what is published."""
     return data / "dataset" / "watermark.json"
+
+
+def columns_path(data: Path) -> Path:
+    """Return the path of the file that says what every column means, for readers that know no Python."""
+    return data / "dataset" / "columns.json"
 
 
 def read_watermark(data: Path) -> dict[str, Any] | None:

@@ -152,7 +152,6 @@ def build_transitions(
             "evidence": evidence(call, config).value,
             "split": signals.side.split.value,
             "split_group": signals.side.group,
-            "weight": 1.0,
             "user_id": episode.user,
             "session_id": episode.session,
         }

@@ -28,7 +28,6 @@ DEFAULTS: dict[str, Any] = {
     "outcome": 1.0,
     "evidence": "A",
     "split": "train",
-    "weight": 1.0,
 }
 
 

@@ -20,6 +20,8 @@ from etl.runs.source import Window
 from etl.schema import (
     SCHEMA_VERSION,
     TABLES,
+    column_comments,
+    columns_path,
     dataset_directory,
     read_watermark,
     table_files,
@@ -106,6 +108,7 @@ def publish(
         "windows": [entry for entry in windows if entry["files"]],
         "pending": [list(trace) for trace in sorted(pending)],
     }
+    write_json(columns_path(data), column_comments())
     write_json(watermark_path(data), updated)
     sweep(data)
     return updated

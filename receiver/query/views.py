@@ -1,5 +1,7 @@
 """The views people query: the receiver's tables over all days and the unlanded tail, and the ETL's files."""
 
+import contextlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,6 +13,9 @@ from receiver.decode import shared
 from receiver.decode.arrow import SCHEMAS
 from receiver.snapshot import Snapshot
 from receiver.tables import SHARED_TEXTS, TABLES, literal, shown_files
+
+COLUMNS_FILE = Path("dataset") / "columns.json"
+"""Beside what the ETL publishes: what every column of it means, by table."""
 
 DATASET_TABLES = ("llm_calls", "tool_calls", "rewards", "episodes", "transitions", "rejected")
 """Tables the ETL publishes as Parquet under DATA/dataset; a view exists once a table has files. Each has a column
@@ -82,6 +87,8 @@ def create_views(
             _show(connection, table, files, only, hint="The next `spanloop etl run` may mend it.")
     if CREDIT in wanted and (files := sorted(data.absolute().glob(CREDIT_FILES))):
         _show(connection, CREDIT, files, only, hint="Remove the checkpoint whose file is damaged, or train again.")
+    if needed is None:
+        comment(connection, data)
 
 
 def _show(connection: duckdb.DuckDBPyConnection, table: str, files: Iterable[Path], only: str, *, hint: str) -> None:
@@ -93,6 +100,19 @@ def _show(connection: duckdb.DuckDBPyConnection, table: str, files: Iterable[Pat
         )
     except duckdb.Error as error:
         raise SpanloopError(f"{table} cannot be read: {str(error).splitlines()[0]}", hint=hint) from error
+
+
+def comment(connection: duckdb.DuckDBPyConnection, data: Path) -> None:
+    """Say of every column of the views that are there what it means, where DuckDB shows it: `duckdb_columns()`."""
+    meanings = {table: {column.name: column.description for column in declared} for table, declared in TABLES.items()}
+    with contextlib.suppress(OSError, ValueError):
+        meanings |= json.loads((data / COLUMNS_FILE).read_bytes())
+    there = connection.execute(
+        "select table_name, column_name from duckdb_columns() where database_name = 'temp'"
+    ).fetchall()
+    known = [(table, name, meanings[table][name]) for table, name in there if name in meanings.get(table, {})]
+    statements = [f'comment on column {table}."{name}" is {literal(text)}' for table, name, text in known]
+    connection.execute("; ".join(statements) or "select 1")
 
 
 def _sharing(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
