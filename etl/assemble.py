@@ -6,6 +6,7 @@ import polars as pl
 
 from etl.calls.untraced_tools import DIALECT as UNTRACED
 from etl.clean import rejected_span
+from etl.dialects.media import media_of, plain
 from etl.dialects.spans import Embedding, LlmCall, ToolCall
 from etl.episodes.attribution import Rule
 from etl.episodes.grouping import Episode
@@ -185,7 +186,8 @@ def _call_row(call: LlmCall, episode: Episode) -> Row:
         "streamed": call.streamed,
         "params": json_text(call.params),
         "tools": json_text(call.tools),
-        "input": json_text(call.input),
+        "input": json_text(plain(call.input)),
+        "media": json_text(media_of(call.input)),
         "output": json_text(call.output),
         "choice": call.choice if call.output else None,
         "usage": json_text(call.usage),

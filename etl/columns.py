@@ -46,6 +46,12 @@ TEMPLATE = Column(
     "chat_template_digest", "String", "digest of the chat template of the prompt; null where not recorded"
 )
 PARAMS = Column("params", "String", "JSON object of the sampling parameters that are recorded; empty where none is")
+MEDIA = Column(
+    "media",
+    "String",
+    "JSON array of the messages with images or other media: position of the message and all parts of its content in "
+    "order, media as they were sent, with a digest (none where one was not recorded); null where there are none",
+)
 REVISION = Column(
     "revision",
     "Int64",
@@ -85,6 +91,7 @@ LLM_CALLS = (
         "String",
         "JSON array of the messages the model was shown, those the provider held included; null where not recorded",
     ),
+    MEDIA,
     Column("output", "String", "JSON array of the answers, one for each choice; null where there is none"),
     Column(
         "choice", "Int32", "position in `output` of the answer that was gone on from, from 0; null without an answer"
@@ -222,6 +229,7 @@ TRANSITIONS = (
         "String",
         "state: JSON array of all messages the model was shown, whole; null where only its token ids are recorded",
     ),
+    MEDIA,
     Column(
         "tools",
         "String",

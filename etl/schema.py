@@ -13,8 +13,8 @@ Messages are JSON text in one canonical shape, whatever instrumentation wrote th
 
     {"role": "system" | "user" | "assistant" | "tool", "text": str | null,
      "tool_calls": [{"id": str, "name": str, "arguments": object | str}],          assistant only
-     "tool_call_id": str, "is_error": true,                                       tool only; the second where it is one
-     "media": [str], "parts": [part],                                             with media: see etl.dialects.media
+     "tool_call_id": str,                                                         tool only
+     "media": [str],                                                              its types; column `media` has them
      "reasoning": str, "refusal": str | null, "finish_reason": str | null}        output only
 
 A missing reward, token id or log-probability is null, never 0 and never an empty list.

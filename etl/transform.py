@@ -222,7 +222,8 @@ def _attribute(
     for tool in tools:
         call, rule = index.find(tool, named.nearest(tool.span.index))
         found.append((tool, call, rule))
-    untraced = find_untraced(_in_order(calls), [(tool, call) for tool, call, _ in found], episode_of)
+    asked = [(tool, call if rule == Rule.ID else None) for tool, call, rule in found]
+    untraced = find_untraced(_in_order(calls), asked, episode_of)
     return found + [(tool, call, Rule.MESSAGE) for tool, call in untraced]
 
 

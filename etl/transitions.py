@@ -28,6 +28,7 @@ FROM_CALL = {
     "start_ns": "start_ns",
     "end_ns": "end_ns",
     "observation": "input",
+    "media": "media",
     "tools": "tools",
     "params": "params",
     **{

@@ -25,13 +25,14 @@ Request = dict[str, Any]
 
 
 def find_untraced(
-    calls: list[LlmCall], causes: Iterable[tuple[ToolCall, LlmCall | None]], episode_of: list[int]
+    calls: list[LlmCall], asked_by: Iterable[tuple[ToolCall, LlmCall | None]], episode_of: list[int]
 ) -> list[tuple[ToolCall, LlmCall | None]]:
     """Return the executions only messages tell of, each with the call that asked for it; `calls` in order of start.
 
-    The call is None where it is not in the episode. `causes` are the traced executions with their calls.
+    The call is None where it is not in the episode. `asked_by` are the traced executions with the calls
+    that asked for them by their ids.
     """
-    traced = _Traced(causes, episode_of)
+    traced = _Traced(asked_by, episode_of)
     asked: dict[Hashable, list[LlmCall]] = defaultdict(list)
     for call in calls:
         for answer in call.output or ():

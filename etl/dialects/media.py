@@ -1,6 +1,7 @@
 """Images and other media in messages: a part in OpenAI's wire shape, whoever recorded it, with a digest of what it is.
 
-A message with media has `parts`, all of its content in order: texts as `{"type": "text", "text": …}`, media as the API
+Until it is published a message with media has `parts`, all of its content in order, which the column `media` then has
+beside the messages: texts as `{"type": "text", "text": …}`, media as the API
 takes them, each with a `digest`. Of a medium that was hidden or cut out on the way only its type is known: it has no
 digest, and nothing can be trained or exported with it.
 """
@@ -95,3 +96,28 @@ def is_known(part: Part) -> bool:
 def digests(message: dict[str, Any]) -> list[str | None]:
     """Return what a message's media are known by, in order; None for one that was not recorded."""
     return [part.get("digest") for part in message.get("parts") or () if part["type"] != "text"]
+
+
+UNPUBLISHED = {"parts", "is_error"}
+"""Keys of a message that its published form does not have."""
+
+
+def plain(messages: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """Return messages as they are published."""
+    if not any(key in message for message in messages or () for key in UNPUBLISHED):
+        return messages
+    return [{key: value for key, value in message.items() if key not in UNPUBLISHED} for message in messages or ()]
+
+
+def media_of(messages: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """Return the parts of the messages that have media, each with the message's position; None where none has.
+
+    >>> media_of([{"role": "user", "text": "a"}, {"role": "user", "parts": [{"type": "image_url"}]}])
+    [{'message': 1, 'parts': [{'type': 'image_url'}]}]
+    """
+    found = [
+        {"message": position, "parts": message["parts"]}
+        for position, message in enumerate(messages or ())
+        if message.get("parts")
+    ]
+    return found or None

@@ -35,6 +35,7 @@ JSON_COLUMNS = {
     "error",
     "arguments",
     "observation",
+    "media",
     "action",
     "next_observation",
     "signals",

@@ -15,13 +15,13 @@ from etl.dialects.media import is_known
 Row = dict[str, Any]
 
 
-def openai_message(message: Row) -> Row:
-    """Return a canonical message in OpenAI's shape.
+def openai_message(message: Row, parts: list[Row] | None = None) -> Row:
+    """Return a canonical message in OpenAI's shape; `parts` are its content where it has media.
 
     >>> openai_message({"role": "tool", "text": "84", "tool_call_id": "call_1"})
     {'role': 'tool', 'content': '84', 'tool_call_id': 'call_1'}
     """
-    wire: Row = {"role": message["role"], "content": _content(message)}
+    wire: Row = {"role": message["role"], "content": _content(message, parts)}
     if message.get("reasoning"):
         wire["reasoning_content"] = message["reasoning"]
     if message.get("tool_calls"):
@@ -40,16 +40,21 @@ def openai_message(message: Row) -> Row:
     return wire
 
 
-def _content(message: Row) -> Any:  # noqa: ANN401 - a text, or a list of parts
-    parts = message.get("parts")
+def _content(message: Row, parts: list[Row] | None) -> Any:  # noqa: ANN401 - a text, or a list of parts
     if not parts:
         return message.get("text")
     return [{key: value for key, value in part.items() if key != "digest"} for part in parts]
 
 
+def _media(row: Row) -> dict[int, list[Row]]:
+    return {entry["message"]: entry["parts"] for entry in row.get("media") or ()}
+
+
 def lacks_media(row: Row) -> bool:
     """Tell whether a transition was shown a medium that is not recorded, so that no line can hold what it was shown."""
-    return any(not is_known(part) for message in row["observation"] or () for part in message.get("parts") or ())
+    known = _media(row)
+    shown = {position for position, message in enumerate(row["observation"] or ()) if message.get("media")}
+    return not shown <= known.keys() or any(not is_known(part) for parts in known.values() for part in parts)
 
 
 def _arguments(value: Any) -> str:  # noqa: ANN401 - any JSON value
@@ -65,7 +70,8 @@ def openai_tools(tools: list[Row] | None) -> list[Row]:
 
 
 def _exchange(row: Row) -> tuple[list[Row], Row | None]:
-    prompt = [openai_message(message) for message in row["observation"] or ()]
+    media = _media(row)
+    prompt = [openai_message(message, media.get(n)) for n, message in enumerate(row["observation"] or ())]
     return prompt, openai_message(row["action"]) if row["action"] is not None else None
 
 
@@ -134,7 +140,7 @@ def to_datasets(row: Row) -> Row:
     }
 
 
-JSON_NAMES = {"observation", "action", "next_observation", "tools", "params", "signals"}
+JSON_NAMES = {"observation", "media", "action", "next_observation", "tools", "params", "signals"}
 
 
 def _uniform(message: Row) -> Row:

@@ -29,9 +29,10 @@ def make_renderer(model: Path) -> Render:
         return lambda _observation, _tools, _action: None
 
     def render(observation: str | None, tools: str | None, action: str) -> tuple[list[int], list[int]] | None:
-        messages = [as_chat(message) for message in json.loads(observation or "[]")]
-        if not messages or '"parts":' in (observation or ""):
+        recorded = json.loads(observation or "[]")
+        if not recorded or any(message.get("media") for message in recorded):
             return None  # what a picture is as tokens, a tokenizer alone does not know
+        messages = [as_chat(message) for message in recorded]
         given = {"tools": json.loads(tools) if tools else None, "tokenize": False}
         answered = as_chat(json.loads(action) | {"role": "assistant"})
         try:

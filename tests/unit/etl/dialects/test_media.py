@@ -40,7 +40,7 @@ def run(*spans: Span) -> Dataset:
 
 def rows(dataset: Dataset) -> list[dict[str, Any]]:
     """Return the transitions with their messages decoded."""
-    decoded = ("observation", "action", "tools")
+    decoded = ("observation", "media", "action", "tools")
     return [
         {name: json.loads(value) if name in decoded and value else value for name, value in row.items()}
         for row in dataset.tables["transitions"].iter_rows(named=True)
@@ -52,7 +52,7 @@ def test_an_image_is_carried_as_it_was_sent(block: dict[str, Any], url: str) -> 
     """In OpenAI's shape, in its place among the texts, with a digest, and so in every format."""
     row = rows(run(asked(block, {"type": "text", "content": "Be brief."})))[0]
 
-    parts = row["observation"][0]["parts"]
+    parts = row["media"][0]["parts"]
     assert [part["type"] for part in parts] == ["text", "image_url", "text"]
     assert parts[1]["image_url"]["url"] == url
     assert len(parts[1]["digest"]) == 16
@@ -78,7 +78,7 @@ def test_numbered_attributes_hold_images_too() -> None:
     }
     row = rows(run(span("a", attributes=fields)))[0]
 
-    assert row["observation"][0]["parts"][1]["image_url"] == {"url": URL}
+    assert row["media"][0]["parts"][1]["image_url"] == {"url": URL}
 
 
 def test_two_images_under_one_text_are_two_tasks() -> None:
@@ -117,7 +117,7 @@ def test_an_image_that_was_hidden_is_in_no_export(hidden: dict[str, Any]) -> Non
     row = rows(run(asked(hidden)))[0]
 
     assert lacks_media(row)
-    assert "digest" not in row["observation"][0]["parts"][1]
+    assert "digest" not in row["media"][0]["parts"][1]
 
 
 def test_audio_and_files_are_parts_of_their_own() -> None:
@@ -125,7 +125,7 @@ def test_audio_and_files_are_parts_of_their_own() -> None:
     audio = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
     file = {"type": "file", "file": {"file_id": "file-1"}}
 
-    parts = rows(run(asked(audio, file)))[0]["observation"][0]["parts"]
+    parts = rows(run(asked(audio, file)))[0]["media"][0]["parts"]
 
     assert parts[1]["input_audio"] == {"data": "UklGRg==", "format": "wav"}
     assert parts[2]["file"] == {"file_id": "file-1"}
