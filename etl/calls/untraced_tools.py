@@ -34,16 +34,25 @@ def find_untraced(
     """
     traced = _Traced(asked_by, episode_of)
     asked: dict[Hashable, list[LlmCall]] = defaultdict(list)
+    by_id: dict[Hashable, list[tuple[LlmCall, Request]]] = defaultdict(list)
     for call in calls:
         for answer in call.output or ():
             for request in answer["tool_calls"]:
                 if request["id"]:
                     asked[_execution(call, request, episode_of)].append(call)
+                    by_id[episode_of[call.span.index], call.agent, request["id"]].append((call, request))
     known: Counter[Hashable] = Counter()
     found: list[tuple[ToolCall, LlmCall | None]] = []
     for call in calls:
         own: Counter[Hashable] = Counter()
-        for request, message, is_last in _answered(call.input or []):
+        for asked_for, message, is_last in _answered(call.input or []):
+            request = asked_for
+            if request is None:  # some recorders leave the calls of tools out of the history
+                known_by_id = by_id.get((episode_of[call.span.index], call.agent, message["tool_call_id"]), ())
+                before = [one for asker, one in known_by_id if asker.span.start_ns < call.span.start_ns]
+                if not before:
+                    continue
+                request = before[-1]
             key = _execution(call, request, episode_of)
             own[key] += 1
             if own[key] <= known[key]:
@@ -64,8 +73,8 @@ def find_untraced(
     return found
 
 
-def _answered(messages: list[Message]) -> Iterator[tuple[Request, Message, bool]]:
-    """Return the tool calls of a request with their results, and whether these are at its very end.
+def _answered(messages: list[Message]) -> Iterator[tuple[Request | None, Message, bool]]:
+    """Return the tool calls of a request, None where it lacks one, with their results, and whether these are last.
 
     A result is of the latest call before it that asked with its id and has none yet.
     """
@@ -78,8 +87,8 @@ def _answered(messages: list[Message]) -> Iterator[tuple[Request, Message, bool]
             if request["id"]:
                 waiting[request["id"]].append(request)
         identifier = message.get("tool_call_id")
-        if identifier and message["role"] == "tool" and waiting.get(identifier):
-            yield waiting[identifier].pop(), message, position >= last
+        if identifier and message["role"] == "tool":
+            yield waiting[identifier].pop() if waiting.get(identifier) else None, message, position >= last
 
 
 def _execution(call: LlmCall, request: Request, episode_of: list[int]) -> Hashable:

@@ -6,6 +6,9 @@ from collections.abc import Set as AbstractSet
 from etl.calls.merge import message_key
 from etl.dialects.spans import LlmCall
 
+SHORTEST_HISTORY = 4
+"""Messages of a request that somebody may have made shorter."""
+
 NEAR = 16
 """Later calls whose texts are searched for an answer's words."""
 
@@ -58,4 +61,4 @@ def _is_quoted(answer: str | None, later: Sequence[LlmCall]) -> bool:
 
 def _is_shortened(call: LlmCall, following: LlmCall) -> bool:
     """Tell whether an agent's next request holds less than this one did: its context was compacted."""
-    return 0 < len(following.input or ()) < len(call.input or ())
+    return 0 < len(following.input or ()) < len(call.input or ()) and len(call.input or ()) >= SHORTEST_HISTORY
