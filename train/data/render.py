@@ -2,19 +2,18 @@
 
 What was sampled as other tokens may read as the same text, so this is imitation of a text, never a claim about what was
 sampled. Every call is checked: the prompt must be an exact beginning of prompt and answer together, in ids, and the
-answer must read back to the same text and the same tool calls.
+answer must read back to the same text and the same tool calls, in the form the template writes them (`forms.py`).
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import SettingsError
-from train.data.reading import Render
+from train.data.forms import Meaning, Tools, choose_reader
+from train.data.logged import Render
 
-TOOL_CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
-REASONING = re.compile(r"^\s*<think>(.*?)</think>", re.DOTALL)
+Chat = dict[str, Any]
 
 
 def make_renderer(model: Path) -> Render:
@@ -28,13 +27,9 @@ def make_renderer(model: Path) -> Render:
     if tokenizer.chat_template is None:
         return lambda _observation, _tools, _action: None
 
-    def render(observation: str | None, tools: str | None, action: str) -> tuple[list[int], list[int]] | None:
-        recorded = json.loads(observation or "[]")
-        if not recorded or any(message.get("media") for message in recorded):
-            return None  # what a picture is as tokens, a tokenizer alone does not know
-        messages = [as_chat(message) for message in recorded]
-        given = {"tools": json.loads(tools) if tools else None, "tokenize": False}
-        answered = as_chat(json.loads(action) | {"role": "assistant"})
+    def write(messages: list[Chat], answered: Chat, tools: Tools) -> tuple[list[int], list[int]] | None:
+        """Return the ids of prompt and answer as the template writes them, null where they do not fit each other."""
+        given = {"tools": tools, "tokenize": False}
         try:
             prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, **given)
             whole = tokenizer.apply_chat_template([*messages, answered], **given)
@@ -46,10 +41,26 @@ def make_renderer(model: Path) -> Render:
         prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
         response = _until_end(ids[len(prompt_ids) :], tokenizer.eos_token_id)
-        if ids[: len(prompt_ids)] != prompt_ids or not response:
-            return None
-        said = parse(tokenizer.decode(_without_end(response, tokenizer.eos_token_id)))
-        return (prompt_ids, response) if said == meaning(answered) else None
+        return (prompt_ids, response) if ids[: len(prompt_ids)] == prompt_ids and response else None
+
+    def decode(response: list[int]) -> str:
+        return str(tokenizer.decode(_without_end(response, tokenizer.eos_token_id)))
+
+    def write_probe(answered: Chat, tools: list[dict[str, Any]]) -> str | None:
+        written = write([{"role": "user", "content": "?"}], answered, tools)
+        return None if written is None else decode(written[1])
+
+    read = choose_reader(write_probe, getattr(tokenizer, "response_template", None))
+
+    def render(observation: str | None, tools: str | None, action: str) -> tuple[list[int], list[int]] | None:
+        said = [*json.loads(observation or "[]"), json.loads(action)]
+        if len(said) < 2 or any(message.get("media") for message in said):
+            return None  # what a picture showed is not in the text
+        messages = [as_chat(message) for message in said[:-1]]
+        offered = json.loads(tools) if tools else None
+        answered = as_chat(said[-1] | {"role": "assistant"})
+        written = write(messages, answered, offered)
+        return written if written is not None and read(decode(written[1]), offered) == meaning(answered) else None
 
     return render
 
@@ -77,31 +88,11 @@ def as_chat(message: dict[str, Any]) -> dict[str, Any]:
     return chat
 
 
-Meaning = tuple[str, str, list[tuple[str, Any]]]
-"""Reasoning, text, and the name and arguments of every tool call."""
-
-
 def meaning(chat: dict[str, Any]) -> Meaning:
     """Return what a message says, whatever its form."""
     functions = [call["function"] for call in chat.get("tool_calls", [])]
     calls = [(function["name"], function["arguments"]) for function in functions]
     return (chat.get("reasoning_content") or "").strip(), chat["content"].strip(), calls
-
-
-def parse(text: str) -> Meaning | None:
-    """Read a sampled answer in Hermes form, the way a tool parser would; null when a call in it cannot be read.
-
-    >>> parse('Wait. <tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>')
-    ('', 'Wait.', [('add', {'a': 1})])
-    """
-    thought = REASONING.match(text)
-    rest = text[thought.end() :] if thought else text
-    try:
-        calls = [json.loads(call) for call in TOOL_CALL.findall(rest)]
-        functions = [(call["name"], call["arguments"]) for call in calls]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return thought.group(1).strip() if thought else "", TOOL_CALL.sub("", rest).strip(), functions
 
 
 def _until_end(ids: list[int], end: int | None) -> list[int]:

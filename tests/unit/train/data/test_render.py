@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import CHAT_TEMPLATE, END, byte_tokenizer
+from train.data.forms import read_hermes
 from train.data.reading import Render
-from train.data.render import make_renderer, parse
+from train.data.render import make_renderer
 
 ASKED = json.dumps([{"role": "user", "text": "7 - 2?"}])
 TOOLS = json.dumps([{"type": "function", "function": {"name": "calculator", "parameters": {}}}])
@@ -94,4 +95,62 @@ def test_an_answer_to_nothing_is_not_rendered(render: Render) -> None:
 
 def test_reasoning_is_read_apart_from_the_text() -> None:
     """As Qwen and DeepSeek write it."""
-    assert parse("<think>7 and 2</think>\n\n5") == ("7 and 2", "5", [])
+    assert read_hermes("<think>7 and 2</think>\n\n5") == ("7 and 2", "5", [])
+
+
+FORMS = {
+    "qwen3-coder": (
+        "<tool_call>\n<function={{ call.function.name }}>\n{% for key, value in call.function.arguments.items() %}"
+        "<parameter={{ key }}>\n{{ value }}\n</parameter>\n{% endfor %}</function>\n</tool_call>"
+    ),
+    "llama3": '{"name": "{{ call.function.name }}", "parameters": {{ call.function.arguments | tojson }}}',
+    "mistral": (
+        '[TOOL_CALLS] [{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}, '
+        '"id": "abcdefghi"}]'
+    ),
+    "mistral since 2025": "[TOOL_CALLS]{{ call.function.name }}[ARGS]{{ call.function.arguments | tojson }}",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_calls_read_back_in_the_form_the_template_writes(directory: Path, form: str) -> None:
+    """Whatever the model's template writes, names and typed arguments are those that were sampled."""
+    template = CHAT_TEMPLATE.replace(
+        "{{ '<tool_call>' }}{{ {'name': call.function.name, 'arguments': call.function.arguments} | tojson }}"
+        "{{ '</tool_call>' }}",
+        FORMS[form],
+    )
+    assert template != CHAT_TEMPLATE
+    (directory / "chat_template.jinja").write_text(template)
+    render = make_renderer(directory)
+    schema = {"type": "object", "properties": {"expression": {"type": "string"}, "digits": {"type": "integer"}}}
+    tools = json.dumps([{"type": "function", "function": {"name": "calculator", "parameters": schema}}])
+    call = {"id": "a", "name": "calculator", "arguments": {"expression": "7-2", "digits": 3}}
+
+    found = render(ASKED, tools, json.dumps({"role": "assistant", "tool_calls": [call]}))
+
+    assert found is not None
+    assert render(ASKED, tools, json.dumps({"text": "5"})) is not None
+    looks_alike = text_of(directory, found[1]).removesuffix("<|end|>")
+    assert render(ASKED, tools, json.dumps({"text": looks_alike})) is None
+
+
+def test_a_form_the_tokenizer_describes_is_read_by_its_description(directory: Path) -> None:
+    """Even one nobody else writes."""
+    template = CHAT_TEMPLATE.replace("'<tool_call>'", "'@call '").replace("'</tool_call>'", "'@end'")
+    (directory / "chat_template.jinja").write_text(template)
+    assert make_renderer(directory)(ASKED, TOOLS, json.dumps(CALLED)) is None
+    described = {
+        "start_anchor": "<|assistant|>",
+        "fields": {
+            "tool_calls": {
+                "open": "@call ", "close": "@end", "repeats": True, "content": "json",
+                "transform": {"type": "function", "function": "{content}"},
+            },
+            "content": {"close": "<|end|>", "content": "text"},
+        },
+    }  # fmt: skip
+    path = directory / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"response_template": described}))
+
+    assert make_renderer(directory)(ASKED, TOOLS, json.dumps(CALLED)) is not None
