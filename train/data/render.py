@@ -11,7 +11,7 @@ from typing import Any
 
 from foundation.errors import SettingsError
 from train.data.forms import Meaning, Tools, choose_reader
-from train.data.logged import Render
+from train.data.reading import Render
 
 Chat = dict[str, Any]
 
@@ -55,7 +55,7 @@ def make_renderer(model: Path) -> Render:
     def render(observation: str | None, tools: str | None, action: str) -> tuple[list[int], list[int]] | None:
         said = [*json.loads(observation or "[]"), json.loads(action)]
         if len(said) < 2 or any(message.get("media") for message in said):
-            return None  # what a picture showed is not in the text
+            return None  # what a picture is as tokens, a tokenizer alone does not know
         messages = [as_chat(message) for message in said[:-1]]
         offered = json.loads(tools) if tools else None
         answered = as_chat(said[-1] | {"role": "assistant"})
