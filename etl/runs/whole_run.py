@@ -43,16 +43,19 @@ def _column(data: Path, done: Processed, table: str, column: str) -> pl.Series:
 
 
 def _progress(config: EtlConfig, results: Sequence[Processed]) -> pl.DataFrame | None:
-    """Return the progress of every transition; None where too little is known of outcomes."""
     files = [path for done in results for path in _files(config.data, done, "transitions")]
+    return measure_progress(scan("transitions", files), config.discount)
+
+
+def measure_progress(transitions: pl.LazyFrame, discount: float) -> pl.DataFrame | None:
+    """Return the progress of every transition, `_moved`; None where too little is known of outcomes."""
     before = [
         pl.col("signals").str.json_path_match(f"$.{name}").cast(pl.Float64).fill_null(0.0).alias(name)
         for name in ("tool_status", "argument_schema", "repetition")
     ]
     so_far = [pl.col(e.meta.output_name()).cum_sum().shift(1, fill_value=0.0).over(EPISODE) for e in before]
     rows = (
-        scan("transitions", files)
-        .sort(*EPISODE, "step")
+        transitions.sort(*EPISODE, "step")
         .select(
             *EPISODE,
             "step",
@@ -75,7 +78,7 @@ def _progress(config: EtlConfig, results: Sequence[Processed]) -> pl.DataFrame |
     for length in ends:
         courses.append(Course(rows["task_id"][start] or "", states[start : start + length], rows["outcome"][start]))
         start += length
-    found = progress(courses, config.discount)
+    found = progress(courses, discount)
     if found is None:
         return None
     values = pl.Series([value for course in found for value in course], dtype=pl.Float64)
