@@ -200,6 +200,7 @@ class Ground:
 
     def _at_calls(self, reward: Reward, calls: list[LlmCall], number: int) -> Reason | None:
         if not calls:
+            reward.episode = None
             return Reason.NOBODY_ACTED
         is_all = len(calls) == len(self._by_episode[number])
         reward.episode, reward.level = number, Level.EPISODE if is_all else Level.RUN

@@ -1,6 +1,7 @@
 """What is published of episodes and calls, to find those that new spans and rewards belong to."""
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ class Published:
             .unique()
             .collect()
         )
+        unplaced = rewards.filter(pl.col("episode_id").is_null() & pl.col("names").is_not_null())
+        self._unplaced: dict[Trace, set[Trace]] = defaultdict(set)
+        for project, trace_id, names in unplaced.select(*KEY, "names").unique().collect().iter_rows():
+            for kind, name in orjson.loads(names).items():
+                self._unplaced[project, f"{kind}:{name}"].add((project, trace_id))
         self._responses = (
             scan("llm_calls", table_files(data, "llm_calls"))
             .filter(pl.col("response_id").is_not_null())
@@ -119,6 +125,10 @@ class Published:
     def stand_ins(self) -> set[Trace]:
         """Return the stand-ins of traces that published rewards are in."""
         return set(self._judging.filter("is_stand_in").select(KEY).iter_rows())
+
+    def judging(self, stand_ins: Iterable[Trace]) -> set[Trace]:
+        """Return the traces whose rewards name what these are stand-ins of, and found nothing so far."""
+        return set().union(*(self._unplaced[key] for key in stand_ins if key in self._unplaced))
 
     def with_their_episodes(self, traces: set[Trace]) -> set[Trace]:
         """Return the traces and all others of the published episodes they are in, or judge something of."""

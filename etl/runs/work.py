@@ -130,10 +130,9 @@ class Worker:
         return dataset
 
     def _judging(self, dataset: Dataset) -> set[Trace]:
-        """Return the stand-ins whose rewards judge something in a dataset."""
-        if not self._stand_ins:
-            return set()
-        return of_rows(dataset.tables["llm_calls"], dataset.tables["episodes"]) & self._stand_ins
+        """Return the stand-ins and traces whose rewards judge something in a dataset."""
+        named = of_rows(dataset.tables["llm_calls"], dataset.tables["episodes"])
+        return (named & self._stand_ins) | self._published.judging(named)
 
 
 @contextmanager
