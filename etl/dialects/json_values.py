@@ -73,7 +73,7 @@ def _loads_beyond(text: str) -> Any:  # noqa: ANN401 - any JSON value
     if "NaN" not in text and "Infinity" not in text and MANY_DIGITS.search(text) is None:
         return orjson.loads(text)
     try:
-        return json.loads(text, parse_int=_integer, parse_constant=Number)
+        return json.loads(text, parse_int=_integer, parse_float=_decimal, parse_constant=Number)
     except (json.JSONDecodeError, RecursionError) as error:
         raise orjson.JSONDecodeError(str(error), text, 0) from error
 
@@ -82,6 +82,14 @@ def _integer(digits: str) -> int | Number:
     value = int(digits) if len(digits) < LONGEST_INTEGER else None
     return value if value is not None and -(2**63) <= value < 2**64 else Number(digits)
 
+
+def _decimal(digits: str) -> float | Number:
+    value = float(digits)
+    mantissa = digits.lower().partition("e")[0].replace(".", "").strip("-0")
+    return value if value - value == 0 and len(mantissa) <= DIGITS_OF_A_DOUBLE else Number(digits)
+
+
+DIGITS_OF_A_DOUBLE = 17
 
 MOST_DIGITS = 4000
 """Digits of an integer that Python writes."""
@@ -98,7 +106,7 @@ def exact(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
     """
     if not _holds_number(value):
         return None
-    return json.dumps(_with_numbers(value), ensure_ascii=False)
+    return WRITTEN.sub(r"\1", json.dumps(_with_numbers(value), ensure_ascii=False))
 
 
 def _holds_number(value: Any) -> bool:  # noqa: ANN401
@@ -115,8 +123,12 @@ def _with_numbers(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, list):
         return [_with_numbers(item) for item in value]
     if type(value) is Number and len(value) < MOST_DIGITS:
-        return float(value) if value[-1].isalpha() else int(value)
+        return f"\0{value}\0"
     return value
+
+
+WRITTEN = re.compile(r'"\\u0000(-?[0-9A-Za-z.+-]+)\\u0000"')
+"""A number as it was written, on its way into JSON."""
 
 
 def is_writable(value: Any) -> bool:  # noqa: ANN401

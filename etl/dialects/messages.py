@@ -180,7 +180,7 @@ def _is_image(block: dict[str, Any]) -> bool:
 
 def _unpacked(value: Any) -> Any:  # noqa: ANN401
     """Return what is in the AI SDK's box around a tool's output: {"type": "text", "value": "84"}."""
-    if isinstance(value, dict) and set(value) <= {"type", "value", "providerOptions"} and "value" in value:
+    if isinstance(value, dict) and {"type", "value"} <= set(value) <= {"type", "value", "providerOptions"}:
         return value["value"]
     if isinstance(value, dict) and set(value) == {"type", "text"}:  # the Agents SDK's
         return value["text"]
