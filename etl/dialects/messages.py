@@ -81,6 +81,8 @@ NAMED_BLOCKS = {
     "function_response": "result",
     "functionResponse": "result",
     "tool_call_result": "result",
+    "tool_use": "call",
+    "tool_result": "result",
     "toolRequest": "call",
     "tool_request": "call",
     "toolResponse": "result",

@@ -263,7 +263,7 @@ def read_response(value: dict[str, Any]) -> Response | None:
     found = Response(
         model=text_of(value, "model", "model_id", "model_name"),
         response_id=text_of(value, "response_id", "id"),
-        usage=read_usage(usage) or (gemini.read_usage(usage) if isinstance(usage, dict) else None),
+        usage=_usage(usage) or _ollama_usage(value),
     )
     inner, reason = value.get("message"), _reason(value)
     if (
@@ -283,6 +283,21 @@ def read_response(value: dict[str, Any]) -> Response | None:
         return None
     found.api = client_dump.api_of_id(found.response_id)
     return found
+
+
+def _usage(value: Any) -> dict[str, int | None] | None:  # noqa: ANN401 - any JSON value
+    """Read counts under the names of any API; .NET's and Java's stand as Gemini's do."""
+    if not isinstance(value, dict):
+        return None
+    counts = {
+        "input_tokens": first(value, "input_token_count", "inputTokens"),
+        "output_tokens": first(value, "output_token_count", "outputTokens"),
+    }
+    return read_usage(value) or gemini.read_usage(value) or read_usage(counts)
+
+
+def _ollama_usage(value: dict[str, Any]) -> dict[str, int | None] | None:
+    return read_usage({"input_tokens": value.get("prompt_eval_count"), "output_tokens": value.get("eval_count")})
 
 
 def _is_answer(value: dict[str, Any]) -> bool:

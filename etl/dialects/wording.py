@@ -16,6 +16,7 @@ REASONS: dict[str, dict[str, str]] = {
         "toolUse": "tool_calls",
         "endTurn": "stop",
         "maxTokens": "length",
+        "tool_execution": "tool_calls",
     },
     "responses": {
         "tool_call": "completed",

@@ -27,6 +27,7 @@ COMPLETION = {
     "usage": {"prompt_tokens": 20, "completion_tokens": 9},
 }
 SAID = {"id": "call_1", "name": "calculator", "arguments": {"expression": "12*7"}}
+USED = {"name": "calculator", "input": {"expression": "12*7"}}
 
 
 def calls_of(*spans: dict[str, Any]) -> list[dict[str, Any]]:
@@ -66,6 +67,51 @@ FORMS: dict[str, dict[str, Any]] = {
         "gw.completion.0.tool_calls.0.id": "call_1",
         "gw.completion.0.tool_calls.0.name": "calculator",
         "gw.completion.0.tool_calls.0.arguments": '{"expression": "12*7"}',
+    },
+    "content blocks that Bedrock names": {
+        "b.request": json.dumps(
+            {
+                "modelId": "gpt-4o-mini",
+                "system": [{"text": "Be brief."}],
+                "messages": [{"role": "user", "content": [{"text": "What is 12*7?"}]}],
+            }
+        ),
+        "b.response": json.dumps(
+            {
+                "output": {"message": {"role": "assistant", "content": [{"toolUse": {"toolUseId": "call_1", **USED}}]}},
+                "stopReason": "tool_calls",
+            }
+        ),
+    },
+    "words of .NET": {
+        "chat.request": json.dumps(
+            {
+                "Messages": [
+                    {"Role": "system", "Contents": [{"$type": "text", "Text": "Be brief."}]},
+                    {"Role": "user", "Contents": [{"$type": "text", "Text": "What is 12*7?"}]},
+                ],
+                "Options": {"ModelId": "gpt-4o-mini"},
+            }
+        ),
+        "chat.response": json.dumps(
+            {
+                "Messages": [
+                    {
+                        "Role": "assistant",
+                        "Contents": [
+                            {
+                                "$type": "functionCall",
+                                "CallId": "call_1",
+                                "Name": "calculator",
+                                "Arguments": USED["input"],
+                            }
+                        ],
+                    }
+                ],
+                "FinishReason": "tool_calls",
+                "Usage": {"InputTokenCount": 20, "OutputTokenCount": 9},
+            }
+        ),
     },
     "one payload": {"app.record": json.dumps({"model": "gpt-4o-mini", "input": ASKED, "output": COMPLETION})},
 }
