@@ -28,6 +28,7 @@ from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA, Settings
 from serve.schema import read_registry, read_server
 from spanloop.processes import StageFailed, run_stage, stages_run_by
+from spanloop.retention import prune
 from spanloop.unread import is_set
 from spanloop.warm import WarmStages
 from spanloop.windows import Readiness, watch
@@ -61,6 +62,10 @@ class NightlyConfig(Settings):
     margin: float = Field(default=0.1, gt=0, lt=1)
     """Margin of non-inferiority of such a canary: it gets all calls once it is known to earn no less than this below
     the live model, as a part of the reward's range."""
+
+    keep: int | None = Field(default=None, ge=1)
+    """Newest checkpoints to keep once a night is promoted, beside whatever is live, may be rolled back to, is being
+    tried or is an adapter's base. Of the others the weights are removed. Default: all are kept."""
 
     watch: bool = False
     """Go on for ever: a window of training as soon as enough episodes of the live model arrived, and again."""
@@ -153,6 +158,9 @@ def _run(config: NightlyConfig, report: RunReport, *, is_ready: Callable[[], boo
                 night.finish(step, _perform(step, config, night))
         status = ExitStatus.DONE
         night.close(status)
+        registry = read_registry(config.data)
+        if config.keep is not None and night.checkpoint is not None and registry is not None:
+            report.update(pruned=prune(_out(config), registry, keep=config.keep))
     except StageFailed as error:
         status = error.exit_status
         if status is ExitStatus.REFUSED:

@@ -19,7 +19,7 @@ from train.data.lineage import Sequence, build_sequences
 from train.data.reading import Known, Logged, SetAside, count_evidence, read_calls, read_transitions
 from train.data.render import make_renderer
 from train.losses.routing import Route, admitted, route_calls
-from train.schema import CREDIT_FILE, MANIFEST, base_of, model_version, read_manifest
+from train.schema import CREDIT_FILE, MANIFEST, PRUNED, Manifest, base_of, model_version, read_manifest
 from train.settings import TrainConfig
 
 
@@ -129,16 +129,16 @@ def trainable_policies(model: Path, max_version_lag: int) -> list[str]:
 def read_imitated(model: Path) -> pl.DataFrame:
     """Return project, episode and span of the text that a checkpoint and those it comes from were trained on.
 
-    An ancestor tells only while its directory is there.
+    An ancestor tells only while its directory is there, pruned or not.
     """
     found = list[pl.DataFrame]()
     directory = model
-    while (directory / MANIFEST).exists():
+    while manifest := next((path for name in (MANIFEST, PRUNED) if (path := directory / name).exists()), None):
         if (directory / CREDIT_FILE).exists():
             credit = pl.scan_parquet(directory / CREDIT_FILE)
             is_text = pl.col("known").is_in([Known.TEXT.value, Known.FOREIGN.value]) & (pl.col("weight") > 0)
             found.append(credit.filter(is_text).select("project", "episode_id", "span_id").collect())
-        parent = read_manifest(directory).parent
+        parent = Manifest.model_validate_json(manifest.read_bytes()).parent
         if parent is None:
             break
         directory = directory.resolve().parent / parent

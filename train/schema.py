@@ -23,6 +23,8 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 ADAPTER_CONFIG = "adapter_config.json"
 CREDIT_FILE = "credit.parquet"
+PRUNED = "pruned.json"
+"""What the manifest is called once the weights were removed: the directory is no checkpoint any more."""
 
 CREDIT: dict[str, str] = {
     "project": "String",
