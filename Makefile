@@ -5,15 +5,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := requirements/constraints.txt
+PARALLEL := -n auto --dist loadgroup --inline-snapshot=disable  # whole files to each worker; see tests/conftest.py
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test setup setup-vllm soak-serve test-ray test-verl test-js check format lock reliability interop docs clean
+.PHONY: demo test test-long setup setup-vllm soak-serve test-ray test-verl test-js check format lock reliability interop docs clean
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
 
-test: setup  ## every test that needs no accelerator
-	$(BIN)/python -m pytest
+test: setup  ## every test that needs no accelerator, but for what is long by nature: minutes
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long"
+
+test-long: setup  ## what takes minutes by nature: the demo, kills, canaries, learning
+	$(BIN)/python -m pytest $(PARALLEL) -m long
 
 setup: $(VENV)/.ready  ## .venv with the pinned versions
 
@@ -55,7 +59,8 @@ check: setup  ## format, lint, types, import contracts, tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/mypy --python-version 3.10 -p otel_exporter
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long"
 
 format: setup
 	$(BIN)/ruff format .

@@ -13,6 +13,8 @@ import warnings
 from pathlib import Path
 from unittest.mock import patch
 
+import structlog
+
 from spanloop import cli
 
 
@@ -32,7 +34,13 @@ def spanloop(
             stack.enter_context(contextlib.chdir(cwd))
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
+        was_narrating = structlog.is_configured()
+        narration = structlog.get_config()
         status = _status_of_main()
+        if was_narrating:
+            structlog.configure(**narration)
+        else:
+            structlog.reset_defaults()  # else what the next test narrates goes where this command's did
     texts = [stream.buffer.getvalue().decode() for stream in (out, err) if isinstance(stream.buffer, io.BytesIO)]
     return subprocess.CompletedProcess(command, status, *texts)
 

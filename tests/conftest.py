@@ -19,9 +19,13 @@ LONGEST_FIRST = ("e2e", "vllm", "integration")
 """Markers in the order in which their tests begin: a worker that ends with a long file leaves the others waiting."""
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put whole files in the order of `LONGEST_FIRST`; within a file nothing moves."""
+    """Put whole files in the order of `LONGEST_FIRST`; within a file nothing moves.
+
+    Parallel workers take whole files too, so that servers and models are started once; and one worker takes all that
+    starts vLLM, whose engine alone fills a small machine.
+    """
 
     def rank(item: pytest.Item) -> int:
         found = [place for place, name in enumerate(LONGEST_FIRST) if item.get_closest_marker(name)]
@@ -31,6 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         by_file[str(item.path)] = min(rank(item), by_file.get(str(item.path), len(LONGEST_FIRST)))
     items.sort(key=lambda item: by_file[str(item.path)])
+    for item in items:
+        group = "vllm" if item.get_closest_marker("vllm") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 class ReachedTheNetwork(AssertionError):

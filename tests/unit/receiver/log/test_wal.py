@@ -14,7 +14,7 @@ from tests.scale import times
 from tests.unit.receiver.simulated_disk import NeverSyncs, NeverSyncsDirectories, PowerLoss, SimulatedDisk
 
 DIRECTORY = Path("/data/wal")
-NUM_SEEDS = times(short=5_000, long=100_000)
+NUM_SEEDS = times(short=1_000, long=100_000)
 
 
 def entry(body: bytes = b"spans", kind: int = 1, project: str = "default") -> Entry:
