@@ -19,7 +19,13 @@ from typing import Any
 from foundation.errors import ExitStatus
 from spanloop.processes import StageFailed, end_with_parent
 
-PRELOADED = ("etl.run", "train.run", "train.gate.evaluate", "serve.cli", "spanloop.cli")
+PRELOADED = (
+    *("spanloop.cli", "etl.cli", "etl.runs.run", "receiver.reading.opening", "train.cli", "train.run"),
+    *("train.gate.evaluate", "serve.cli", "serve.changes", "serve.change.registry"),
+    *("transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto"),
+    *("transformers.models.qwen3.modeling_qwen3", "transformers.models.llama.modeling_llama", "torch._dynamo"),
+)
+"""What stages import, late imports among it; what is not there is passed over."""
 
 
 class WarmStages:
