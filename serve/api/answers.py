@@ -6,7 +6,7 @@ Pure functions over OpenAI's JSON, whole answers and streamed chunks alike. vLLM
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Json = dict[str, Any]
@@ -74,6 +74,9 @@ class Choice:
     """By position in the message: id, name and arguments, the latter as text."""
 
     finish_reason: str | None = None
+    prompt_token_ids: list[int] | None = None
+    """Of plain completions, which may be asked for of several prompts at once."""
+
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
 
@@ -117,8 +120,37 @@ class Recording:
             kept["name"] += function.get("name") or ""
             kept["arguments"] += function.get("arguments") or ""
         choice.finish_reason = body.get("finish_reason") or choice.finish_reason
+        choice.prompt_token_ids = choice.prompt_token_ids or body.get("prompt_token_ids") or None
         choice.token_ids.extend(body.get("token_ids") or ())
         choice.logprobs.extend(_sampled_logprobs(body.get("logprobs") or {}))
+
+
+def split_prompts(request: Mapping[str, Any], recording: Recording) -> list[tuple[Mapping[str, Any], Recording]]:
+    """Return request and record of each prompt of a completion; most have one.
+
+    Choices are numbered through: those of the second prompt begin at `n`. Records after the first have their number
+    behind the answer's id.
+    """
+    prompts, num_choices = request.get("prompt"), request.get("n") or 1
+    if not isinstance(prompts, list) or not prompts or isinstance(prompts[0], int):
+        return [(request, recording)]
+    if type(num_choices) is not int or not 0 <= max(recording.choices, default=-1) < len(prompts) * num_choices:
+        return [(request, recording)]
+    by_prompt: dict[int, dict[int, Choice]] = {}
+    for index, choice in sorted(recording.choices.items()):
+        by_prompt.setdefault(index // num_choices, {})[index % num_choices] = choice
+    return [
+        (
+            {**request, "prompt": prompts[place]},
+            replace(
+                recording,
+                id=recording.id if place == 0 or recording.id is None else f"{recording.id}-{place}",
+                prompt_token_ids=next((one.prompt_token_ids for one in choices.values() if one.prompt_token_ids), None),
+                choices=choices,
+            ),
+        )
+        for place, choices in by_prompt.items()
+    ]
 
 
 def _sampled_logprobs(logprobs: Mapping[str, Any]) -> list[float]:

@@ -1,7 +1,8 @@
 """OpenAI's Responses API, as vLLM speaks it: how its answers are recorded and reduced, beside `serve.api.answers`.
 
 Token ids come as `input_messages` and `output_messages` where `enable_response_messages` is set, in a stream with its
-last event. Log-probabilities come with text only: of an answer that calls a tool the ids are known, and no more.
+last event. vLLM's log-probabilities come with text only: of an answer that only calls a tool the ids are known, and no
+more. The embedded engine has them beside the ids as well.
 """
 
 from collections.abc import Iterator, Mapping
@@ -58,7 +59,7 @@ def as_chat(request: Mapping[str, Any]) -> Json:
      'messages': [{'role': 'system', 'content': 'Be brief.'}, {'role': 'user', 'content': 'a'}], 'max_tokens': 3}
     """
     chat = {name: value for name, value in request.items() if name not in ("input", "tools", "text")}
-    chat["messages"] = list(_messages(request))
+    chat["messages"] = _join_turns(_messages(request))
     if request.get("max_output_tokens") is not None:
         chat["max_tokens"] = request["max_output_tokens"]
     if tools := request.get("tools"):
@@ -67,6 +68,26 @@ def as_chat(request: Mapping[str, Any]) -> Json:
     if isinstance(text, dict) and isinstance(text.get("format"), dict):
         chat["response_format"] = text["format"]
     return chat
+
+
+def _join_turns(messages: Iterator[Json]) -> list[Json]:
+    """Join the items of one turn of the assistant, as vLLM does: reasoning, what it said, the tools it called."""
+    joined: list[Json] = []
+    for message in messages:
+        last = joined[-1] if joined else {}
+        if last.get("role") == "assistant" == message["role"] and _goes_on(last, message):
+            joined[-1] = {**last, **message}
+            if "tool_calls" in message:
+                joined[-1]["tool_calls"] = [*last.get("tool_calls", ()), *message["tool_calls"]]
+        else:
+            joined.append(message)
+    return joined
+
+
+def _goes_on(turn: Json, message: Json) -> bool:
+    if "tool_calls" in message:
+        return True
+    return "content" in message and "content" not in turn and "tool_calls" not in turn
 
 
 def _messages(request: Mapping[str, Any]) -> Iterator[Json]:
@@ -119,6 +140,7 @@ def _read_whole(recording: Recording, body: Mapping[str, Any]) -> None:
     for item in body.get("output") or ():
         _read_item(choice, item)
     choice.token_ids = _tokens(body.get("output_messages"))
+    choice.logprobs = choice.logprobs or _tokens(body.get("output_messages"), "logprobs")
     is_cut = (body.get("incomplete_details") or {}).get("reason") == "max_output_tokens"
     choice.finish_reason = "length" if is_cut else "tool_calls" if choice.tool_calls else "stop"
 
@@ -143,12 +165,12 @@ def _texts(item: Mapping[str, Any]) -> Iterator[str]:
             yield part["text"]
 
 
-def _tokens(messages: object) -> list[int]:
-    found: list[int] = []
+def _tokens(messages: object, name: str = "tokens") -> list[Any]:
+    found: list[Any] = []
     for message in messages if isinstance(messages, list) else ():
         # Only with this type; models of the Harmony format answer with messages that hold no ids.
         if isinstance(message, dict) and message.get("type") == "raw_message_tokens":
-            found += message["tokens"]
+            found += message.get(name) or ()
     return found
 
 
@@ -160,6 +182,9 @@ def strip(body: Json, wants: Wants) -> Json:
             if name in whole:
                 whole[name] = None
     if not wants.logprobs:
+        for message in (whole.get("output_messages") or ()) if isinstance(whole, dict) else ():
+            if isinstance(message, dict):
+                message.pop("logprobs", None)
         if isinstance(body.get("logprobs"), list):
             body["logprobs"] = []
         if isinstance(whole, dict) and "top_logprobs" in whole:

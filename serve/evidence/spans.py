@@ -8,7 +8,7 @@ parent-based sampling has it.
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from opentelemetry.context import Context
@@ -17,12 +17,12 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
 from otel_exporter import schema as names
-from serve.api.answers import Recording
+from serve.api.answers import Recording, split_prompts
 from serve.evidence.content import as_utf8, content_attributes, mappings, tool_function
 from serve.evidence.decoding import Decoder
 from serve.evidence.delivery import Delivery
@@ -104,12 +104,26 @@ def start_span(tracer: Tracer, headers: Mapping[str, str], *, is_chat: bool, mod
 def end_span(tracer: Tracer, span: Span, call: Call, end_ns: int, evidence: Delivery | None = None) -> None:
     """End the span with everything that is known; one there is no room for is forgotten before any work.
 
+    Of a completion of several prompts there is one for each, since a span has one prompt.
+
     What is handed on is a span of its own: on the way through the SDK's own, every number of a list would be looked at
     and copied, and the limits that OTEL_*_LIMIT variables set for other spans would hold. Evidence cut short is none.
     """
     if not isinstance(span, SdkSpan) or not span.is_recording():
         return
     assert isinstance(tracer, SdkTracer), "it made the span"
+    context = span.get_span_context()
+    parts = [(call.request, call.recording)] if call.is_chat else split_prompts(call.request, call.recording)
+    for request, recording in parts:
+        part = replace(call, request=request, recording=recording)
+        _end_part(tracer, span, context, part, end_ns, evidence)
+        own_id = tracer.id_generator.generate_span_id()  # of the next prompt, a span beside this one
+        context = SpanContext(context.trace_id, own_id, context.is_remote, context.trace_flags, context.trace_state)
+
+
+def _end_part(
+    tracer: SdkTracer, span: SdkSpan, context: SpanContext, call: Call, end_ns: int, evidence: Delivery | None
+) -> None:
     if evidence is not None and not evidence.has_room():
         return
     error = call.error or call.recording.error
@@ -125,7 +139,7 @@ def end_span(tracer: Tracer, span: Span, call: Call, end_ns: int, evidence: Deli
         found["error.type"] = error
     ended = ReadableSpan(
         name=span.name,
-        context=span.get_span_context(),
+        context=context,
         parent=span.parent,
         resource=span.resource,
         attributes=found,

@@ -13,6 +13,9 @@ from serve.engines.embedded.parameters import check_parameters
 from serve.sampling import UnsupportedParameter, parse_sampling
 
 MAX_CHOICES = 128
+MAX_ROWS = 1024
+"""Choices of all prompts of a request together."""
+
 RESERVED = {"tokenize", "tools", "conversation", "chat_template", "return_dict", "return_tensors", "documents"}
 """What templates get from the engine, and nobody else."""
 
@@ -23,21 +26,23 @@ def read_job(engine: Engine, request: Mapping[str, Any], *, is_chat: bool) -> Jo
     weights = engine.find(request.get("model"))
     stream_options = _read_stream_options(request)
     if is_chat:
-        tools = _read_tools(request)
-        prompt = encode_conversation(engine.tokenizer, request.get("messages"), tools, **_read_rendering(request))
-        parse_tools = bool(tools) and request.get("tool_choice") != "none"
+        prompts = [read_conversation(engine, request)]
+        parse_tools = bool(request.get("tools")) and request.get("tool_choice") != "none"
     else:
-        prompt = _read_prompt(engine, weights, request.get("prompt"))
+        prompts = _read_prompts(engine, weights, request.get("prompt"))
         parse_tools = False
-    room = weights.max_length - len(prompt)
-    if not prompt or room < 1:
-        raise BadConversation(
-            f"This model's maximum context length is {weights.max_length} tokens, and the prompt has {len(prompt)}: "
-            "it and at least one token of an answer must fit."
-        )
+    for prompt in prompts:
+        if not 0 < len(prompt) < weights.max_length:
+            raise BadConversation(
+                f"This model's maximum context length is {weights.max_length} tokens, and the prompt has "
+                f"{len(prompt)}: it and at least one token of an answer must fit."
+            )
+    room = weights.max_length - min(len(prompt) for prompt in prompts)
     num_choices = 1 if request.get("n") is None else request["n"]
     if type(num_choices) is not int or not 1 <= num_choices <= MAX_CHOICES:
         raise UnsupportedParameter(f"n must be between 1 and {MAX_CHOICES}")
+    if len(prompts) * num_choices > MAX_ROWS:
+        raise UnsupportedParameter(f"prompt asks for more than {MAX_ROWS} choices together")
     # Completions answer 16 tokens when nothing is said, chat as many as there is room for: OpenAI's own defaults.
     asked = request if is_chat or request.get("max_tokens") is not None else {**request, "max_tokens": 16}
     sampling = parse_sampling(asked, default_max_tokens=room)
@@ -47,7 +52,7 @@ def read_job(engine: Engine, request: Mapping[str, Any], *, is_chat: bool) -> Jo
         is_chat=is_chat,
         model=request["model"],
         weights=weights,
-        prompt=prompt,
+        prompts=prompts,
         sampling=sampling,
         num_choices=num_choices,
         stream=bool(request.get("stream")),
@@ -58,6 +63,12 @@ def read_job(engine: Engine, request: Mapping[str, Any], *, is_chat: bool) -> Jo
         parse_tools=parse_tools,
         created=int(time.time()),
     )
+
+
+def read_conversation(engine: Engine, request: Mapping[str, Any]) -> list[int]:
+    """Return the prompt ids of the messages, tools and rendering a request names."""
+    tools = _read_tools(request)
+    return encode_conversation(engine.tokenizer, request.get("messages"), tools, **_read_rendering(request))
 
 
 def _read_stream_options(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,14 +108,26 @@ def _read_rendering(request: Mapping[str, Any]) -> dict[str, Any]:
     return {**extra, "add_generation_prompt": opens_turn, "continue_final_message": goes_on}
 
 
+def _read_prompts(engine: Engine, weights: Weights, prompt: object) -> list[list[int]]:
+    """Read a text, a list of ids, or a list of several of either."""
+    is_many = isinstance(prompt, list) and prompt and type(prompt[0]) is not int
+    prompts: list[object] = prompt if isinstance(prompt, list) and is_many else [prompt]
+    return [_read_prompt(engine, weights, each) for each in prompts]
+
+
 def _read_prompt(engine: Engine, weights: Weights, prompt: object) -> list[int]:
     if isinstance(prompt, str):
         ids: list[int] = engine.tokenizer.encode(prompt)
         return ids
+    return read_ids(weights, prompt, "prompt")
+
+
+def read_ids(weights: Weights, ids: object, name: str) -> list[int]:
+    """Return a list of ids of a model's own vocabulary; raise `BadConversation`, which names it, for anything else."""
     size = weights.vocabulary_size
-    if isinstance(prompt, list) and all(type(item) is int and 0 <= item < size for item in prompt):
-        return prompt
-    raise BadConversation("prompt must be one text or one list of token ids of this model")
+    if isinstance(ids, list) and all(type(item) is int and 0 <= item < size for item in ids):
+        return ids
+    raise BadConversation(f"{name} must be text or token ids of this model, or a list of such")
 
 
 def _token_text(engine: Engine, token_id: int) -> str:
@@ -112,7 +135,8 @@ def _token_text(engine: Engine, token_id: int) -> str:
     return text
 
 
-def _logprobs(engine: Engine, job: Job, tokens: list[Token]) -> dict[str, Any] | None:
+def describe_logprobs(engine: Engine, job: Job, tokens: list[Token]) -> dict[str, Any] | None:
+    """Return the log-probabilities of tokens as an answer has them; null where nobody asked."""
     if not job.logprobs:
         return None
     if job.is_chat:
@@ -143,7 +167,7 @@ def _logprobs(engine: Engine, job: Job, tokens: list[Token]) -> dict[str, Any] |
 
 
 def _usage(job: Job, num_sampled: int) -> dict[str, int]:
-    num_prompt = len(job.prompt)
+    num_prompt = sum(len(prompt) for prompt in job.prompts)
     return {
         "prompt_tokens": num_prompt,
         "completion_tokens": num_sampled,
@@ -178,7 +202,7 @@ async def answer_whole(engine: Engine, job: Job) -> dict[str, Any]:
             choices[piece.choice.index] = piece.choice
     bodies = []
     for _, choice in sorted(choices.items()):
-        body: dict[str, Any] = {"index": choice.index, "logprobs": _logprobs(engine, job, choice.tokens)}
+        body: dict[str, Any] = {"index": choice.index, "logprobs": describe_logprobs(engine, job, choice.tokens)}
         if job.is_chat:
             body["message"], body["finish_reason"] = _message(job, choice)
         else:
@@ -186,18 +210,22 @@ async def answer_whole(engine: Engine, job: Job) -> dict[str, Any]:
         if job.token_ids:
             body["token_ids"] = choice.ids
             if not job.is_chat:
-                body["prompt_token_ids"] = job.prompt
+                body["prompt_token_ids"] = choice.prompt
         bodies.append(body)
     answer = {**_head(job, "chat.completion" if job.is_chat else "text_completion"), "choices": bodies}
     answer["usage"] = _usage(job, sum(len(choice.ids) for choice in choices.values()))
     if job.token_ids and job.is_chat:
-        answer["prompt_token_ids"] = job.prompt
+        answer["prompt_token_ids"] = job.prompts[0]
     if job.prompt_logprobs:
-        scores = await job.weights.generator.when_idle(lambda batch: prompt_logprobs(batch.model, job.prompt))
-        table = [None, *({str(i): {"logprob": p, "rank": r}} for i, (p, r) in zip(job.prompt[1:], scores, strict=True))]
+        tables = [await _score_prompt(job, prompt) for prompt in job.prompts]
         for holder in [answer] if job.is_chat else bodies:
-            holder["prompt_logprobs"] = table
+            holder["prompt_logprobs"] = tables[holder.get("index", 0) // job.num_choices]
     return answer
+
+
+async def _score_prompt(job: Job, prompt: list[int]) -> list[dict[str, Any] | None]:
+    scores = await job.weights.generator.when_idle(lambda batch: prompt_logprobs(batch.model, prompt))
+    return [None, *({str(i): {"logprob": p, "rank": r}} for i, (p, r) in zip(prompt[1:], scores, strict=True))]
 
 
 async def stream_answer(engine: Engine, job: Job) -> AsyncGenerator[dict[str, Any], None]:
@@ -208,20 +236,20 @@ async def stream_answer(engine: Engine, job: Job) -> AsyncGenerator[dict[str, An
         for index in range(job.num_choices):
             first = {"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
             chunk = {**_head(job, kind), "choices": [{**first, "logprobs": None}]}
-            yield chunk | ({"prompt_token_ids": job.prompt} if job.token_ids and index == 0 else {})
+            yield chunk | ({"prompt_token_ids": job.prompts[0]} if job.token_ids and index == 0 else {})
     num_sampled = 0
     async with contextlib.aclosing(engine.sample(job)) as pieces:
         async for piece in pieces:
             choice = piece.choice
             num_sampled += 1
             body: dict[str, Any] = {"index": choice.index, "finish_reason": choice.finish_reason}
-            body["logprobs"] = _logprobs(engine, job, [piece.token])
+            body["logprobs"] = describe_logprobs(engine, job, [piece.token])
             if job.token_ids:
                 body["token_ids"] = [piece.token.id]
                 if not job.is_chat:
-                    body["prompt_token_ids"] = job.prompt if len(choice.ids) == 1 else None
+                    body["prompt_token_ids"] = choice.prompt if len(choice.ids) == 1 else None
             if job.is_chat:
-                body["delta"], body["finish_reason"] = _delta(job, piece, splitters[choice.index])
+                body["delta"], body["finish_reason"] = read_delta(job, piece, splitters[choice.index])
             else:
                 body["text"] = piece.text
             yield {**_head(job, kind), "choices": [body]}
@@ -229,7 +257,8 @@ async def stream_answer(engine: Engine, job: Job) -> AsyncGenerator[dict[str, An
         yield {**_head(job, kind), "choices": [], "usage": _usage(job, num_sampled)}
 
 
-def _delta(job: Job, piece: Piece, splitter: ToolCallStream) -> tuple[dict[str, Any], str | None]:
+def read_delta(job: Job, piece: Piece, splitter: ToolCallStream) -> tuple[dict[str, Any], str | None]:
+    """Return what a sampled token adds to a message, tool calls once they are whole, and why the message ends."""
     choice = piece.choice
     content = piece.text
     calls: list[ToolCall] = []

@@ -48,6 +48,7 @@ class Choice:
     """One answer as it grows."""
 
     index: int
+    prompt: list[int] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
     text: str = ""
@@ -71,9 +72,13 @@ class Job:
     is_chat: bool
     model: str
     weights: "Weights"
-    prompt: list[int]
+    prompts: list[list[int]]
+    """One, but for plain completions of several."""
+
     sampling: Sampling
     num_choices: int
+    """For each prompt; those of one prompt stand together."""
+
     stream: bool
     include_usage: bool
     logprobs: bool
@@ -114,6 +119,11 @@ class Engine:
             eos_ids=_eos_ids(model, self.tokenizer),
             generator=Generator(model),
         )
+
+    @property
+    def names(self) -> list[str]:
+        """The names something answers to, the oldest first."""
+        return list(self._models)
 
     def start(self) -> None:
         """Run the batches of the models there are."""
@@ -159,17 +169,18 @@ class Engine:
         def deliver(index: int, token: Token) -> None:
             pieces.put_nowait((index, token))
 
+        prompts = [prompt for prompt in job.prompts for _ in range(job.num_choices)]
+        choices = [Choice(index, prompt) for index, prompt in enumerate(prompts)]
         rows = [
             Row(
-                job.prompt,
-                _seeded(job.sampling, index),
+                choice.prompt,
+                _own_sampling(job, choice),
                 job.weights.eos_ids,
-                deliver=partial(deliver, index),
+                deliver=partial(deliver, choice.index),
                 fail=pieces.put_nowait,
             )
-            for index in range(job.num_choices)
+            for choice in choices
         ]
-        choices = [Choice(index) for index in range(job.num_choices)]
         texts = [TextStream(self.tokenizer, keep_special=job.parse_tools) for _ in choices]
         for row in rows:
             job.weights.generator.submit(row)
@@ -221,9 +232,11 @@ class TextStream:
             return self._decoder.step(self._tokenizer, token_id) or ""
 
 
-def _seeded(sampling: Sampling, index: int) -> Sampling:
-    """Give every choice of a seeded request a seed of its own, so that they differ."""
-    return sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + index)
+def _own_sampling(job: Job, choice: Choice) -> Sampling:
+    """Give a choice no more tokens than its prompt leaves room for, and a seed of its own among those of its prompt."""
+    seed = None if job.sampling.seed is None else job.sampling.seed + choice.index % job.num_choices
+    room = job.weights.max_length - len(choice.prompt)
+    return replace(job.sampling, seed=seed, max_tokens=min(job.sampling.max_tokens, room))
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:  # noqa: ANN401

@@ -17,10 +17,20 @@ HONOURED = frozenset(
         "chat_template_kwargs",
     }
 )  # fmt: skip
+HONOURED_RESPONSES = frozenset(
+    {
+        "model", "input", "instructions", "tools", "temperature", "top_p", "top_k", "min_p", "max_output_tokens",
+        "seed", "stop", "ignore_eos", "top_logprobs", "stream", "stream_options", "enable_response_messages",
+        "chat_template_kwargs",
+    }
+)  # fmt: skip
+"""Of the Responses API, whose `prompt` is another thing than that of plain completions."""
+
 UNTOUCHED = frozenset(
     {
         "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
         "request_id", "priority", "cache_salt", "return_tokens_as_token_ids", "include",
+        "session_id",
     }
 )  # fmt: skip
 """About the request, not about the answer."""
@@ -50,14 +60,33 @@ NEUTRAL_ONLY: dict[str, tuple[Any, ...]] = {
     "function_call": ("auto", "none"),
     "truncation": ("disabled",),
     "background": (False,),
+    "text": ({},),
+    "text.format": ({"type": "text"},),
+    "text.verbosity": ("medium",),
+    "reasoning": ({},),
+    "reasoning.summary": ("auto", "concise", "detailed"),
+    "reasoning.generate_summary": ("auto", "concise", "detailed"),
 }
 """Accepted where they change nothing."""
 
 
-def check_parameters(request: Mapping[str, Any]) -> None:
+def check_response_parameters(request: Mapping[str, Any]) -> None:
+    """Raise `UnsupportedParameter`, which names it, for the first parameter of a Responses request likewise.
+
+    What is nested is looked at by its full name: `text.format`.
+    """
+    flat = dict(request)
+    for name in ("text", "reasoning"):
+        if isinstance(nested := flat.get(name), dict):
+            del flat[name]
+            flat |= {f"{name}.{inner}": value for inner, value in nested.items()}
+    check_parameters(flat, HONOURED_RESPONSES)
+
+
+def check_parameters(request: Mapping[str, Any], honoured: frozenset[str] = HONOURED) -> None:
     """Raise `UnsupportedParameter`, which names it, for the first parameter that cannot be honoured."""
     for name, value in request.items():
-        if value is None or name in HONOURED or name in UNTOUCHED:
+        if value is None or name in honoured or name in UNTOUCHED:
             continue
         neutral = NEUTRAL_ONLY.get(name)
         if neutral is None or not any(

@@ -1,6 +1,6 @@
 """The embedded engine: OpenAI's API over a Transformers model, for laptops and tests where vLLM cannot run.
 
-It speaks the part of vLLM's API the gateway uses, with the same fields: exact token ids, log-probabilities of the
+It speaks the part of vLLM's API the gateway passes on, with the same fields: exact token ids, log-probabilities of the
 distribution that was sampled from, `prompt_logprobs`. What it cannot do it refuses; it never ignores a parameter that
 would have changed the answer. Run by the gateway as `python -m serve.engines.embedded.server MODEL --uds
 SOCKET`; it answers only on that socket.
@@ -11,15 +11,21 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 import torch
 from aiohttp import web
 
+from serve.api.answers import Json
 from serve.api.bodies import read_object
 from serve.engines.child import end_with_parent
 from serve.engines.embedded.answers import answer_whole, read_job, stream_answer
 from serve.engines.embedded.models import Engine, UnknownModel
+from serve.engines.embedded.responses import read_response_job, response_events
+from serve.engines.embedded.tokens import detokenize, tokenize
+
+Understood = TypeVar("Understood")
 
 MAX_BODY_BYTES = 64 << 20
 BACKLOG = 4096
@@ -35,6 +41,9 @@ def make_app(engine: Engine) -> web.Application:
             web.get("/health", _health),
             web.post("/v1/chat/completions", _handler(engine, is_chat=True)),
             web.post("/v1/completions", _handler(engine, is_chat=False)),
+            web.post("/v1/responses", _responses_handler(engine)),
+            web.post("/tokenize", _tokens_handler(engine, tokenize)),
+            web.post("/detokenize", _tokens_handler(engine, detokenize)),
             web.post("/load", _load_handler(engine)),
             web.post("/unload", _unload_handler(engine)),
         ]
@@ -48,15 +57,9 @@ async def _health(_: web.Request) -> web.Response:
 
 def _handler(engine: Engine, *, is_chat: bool) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(http: web.Request) -> web.StreamResponse:
-        try:
-            job = read_job(engine, read_object(await http.read()), is_chat=is_chat)
-        except UnknownModel as error:
-            return _error(str(error), status=404)
-        except ValueError as error:
-            return _error(str(error))
-        except (TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
-            # Nothing but the request was read, so it is the request that is odd.
-            return _error(f"the request is malformed ({type(error).__name__})")
+        job = await _understand(http, lambda request: read_job(engine, request, is_chat=is_chat))
+        if isinstance(job, web.Response):
+            return job
         if not job.stream:
             return _json(await answer_whole(engine, job))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -68,6 +71,47 @@ def _handler(engine: Engine, *, is_chat: bool) -> Callable[[web.Request], Awaita
         return response
 
     return handle
+
+
+def _responses_handler(engine: Engine) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(http: web.Request) -> web.StreamResponse:
+        job = await _understand(http, lambda request: read_response_job(engine, request))
+        if isinstance(job, web.Response):
+            return job
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        if job.chat.stream:
+            await response.prepare(http)
+        async with contextlib.aclosing(response_events(engine, job)) as events:
+            async for event in events:
+                if job.chat.stream:
+                    await response.write(f"event: {event['type']}\ndata: ".encode() + orjson.dumps(event) + b"\n\n")
+        # The last event holds the whole answer.
+        return response if job.chat.stream else _json(event["response"])
+
+    return handle
+
+
+def _tokens_handler(
+    engine: Engine, answer: Callable[[Engine, Json], Json]
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(http: web.Request) -> web.StreamResponse:
+        answered = await _understand(http, lambda request: answer(engine, request))
+        return answered if isinstance(answered, web.Response) else _json(answered)
+
+    return handle
+
+
+async def _understand(http: web.Request, read: Callable[[Json], Understood]) -> Understood | web.Response:
+    """Return what is read from a request's body, or the refusal of one that cannot be."""
+    try:
+        return read(read_object(await http.read()))
+    except UnknownModel as error:
+        return _error(str(error), status=404)
+    except ValueError as error:
+        return _error(str(error))
+    except (TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+        # Nothing but the request was read, so it is the request that is odd.
+        return _error(f"the request is malformed ({type(error).__name__})")
 
 
 def _load_handler(engine: Engine) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import pytest
 import torch
+from openai import BadRequestError, OpenAI
 from transformers import AutoModelForCausalLM
 
 from foundation.errors import ExitStatus
@@ -206,6 +207,48 @@ def test_the_engine_refuses_what_it_would_have_to_ignore(served: Served) -> None
     """400 with the parameter's name, passed on by the gateway."""
     with pytest.raises(Exception, match="400"):
         served.ask(messages=USER, response_format={"type": "json_object"})
+
+
+def test_openais_client_gets_responses(served: Served) -> None:
+    """Whole and streamed: the same text, typed events in order, evidence as of a chat."""
+    client = OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0)
+    asked: dict[str, Any] = {"model": "base:live", "input": "hello", "instructions": "s", "max_output_tokens": 8}
+    asked["extra_body"] = {"seed": 4}
+
+    whole = client.responses.create(**asked)
+    with client.responses.stream(**asked) as stream:
+        events = list(stream)
+        streamed = stream.get_final_response() if events[-1].type == "response.completed" else events[-1].response
+
+    assert whole.output_text == streamed.output_text
+    assert whole.usage is not None
+    assert whole.usage.output_tokens <= 8
+    assert [event.type for event in events][:2] == ["response.created", "response.in_progress"]
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == whole.output_text
+    first, second = served.span_of(whole.id), served.span_of(streamed.id)
+    ids, logprobs = names.CHOICE_TOKEN_IDS.format(index=0), names.CHOICE_LOGPROBS.format(index=0)
+    assert first[ids] == second[ids]
+    assert first[names.PROMPT_TOKEN_IDS] == second[names.PROMPT_TOKEN_IDS]
+    assert len(first[logprobs]) == len(first[ids]) == whole.usage.output_tokens
+    assert first[names.LOGPROBS_MODE] == "processed"
+    with pytest.raises(BadRequestError, match="previous_response_id"):
+        client.responses.create(**asked, previous_response_id="resp_1")
+
+
+def test_a_list_of_prompts_leaves_a_span_for_each(served: Served) -> None:
+    """Whole and streamed: each with its own prompt, and log-probabilities the model has after it."""
+    for chunks in (
+        [served.ask("completions", prompt=["ab", "cde"], max_tokens=4)[0]],
+        served.stream("completions", prompt=["ab", "cde"], max_tokens=4),
+    ):
+        assert {choice["index"] for chunk in chunks for choice in chunk["choices"]} == {0, 1}
+        registry = read_registry(served.data)
+        assert registry is not None
+        for name, length in ((chunks[0]["id"], 2), (f"{chunks[0]['id']}-1", 3)):
+            span = served.span_of(name)
+            assert len(span[names.PROMPT_TOKEN_IDS]) == length
+            recorded = span[names.CHOICE_LOGPROBS.format(index=0)]
+            assert recorded == pytest.approx(recompute(Path(registry.live), span), abs=1e-3)
 
 
 def test_only_one_gateway_serves_a_directory(served: Served) -> None:

@@ -129,3 +129,28 @@ def test_a_request_is_described_as_a_chat() -> None:
     ]
     assert chat["tools"] == [{"type": "function", "function": {"name": "add", "parameters": {"a": 1}}}]
     assert chat["response_format"] == {"type": "json_schema"}
+
+
+def test_items_of_one_turn_are_one_message() -> None:
+    """As the template of a chat model wants them, and as the model said them: reasoning, text and calls together."""
+    calls = [{"type": "function_call", "call_id": name, "name": name, "arguments": "{}"} for name in ("a", "b")]
+    said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "t"}]}
+    thought = {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "so"}]}
+
+    messages = as_chat({"input": [thought, said, *calls, said, thought]})["messages"]
+
+    assert [sorted(message) for message in messages] == [
+        ["content", "reasoning", "role", "tool_calls"],
+        ["content", "role"],
+        ["reasoning", "role"],
+    ]
+    assert [call["id"] for call in messages[0]["tool_calls"]] == ["a", "b"]
+
+
+def test_logprobs_beside_the_ids_count_where_there_is_no_text() -> None:
+    """The embedded engine has them for tool calls; a client that asked for ids alone does not get them."""
+    messages = [{"message": "x", "tokens": [7, 8], "logprobs": [-1.0, -2.0], "type": "raw_message_tokens"}]
+    answer = {**ANSWER, "output": [CALL], "output_messages": messages}
+
+    assert recorded(answer).choices[0].logprobs == [-1.0, -2.0]
+    assert "-2.0" not in str(strip(copy.deepcopy(answer), Wants(logprobs=False, token_ids=True)))

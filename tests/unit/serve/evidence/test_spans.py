@@ -35,13 +35,17 @@ def call(recorded: Recording, *, is_chat: bool = True, error: str | None = None,
 
 
 def finished(one: Call, headers: dict[str, str]) -> ReadableSpan | None:
+    spans = all_finished(one, headers)
+    return spans[0] if spans else None
+
+
+def all_finished(one: Call, headers: dict[str, str]) -> list[ReadableSpan]:
     memory = InMemorySpanExporter()
     provider = make_provider(SimpleSpanProcessor(memory))
     tracer = provider.get_tracer("t")
     end_span(tracer, start_span(tracer, headers, is_chat=True, model="base"), one, 2**62)
     provider.shutdown()
-    spans = memory.get_finished_spans()
-    return spans[0] if spans else None
+    return list(memory.get_finished_spans())
 
 
 def test_a_call_is_recorded_in_full() -> None:
@@ -195,3 +199,31 @@ def test_ids_that_are_not_the_text_are_no_evidence() -> None:
     assert found[names.CHOICE_TEXT_MATCHES.format(index=0)] is False
     assert found[names.CHOICE_TOKEN_IDS.format(index=0)] == [7]
     assert names.CHOICE_LOGPROBS.format(index=0) not in found
+
+
+def test_a_completion_of_several_prompts_has_a_span_for_each() -> None:
+    """Each with its own prompt and choices, beside each other in one trace, under ids of their own."""
+    choices = {
+        index: Choice(text="x", token_ids=[index], logprobs=[-0.5], prompt_token_ids=[index // 2 + 1])
+        for index in range(4)
+    }
+    recorded = Recording(id="cmpl-1", model="base", prompt_token_ids=[1], choices=choices)
+
+    first, second = all_finished(call(recorded, is_chat=False, prompt=["a", "b"], n=2), {})
+
+    assert first.attributes is not None
+    assert second.attributes is not None
+    assert [span.attributes["gen_ai.response.id"] for span in (first, second)] == ["cmpl-1", "cmpl-1-1"]
+    assert [span.attributes[names.PROMPT_TOKEN_IDS] for span in (first, second)] == [(1,), (2,)]
+    assert [span.attributes[names.CHOICE_TOKEN_IDS.format(index=1)] for span in (first, second)] == [(1,), (3,)]
+    assert json.loads(second.attributes["gen_ai.input.messages"])[0]["parts"][0]["content"] == "b"
+    assert first.context.trace_id == second.context.trace_id
+    assert first.context.span_id != second.context.span_id
+
+
+@pytest.mark.parametrize("request_", [{"prompt": ["a", "b"], "n": -1}, {"prompt": ["a"], "n": "x"}, {"prompt": [[]]}])
+def test_odd_lists_of_prompts_have_one_span(request_: dict[str, Any]) -> None:
+    """They were refused, or answered by an engine that knows better."""
+    for choices in ({}, {5: Choice(text="x", token_ids=[1])}):
+        recorded = Recording(id="cmpl-1", model="base", choices=choices)
+        assert len(all_finished(call(recorded, is_chat=False, **request_), {})) == 1
