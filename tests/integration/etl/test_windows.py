@@ -1,5 +1,6 @@
 """Runs over growing stores: what came in which window must not show in the result."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -324,3 +325,37 @@ def test_a_dataset_of_before_a_column_was_added_is_gone_on_with(
     assert len(sides(tmp_path)) == 2 * len(TOWNS)
     revised = rows(tmp_path, "episodes").filter(pl.col("num_transitions") == 2)
     assert revised["split_signature"].list.len().to_list() == [16]
+
+
+def continued(name: str, asked: str, *, previous: str | None = None, **rest: Any) -> Span:
+    """Return a response that continues another, in a trace of its own."""
+    fields = {} if previous is None else {"gen_ai.openai.request.previous_response_id": f"resp_{previous}"}
+    return llm(name, trace=name, response_id=f"resp_{name}", asked=[("user", asked)], attributes=fields, **rest)
+
+
+def test_a_response_of_an_earlier_night_is_the_history_of_a_later_one(
+    tmp_path: Path, store: Store, run: Callable[..., Any]
+) -> None:
+    """Also when its spans are gone."""
+    store.spans = [continued("a", "I am Zora.", seq=1)]
+    run()
+    store.spans = [continued("b", "When?", previous="a", start=5, seq=2)]
+    run(complete_after=0)
+
+    last = rows(tmp_path, "transitions").sort("start_ns").row(-1, named=True)
+    assert [message["text"] for message in json.loads(last["observation"])] == ["I am Zora.", "hello", "When?"]
+
+
+def test_a_response_that_comes_late_completes_what_continues_it(
+    tmp_path: Path, store: Store, run: Callable[..., Any]
+) -> None:
+    """What was rejected for its sake is computed anew."""
+    store.spans = [continued("b", "When?", previous="a", start=5, seq=1)]
+    run(complete_after=0)
+    assert rows(tmp_path, "rejected")["reason"].to_list() == ["history_not_at_hand"]
+
+    store.spans += [continued("a", "I am Zora.", seq=2)]
+    run(complete_after=0)
+
+    assert rows(tmp_path, "rejected").height == 0
+    assert rows(tmp_path, "transitions").height == 2
