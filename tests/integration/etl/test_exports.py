@@ -135,7 +135,8 @@ def test_datasets_infers_one_type_a_column(data: Path, tmp_path: Path) -> None:
     """Nothing becomes a bag of JSON: messages are structs, ids lists of integers."""
     rows = load(data, "datasets", tmp_path)
 
-    assert set(rows.features["messages"].feature) == {"role", "content", "tool_calls", "tool_call_id"}
+    fields = {"role", "content", "parts", "reasoning_content", "tool_calls", "tool_call_id"}
+    assert set(rows.features["messages"].feature) == fields
     assert rows.features["prompt_token_ids"] == datasets.List(datasets.Value("int64"))
     assert rows.features["step"] == datasets.Value("int64")
     assert {row["episode_id"] for row in rows} != {None}
