@@ -13,6 +13,7 @@ A directory without a manifest is not a checkpoint.
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,7 +156,7 @@ def model_version(model: Path) -> str:
     """
     if (model / MANIFEST).exists():
         return read_manifest(model).checkpoint_id
-    return f"{model.resolve().name}-{weights_digest(model)[:8]}"
+    return f"{model.resolve().name}-{known_digest(model)[:8]}"
 
 
 def base_of(model: Path) -> Path | None:
@@ -188,6 +189,24 @@ def weights_digest(checkpoint: Path) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def known_digest(model: Path) -> str:
+    """Return `weights_digest`, computed once a process as long as no file of it was touched: a run asks many times.
+
+    Where the question is whether files are whole, ask `weights_digest`.
+    """
+    files = sorted(model.resolve().glob("*.safetensors"))
+    stats = [(path, path.stat()) for path in files]
+    return _digest_of(
+        model.resolve(),
+        tuple((path.name, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats),
+    )
+
+
+@lru_cache(maxsize=64)
+def _digest_of(model: Path, _files: tuple[tuple[str, int, int, int, int], ...]) -> str:
+    return weights_digest(model)
 
 
 def tokenizer_digests(model: Path) -> tuple[str | None, str | None]:

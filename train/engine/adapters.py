@@ -10,13 +10,13 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from foundation.errors import SettingsError, SpanloopError
-from train.schema import MANIFEST, Base, base_of, model_version, read_manifest, weights_digest
+from train.schema import MANIFEST, Base, base_of, known_digest, model_version, read_manifest
 from train.settings import TrainConfig
 
 
 def describe_base(model: Path) -> Base:
     """Return what the manifest of an adapter says of the model it was trained over."""
-    return Base(path=str(model.resolve()), version=model_version(model), weights_digest=weights_digest(model))
+    return Base(path=str(model.resolve()), version=model_version(model), weights_digest=known_digest(model))
 
 
 def open_adapter(policy: PreTrainedModel, adapter: Path) -> None:
@@ -24,7 +24,7 @@ def open_adapter(policy: PreTrainedModel, adapter: Path) -> None:
     if (adapter / MANIFEST).exists():
         recorded = read_manifest(adapter).base
         base = Path(policy.name_or_path)
-        if recorded is not None and weights_digest(base) != recorded.weights_digest:
+        if recorded is not None and known_digest(base) != recorded.weights_digest:
             raise SpanloopError(
                 f"{base} is not the base of {adapter.name}: its weights are not those of {recorded.version}",
                 hint="An adapter over other weights is another policy. Put the base back that its manifest names.",
