@@ -26,7 +26,7 @@ from tests.logged import publish, transition
 from train.engine.adapters import attach
 from train.engine.learner import Learner
 from train.engine.policy import SampledTokens, load_policy, save_activations
-from train.loop import accumulate
+from train.engine.update import accumulate
 from train.metrics.flops import peak_flops, update_flops
 from train.plan import make_plan, read_limits
 from train.settings import TrainConfig

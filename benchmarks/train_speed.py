@@ -28,7 +28,7 @@ from tests.logged import publish, transition
 from train.data.lineage import Sequence, build_sequences
 from train.engine.learner import Learner
 from train.engine.policy import SampledTokens, load_policy
-from train.loop import accumulate
+from train.engine.update import accumulate
 from train.plan import Plan, make_plan, read_limits
 from train.settings import TrainConfig
 

@@ -1,8 +1,6 @@
 """The training loop: a plan goes in, a changed model comes out, one line of metrics an update."""
 
-import contextlib
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,29 +9,17 @@ import numpy as np
 import torch
 
 from foundation.errors import GateRefused
-from foundation.narration import track
-from train.data.lineage import Sequence
-from train.engine.learner import Learner, local
-from train.engine.policy import SampledTokens
+from foundation.narration import get_logger, track
+from train.engine.learner import Learner
 from train.engine.resume import Keeper, Progress
-from train.gate.distance import choose_yardstick, copy_weights, go_back, measure_distance, set_weights
-from train.losses.registry import weigh
-from train.metrics.flops import peak_flops, update_flops
-from train.metrics.measures import (
-    CRITIC_ROWS,
-    ROWS,
-    describe_critic,
-    describe_rewards,
-    describe_roles,
-    describe_staleness,
-    describe_tokens,
-    describe_values,
-    gather_tokens,
-    keep_tokens,
-)
-from train.metrics.stopwatch import Stopwatch
+from train.engine.update import NotFinite, update
+from train.gate.distance import Yardstick, are_finite, copy_weights, go_back
+from train.gate.pace import Pace
+from train.metrics.measures import describe_rewards, describe_roles, describe_staleness, describe_values
 from train.plan import Plan
 from train.settings import TrainConfig
+
+log = get_logger("train")
 
 REFERENCE_WIDTH = 128
 REFERENCE_RATE = 3e-4
@@ -42,6 +28,12 @@ REFERENCE_RATE = 3e-4
 ADAPTER_FACTOR = 10
 """An adapter wants about ten times the learning rate of full training, whatever its rank (LoRA Without
 Regret, 2025)."""
+
+MOST_SETBACKS = 4
+"""Checks in a row after which nothing could be kept, at a smaller step each time, that end a run."""
+
+FRESH_BELOW = 0.25
+"""Share of a way kept below which the optimiser's moments are of gradients from too far away."""
 
 
 def default_learning_rate(hidden_size: int, *, adapter: bool = False) -> float:
@@ -62,6 +54,34 @@ def deal_episodes(num_episodes: int, episodes_per_update: int, *, seed: str) -> 
     return [share.tolist() for share in shares]
 
 
+def keep_pairs(plan: Plan, episodes: list[list[int]]) -> list[list[int]]:
+    """Group what must be in one update: the episodes, by their sequences, of every pair of DPO; others are alone.
+
+    Each side of a pair answers for the pair while the other stands still, which is right only within one update.
+    """
+    place = {
+        int(call): index
+        for index, sequences in enumerate(episodes)
+        for each in sequences
+        for call in plan.sequences[each].calls
+    }
+    group = list(range(len(episodes)))
+
+    def root(index: int) -> int:
+        while group[index] != index:
+            index = group[index]
+        return index
+
+    for call, index in place.items():
+        partner = int(plan.route.partner[call])
+        if partner in place:
+            group[root(index)] = root(place[partner])
+    units: dict[int, list[int]] = {}
+    for index in range(len(episodes)):
+        units.setdefault(root(index), []).append(index)
+    return list(units.values())
+
+
 @dataclass(frozen=True)
 class Trained:
     """How a run ended."""
@@ -76,91 +96,164 @@ class Trained:
     last: dict[str, float]
     """Metrics of the last update."""
 
+    num_undone: int = 0
+    """Updates that were undone because they were not finite."""
+
 
 def learn(learner: Learner, write: Callable[[dict[str, Any]], None], keeper: Keeper | None = None) -> Trained:
     """Make the updates, give `write` the metrics of each, and say how it ended.
 
-    After every epoch the distance to the policy that acted is measured on a fixed sample of the night's calls, those
-    without an advantage among them. Beyond the budget the epoch is taken back, or gone back from, and the run ends:
-    what comes out is always within it. An update in which no call has an advantage is passed over.
+    Now and then the distance to where the run began is measured on a fixed sample of the night's calls, those without
+    an advantage among them. What led further than the pace of the KL budget allows is gone back from, and the step
+    becomes smaller; what comes out is always within the budget, and finite. An update in which no call has an
+    advantage is passed over.
 
     With a keeper the run goes on from what was kept, if anything was; `write` is given the earlier lines again first.
     """
-    config = learner.config
-    learner.prepare()  # before anything kept is loaded: the reference is the model the run began with
-    yardstick = choose_yardstick(learner.plan.own_sequences())
-    kept = None if keeper is None else keeper.load(learner)
-    progress, start = (Progress(), copy_weights(learner)) if kept is None else kept
-    if progress.mismatch is None:
-        recorded = [sequence for sequence in yardstick if sequence.is_recorded]
-        progress.mismatch = measure_distance(learner, recorded).log_ratio_abs
-        _refuse_mismatch(progress.mismatch, config)
-    for line in progress.lines:
-        write(line)
-    stopped = None
-    for epoch in track(range(progress.epoch, config.epochs), total=config.epochs, label="train"):
-        if not progress.position:
-            start = copy_weights(learner)
-        if config.token_critic:
-            _value_tokens(learner, start)
-        _run_epoch(learner, progress, start, keeper)
-        found: dict[str, float] = {"kl_call": measure_distance(learner, yardstick).kl_call}
-        if found["kl_call"] > config.kl_budget:
-            stopped = f"KL budget: epoch {epoch} led {found['kl_call']:.3f} nats a call away"
-            if config.kl_excess == "take_back":
-                set_weights(learner, start)
-                break
-            share, distance = go_back(learner, start, yardstick)
-            if not share:
-                break
-            stopped += f", {share:.2f} of its way was kept"
-            found = {"kl_call": distance.kl_call, "kept_share": share}
-        for line in progress.pending:
-            progress.num_updates += 1
-            progress.lines.append({"update": progress.num_updates, "epoch": epoch, **line, **found})
-            write(progress.lines[-1])
-        progress.epoch, progress.position, progress.pending = epoch + 1, 0, []
-        if stopped is not None:
-            break
-        if keeper is not None:
-            keeper.keep_if_due(learner, progress, start)
-    last = progress.lines[-1] if progress.lines else {}
-    return Trained(
-        progress.num_updates,
-        stopped,
-        progress.mismatch,
-        {name: value for name, value in last.items() if name not in ("update", "epoch")},
-    )
-
-
-def _value_tokens(learner: Learner, start: list[torch.Tensor]) -> None:
-    """Give the tokens their advantages by the values the epoch begins with, also where it is gone on with."""
-    now = copy_weights(learner)
-    set_weights(learner, start)
-    learner.objective.set_values(learner.score_values())
-    set_weights(learner, now)
-
-
-def _run_epoch(learner: Learner, progress: Progress, start: list[torch.Tensor], keeper: Keeper | None) -> None:
-    """Make the updates of an epoch that are not through yet."""
     config, plan = learner.config, learner.plan
+    learner.prepare()  # before anything kept is loaded: the reference is the model the run began with
+    yardstick = Yardstick.of(learner)
+    mismatch = yardstick.mismatch(learner)
+    _refuse_mismatch(mismatch, config)
     episodes = plan.episode_sequences()
     tokens_per_episode = sum(sequence.num_trained for sequence in plan.sequences) / max(1, len(episodes))
     per_update = config.episodes_per_update
     if config.tokens_per_update is not None:
         per_update = max(1, round(config.tokens_per_update / tokens_per_episode))
-    deals = deal_episodes(len(episodes), per_update, seed=f"{config.seed}/{progress.epoch}")
-    for chosen in deals[progress.position :]:
-        sequences = [plan.sequences[index] for episode in chosen for index in episodes[episode]]
-        # A constant of the night, times the episodes of this update: an episode weighs the same in whatever company
-        # it is, and every token weighs the same (the Dr. GRPO argument, arXiv:2503.20783 §3.1).
-        metrics = _update(learner, sequences, denominator=tokens_per_episode * len(chosen))
-        if metrics is not None:
-            first = [plan.sequences[episodes[index][0]] for index in chosen]
-            progress.pending.append(metrics | _describe_episodes(plan, [plan.episode_of(one) for one in first]))
-        progress.position += 1
+    units = keep_pairs(plan, episodes)
+    units_per_update = max(1, round(per_update * len(units) / max(1, len(episodes))))
+    per_epoch = len(deal_episodes(len(units), units_per_update, seed=""))
+    walk = _Walk(
+        learner,
+        yardstick,
+        Pace(yardstick.budget, per_epoch * config.epochs, may_hasten=config.learning_rate is None),
+        learner.optimizer.param_groups[0]["lr"],
+        write,
+    )
+    kept = None if keeper is None else keeper.load(learner)
+    progress, walk.start = (Progress(), copy_weights(learner)) if kept is None else kept
+    for line in progress.lines:
+        write(line)
+    stopped = None
+    for epoch in track(range(progress.epoch, config.epochs), total=config.epochs, label="train"):
+        deals = deal_episodes(len(units), units_per_update, seed=f"{config.seed}/{epoch}")
+        if config.token_critic and not progress.position:
+            learner.objective.set_values(learner.score_values())
+        for chosen in deals[progress.position :]:
+            # A constant of the night, times the episodes of this update: an episode weighs the same in whatever company
+            # it is, and every token weighs the same (the Dr. GRPO argument, arXiv:2503.20783 §3.1).
+            teaching = [episodes[index] for unit in chosen for index in units[unit]]
+            walk.step(progress, teaching, denominator=tokens_per_episode * len(teaching))
+            progress.position += 1
+            done = progress.epoch * per_epoch + progress.position
+            if walk.is_due(progress, done):
+                stopped = walk.check(progress, done)
+            if stopped is not None:
+                break
+            if keeper is not None and progress.position < len(deals):
+                keeper.keep_if_due(learner, progress, walk.start)
+        if stopped is not None:
+            break
+        progress.epoch, progress.position = epoch + 1, 0
         if keeper is not None:
-            keeper.keep_if_due(learner, progress, start)
+            keeper.keep_if_due(learner, progress, walk.start)
+    walk.set_rate(1.0)
+    last = progress.lines[-1] if progress.lines else {}
+    return Trained(
+        progress.num_updates,
+        stopped,
+        mismatch,
+        {name: value for name, value in last.items() if name not in ("update", "epoch")},
+        progress.num_undone,
+    )
+
+
+@dataclass
+class _Walk:
+    """The updates of a run between the checks of how far they led."""
+
+    learner: Learner
+    yardstick: Yardstick
+    pace: Pace
+    learning_rate: float
+    write: Callable[[dict[str, Any]], None]
+    start: list[torch.Tensor] | None = None
+    """The weights of the last check."""
+
+    def step(self, progress: Progress, episodes: list[list[int]], *, denominator: float) -> None:
+        """Make one update with the sequences of episodes; one that is not finite is undone and named."""
+        plan = self.learner.plan
+        sequences = [plan.sequences[index] for indices in episodes for index in indices]
+        self.set_rate(progress.rate)
+        try:
+            metrics = update(self.learner, sequences, denominator=denominator)
+        except NotFinite as error:
+            progress.num_undone += 1
+            number = progress.num_updates + len(progress.pending) + 1
+            log.warning("update undone", update=number, epoch=progress.epoch, reason=str(error))
+            return
+        if metrics is not None:
+            numbers = [plan.episode_of(plan.sequences[indices[0]]) for indices in episodes]
+            progress.pending.append({"epoch": progress.epoch, **metrics, **_describe_episodes(plan, numbers)})
+
+    def is_due(self, progress: Progress, done: int) -> bool:
+        """Tell whether the distance is to be measured now."""
+        return bool(progress.pending) and self.pace.is_due(progress.num_updates, len(progress.pending), done)
+
+    def check(self, progress: Progress, done: int) -> str | None:
+        """Measure how far the updates since the last check led, go back where it was too far, and write their lines.
+
+        Returns why the run ends, if it does.
+        """
+        learner, before = self.learner, progress.distance
+        assert self.start is not None
+        found = self.yardstick.measure(learner) if are_finite(learner) else float("nan")
+        kept: dict[str, float] = {}
+        if not found <= self.pace.tolerated(done):
+            share, distance = go_back(
+                learner,
+                self.start,
+                lambda: self.yardstick.measure(learner),
+                began=before,
+                found=found,
+                allowed=self.pace.tolerated(done),
+            )
+            progress.rate *= self.pace.slow_down(share)
+            if share < FRESH_BELOW:
+                _forget_moments(learner)
+            if not share:
+                return self._set_back(progress, found)
+            kept, found = {"kept_share": share}, distance
+        else:
+            progress.rate *= self.pace.correct(found, done, rate=progress.rate)
+        progress.distance, progress.num_setbacks = found, 0
+        for line in progress.pending:
+            progress.num_updates += 1
+            progress.lines.append({"update": progress.num_updates, **line, "kl_call": found, **kept})
+            self.write(progress.lines[-1])
+        progress.pending = []
+        self.start = copy_weights(learner)
+        return None
+
+    def _set_back(self, progress: Progress, found: float) -> str | None:
+        progress.num_setbacks += 1
+        progress.pending = []
+        if progress.distance >= 0.9 * self.yardstick.budget:
+            return f"KL budget: {progress.distance:.3f} of {self.yardstick.budget:.3f} nats a call are used up"
+        if progress.num_setbacks < MOST_SETBACKS:
+            return None
+        return f"no step is small enough: {found:.3g} nats a call, {self.yardstick.budget:.3f} at most"
+
+    def set_rate(self, rate: float) -> None:
+        """Set the policy's learning rate to a multiple of the one the run began with."""
+        self.learner.optimizer.param_groups[0]["lr"] = self.learning_rate * rate
+
+
+def _forget_moments(learner: Learner) -> None:
+    """Let the optimiser begin anew."""
+    for state in learner.optimizer.state.values():
+        for moment in state.values():
+            moment.zero_()
 
 
 def _describe_episodes(plan: Plan, episodes: list[int]) -> dict[str, float]:
@@ -180,112 +273,8 @@ def _describe_episodes(plan: Plan, episodes: list[int]) -> dict[str, float]:
     return found
 
 
-def _update(learner: Learner, sequences: list[Sequence], *, denominator: float) -> dict[str, float] | None:
-    """Make one optimiser step and return its metrics; None when there was nothing to learn."""
-    began = time.monotonic()
-    teaching = [sequence for sequence in sequences if learner.objective.teaches(sequence)]
-    if not teaching:
-        return None
-    watch = Stopwatch(learner.accelerator.device)
-    opponents = learner.objective.opponents(teaching)
-    if opponents:
-        with watch.phase("score"):
-            learner.objective.set_opponents(opponents, learner.score(opponents))
-    metrics = accumulate(learner, teaching, denominator=denominator, watch=watch)
-    with watch.phase("step"):
-        norm = _clip_gradients(learner)
-        learner.optimizer.step()
-        learner.optimizer.zero_grad()
-    metrics |= {f"{phase}_s": round(spent_s, 3) for phase, spent_s in watch.spent_s.items()}
-    metrics |= {
-        "grad_norm": float(norm),
-        "weight_norm": _norm(learner),
-        "learning_rate": learner.optimizer.param_groups[0]["lr"],
-    }
-    return metrics | _costs(learner, teaching, metrics["num_tokens"], duration_s=time.monotonic() - began)
-
-
-def _clip_gradients(learner: Learner) -> torch.Tensor:
-    """Bound the gradient of the policy, and that of the critic apart; return the norm the policy's had.
-
-    In one norm a critic that errs much, as it does at first, would take from what the policy learns.
-    """
-    critic = learner.weights_of_critic
-    policy = [weight for weight in learner.weights if all(weight is not other for other in critic)]
-    bound = learner.config.max_grad_norm
-    norm: torch.Tensor = learner.accelerator.clip_grad_norm_(policy, bound)
-    if critic:
-        learner.accelerator.clip_grad_norm_(critic, bound)
-    return norm
-
-
-def accumulate(
-    learner: Learner, sequences: list[Sequence], *, denominator: float, watch: Stopwatch | None = None
-) -> dict[str, float]:
-    """Add up the gradient of one update over micro-batches and processes, and return the metrics of its tokens.
-
-    The gradient is that of the sum of token losses over `denominator`, however the sequences are split. The token
-    critic's losses are added as they are: they and the policy's have no weight in common.
-    """
-    accelerator = learner.accelerator
-    watch = watch or Stopwatch(accelerator.device)
-    kept: list[torch.Tensor] = []
-    shares = list(learner.share(sequences))
-    for index, (batch, counts) in enumerate(shares):
-        is_last = index == len(shares) - 1
-        with contextlib.nullcontext() if is_last else accelerator.no_sync(learner.tokens):
-            with watch.phase("forward"):
-                sampled, entropies = learner.sample(batch)
-                token = learner.objective.losses(sampled)
-                value_losses = learner.objective.value_losses(sampled)
-                loss = token.loss if value_losses is None else token.loss + value_losses
-            # Data parallelism averages gradients over processes; the denominator is that of all of them together.
-            share = weigh(loss, denominator=denominator) * accelerator.num_processes
-            with watch.phase("backward"):
-                accelerator.backward(share * counts)
-        if counts:
-            kept.append(keep_tokens(sampled, token, entropies, value_losses))
-    num_rows = len(ROWS) + len(CRITIC_ROWS) * learner.config.token_critic
-    table = gather_tokens(kept, accelerator, num_rows=num_rows)
-    found = describe_tokens(table, denominator=denominator) | describe_critic(table, denominator=denominator)
-    return found | {
-        "num_tokens": table.shape[1],
-        "num_calls": sum(len(sequence.calls) for sequence in sequences),
-        "num_forward_tokens": sum(len(sequence.ids) for sequence in sequences),
-        "num_batches": len(shares) * accelerator.num_processes,
-        "longest": max(len(sequence.ids) for sequence in sequences),
-    }
-
-
-@torch.no_grad()
-def _norm(learner: Learner) -> float:
-    """Return the norm of the trained weights; of this process's part where they are sharded."""
-    return float(torch.stack([local(weight).float().norm() for weight in learner.weights]).norm())
-
-
-def _costs(learner: Learner, sequences: list[Sequence], num_tokens: float, *, duration_s: float) -> dict[str, float]:
-    """Return what an update took, and what of it was useful."""
-    accelerator = learner.accelerator
-    inner = accelerator.unwrap_model(learner.tokens)
-    assert isinstance(inner, SampledTokens)
-    lengths = [len(sequence.ids) for sequence in sequences]
-    flops_per_s = update_flops(inner.policy, lengths, int(num_tokens)) / duration_s
-    found = {
-        "tokens_per_s": num_tokens / duration_s,
-        "forward_tokens_per_s": sum(lengths) / duration_s,
-        "flops_per_s": flops_per_s,
-        "duration_s": round(duration_s, 3),
-    }
-    peak = peak_flops(accelerator.device)
-    if peak is not None:
-        found["mfu"] = flops_per_s / (peak * accelerator.num_processes)
-    if accelerator.device.type == "cuda":
-        found["memory_bytes"] = torch.cuda.max_memory_allocated(accelerator.device)
-    return found
-
-
 def _refuse_mismatch(mismatch: float, config: TrainConfig) -> None:
-    if mismatch > config.max_mismatch:
+    if not mismatch <= config.max_mismatch:
         raise GateRefused(
             f"{config.model} did not sample these calls: its log-probabilities differ from the recorded ones by "
             f"{mismatch:.3f} nats a token, {config.max_mismatch} at most (max_mismatch)",

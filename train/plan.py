@@ -15,11 +15,22 @@ from etl.schema import Split
 from foundation.errors import GateRefused, SettingsError, SpanloopError
 from train.credit.advantages import NO_SPREAD
 from train.credit.assignment import credit_calls
+from train.data.admission import disown
 from train.data.lineage import Sequence, build_sequences
-from train.data.reading import Known, Logged, SetAside, count_evidence, read_calls, read_transitions
+from train.data.logged import Known, Logged, SetAside
+from train.data.reading import count_evidence, read_calls, read_transitions
 from train.data.render import make_renderer
 from train.losses.routing import Route, admitted, route_calls
-from train.schema import CREDIT_FILE, MANIFEST, PRUNED, Manifest, base_of, model_version, read_manifest
+from train.schema import (
+    CREDIT_FILE,
+    MANIFEST,
+    PRUNED,
+    Manifest,
+    base_of,
+    model_version,
+    read_manifest,
+    tokenizer_digests,
+)
 from train.settings import TrainConfig
 
 
@@ -79,7 +90,7 @@ class Plan:
 
     def own_sequences(self) -> list[Sequence]:
         """Return the sequences the model or a near ancestor sampled; on text of others no distance can be measured."""
-        own = {Known.EXACT, Known.RESCORED, Known.IDS}
+        own = {Known.EXACT, Known.RESCORED, Known.IDS, Known.CUT}
         calls = self.logged.calls
         return [each for each in self.sequences if all(calls[int(index)].known in own for index in each.calls)]
 
@@ -96,9 +107,10 @@ def read_limits(model: Path) -> tuple[int, int]:
     path = (base_of(model) or model) / "config.json"
     try:
         config = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except OSError as error:
+        why = "it is no directory" if model.exists() and not model.is_dir() else f"no config.json ({error.strerror})"
         raise SettingsError(
-            f"{model} is not a model directory: it has no config.json",
+            f"{model} is not a model directory: {why}",
             hint="--model takes a directory as transformers' save_pretrained writes it, or a checkpoint of ours.",
         ) from None
     except ValueError as error:
@@ -168,10 +180,15 @@ def choose_policies(rows: pl.DataFrame, model: Path, versions: list[str]) -> fro
 
 def make_plan(config: TrainConfig, *, vocabulary_size: int, max_length: int) -> Plan:
     """Read the training split and give every trainable call its advantage; refuse when there is too little of it."""
+    if not config.data.is_dir():
+        raise SettingsError(
+            f"{config.data} is no directory", hint="--data takes the directory that etl run publishes to."
+        )
     rows = read_transitions(config.data, Split.TRAIN, since=config.since)
     imitated = pl.DataFrame() if config.again else read_imitated(config.model)
     rows, num_imitated = leave_out_imitated(rows, imitated)
     versions = trainable_policies(config.model, config.max_version_lag)
+    tokenizer, _ = tokenizer_digests(config.model)
     logged = read_calls(
         rows,
         vocabulary_size=vocabulary_size,
@@ -179,8 +196,11 @@ def make_plan(config: TrainConfig, *, vocabulary_size: int, max_length: int) -> 
         agents=config.agents,
         policies=choose_policies(rows, config.model, versions),
         own_version=_own_version(config.model),
+        tokenizer=tokenizer,
         admits=admitted(config.loss),
-        render=make_renderer(base_of(config.model) or config.model) if _is_text(rows) else None,
+        render=make_renderer(base_of(config.model) or config.model)
+        if _is_text(disown(rows, tokenizer=tokenizer, versions=frozenset(versions)))
+        else None,
     )
     credit = credit_calls(logged, config)
     route, advantages = route_calls(logged, credit.advantages, loss=config.loss, negative=config.negative)
@@ -311,6 +331,8 @@ def _way_out(facts: dict[str, Any], *, agents: list[str]) -> str:
             "Most calls have token ids or log-probabilities that fit neither each other nor the model: "
             "--model must be of the tokenizer that sampled them, and whatever recorded them may need mending."
         )
+    if set_aside.get(SetAside.OTHER_TOKENIZER, 0) > facts["num_trained_calls"]:
+        return "Most calls carry ids of another tokenizer: train the model that sampled them, or record their text too."
     if set_aside.get(SetAside.OTHER_POLICY, 0) > facts["num_trained_calls"]:
         return (
             "Most calls were sampled by other policies: train the model that was serving, or raise --max-version-lag."

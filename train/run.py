@@ -21,16 +21,17 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from transformers import PreTrainedModel
 
 from etl.schema import read_watermark, table_files
-from foundation.errors import GateRefused, SettingsError
+from foundation.errors import GateRefused, SettingsError, SpanloopError
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from train.credit.token_values import CRITIC_STEP, make_value_head
 from train.engine.adapters import attach, describe_base, has_adapter, merge
-from train.engine.checkpoint import write_checkpoint
+from train.engine.checkpoint import ready, sweep_partial, write_checkpoint
 from train.engine.learner import Learner
 from train.engine.ledger import write_credit
 from train.engine.policy import SampledTokens, load_policy, save_activations
 from train.engine.resume import Keeper, fingerprint, sweep
+from train.gate.distance import are_finite
 from train.gate.probes import choose_candidates, make_probes, score
 from train.loop import Trained, default_learning_rate, learn
 from train.plan import Plan, make_plan, read_limits
@@ -78,7 +79,9 @@ def _run(config: TrainConfig, plan: Plan, report: RunReport) -> Path | None:
     report.update(num_processes=accelerator.num_processes, device=accelerator.device.type, dtype=dtype)
     window = describe_window(config.data)
     if accelerator.is_main_process:
+        ready(out)
         sweep(out, now_s=time.time())
+        sweep_partial(out, now_s=time.time())
     run = fingerprint(
         {
             "settings": config.model_dump(mode="json", exclude=WITHOUT_EFFECT),
@@ -195,11 +198,16 @@ def _train(
     if not trained.num_updates:
         raise GateRefused(
             f"no update was made: {trained.stopped or 'no call has an advantage'}",
-            hint="The calls were sampled by a policy too far from this model; raise --kl-budget only if you know why, "
-            "or keep a part of the way with --kl-excess interpolate.",
+            hint="metrics and the lines above say which updates were undone, and why."
+            if trained.num_undone
+            else "Every call went as well as its baseline had it: more varied outcomes teach, or another --baseline.",
         )
     report.update(
-        num_updates=trained.num_updates, stopped=trained.stopped, mismatch=trained.mismatch, metrics=trained.last
+        num_updates=trained.num_updates,
+        num_undone=trained.num_undone,
+        stopped=trained.stopped,
+        mismatch=trained.mismatch,
+        metrics=trained.last,
     )
     if not accelerator.is_main_process:
         return None
@@ -236,6 +244,8 @@ def _learn(
     """Make the updates; return how it went, and the weights where they have to be gathered from the processes."""
     learner = make_learner(accelerator, policy, plan, config)
     trained = learn(learner, write, keeper)
+    if not are_finite(learner):
+        raise SpanloopError(f"the weights of {config.model} are not finite: nothing is published")
     return trained, gather_weights(learner, policy)
 
 

@@ -148,8 +148,9 @@ class TrainConfig(Settings):
     """Publish the adapter merged into its base, as a whole model that any engine loads."""
 
     learning_rate: Annotated[float | None, STEP] = Field(default=None, gt=0)
-    """Learning rate of AdamW. Default: by the model's width, 3e-4 x (128 / hidden size)^1.5, which gives 1e-5 for a
-    0.6 B and 2e-6 for an 8 B model; ten times that for an adapter."""
+    """Largest learning rate of AdamW. Default: by the model's width, 3e-4 x (128 / hidden size)^1.5 to begin with, so
+    1e-5 for a 0.6 B and 2e-6 for an 8 B model, ten times that for an adapter; up to four times as much where the pace
+    of the KL budget allows it."""
 
     epochs: Annotated[int, STEP] = Field(default=10, ge=1)
     """Passes over the episodes, at most: the KL budget ends the run when they have taught what they can."""
@@ -201,9 +202,10 @@ class TrainConfig(Settings):
     """How these two are estimated from one sample: `k1`, `k2`, `k3`, or the `smaller` of the last two."""
 
     kl_budget: Annotated[float, STEP] = Field(default=0.5, gt=0)
-    """Take back the epoch after which the policy is further than this from the one that acted, and stop: nats a call,
-    mean over a sample of the logged calls. The further away, the less the logged calls say of the new policy:
-    half a nat leaves about 0.4 of them effective."""
+    """How far the policy may come from the one the run began with: nats a call, mean over a sample of the logged calls;
+    for calls of more than 32 tokens it grows with the root of their length. It is spread over the run's updates, and
+    the step follows: what leads too far is gone back from. The further away, the less the logged calls say of the new
+    policy: half a nat leaves about 0.4 of them effective."""
 
     max_grad_norm: Annotated[float, STEP] = Field(default=1.0, gt=0)
     """Gradient norm above which gradients are scaled down."""
@@ -226,10 +228,6 @@ class TrainConfig(Settings):
 
     gradient_checkpointing: Annotated[bool, MACHINE] = False
     """Compute activations anew in the backward pass instead of keeping them: a third more time, far less memory."""
-
-    kl_excess: Annotated[Literal["take_back", "interpolate"], STEP] = "take_back"
-    """What becomes of the epoch that led beyond the KL budget: undone, or gone back from, on the straight line to the
-    weights it began with, as far as the budget demands."""
 
     resume: Annotated[bool, MACHINE] = True
     """Go on where an interrupted run of the same settings on the same data stopped, to the very weights it would have

@@ -1,13 +1,15 @@
 """Which call earned how much: rewards of episodes and calls to one advantage a call. Pure functions over arrays.
 
 Two streams stay apart to the end. The *outcome* belongs to the episode and reaches all of its calls. *Intermediate*
-rewards belong to single calls and reach the calls that caused them: a call answers for itself and for what began after
-it ended, so a parallel sibling's mistake is not its own. Statistics are over episodes, never over rows: an episode does
+rewards belong to single calls and reach the calls that caused them: a call answers for itself and for what followed
+from it, so a parallel sibling's mistake is not its own. Statistics are over episodes, never over rows: an episode does
 not count double for having made twice as many calls.
 """
 
 import numpy as np
 from numpy.typing import NDArray
+
+from train.credit.causes import NOBODY, followers, is_sequential
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -92,10 +94,13 @@ def outcome_advantages(
     return np.where(std > NO_SPREAD, advantages / np.maximum(std, NO_SPREAD), 0.0)
 
 
-def causal_returns(rewards: Floats, *, episode: Ints, start_ns: Ints, end_ns: Ints) -> Floats:
-    """Sum for each call its own reward and those of the calls of its episode that began after it ended.
+def causal_returns(
+    rewards: Floats, *, episode: Ints, start_ns: Ints, end_ns: Ints, previous: Ints | None = None
+) -> Floats:
+    """Sum for each call its own reward and those of the calls of its episode that followed from it.
 
-    Calls that overlap in time did not cause one another. Calls come grouped by episode.
+    Calls that overlap in time did not cause one another, and neither did calls of parallel branches, where `previous`
+    says which call each agent made before (`train.credit.causes`). Calls come grouped by episode.
 
     >>> causal_returns(
     ...     np.array([0.0, -0.1, -0.2]),
@@ -108,6 +113,10 @@ def causal_returns(rewards: Floats, *, episode: Ints, start_ns: Ints, end_ns: In
     for begin, stop in zip(edges, [*edges[1:], len(episode)], strict=True):
         if not rewards[begin:stop].any():
             continue
+        if previous is not None and not is_sequential(start_ns[begin:stop], end_ns[begin:stop]):
+            follows = _followers(begin, stop, start_ns, end_ns, previous)
+            returns[begin:stop] += follows @ rewards[begin:stop]
+            continue
         order = np.argsort(start_ns[begin:stop], kind="stable") + begin
         later = np.append(np.cumsum(rewards[order][::-1])[::-1], 0.0)
         first_after = np.searchsorted(start_ns[order], end_ns[begin:stop], side="left")
@@ -116,6 +125,11 @@ def causal_returns(rewards: Floats, *, episode: Ints, start_ns: Ints, end_ns: In
         position[order - begin] = np.arange(stop - begin)
         returns[begin:stop] += later[np.maximum(first_after, position + 1)]
     return returns
+
+
+def _followers(begin: int, stop: int, start_ns: Ints, end_ns: Ints, previous: Ints) -> NDArray[np.bool_]:
+    mine = previous[begin:stop]
+    return followers(start_ns[begin:stop], end_ns[begin:stop], np.where(mine == NOBODY, NOBODY, mine - begin))
 
 
 def bootstrapped_returns(
@@ -127,6 +141,7 @@ def bootstrapped_returns(
     start_ns: Ints,
     end_ns: Ints,
     lambda_: float,
+    previous: Ints | None = None,
 ) -> Floats:
     """Return the lambda-return of each call: its reward and, of what follows, partly what came and partly its value.
 
@@ -142,9 +157,19 @@ def bootstrapped_returns(
     ... )
     array([0.6, 1. ])
     """
-    returns: Floats = outcomes[episode] + causal_returns(rewards, episode=episode, start_ns=start_ns, end_ns=end_ns)
+    returns: Floats = outcomes[episode] + causal_returns(
+        rewards, episode=episode, start_ns=start_ns, end_ns=end_ns, previous=previous
+    )
     edges = np.flatnonzero(np.diff(episode, prepend=-1))
     for begin, stop in zip(edges, [*edges[1:], len(episode)], strict=True):
+        if previous is not None and not is_sequential(start_ns[begin:stop], end_ns[begin:stop]):
+            follows = _followers(begin, stop, start_ns, end_ns, previous)
+            for place in np.argsort(-start_ns[begin:stop], kind="stable"):
+                links = [one for one in np.flatnonzero(follows[place]) if _is_link(follows, int(place), int(one))]
+                if links and np.isfinite(values[begin + links[0]]):
+                    known, came = values[begin + links[0]], returns[begin + links[0]]
+                    returns[begin + place] = rewards[begin + place] + (1 - lambda_) * known + lambda_ * came
+            continue
         order = np.argsort(start_ns[begin:stop], kind="stable") + begin
         following = np.searchsorted(start_ns[order], end_ns[order], side="left")
         following = np.maximum(following, np.arange(1, len(order) + 1))  # an instant call does not follow itself
@@ -155,6 +180,13 @@ def bootstrapped_returns(
                 known, came = values[order[after]], returns[order[after]]
                 returns[order[place]] = rewards[order[place]] + (1 - lambda_) * known + lambda_ * came
     return returns
+
+
+def _is_link(follows: NDArray[np.bool_], place: int, one: int) -> bool:
+    """Tell whether one call and all that follows from it are what follows from another."""
+    rest = follows[place].copy()
+    rest[one] = False
+    return bool((rest == follows[one]).all())
 
 
 def moving_baseline(returns: Floats, *, role: Ints, episode: Ints, start_ns: Ints, decay: float) -> Floats:
@@ -248,6 +280,7 @@ def call_advantages(
     slot: Ints,
     start_ns: Ints,
     end_ns: Ints,
+    previous: Ints | None = None,
     leave_one_out: bool = True,
     shrinkage: float = 0.0,
     divide_by_std: bool = False,
@@ -260,6 +293,6 @@ def call_advantages(
     outcome = outcome_advantages(
         outcomes, task, leave_one_out=leave_one_out, shrinkage=shrinkage, divide_by_std=divide_by_std
     )
-    returns = causal_returns(intermediate, episode=episode, start_ns=start_ns, end_ns=end_ns)
+    returns = causal_returns(intermediate, episode=episode, start_ns=start_ns, end_ns=end_ns, previous=previous)
     local = center(returns, episode=episode, slot=slot, task=task, leave_one_out=leave_one_out, shrinkage=shrinkage)
     return outcome[episode] + local

@@ -18,8 +18,9 @@ from train.credit.advantages import (
     overlong_penalty,
     scale_by_role,
 )
+from train.credit.causes import previous_calls
 from train.credit.value import add_other_attempts, call_features, cross_fit, deal_folds, folds_are_tasks
-from train.data.reading import Logged
+from train.data.logged import Logged
 from train.settings import TrainConfig
 
 Floats = NDArray[np.float64]
@@ -106,6 +107,9 @@ class _Window:
     slot: Ints
     start_ns: Ints
     end_ns: Ints
+    previous: Ints
+    """The call its agent made before, `NOBODY` for none."""
+
     intermediate: Floats
 
     @classmethod
@@ -122,16 +126,21 @@ class _Window:
             earned += overlong_penalty(lengths, limit=config.overlong_tokens, share=config.overlong_share)
         if config.air_gate == "outcome":
             earned = gate_intermediate(earned, episode=episode, outcomes=outcomes, task=task)
+        role = _number(call.agent for call in calls)
+        start_ns = np.array([call.start_ns for call in calls])
+        end_ns = np.array([call.end_ns for call in calls])
+        ids, following = [call.span_id for call in calls], [call.next_span_id for call in calls]
         return cls(
             logged,
             counted,
             outcomes,
             task,
             episode,
-            role=_number(call.agent for call in calls),
+            role=role,
             slot=_number((call.agent, call.turn) for call in calls),
-            start_ns=np.array([call.start_ns for call in calls]),
-            end_ns=np.array([call.end_ns for call in calls]),
+            start_ns=start_ns,
+            end_ns=end_ns,
+            previous=previous_calls(ids, following, role, episode, start_ns, end_ns),
             intermediate=cap_intermediate(earned, episode=episode, outcomes=outcomes, share=config.air_cap),
         )
 
@@ -155,17 +164,22 @@ class _Window:
         if config.credit == "identical":
             return self.outcomes[self.episode]
         return self.outcomes[self.episode] + causal_returns(
-            self.intermediate, episode=self.episode, start_ns=self.start_ns, end_ns=self.end_ns
+            self.intermediate,
+            episode=self.episode,
+            start_ns=self.start_ns,
+            end_ns=self.end_ns,
+            previous=self.previous,
         )
 
     def _against_group(self, config: TrainConfig) -> Floats:
         leave_one_out, divide = config.baseline == "leave_one_out", config.scale == "group_std"
+        shrinkage = config.shrinkage if leave_one_out else 0.0  # the mean of the group is that of the group alone
         if config.credit == "identical":
             return outcome_advantages(
                 self.outcomes,
                 self.task,
                 leave_one_out=leave_one_out,
-                shrinkage=config.shrinkage,
+                shrinkage=shrinkage,
                 divide_by_std=divide,
             )[self.episode]
         return call_advantages(
@@ -176,8 +190,9 @@ class _Window:
             slot=self.slot,
             start_ns=self.start_ns,
             end_ns=self.end_ns,
+            previous=self.previous,
             leave_one_out=leave_one_out,
-            shrinkage=config.shrinkage,
+            shrinkage=shrinkage,
             divide_by_std=divide,
         )
 
@@ -196,6 +211,7 @@ class _Window:
             episode=self.episode,
             start_ns=self.start_ns,
             end_ns=self.end_ns,
+            previous=self.previous,
             lambda_=config.gae_lambda if config.credit == "gae" else 1.0,
         )
         facts = {"value_explained": round(found.explained, 4)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.reading import Call
+from train.data.logged import Call
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

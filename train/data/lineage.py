@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.reading import Call
+from train.data.logged import Call
 
 UNTRAINED = -1
 """In `Sequence.call`: the token is context."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from foundation.errors import SettingsError
 from train.data.forms import Meaning, Tools, choose_reader
-from train.data.reading import Render
+from train.data.logged import Render
 
 Chat = dict[str, Any]
 

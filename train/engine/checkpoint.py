@@ -8,8 +8,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
+from foundation.errors import SettingsError, SpanloopError
 from foundation.files import sync_directory, write_atomically, write_json
+from foundation.narration import get_logger
 from train.schema import CREDIT_FILE, MANIFEST, Manifest, weights_digest
+
+log = get_logger("train")
+
+ABANDONED_AFTER_S = 3600
+"""Age from which a half-written checkpoint is taken for what a killed training left: writing one takes seconds."""
 
 NOT_INHERITED = (
     *("*.safetensors", "*.bin", "*.index.json", "config.json", "adapter_config.json"),
@@ -34,7 +43,7 @@ def write_checkpoint(
     weights digest. Until the rename nothing is to be seen under the final name, and everything in the directory is on
     disk before it.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    ready(out)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=out))
     try:
         save(partial)
@@ -50,10 +59,37 @@ def write_checkpoint(
         partial.chmod(0o755)  # mkdtemp keeps its directories private; a checkpoint is for the serving user too
         checkpoint = partial.rename(out / checkpoint_id)
         sync_directory(out)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise SpanloopError(
+            f"the checkpoint cannot be written to {out}: {error}",
+            hint="Nothing was published. Make room, or name another place with --out; the run goes on from its last "
+            "kept state.",
+        ) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return checkpoint
+
+
+def ready(out: Path) -> None:
+    """Make the directory that checkpoints appear in, or say why there can be none."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"checkpoints cannot be written to {out}: {error.strerror}", hint="--out takes a directory."
+        ) from error
+    if not os.access(out, os.W_OK):
+        raise SettingsError(f"checkpoints cannot be written to {out}: no permission", hint="Choose another --out.")
+
+
+def sweep_partial(out: Path, *, now_s: float) -> None:
+    """Remove what trainings that were killed while writing left behind."""
+    for path in out.glob(".partial-*"):
+        if now_s - max((each.stat().st_mtime for each in (path, *path.iterdir())), default=now_s) > ABANDONED_AFTER_S:
+            shutil.rmtree(path, ignore_errors=True)
+            log.info("removed what a killed training left", path=str(path))
 
 
 def sync_files(directory: Path) -> None:

@@ -1,11 +1,12 @@
 """What an update computes with: the wrapped model, its optimiser, the plan, and this process's share of the work."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,7 +14,8 @@ from train.data.lineage import Sequence
 from train.engine.objective import Objective
 from train.engine.pack import MicroBatch, collate, plan_batches
 from train.engine.policy import SampledTokens, packs
-from train.losses.registry import Sampled
+from train.engine.truncation import Kept, Limits
+from train.losses.sampled import Sampled
 from train.plan import Plan
 from train.settings import TrainConfig
 
@@ -55,7 +57,8 @@ class Learner:
         return self.config.tokens_per_batch if packs(inner.policy) else 1
 
     def prepare(self) -> None:
-        """Give the objective what it needs of the model the run begins with; to be called before the first update."""
+        """Find out what the model the run begins with makes of the calls; to be called before the first update."""
+        self.objective.set_kept(self._find_kept())
         if self.objective.needs_reference:
             self.objective.set_reference(self.score(self.plan.sequences))
 
@@ -80,6 +83,29 @@ class Learner:
         total: Tensor = self.accelerator.reduce(scores, "sum")
         return total
 
+    @torch.no_grad()
+    def _find_kept(self) -> Kept | None:
+        """Return what was left to sample each trained token from, by place, as the weights of the moment cut it."""
+        calls = self.plan.logged.calls
+        if all(call.truncation is None or call.set_aside is not None for call in calls):
+            return None
+        device = self.accelerator.device
+        limits = Limits.of([call.truncation for call in calls], device=device)
+        found: list[tuple[Tensor, Kept]] = []
+        for batch, counts in self.share(self.plan.sequences):
+            with self.accelerator.autocast():
+                kept = self.tokens(*batch.inputs[:-1], None, limits[batch.calls])
+            if counts:
+                found.append((self.objective.positions(batch.calls).cpu(), Kept(kept.sizes.cpu(), kept.ids.cpu())))
+        if self.accelerator.num_processes > 1:
+            found = gather_object(found)
+        places = torch.cat([place for place, _ in found])
+        joined = Kept.joined([kept for _, kept in found])
+        where = torch.zeros(self.objective.num_tokens, dtype=torch.int64)
+        where[places] = torch.arange(len(places))  # one without a place is never asked for
+        ordered = joined[where]
+        return Kept(ordered.sizes.to(device), ordered.ids.to(device))
+
     def share(self, sequences: list[Sequence]) -> Iterator[tuple[MicroBatch, bool]]:
         """Yield this process's micro-batches, and whether each counts.
 
@@ -90,15 +116,13 @@ class Learner:
         for turn in range(-(-len(batches) // world)):
             index = turn * world + rank
             chosen = batches[index] if index < len(batches) else batches[0]
-            yield (
-                collate(
-                    [sequences[member] for member in chosen],
-                    self.plan.temperature,
-                    self.plan.advantages,
-                    device=self.accelerator.device,
-                ),
-                index < len(batches),
+            batch = collate(
+                [sequences[member] for member in chosen],
+                self.plan.temperature,
+                self.plan.advantages,
+                device=self.accelerator.device,
             )
+            yield replace(batch, kept=self.objective.kept_of(batch.calls)), index < len(batches)
 
     def sample(self, batch: MicroBatch) -> tuple[Sampled, Tensor]:
         """Run the model over a micro-batch; return its sampled tokens and their entropies."""

@@ -15,8 +15,11 @@ from torch import Tensor
 from train.credit.token_values import token_advantages, value_loss
 from train.data.lineage import Sequence
 from train.engine.pack import MicroBatch
+from train.engine.truncation import Kept
 from train.losses.correction import decouple
-from train.losses.registry import LOSSES, Bounds, Sampled, Spec, Stream, TokenLoss, behavior_kl, reference_kl
+from train.losses.divergence import behavior_kl, reference_kl
+from train.losses.registry import LOSSES, Bounds, Spec, Stream, TokenLoss
+from train.losses.sampled import Sampled
 from train.plan import Plan
 from train.settings import TrainConfig
 
@@ -60,6 +63,7 @@ class Objective:
         self._loss = torch.from_numpy(plan.route.loss).to(device)
         self._weight = torch.from_numpy(self._weights(lengths)).to(device)
         self._bounds = {name: self._bounds_of(name, number) for number, name in enumerate(self._losses)}
+        self._kept: Kept | None = None
         self._reference: Tensor | None = None
         self._values: Tensor | None = None
         self._token_advantages: Tensor | None = None
@@ -100,9 +104,22 @@ class Objective:
         is_asked = self._need("reference") or config.reference_kl > 0 or config.correction != "none"
         return is_asked or not all(sequence.is_recorded for sequence in self._plan.sequences)
 
+    def set_kept(self, kept: Kept | None) -> None:
+        """Take what was left to sample each trained token from, by place; null where no call was cut."""
+        self._kept = kept
+
+    def kept_of(self, calls: Int[Tensor, " token"]) -> Kept | None:
+        """Return what was left to sample the tokens of calls from."""
+        return None if self._kept is None else self._kept[self.positions(calls)]
+
     def set_reference(self, logprobs: Float[Tensor, " place"]) -> None:
         """Take the log-probabilities of all trained tokens under the model the run begins with."""
         self._reference = logprobs
+
+    @property
+    def values(self) -> Float[Tensor, " place"]:
+        """The values the advantages of the moment are by; 0 for all tokens before there were any."""
+        return torch.zeros(self.num_tokens, device=self._device) if self._values is None else self._values
 
     def set_values(self, values: Float[Tensor, " place"]) -> None:
         """Take the values of the states before all trained tokens; until the next, advantages are by these."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.data.lineage import UNTRAINED, Sequence
+from train.engine.truncation import Kept
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,11 @@ class MicroBatch:
     advantages: Float[Tensor, " token"]
     temperature: Float[Tensor, " token"]
 
+    kept: Kept | None = None
+    """What was left to sample each trained token from; null where nothing was cut."""
+
     @property
-    def inputs(self) -> tuple[Tensor, Tensor, Tensor, int, Tensor, Tensor, Tensor]:
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor, int, Tensor, Tensor, Tensor, Kept | None]:
         """What `train.engine.policy.SampledTokens` takes."""
         return (
             self.input_ids,
@@ -48,6 +52,7 @@ class MicroBatch:
             self.at,
             self.targets,
             self.temperature,
+            self.kept,
         )
 
 

@@ -13,7 +13,8 @@ from foundation.errors import SettingsError
 from foundation.narration import get_logger
 from train.engine.adapters import open_adapter
 from train.engine.attention import PACKED
-from train.engine.logprob import token_logprobs
+from train.engine.logprob import find_kept, token_logprobs
+from train.engine.truncation import Kept, Limits
 from train.schema import base_of
 
 log = get_logger("train")
@@ -92,10 +93,13 @@ class SampledTokens(Module):
         at: Tensor,
         targets: Tensor,
         temperature: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        kept: Kept | None = None,
+        limits: Limits | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor | None] | Kept:
         """Return log-probabilities and entropies of `targets`, each predicted at position `at` of a packed row.
 
-        And, with a token critic, the value of the state at that position; its gradient ends there.
+        And, with a token critic, the value of the state at that position; its gradient ends there. `kept` are the sets
+        that were left to sample from, where they were cut; with `limits` these are what is returned.
         """
         body, head = self.policy.get_decoder(), self.policy.get_output_embeddings()
         hidden = body(
@@ -108,7 +112,9 @@ class SampledTokens(Module):
             max_length_k=longest,
         ).last_hidden_state
         chosen = hidden.squeeze(0).index_select(0, at)  # (token, hidden)
-        return *token_logprobs(chosen, head, targets, temperature), self._values(chosen.detach())
+        if limits is not None:
+            return find_kept(chosen, head, targets, temperature, limits)
+        return *token_logprobs(chosen, head, targets, temperature, kept=kept), self._values(chosen.detach())
 
     def _values(self, states: Tensor) -> Tensor | None:
         if self.value_head is None:

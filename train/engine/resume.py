@@ -53,14 +53,23 @@ class Progress:
     """Updates of this epoch that are through, those without anything to learn among them."""
 
     num_updates: int = 0
-    mismatch: float | None = None
-    """Null until it was measured, before the first update."""
-
     lines: list[dict[str, Any]] = field(default_factory=list)
-    """Metrics of the epochs that stand."""
+    """Metrics of the updates that stand."""
 
     pending: list[dict[str, Any]] = field(default_factory=list)
-    """Metrics of this epoch, which may yet be taken back."""
+    """Metrics of the updates since the last check, which may yet be taken back."""
+
+    distance: float = 0.0
+    """Of the last check from where the run began, nats a call."""
+
+    rate: float = 1.0
+    """What the learning rate is multiplied by."""
+
+    num_undone: int = 0
+    """Updates that were undone because they were not finite."""
+
+    num_setbacks: int = 0
+    """Checks in a row after which nothing could be kept."""
 
 
 def fingerprint(facts: dict[str, Any]) -> str:
@@ -96,7 +105,7 @@ class Keeper:
     def load(self, learner: Learner) -> tuple[Progress, list[Tensor]] | None:
         """Put weights, optimiser and random numbers back where they were kept last; None when nothing was kept.
 
-        Returns the progress and the weights the epoch began with.
+        Returns the progress and the weights of the last check.
         """
         states = self._states()
         if not states:
@@ -116,8 +125,10 @@ class Keeper:
             _plain(learner),
             model_state_dict=kept["weights"],
             optim_state_dict=kept["optimizer"],
-            options=OPTIONS,
+            options=StateDictOptions(ignore_frozen_params=True, strict=False),  # else the frozen ones are missed
         )
+        if learner.config.token_critic:
+            learner.objective.set_values(kept["values"])
         torch.set_rng_state(kept[_own("rng", learner)])
         if learner.accelerator.device.type == "cuda":
             torch.cuda.set_rng_state(kept[_own("cuda_rng", learner)])
@@ -141,8 +152,15 @@ class Keeper:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
         learner.accelerator.wait_for_everyone()
-        with _alone():
-            save_state(_describe(learner, start), checkpoint_id=partial)
+        try:
+            with _alone():
+                save_state(_describe(learner, start), checkpoint_id=partial)
+        except (OSError, CheckpointException) as error:  # raised on every process alike
+            log.warning("state not kept: a kill would cost the updates since the last one", reason=str(error)[:200])
+            if is_main:
+                shutil.rmtree(partial, ignore_errors=True)
+            learner.accelerator.wait_for_everyone()
+            return
         if is_main:
             write_json(partial / PROGRESS, asdict(progress))
             sync_files(partial)
@@ -187,6 +205,8 @@ def _describe(learner: Learner, start: list[Tensor]) -> dict[str, Any]:
         _start(learner): {str(index): weight for index, weight in enumerate(start)},
         _own("rng", learner): torch.get_rng_state(),
     }
+    if learner.config.token_critic:
+        state["values"] = learner.objective.values
     if learner.accelerator.device.type == "cuda":
         state[_own("cuda_rng", learner)] = torch.cuda.get_rng_state()
     return state
@@ -207,6 +227,6 @@ def _own(name: str, learner: Learner) -> str:
 
 
 def _start(learner: Learner) -> str:
-    """Return the name of the weights the epoch began with: of each process where they are sharded, else of all."""
+    """Return the name of the weights of the last check: of each process where they are sharded, else of all."""
     is_sharded = any(hasattr(weight, "to_local") for weight in learner.weights)
     return _own("start", learner) if is_sharded else "start"

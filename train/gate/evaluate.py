@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Sequence as Many
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from etl.schema import Split
 from foundation.errors import SettingsError, SpanloopError
 from train.data.lineage import build_sequences
-from train.data.reading import Known, Logged, read_calls, read_transitions
+from train.data.logged import Known, Logged
+from train.data.reading import read_calls, read_transitions
 from train.data.render import make_renderer
 from train.engine.pack import collate, plan_batches
 from train.engine.policy import SampledTokens, load_policy, packs
+from train.engine.truncation import Kept, Limits
 from train.gate.estimate import Estimate, estimate
 from train.gate.verdict import Likelihood, Verdict, judge
 from train.losses.registry import ANY
 from train.plan import read_limits, trainable_policies
-from train.schema import Manifest, base_of, model_version, read_manifest, weights_digest
+from train.schema import Manifest, base_of, model_version, read_manifest, tokenizer_digests, weights_digest
 from train.settings import Cluster, EvaluateConfig
 
 Floats = NDArray[np.float64]
@@ -89,6 +91,9 @@ def _find(
     vocabulary_size, max_length = read_limits(config.checkpoint)
     limits: dict[str, Any] = {"vocabulary_size": vocabulary_size, "max_length": max_length, "agents": manifest.agents}
     lineage = trainable_policies(other, MAX_LAG) if other is not None else [version] if version else []
+    # With the weights it is compared with at hand, what those left to sample from can be told.
+    limits["own_version"] = version if other is not None else None
+    limits["tokenizer"], _ = tokenizer_digests(config.checkpoint)
     logged = read_calls(rows, **limits, policies=choose_versions(rows, lineage))
     set_aside = logged.count_set_aside()
     if logged.is_trained().any():
@@ -122,11 +127,13 @@ def choose_versions(rows: pl.DataFrame, lineage: Many[str]) -> frozenset[str] | 
 def _estimate(logged: Logged, config: EvaluateConfig, *, other: Path | None, version: str | None) -> Estimate:
     judged = np.flatnonzero(logged.is_trained())
     calls = [logged.calls[index] for index in judged]
-    new = score_calls(config.checkpoint, logged, config.tokens_per_batch)
+    kept = dict[int, Kept]()
+    if other is not None:
+        compared = score_calls(other, logged, config.tokens_per_batch, kept=kept)
+    new = score_calls(config.checkpoint, logged, config.tokens_per_batch, kept=kept)
     acted = [call.behavior_logprobs.astype(np.float64) for call in calls]
     now = acted
     if other is not None:
-        compared = score_calls(other, logged, config.tokens_per_batch)
         now = [compared[index] for index in judged]
         # What it sampled itself is measured by its own log-probabilities, so that the engine's rounding is no change.
         acted = [
@@ -183,17 +190,31 @@ def cluster_episodes(episodes: list[int], logged: Logged, by: Cluster) -> NDArra
 
 
 @torch.no_grad()
-def score_calls(model: Path, logged: Logged, tokens_per_batch: int) -> list[Floats]:
-    """Return the log-probabilities of every call's answer under a model; none for calls that are set aside."""
+def score_calls(
+    model: Path, logged: Logged, tokens_per_batch: int, *, kept: dict[int, Kept] | None = None
+) -> list[Floats]:
+    """Return the log-probabilities of every call's answer under a model; none for calls that are set aside.
+
+    Of calls whose distribution was cut they are over what was left: by this model, and `kept` is told, unless it holds
+    what another one left.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokens = SampledTokens(load_policy(model).to(device))
     sequences = build_sequences(logged.calls)
     temperature = np.array([call.temperature for call in logged.calls])
     found = [np.zeros(0)] * len(logged.calls)
+    is_cut = any(call.truncation is not None and call.set_aside is None for call in logged.calls)
+    limits = Limits.of([call.truncation for call in logged.calls], device=device) if is_cut else None
     budget = tokens_per_batch if packs(tokens.policy) else 1
     for members in plan_batches([len(sequence.ids) for sequence in sequences], budget):
         chosen = [sequences[member] for member in members]
         batch = collate(chosen, temperature, np.zeros(len(temperature)), device=device)
+        if kept is not None and limits is not None:
+            order = list(dict.fromkeys(batch.calls.tolist()))
+            if any(call not in kept for call in order):
+                left = tokens(*batch.inputs[:-1], None, limits[batch.calls])
+                kept.update({call: left[(batch.calls == call).nonzero().squeeze(-1)] for call in order})
+            batch = replace(batch, kept=Kept.joined([kept[call] for call in order]))
         logprobs = tokens(*batch.inputs)[0].double().cpu().numpy()
         calls = batch.calls.cpu().numpy()
         for call in np.unique(calls):

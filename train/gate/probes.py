@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from train.data.lineage import Sequence, Start
-from train.data.reading import Call
+from train.data.logged import Call
 from train.engine.pack import collate
 from train.engine.policy import SampledTokens
 from train.schema import Probe

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from train.losses.registry import MAX_LOG_RATIO, Sampled
+from train.losses.sampled import MAX_LOG_RATIO, Sampled
 from train.settings import Correction
 
 
@@ -20,8 +20,8 @@ def decouple(sampled: Sampled, correction: Correction, cap: float) -> tuple[Samp
     """Return tokens whose ratio is to the reference, and the weight of each for how far that is from who acted.
 
     `token_truncate` is min(rho, cap); `token_mask` rho where 1/cap <= rho <= cap, else 0; `call_truncate` and
-    `call_mask` the same with the product of rho over the call; `call_band` rho, where the geometric mean over the call
-    lies between 1/cap and cap: alike for short calls and long ones.
+    `call_mask` the same with the product of rho over the call; `call_band` min(rho, cap), where the geometric mean over
+    the call lies between 1/cap and cap: alike for short calls and long ones.
     """
     if correction == "none":
         return sampled, torch.ones_like(sampled.advantages)
@@ -33,6 +33,7 @@ def decouple(sampled: Sampled, correction: Correction, cap: float) -> tuple[Samp
         weight = judged.exp()
     elif correction == "call_band":
         judged = sampled.of_call(log_rho) / sampled.call_length()
+        weight = weight.clamp(max=cap)  # a mean near 1 may hide one token of thousands
     rho = judged.exp()
     if correction in ("token_truncate", "call_truncate"):
         weight = weight.clamp(max=cap)

@@ -11,78 +11,16 @@ reference is the model as it was when the run began.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from train.data.reading import Known
-from train.settings import Estimator
-
-MAX_LOG_RATIO = 20.0
-"""Log-ratios are clamped here, as verl does: exp(20) is already no estimate of anything."""
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """The sampled tokens of a batch."""
-
-    policy_logprobs: Float[Tensor, " token"]
-    """Log-probability under the policy in training; carries the gradient."""
-
-    behavior_logprobs: Float[Tensor, " token"]
-    """Log-probability under the policy that sampled it: as recorded, else as the model in training began with."""
-
-    advantages: Float[Tensor, " token"]
-    """Advantage of the call each token belongs to."""
-
-    calls: Int[Tensor, " token"] | None = None
-    """Number of the call each token belongs to; tokens of a call stand together."""
-
-    reference_logprobs: Float[Tensor, " token"] | None = None
-    """Log-probability under the reference, for the losses that need it."""
-
-    opposite: Float[Tensor, " token"] | None = None
-    """For DPO and KTO: the log-ratio to the reference that the call's own is held against, without a gradient. For DPO
-    that of the other call of the pair, for KTO the mean over the update, 0 at least."""
-
-    values: Float[Tensor, " token"] | None = None
-    """The token critic's value of the state before each token, where there is one; carries the critic's gradient."""
-
-    old_values: Float[Tensor, " token"] | None = None
-    """The same at the beginning of the epoch."""
-
-    returns: Float[Tensor, " token"] | None = None
-    """For the token critic: the return of the call each token belongs to."""
-
-    def log_ratio(self) -> Float[Tensor, " token"]:
-        """Return log(pi / mu)."""
-        return (self.policy_logprobs - self.behavior_logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-
-    def reference_log_ratio(self) -> Float[Tensor, " token"]:
-        """Return log(pi / reference)."""
-        assert self.reference_logprobs is not None
-        return (self.policy_logprobs - self.reference_logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-
-    def of_call(self, values: Float[Tensor, " token"]) -> Float[Tensor, " token"]:
-        """Sum values over the tokens of each call and give every token the sum of its own."""
-        assert self.calls is not None
-        _, index = torch.unique_consecutive(self.calls, return_inverse=True)
-        sums = values.new_zeros(int(index[-1]) + 1 if len(index) else 0).index_add(0, index, values)
-        return sums[index]
-
-    def call_length(self) -> Float[Tensor, " token"]:
-        """Return for each token how many tokens its call has."""
-        return self.of_call(torch.ones_like(self.advantages))
-
-    def select(self, chosen: Bool[Tensor, " token"]) -> "Sampled":
-        """Return the chosen tokens."""
-        streams = {field.name: getattr(self, field.name) for field in fields(self)}
-        kept: dict[str, Any] = {name: None if stream is None else stream[chosen] for name, stream in streams.items()}
-        return Sampled(**kept)
+from train.data.logged import Known
+from train.losses.sampled import MAX_LOG_RATIO, Sampled
 
 
 @dataclass(frozen=True)
@@ -302,33 +240,6 @@ def kto(sampled: Sampled, bounds: Bounds) -> TokenLoss:
     own = sampled.of_call(sampled.reference_log_ratio())
     margin = bounds.beta * sampled.advantages.sign() * (own - sampled.opposite)
     return _unclipped(torch.sigmoid(-margin) / sampled.call_length())
-
-
-def divergence(log_ratio: Float[Tensor, " token"], estimator: Estimator) -> Float[Tensor, " token"]:
-    """Estimate KL(p || q) in nats from log(q / p) of tokens that p sampled (http://joschu.net/blog/kl-approx.html).
-
-    With x = log(q / p): k1 is -x, unbiased and of either sign; k2 is x^2 / 2; k3 is e^x - 1 - x; to second order k2 and
-    k3 are the same. Each explodes on one side, and training goes to both: k3 where a token of probability 1e-5 led to a
-    reward and became likely, k2 where a bad token all but vanished. Their minimum, `smaller`, is smooth and never
-    negative.
-    """
-    if estimator == "k1":
-        return -log_ratio
-    k2 = 0.5 * log_ratio**2
-    if estimator == "k2":
-        return k2
-    k3 = log_ratio.exp() - 1 - log_ratio
-    return k3 if estimator == "k3" else torch.where(log_ratio > 0, k2, k3)
-
-
-def behavior_kl(sampled: Sampled, estimator: Estimator = "smaller") -> Float[Tensor, " token"]:
-    """Return the divergence of the policy from the one that acted, in nats a token."""
-    return divergence(sampled.log_ratio(), estimator)
-
-
-def reference_kl(sampled: Sampled, estimator: Estimator = "smaller") -> Float[Tensor, " token"]:
-    """Return the divergence of the reference from the policy, KL(pi || reference), in nats a token."""
-    return divergence(-sampled.reference_log_ratio(), estimator)
 
 
 def weigh(tokens: Float[Tensor, " token"], *, denominator: float) -> Float[Tensor, ""]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.reading import Known, Logged
+from train.data.logged import Known, Logged
 from train.losses.registry import ANY, LOSSES
 
 Floats = NDArray[np.float64]

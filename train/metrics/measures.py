@@ -9,7 +9,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from train.losses.registry import Sampled, TokenLoss, behavior_kl
+from train.losses.divergence import behavior_kl
+from train.losses.registry import TokenLoss
+from train.losses.sampled import Sampled
 
 ROWS = ("loss", "log_ratio", "kl", "is_clipped", "entropy", "advantage")
 """What is kept of every trained token."""
@@ -33,8 +35,8 @@ METRICS: Mapping[str, str] = {
     "kl": "divergence from the policy that sampled, smaller of k2 and k3, nats a token",
     "kl_k1": "the same by the estimator k1, minus the mean log-ratio; can be negative",
     "kl_k3": "the same by the estimator k3",
-    "kl_call": "divergence after the epoch, nats a call, on the yardstick of the KL budget",
-    "kept_share": "how much of the epoch's way was kept, where the budget cut it short",
+    "kl_call": "divergence from where the run began at the next check, nats a call, on the yardstick of the KL budget",
+    "kept_share": "how much of the way since the last check was kept, where it led beyond the pace",
     "clip_fraction": "share of tokens whose ratio met a bound",
     "clip_low_fraction": "share of tokens held at the lower bound",
     "clip_high_fraction": "share of tokens held at the upper bound",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from train.data.reading import Call, Known, SetAside
+from train.data.logged import Call, Known, SetAside
 
 
 def call(

@@ -14,11 +14,12 @@ from foundation.errors import GateRefused
 from tests.logged import bandit, publish
 from tests.unit.train.calls import call
 from train.data.lineage import Sequence, build_sequences
-from train.data.reading import Call, Episode, Logged
+from train.data.logged import Call, Episode, Logged
 from train.engine.learner import Learner
 from train.engine.policy import SampledTokens, load_policy
-from train.gate.distance import choose_yardstick, measure_distance
-from train.loop import accumulate, deal_episodes, learn
+from train.engine.update import accumulate
+from train.gate.distance import are_finite
+from train.loop import deal_episodes, keep_pairs, learn
 from train.losses.routing import route_calls
 from train.plan import Plan, make_plan, read_limits
 from train.settings import TrainConfig
@@ -162,15 +163,64 @@ def test_rewarded_answers_become_likelier_on_new_prompts(model: Path, tmp_path: 
     assert chance_of_reward(it.tokens, 40) > before * 4 / 3
 
 
-def test_the_epoch_that_leads_too_far_is_taken_back(model: Path, tmp_path: Path) -> None:
-    """What comes out is within the budget, and only the updates that are still in it are reported."""
+@pytest.mark.parametrize("learning_rate", [1e-5, 3e-4, 1e-2, 1.0])
+def test_a_step_finds_its_own_size(model: Path, tmp_path: Path, learning_rate: float) -> None:
+    """Whatever the rate to begin with, the run goes to its end, makes its updates, and stays within the budget."""
     data = publish(tmp_path, bandit(model, num_tasks=32, attempts=4, rewarded=130))
 
-    it, lines, trained = train(model, data, learning_rate=3e-4, epochs=50, kl_budget=0.1)
+    _, lines, trained = train(model, data, learning_rate=learning_rate, epochs=8, kl_budget=0.1)
 
-    assert trained.stopped.startswith("KL budget")
-    assert 0 < trained.num_updates == len(lines) < 100
-    assert measure_distance(it, choose_yardstick(it.plan.sequences)).kl_call == lines[-1]["kl_call"] <= 0.1
+    assert trained.stopped is None
+    assert len(lines) == trained.num_updates > 8
+    assert lines[-1]["kl_call"] <= 0.1
+    assert lines[-1]["kl_call"] > (0.05 if learning_rate >= 3e-4 else 0)
+
+
+def test_the_distance_is_that_from_where_the_run_began(model: Path, tmp_path: Path) -> None:
+    """Rounding on the engine's side, 0.04 nats a token, is not counted as a step of ours; what is measured again is."""
+    rows = bandit(model, num_tasks=32, attempts=4, rewarded=130)
+    noise = np.random.default_rng(0).normal(0, 0.05, len(rows))
+    noisy = [
+        row | {"behavior_logprobs": [row["behavior_logprobs"][0] + off]} for row, off in zip(rows, noise, strict=True)
+    ]
+    at_home = train(model, publish(tmp_path, noisy), learning_rate=1e-9, epochs=1)
+
+    assert at_home[2].mismatch == pytest.approx(np.abs(noise).mean(), rel=0.3)
+    assert at_home[1][-1]["kl_call"] < 1e-6
+
+
+@pytest.mark.parametrize("learning_rate", [1e30, float("inf")])
+def test_a_rate_beyond_all_measure_publishes_nothing_that_is_not_finite(
+    model: Path, tmp_path: Path, learning_rate: float
+) -> None:
+    """Either a step was found, or none was made."""
+    data = publish(tmp_path, bandit(model, num_tasks=32, attempts=4, rewarded=130))
+
+    it, lines, trained = train(model, data, learning_rate=learning_rate, epochs=4)
+
+    assert are_finite(it)
+    assert all(np.isfinite(line["kl_call"]) and line["kl_call"] <= 0.5 for line in lines)
+    assert trained.num_updates == len(lines)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+def test_an_update_that_is_not_finite_is_undone_and_counted(model: Path, tmp_path: Path, wrong: float) -> None:
+    """One call whose advantage is no number: the updates it is in change nothing, the others teach."""
+    data = publish(tmp_path, bandit(model, num_tasks=32, attempts=4, rewarded=130))
+    config = TrainConfig(data=data, model=model, epochs=2, learning_rate=1e-4)
+    plan = make_plan(config, **limits(model))
+    plan.advantages[plan.sequences[0].calls[0]] = wrong
+    policy = load_policy(model)
+    it = Learner(
+        Accelerator(cpu=True), SampledTokens(policy), torch.optim.AdamW(policy.parameters(), lr=1e-4), plan, config
+    )
+    lines: list[dict[str, object]] = []
+
+    trained = learn(it, lines.append)
+
+    assert trained.num_undone == 2
+    assert trained.num_updates == len(lines) == 2
+    assert are_finite(it)
 
 
 def test_calls_of_another_model_are_refused(model: Path, tmp_path: Path) -> None:
@@ -226,3 +276,20 @@ def test_half_precision_computes_and_full_precision_keeps(model: Path) -> None:
     assert other.dtype == torch.float32
     assert torch.nn.functional.cosine_similarity(one, other, dim=0) > 0.99
     assert not torch.equal(one, other)
+
+
+def test_both_sides_of_a_pair_are_in_one_update(model: Path, tmp_path: Path) -> None:
+    """Under DPO; without pairs every episode is dealt alone."""
+    data = publish(tmp_path, bandit(model, num_tasks=16, attempts=4, rewarded=130))
+
+    paired, alone = (
+        make_plan(TrainConfig(data=data, model=model, loss=loss), **limits(model)) for loss in ("dpo", "ppo")
+    )
+
+    units = keep_pairs(paired, paired.episode_sequences())
+    unit_of = {episode: number for number, unit in enumerate(units) for episode in unit}
+    episodes = [paired.logged.calls[index].episode for index in range(64)]
+    pairs = [(episodes[call], episodes[other]) for call, other in enumerate(paired.route.partner) if other >= 0]
+    assert pairs
+    assert all(unit_of[one] == unit_of[other] for one, other in pairs)
+    assert keep_pairs(alone, alone.episode_sequences()) == [[index] for index in range(64)]

@@ -185,6 +185,22 @@ def test_credit_and_baseline_that_do_not_go_together_are_wrong_settings(settings
         TrainConfig(model=Path(), **settings)
 
 
+def test_the_mean_of_a_group_is_that_of_the_group_alone(tmp_path: Path) -> None:
+    """GRPO's own figures, three good of four: 0.5 and -1.5 deviations, whatever happened at other tasks."""
+    rows = [
+        row | {"task_id": task, "episode_id": f"{task}-{index}", "span_id": f"{task}-{index}", "outcome": outcome}
+        for task, outcomes in {"good": [1.0, 1.0, 1.0, 0.0], "failed": [0.0] * 40}.items()
+        for index, (row, outcome) in enumerate(zip(attempts(40, [1.0])[: len(outcomes)], outcomes, strict=True))
+    ]
+    settings = {"credit": "identical", "baseline": "group_mean", "scale": "group_std", "negative": 1}
+
+    found = plan(publish(tmp_path, rows), min_informative=1, **settings)
+
+    earned = {each.episode_id: found.advantages[index] for index, each in enumerate(found.logged.episodes)}
+    assert [round(float(earned[f"good-{index}"]), 6) for index in range(4)] == [0.5, 0.5, 0.5, -1.5]
+    assert not any(earned[f"failed-{index}"] for index in range(40))
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -243,3 +259,35 @@ def test_a_plan_says_what_goes_where(tmp_path: Path) -> None:
         ("exact", "cispo", 40),
         ("cut", "topr", 1),
     ]
+
+
+def test_a_file_for_a_model_is_a_wrong_setting(tmp_path: Path) -> None:
+    """Not a traceback."""
+    (tmp_path / "model").write_text("weights?")
+
+    with pytest.raises(SettingsError, match="no directory"):
+        read_limits(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("fields", "settings", "way_out"),
+    [
+        ({}, {"agents": "nobody"}, "the data has agent"),
+        ({"behavior_logprobs": [-1.0]}, {}, "neither each other"),
+        ({"evidence": "B"}, {}, "another tokenizer"),
+    ],
+)
+def test_the_way_out_is_of_what_is_wrong(
+    tmp_path: Path, fields: dict[str, object], settings: dict[str, str], way_out: str
+) -> None:
+    """Waiting for more of the same traffic would not help."""
+    with pytest.raises(GateRefused) as refused:
+        plan(publish(tmp_path, attempts(40, [1.0, 0.0], **fields)), **settings)
+
+    assert way_out in str(refused.value.hint)
+
+
+def test_data_that_is_not_there_is_a_wrong_setting(tmp_path: Path) -> None:
+    """Not a gate's refusal: no traffic will make it appear."""
+    with pytest.raises(SettingsError, match="no directory"):
+        plan(tmp_path / "nowhere")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.train.calls import call
 from train.credit.assignment import credit_calls
-from train.data.reading import Episode, Logged
+from train.data.logged import Episode, Logged
 from train.recipes import RECIPES, Recipe
 from train.settings import TrainConfig
 

@@ -17,10 +17,11 @@ from tests.unit.train.shares import OneOf
 from train.credit.assignment import credit_calls
 from train.credit.token_values import make_value_head, token_advantages, value_loss
 from train.data.lineage import build_sequences
-from train.data.reading import Call, Episode, Known, Logged, SetAside
+from train.data.logged import Call, Episode, Known, Logged, SetAside
 from train.engine.learner import Learner
 from train.engine.policy import SampledTokens, load_policy
-from train.loop import accumulate, learn
+from train.engine.update import accumulate
+from train.loop import learn
 from train.losses.routing import route_calls
 from train.plan import Plan, make_plan, read_limits
 from train.run import make_learner, train

@@ -13,7 +13,7 @@ from train.credit.value import (
     earned_before,
     folds_are_tasks,
 )
-from train.data.reading import Call
+from train.data.logged import Call
 
 
 def played(num_tasks: int, attempts: int, *, seed: int = 0) -> tuple[list[Call], np.ndarray, np.ndarray, np.ndarray]:

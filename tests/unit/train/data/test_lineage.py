@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.unit.train.calls import call
 from train.data.lineage import UNTRAINED, Start, build_sequences
-from train.data.reading import Call, SetAside
+from train.data.logged import Call, SetAside
 
 
 def test_a_conversation_becomes_one_sequence() -> None:

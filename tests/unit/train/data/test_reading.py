@@ -8,14 +8,15 @@ import pytest
 
 from etl.schema import Split, table_files
 from tests.logged import frame, publish, transition
-from train.data.reading import Known, Logged, SetAside, read_calls, read_transitions
+from train.data.logged import Known, Logged, SetAside, Truncation
+from train.data.reading import read_calls, read_transitions
 
 NO_IDS = {"prompt_token_ids": None, "response_token_ids": None, "behavior_logprobs": None, "evidence": "C"}
 
 
 def read(*rows: dict[str, object], **settings: object) -> Logged:
     """Read rows with room for ten ids and ten positions."""
-    return read_calls(frame(rows), vocabulary_size=10, max_length=10, **settings)
+    return read_calls(frame(rows), vocabulary_size=10, max_length=10, tokenizer="ours", **settings)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,8 @@ def read(*rows: dict[str, object], **settings: object) -> Logged:
         ({"outcome": 0.0}, None),
         ({"outcome": None}, SetAside.NO_OUTCOME),
         ({"outcome": float("nan")}, SetAside.NO_OUTCOME),
-        ({"evidence": "B"}, SetAside.NOT_EXACT),
+        ({"evidence": "B", "tokenizer_digest": "ours"}, SetAside.NOT_EXACT),
+        ({"evidence": "B"}, SetAside.OTHER_TOKENIZER),
         ({"evidence": None}, SetAside.NOT_EXACT),
         ({"temperature": 0.0}, SetAside.GREEDY),
         ({"temperature": 0.5}, None),
@@ -34,8 +36,10 @@ def read(*rows: dict[str, object], **settings: object) -> Logged:
         ({"logprobs_mode": "raw"}, None),
         ({"top_p": 0.9}, SetAside.TRUNCATED_SAMPLING),
         ({"top_k": 20}, SetAside.TRUNCATED_SAMPLING),
+        ({"top_p": 0.9, "logprobs_mode": "masked"}, SetAside.MASKED),
         ({"top_k": -1}, None),
         ({"min_p": 0.05}, SetAside.TRUNCATED_SAMPLING),
+        ({"tokenizer_digest": "theirs"}, SetAside.OTHER_TOKENIZER),
         ({"behavior_logprobs": [-1.0]}, SetAside.MALFORMED),
         ({"behavior_logprobs": None}, SetAside.MALFORMED),
         ({"behavior_logprobs": [-1.0, float("-inf")]}, SetAside.MALFORMED),
@@ -177,11 +181,18 @@ MINE = {"policies": frozenset(["mine", "parent"]), "own_version": "mine", "admit
         ({"policy_version": "mine", "evidence": "B"}, Known.RESCORED),
         ({"policy_version": "mine", "evidence": "B", "temperature": None}, Known.IDS),
         ({"policy_version": "parent", "evidence": "B"}, Known.IDS),
-        ({"policy_version": "theirs", "evidence": "B"}, Known.FOREIGN),
-        ({"policy_version": None, "evidence": "B"}, Known.FOREIGN),
+        ({"policy_version": "theirs", "evidence": "B", "tokenizer_digest": "ours"}, Known.FOREIGN),
+        ({"policy_version": None, "evidence": "B", "tokenizer_digest": "ours"}, Known.FOREIGN),
         ({"policy_version": "mine", "temperature": 0.0}, Known.CUT),
-        ({"policy_version": "mine", "evidence": "B", "top_p": 0.9}, Known.CUT),
-        ({"policy_version": "theirs", "evidence": "B", "top_p": 0.9}, Known.FOREIGN),
+        ({"policy_version": "mine", "top_p": 0.9, "top_k": 20}, Known.EXACT),
+        ({"policy_version": None, "top_p": 0.9}, Known.EXACT),
+        ({"policy_version": "parent", "top_p": 0.9}, Known.CUT),
+        ({"policy_version": "mine", "evidence": "B", "top_p": 0.9}, Known.RESCORED),
+        ({"policy_version": "parent", "evidence": "B", "top_p": 0.9}, Known.CUT),
+        ({"policy_version": "mine", "logprobs_mode": "raw", "temperature": 0.5}, Known.RESCORED),
+        ({"policy_version": "parent", "logprobs_mode": "raw", "temperature": 0.5}, Known.CUT),
+        ({"policy_version": "mine", "logprobs_mode": "masked"}, Known.CUT),
+        ({"policy_version": "theirs", "evidence": "B", "top_p": 0.9, "tokenizer_digest": "ours"}, Known.FOREIGN),
         ({"evidence": "C"}, Known.TEXT),
         ({"evidence": "D"}, Known.FOREIGN),
         ({"evidence": None}, Known.FOREIGN),
@@ -195,6 +206,40 @@ def test_what_is_known_of_a_call_decides_what_it_can_be_trained_with(fields: dic
     assert np.isnan(call.behavior_logprobs).all() == (known is not Known.EXACT)
     assert len(call.behavior_logprobs) == len(call.response_ids)
     assert call.temperature > 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_ours"),
+    [
+        ({"tokenizer_digest": "ours"}, True),
+        ({"tokenizer_digest": "theirs"}, False),
+        ({"tokenizer_digest": "theirs", "policy_version": "mine"}, False),
+        ({"policy_version": "mine"}, True),
+        ({"policy_version": "parent"}, True),
+        ({}, False),
+        ({"policy_version": "theirs"}, False),
+    ],
+)
+def test_ids_of_another_tokenizer_are_never_taken_for_ours(fields: dict[str, object], is_ours: bool) -> None:
+    """The same number is another text there; what is left of such a call is its text, and where there is none, why."""
+    row = transition(evidence="B", **fields)
+
+    (call,) = read(row, **MINE).calls
+    (told,) = read(row | {"action": "{}"}, **MINE, render=lambda *_text: ([1], [2])).calls
+
+    assert (call.set_aside is None) == is_ours
+    assert call.set_aside in (None, SetAside.OTHER_TOKENIZER)
+    assert told.set_aside is None
+    assert (told.response_ids.tolist() == [2]) == (not is_ours)
+    assert (told.known is Known.FOREIGN) or is_ours
+
+
+def test_what_was_left_to_sample_from_comes_along() -> None:
+    """Null where all was."""
+    cut, whole = read(transition(top_p=0.9, top_k=20, span_id="a"), transition(top_k=-1, span_id="b")).calls
+
+    assert cut.truncation == Truncation(top_p=0.9, top_k=20)
+    assert whole.truncation is None
 
 
 def test_text_is_rendered_and_what_cannot_be_is_set_aside() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.fakes import CHAT_TEMPLATE, END, byte_tokenizer
 from train.data.forms import read_hermes
-from train.data.reading import Render
+from train.data.logged import Render
 from train.data.render import make_renderer
 
 ASKED = json.dumps([{"role": "user", "text": "7 - 2?"}])

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from foundation.errors import SpanloopError
+from foundation.errors import SettingsError, SpanloopError
 from foundation.report import RunReport
 from tests.logged import bandit, publish
-from train.engine.checkpoint import write_checkpoint
+from train.engine.checkpoint import ready, sweep_partial, write_checkpoint
 from train.engine.policy import load_policy
 from train.plan import make_plan, read_limits
 from train.run import train
@@ -109,3 +109,42 @@ def test_a_directory_without_a_manifest_is_no_checkpoint(model: Path) -> None:
     """However complete it looks."""
     with pytest.raises(SpanloopError, match="not a checkpoint"):
         read_manifest(model)
+
+
+def test_a_file_in_the_place_of_a_directory_is_a_wrong_setting(tmp_path: Path) -> None:
+    """And is left as it was."""
+    (tmp_path / "out").write_text("mine")
+
+    for place in (tmp_path / "out", tmp_path / "out" / "below"):
+        with pytest.raises(SettingsError, match=str(tmp_path / "out")):
+            ready(place)
+
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_full_disk_publishes_nothing_and_says_so(model: Path, tmp_path: Path) -> None:
+    """Neither a checkpoint nor a part of one is left."""
+
+    def save(directory: Path) -> None:
+        (directory / "model.safetensors").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(SpanloopError, match="No space left"):
+        write_checkpoint(
+            save, model, tmp_path / "out", metrics=b"", now=datetime.now(UTC), describe=lambda *_a: pytest.fail("late")
+        )
+
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_only_what_a_killed_training_left_is_swept(tmp_path: Path) -> None:
+    """By its youngest file: a large model takes a while to write."""
+    (tmp_path / ".partial-a").mkdir()
+    (tmp_path / ".partial-a" / "model.safetensors").write_bytes(b"half")
+    now_s = (tmp_path / ".partial-a" / "model.safetensors").stat().st_mtime
+
+    sweep_partial(tmp_path, now_s=now_s + 60)
+    assert (tmp_path / ".partial-a").exists()
+
+    sweep_partial(tmp_path, now_s=now_s + 7200)
+    assert not (tmp_path / ".partial-a").exists()

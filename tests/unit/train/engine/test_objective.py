@@ -9,11 +9,11 @@ from accelerate import Accelerator
 
 from tests.unit.train.calls import call
 from train.data.lineage import build_sequences
-from train.data.reading import Call, Episode, Known, Logged
+from train.data.logged import Call, Episode, Known, Logged
 from train.engine.learner import Learner
 from train.engine.objective import awr_temperature
 from train.engine.policy import SampledTokens, load_policy
-from train.loop import accumulate
+from train.engine.update import accumulate
 from train.losses.registry import LOSSES
 from train.losses.routing import route_calls
 from train.plan import Plan

@@ -11,7 +11,7 @@ from foundation.errors import SettingsError
 from tests.fakes import tiny_model
 from tests.logged import bandit, frame, publish, transition
 from tests.serving import tiny_checkpoint
-from train.data.reading import Episode, Logged
+from train.data.logged import Episode, Logged
 from train.engine.checkpoint import update_gate
 from train.gate.evaluate import choose_versions, cluster_episodes, evaluate
 from train.schema import MANIFEST, model_version, read_manifest

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from train.losses.correction import decouple
-from train.losses.registry import Sampled
+from train.losses.sampled import Sampled
 
 LOG_RHO = {0: [0.1, -0.1], 1: [1.0, 0.2], 2: [-2.0]}
 """Of three calls: near home, likelier now, all but forgotten."""
@@ -50,8 +50,8 @@ def test_truncation_bounds_the_weight_of_a_token_or_of_a_call() -> None:
 
 
 def test_masks_leave_out_what_is_too_far() -> None:
-    """By token, by product, and by geometric mean, which is alike for short calls and long ones."""
+    """By token, by product, and by geometric mean, alike for short calls and long ones; no weight above the cap."""
     e = math.exp
     assert weights("token_mask") == pytest.approx([e(0.1), e(-0.1), 0, e(0.2), 0])
     assert weights("call_mask") == pytest.approx([1, 1, 0, 0, 0])
-    assert weights("call_band") == pytest.approx([e(0.1), e(-0.1), e(1.0), e(0.2), 0])
+    assert weights("call_band") == pytest.approx([e(0.1), e(-0.1), 2, e(0.2), 0])

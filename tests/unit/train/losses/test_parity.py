@@ -8,7 +8,9 @@ import pytest
 import torch
 from trl import import_utils
 
-from train.losses.registry import LOSSES, Bounds, Sampled, divergence
+from train.losses.divergence import divergence
+from train.losses.registry import LOSSES, Bounds
+from train.losses.sampled import Sampled
 
 # TRL would import vLLM wherever it is installed, and warns of versions it has not seen; it is not needed here.
 import_utils.is_vllm_available = lambda *_arguments, **_named: False

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.unit.train.calls import call
-from train.data.reading import Call, Episode, Known, Logged, SetAside
+from train.data.logged import Call, Episode, Known, Logged, SetAside
 from train.losses.registry import LOSSES
 from train.losses.routing import ALONE, AUTO, NEVER_PUSHED_AWAY, Route, admitted, route_calls
 
