@@ -8,7 +8,7 @@ LOCK := requirements/constraints.txt
 PARALLEL := -n auto --dist loadgroup --inline-snapshot=disable  # whole files to each worker; see tests/conftest.py
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test test-long setup setup-vllm soak-serve test-ray test-verl test-js check format lock reliability interop docs clean
+.PHONY: demo test test-long setup setup-vllm soak-serve soak test-ray test-verl test-js check format lock reliability interop docs clean
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -39,6 +39,9 @@ setup-vllm: setup  ## real vLLM: `vllm` where there is an NVIDIA GPU, the CPU bu
 soak-serve: setup  ## 10,000 calls across 20 promotions and 5 rollbacks, 200 kills of the registry's writer, 20 of everything else
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving_promotions
 	RELIABILITY=long $(BIN)/python -m pytest -v -k "faults or replicas or vllm" tests/integration/serve
+
+soak: setup  ## receiver and gateway for two hours, a fault of 31 kinds every 20 s: make soak SOAK="--minutes 3" for a short one
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak $(SOAK)
 
 test-ray: setup  ## the ETL on a Ray cluster of two cores, against one process: minutes
 	$(PIP) install --quiet --constraint $(LOCK) --editable ".[ray]"

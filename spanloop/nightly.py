@@ -3,12 +3,13 @@
 A night is kept in DATA/nightly/night.json while it is under way: the model it began with, the steps that are done and
 what each of them made. A run that died goes on at the step it died in; a step that had finished its work but not yet
 said so is recognised by that work. DATA/nightly/last.json says which data the last finished night learned from: a run
-that finds nothing beyond it does nothing.
+that finds nothing beyond it does nothing, unless that night was refused and something was mended since.
 """
 
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -21,20 +22,24 @@ from pydantic import Field
 
 from etl.schema import table_files
 from foundation.errors import ExitStatus, SettingsError, SpanloopError
-from foundation.files import exclusive, write_json
+from foundation.files import exclusive, write_atomically
 from foundation.http import answers
+from foundation.models import find_model
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA, Settings
+from foundation.state import encode_state, read_state
 from serve.schema import read_registry, read_server
 from spanloop.processes import StageFailed, run_stage, stages_run_by
 from spanloop.retention import prune
-from spanloop.unread import is_set
+from spanloop.unread import find_settings_file, is_set
 from spanloop.warm import WarmStages
 from spanloop.windows import Readiness, watch
 from train.schema import MANIFEST, model_version, read_manifest
 
 log = get_logger("nightly")
+
+STATE_VERSION = 1
 
 STEPS = ("etl", "train", "evaluate", "promote")
 
@@ -49,7 +54,8 @@ class NightlyConfig(Settings):
     """Directory that holds everything: spans, dataset, checkpoints, registry."""
 
     model: Path | None = None
-    """Model to train further. Default: the live checkpoint of the registry."""
+    """Model to train further, a directory or the id of a downloaded one. Default: the live checkpoint of the registry.
+    Whichever it is, what comes of it is compared with what is live."""
 
     out: Path | None = None
     """Where checkpoints go. Default: DATA/checkpoints."""
@@ -106,17 +112,39 @@ def nightly(
     dry_run
         Say what every stage would do and write nothing.
     """
+    if config.model is not None:
+        config = config.model_copy(update={"model": find_model(config.model)})
     if config.watch and not dry_run:
+        _require_served(config)
         _watch(config)
         return
     report = RunReport("nightly", config.model_dump(mode="json"))
-    with exclusive(config.data / "nightly" / "lock", purpose="spanloop nightly"):
-        if dry_run:
-            report.update(**_rehearse(config))
-        else:
-            _run(config, report)
-    if as_json:
-        report.print()
+    status = ExitStatus.DONE
+    try:
+        _require_served(config)
+        with exclusive(config.data / "nightly" / "lock", purpose="spanloop nightly"):
+            if dry_run:
+                report.update(**_rehearse(config))
+            else:
+                _run(config, report)
+    except SpanloopError as error:
+        status = error.exit_status
+        said = error.said if isinstance(error, StageFailed) else ""
+        report.update(error={"message": error.message, "hint": error.hint, "said": said})
+        raise
+    finally:
+        if as_json:
+            report.print(status)
+
+
+def _require_served(config: NightlyConfig) -> None:
+    """Check that there is something to promote to, before hours are spent on what to promote."""
+    if read_registry(config.data) is None:
+        model = config.model or "PATH"
+        raise SettingsError(
+            f"nothing is served from {config.data}, so that nothing a night makes could be promoted",
+            hint=f"Serve a model first: spanloop serve run --data {config.data} --model {model}",
+        )
 
 
 def _rehearse(config: NightlyConfig) -> dict[str, Any]:
@@ -178,9 +206,16 @@ class Night:
     """The night under way: what it began with, which steps are done, what they made."""
 
     def __init__(
-        self, data: Path, model: Path, began_time: str, *, dataset: str | None = None, done: dict[str, Any]
+        self,
+        config: NightlyConfig,
+        model: Path,
+        began_time: str,
+        *,
+        dataset: str | None = None,
+        done: dict[str, Any],
     ) -> None:
-        self._data = data
+        self._data = config.data
+        self._asked = settings_digest(config, model)
         self._dataset = dataset
         """Digest of the transitions the night learns from, once the ETL is done."""
 
@@ -196,10 +231,10 @@ class Night:
         kept = _read(_night_path(config.data))
         if kept is None:
             model = config.model or _live_model(config.data)
-            night = cls(config.data, model, datetime.now(UTC).isoformat(), done={})
+            night = cls(config, model, datetime.now(UTC).isoformat(), done={})
             night._write()
             return night
-        night = cls(config.data, Path(kept["model"]), kept["began_time"], dataset=kept["dataset"], done=kept["done"])
+        night = cls(config, Path(kept["model"]), kept["began_time"], dataset=kept["dataset"], done=kept["done"])
         if night.checkpoint is not None and not (Path(night.checkpoint) / MANIFEST).exists():
             log.warning("the checkpoint of the night under way is gone; training again", checkpoint=night.checkpoint)
             night.done = {step: result for step, result in night.done.items() if step == "etl"}
@@ -222,9 +257,12 @@ class Night:
         self._write()
 
     def has_nothing_new(self) -> bool:
-        """Tell whether the last finished night learned from the very data there is now."""
+        """Tell whether the last night learned from the very data there is now, and nothing was mended since."""
         last = _read(_last_path(self._data))
-        return last is not None and last["dataset"] == self._dataset
+        if last is None or last["dataset"] != self._dataset:
+            return False
+        # What was refused may pass with another setting, or from another model.
+        return last["status"] != ExitStatus.REFUSED.name.lower() or last.get("asked") == self._asked
 
     def close(self, status: ExitStatus) -> None:
         """Say what the night learned from, then forget it, so that the next run starts a new one."""
@@ -233,10 +271,11 @@ class Night:
             last = {
                 "dataset": self._dataset,
                 "status": status.name.lower(),
+                "asked": self._asked,
                 "checkpoint": self.checkpoint,
                 "ended_time": datetime.now(UTC).isoformat(),
             }
-            write_json(_last_path(self._data), last)
+            _write(_last_path(self._data), last)
         _night_path(self._data).unlink(missing_ok=True)
 
     def _write(self) -> None:
@@ -246,7 +285,7 @@ class Night:
             "dataset": self._dataset,
             "done": self.done,
         }
-        write_json(_night_path(self._data), kept)
+        _write(_night_path(self._data), kept)
 
 
 def dataset_digest(data: Path) -> str:
@@ -268,13 +307,23 @@ def _last_path(data: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise SpanloopError(f"{path} is damaged: {error}", hint="Remove it; every step can be run again.") from error
-    return content
+    return read_state(path, version=STATE_VERSION, hint="Remove it; every step can be run again.")
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, encode_state(content, version=STATE_VERSION))
+
+
+def settings_digest(config: NightlyConfig, model: Path) -> str:
+    """Return the sha256 over everything a night is asked to do: its own settings and those its stages will read."""
+    settings_file = find_settings_file(Path.cwd())
+    asked = {
+        "night": config.model_dump(mode="json"),
+        "model": str(model),
+        "environment": {name: value for name, value in os.environ.items() if name.startswith("SPANLOOP_")},
+        "file": "" if settings_file is None else settings_file.read_text(errors="replace"),
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def _perform(step: str, config: NightlyConfig, night: Night) -> dict[str, Any]:
@@ -285,8 +334,9 @@ def _perform(step: str, config: NightlyConfig, night: Night) -> dict[str, Any]:
         case "train":
             return _train(config, night)
         case "evaluate":
-            judged = ["--data", data, "--checkpoint", str(night.checkpoint), *_if_inconclusive(config)]
-            return run_stage("train", "evaluate", *judged)
+            # Its own parent is what was live when the night began, but for --model and for what was promoted meanwhile.
+            judged = ["--data", data, "--checkpoint", str(night.checkpoint), "--against", str(_live_model(config.data))]
+            return run_stage("train", "evaluate", *judged, *_if_inconclusive(config))
         case "promote":
             gate = night.done["evaluate"].get("gate") or {}
             if gate.get("verdict") == "inconclusive" and not gate.get("passed"):
@@ -364,4 +414,9 @@ def _live_model(data: Path) -> Path:
             f"no model to train: {data} has no live checkpoint",
             hint="Name one with --model, or serve one first: spanloop serve run --data DIR --model PATH",
         )
-    return Path(registry.live)
+    if not (live := Path(registry.live)).is_dir():
+        raise SettingsError(
+            f"the live model {registry.live_version} is gone: {live} is no directory",
+            hint="Put it back, or make another live: spanloop serve rollback --data DIR, or promote.",
+        )
+    return live

@@ -23,9 +23,15 @@ from foundation.http import answers
 class StageFailed(SpanloopError):
     """A stage ended with a status other than 0; it is passed on, so that a scheduler sees what the stage meant."""
 
-    def __init__(self, command: Sequence[str], status: int, narration: Iterable[str]) -> None:
-        super().__init__("\n".join([f"`{' '.join(command)}` ended with status {status}:", *narration]))
+    def __init__(
+        self, command: Sequence[str], status: int, narration: Iterable[str], *, was_shown: bool = False
+    ) -> None:
+        said = list(narration)
+        ended = f"`{' '.join(command)}` ended with status {status}"
+        super().__init__(ended if was_shown or not said else "\n".join([f"{ended}:", *said]))
         self.exit_status = ExitStatus(status) if status in set(ExitStatus) else ExitStatus.FAILED
+        self.said = "\n".join(said)
+        """The last lines it wrote, which the message repeats only where nobody saw them."""
 
 
 def spanloop_command(*arguments: str) -> list[str]:
@@ -87,7 +93,7 @@ def run_program(
         output = process.stdout.read()
         relay.join()
     if process.returncode != ExitStatus.DONE:
-        raise StageFailed(command, process.returncode, last_lines)
+        raise StageFailed(command, process.returncode, last_lines, was_shown=narration is None)
     answer: dict[str, Any] = json.loads(output)
     return answer
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.files import write_json
+from serve.change import registry
 from train.schema import Manifest, model_version
 
 STAGES = ("etl run", "train run", "train evaluate", "serve promote")
@@ -23,6 +24,13 @@ STAGES = ("etl run", "train run", "train evaluate", "serve promote")
 def arrive(data: Path, content: str) -> None:
     """Let spans arrive: what the cardboard ETL will publish."""
     (data / "arrived").write_text(content)
+
+
+def serve(data: Path, model: Path) -> None:
+    """Make a model live that has no weights."""
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    registry.initialise(data, model, "base")
 
 
 def count(data: Path, stage: str) -> int:
@@ -83,6 +91,8 @@ def stage(data: Path, stop: str) -> None:
         elif name in ("serve promote", "serve canary"):
             (data / "live").write_text(arguments[4])
             answer = {"live": arguments[4]}
+        elif name == "train evaluate":
+            (data / "against").write_text(given["--against"])
         with (data / "work.log").open("a") as file:
             file.write(name + "\n")
     pause(data, stop, f"{name} after")
@@ -92,6 +102,7 @@ def stage(data: Path, stop: str) -> None:
         if asked == "refuse":
             sys.exit(3)
     if name == "train evaluate" and (data / "refuse").exists():
+        sys.stderr.write("spanloop: it is worse\n")
         sys.exit(3)
     sys.stdout.write(json.dumps(answer))
 

@@ -69,7 +69,7 @@ class Trial:
         registered = registry.require(self._data).canary
         if registered is None:
             return None
-        split = self._gateway.split
+        split, evidence = self._gateway.split, self._gateway.evidence
         return {
             "version": registered.version,
             "share": registered.share,
@@ -79,7 +79,7 @@ class Trial:
             "num_units": self._tally.num_units(registered),
             "units_wanted": registered.units,
             "metrics": canaries.describe(self._tally, registered),
-            "trouble": self._trouble,
+            "trouble": self._trouble or (None if evidence is None else evidence.trouble),
         }
 
     async def resume(self) -> None:

@@ -7,7 +7,7 @@ reason. No answer waits for any of it. One that cannot be encoded costs itself a
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -79,7 +79,7 @@ class Delivery(SpanProcessor):
         """What keeps spans from being delivered, and since when."""
 
         self._threads = [
-            threading.Thread(target=work, name=f"evidence-{work.__name__.strip('_')}", daemon=True)
+            threading.Thread(target=self._keep_on, args=(work,), name=f"evidence{work.__name__}", daemon=True)
             for work in (self._encode_all, self._send_all)
         ]
         for thread in self._threads:
@@ -136,6 +136,18 @@ class Delivery(SpanProcessor):
         """What keeps spans from being delivered at this moment, and since when."""
         found = self._trouble
         return None if found is None else f"{found[0]} (since {found[1]})"
+
+    def _keep_on(self, work: Callable[[], None]) -> None:
+        """Work until the end: an error nobody thought of, of the disk or a library, must not end delivery."""
+        while True:
+            try:
+                work()
+            except Exception as error:
+                log.exception("delivery of evidence stumbled; it goes on")
+                self._trouble = (f"{type(error).__name__}: {error}", _now())
+                time.sleep(self._first_retry_s)
+            else:
+                return
 
     # --- the encoding thread
 
@@ -247,8 +259,7 @@ class Delivery(SpanProcessor):
         was_away, self._is_away = self._is_away, outcome.verdict is Verdict.LATER
         if outcome.verdict is Verdict.LATER:
             if self._trouble is None or self._trouble[0] != outcome.reason:
-                since = datetime.now(UTC).isoformat(timespec="seconds")
-                self._trouble = (outcome.reason, since if self._trouble is None else self._trouble[1])
+                self._trouble = (outcome.reason, _now() if self._trouble is None else self._trouble[1])
                 log.warning("the receiver takes no spans; they wait", reason=outcome.reason)
             waiting, self._encoded, self._encoded_bytes = self._encoded, deque(), 0
             for each in waiting:  # from memory to disk
@@ -301,3 +312,7 @@ class Delivery(SpanProcessor):
             waiting, self._encoded, self._encoded_bytes, self._is_away = self._encoded, deque(), 0, True
             for batch in waiting:
                 self._keep(batch)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

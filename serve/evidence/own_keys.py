@@ -9,7 +9,7 @@ from pathlib import Path
 
 from foundation.errors import SpanloopError
 from foundation.files import write_atomically
-from foundation.keys import Scope, create_key, keys_path, read_keys
+from foundation.keys import MAX_NAME_LENGTH, Scope, create_key, keys_path, read_keys
 from foundation.state import encode_state, read_state
 
 NAME = "gateway's own, {project}"
@@ -41,7 +41,9 @@ class OwnKeys:
             self.trouble = f"the receiver does not take the gateway's own key for project {name}: it was revoked"
         else:
             try:
-                text = create_key(self._data, name=NAME.format(project=name), project=name, scopes=[Scope.INGEST])
+                text = create_key(
+                    self._data, name=NAME.format(project=name)[:MAX_NAME_LENGTH], project=name, scopes=[Scope.INGEST]
+                )
                 self._texts[name] = text
                 write_atomically(self._path, encode_state({"texts": self._texts}, version=VERSION))
             except (SpanloopError, OSError) as error:

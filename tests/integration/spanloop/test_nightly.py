@@ -23,8 +23,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    (tmp_path / "base").mkdir()
-    (tmp_path / "data").mkdir()
+    nights.serve(tmp_path / "data", tmp_path / "base")
     nights.arrive(tmp_path / "data", "spans")
     return tmp_path / "data"
 
@@ -102,6 +101,44 @@ def test_new_spans_make_a_new_night(data: Path) -> None:
     assert statuses == [ExitStatus.REFUSED, ExitStatus.DONE]
     assert nights.count(data, "train run") == 2
     assert nights.count(data, "serve promote") == 1
+
+
+def test_what_was_refused_runs_again_once_something_was_mended(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting of a stage, here: with the same spans, and with what it now makes live. Then there is nothing new."""
+    (data / "refuse").touch()
+    status, report, narration = run(data)
+    assert (status, report["status"]) == (ExitStatus.REFUSED, "refused")
+    assert report["error"]["said"].endswith("it is worse")
+    assert narration.count("it is worse") == 1
+    assert "nothing new" in run(data)[2]
+
+    (data / "refuse").unlink()
+    monkeypatch.setenv("SPANLOOP_TRAIN_RUN_UPDATES", "9")
+    statuses = [run(data)[0] for _ in range(2)]
+
+    assert statuses == [ExitStatus.DONE] * 2
+    assert (nights.count(data, "train run"), nights.count(data, "serve promote")) == (2, 1)
+
+
+def test_what_a_night_makes_is_compared_with_what_is_live(data: Path) -> None:
+    """Not with its parent, which `--model` may have named among models of long ago."""
+    nights.serve(data.parent / "other", data.parent / "live")
+    (data / "serve" / "registry.json").write_bytes((data.parent / "other" / "serve" / "registry.json").read_bytes())
+
+    assert run(data)[0] == ExitStatus.DONE
+
+    assert (data / "against").read_text() == str(data.parent / "live")
+
+
+def test_a_night_whose_result_nobody_could_promote_does_not_begin(data: Path) -> None:
+    """Nothing was ever served: it says so first, and how to."""
+    (data / "serve" / "registry.json").unlink()
+
+    status, report, narration = run(data)
+
+    assert (status, report["status"]) == (ExitStatus.SETTINGS, "settings")
+    assert "spanloop serve run" in narration
+    assert nights.count(data, "etl run") == 0
 
 
 def test_a_checkpoint_that_was_lost_is_trained_again(data: Path) -> None:

@@ -229,6 +229,23 @@ def test_a_request_the_receiver_stumbles_over_is_given_up_at_last(
     bench.wait(num_spans_failed=5, num_spans_exported=7, num_spans_waiting=0)
 
 
+def test_an_error_nobody_thought_of_does_not_end_delivery(bench: Bench) -> None:
+    """Of the library that sends, say: it is tried again, and status says what happened meanwhile."""
+
+    def break_off(*_: object) -> Outcome:
+        raise RuntimeError("no such channel")
+
+    bench.receiver.answer = break_off
+    bench.end(3)
+    deadline = time.monotonic() + 10
+    while "no such channel" not in str(bench.delivery.trouble):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    bench.receiver.answer = lambda *_: TAKEN
+
+    bench.wait(num_spans_exported=3, num_spans_waiting=0)
+
+
 class Guarded(Receiver):
     """Asks for keys as a receiver on the same DATA does."""
 
