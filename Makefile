@@ -81,7 +81,7 @@ reliability: setup  ## 1,125 kills, 100,000 power losses, 1,500,000 malformed re
 		tests/unit/receiver/decode/test_otlp.py tests/unit/receiver/decode/test_native.py tests/integration/receiver/test_kill.py \
 		tests/integration/receiver/test_faults.py tests/integration/receiver/test_disk_full.py \
 		tests/unit/receiver/store/test_arrival_order.py tests/unit/etl/dialects/test_malformed.py tests/integration/etl/test_kill.py \
-		tests/integration/train/test_resume.py
+		tests/integration/train/test_resume.py tests/unit/serve/gateway/test_malformed.py
 
 interop: setup  ## OpenTelemetry JS and Python, and Rotel, through a killed receiver; needs node 20, npm and the network
 	$(BIN)/python -m tests.interop.run --scratch build/interop

@@ -26,7 +26,7 @@ from foundation.process import allow_many_files, notify_supervisor
 from otel_exporter.schema import GATEWAY_SCOPE
 from serve.admission import Serving
 from serve.change import control, registry
-from serve.change.parity import check_parity
+from serve.change.parity import check_parity, check_processed
 from serve.change.swap import (
     check_difference,
     check_integrity,
@@ -260,6 +260,7 @@ class Server:
 
     async def _is_proved(self, engine: Engine, model: Path) -> bool:
         probes = await asyncio.to_thread(find_probes, self.data, model)
+        await check_processed(engine, probes)
         return is_within(await compare(engine, probes), dtype="unknown")
 
     async def _prove(self, serving: Serving, model: Path) -> None:
@@ -270,6 +271,7 @@ class Server:
             probes = find_probes(self.data, model)
         check_difference(await compare(serving.engine, probes, serving.model), "unknown", model)
         await check_parity(serving.engine, probes, "unknown", serving.model)
+        await check_processed(serving.engine, probes, serving.model)
 
     async def keep_engine(self) -> None:
         """Keep an engine running; return only by an exception, when it can no longer be started."""

@@ -46,3 +46,33 @@ async def _continue(part: Engine, prompt: list[int], model: str | None) -> tuple
     )
     logprobs = asked_for(answer, "logprobs")["token_logprobs"]
     return logprobs, await part.score(prompt, asked_for(answer, "token_ids"), model)
+
+
+CERTAIN = 1e-3
+"""Natural log: how far the log-probability of the only token that could be sampled may be from 0."""
+
+
+async def check_processed(engine: Engine, probes: Sequence[Probe], model: str | None = None) -> None:
+    """Raise `ProbeFailed` when an engine's log-probabilities are not of the distribution it samples from.
+
+    With `top_k` 1 that has one token, whose probability is 1. An engine that reports the distribution before
+    temperature and truncation says less, and every span would claim what is not so.
+    """
+    for part in engine.parts:
+        answer = await part.complete(
+            probes[0].prompt_token_ids,
+            max_tokens=NUM_TOKENS,
+            temperature=1,
+            top_k=1,
+            model=model or part.name,
+            logprobs=0,
+            ignore_eos=True,
+        )
+        logprobs = asked_for(answer, "logprobs")["token_logprobs"]
+        worst = max(abs(each) for each in logprobs)
+        if not worst <= CERTAIN:
+            raise ProbeFailed(
+                f"{part.url} reports log-probabilities of another distribution than it samples from: "
+                f"{-worst:.3f} for a token that was certain",
+                hint="Start vLLM with --logprobs-mode processed_logprobs.",
+            )

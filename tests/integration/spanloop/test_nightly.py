@@ -113,7 +113,7 @@ def test_what_was_refused_runs_again_once_something_was_mended(data: Path, monke
     assert "nothing new" in run(data)[2]
 
     (data / "refuse").unlink()
-    monkeypatch.setenv("SPANLOOP_TRAIN_RUN_UPDATES", "9")
+    monkeypatch.setenv("SPANLOOP_TRAIN_RUN_LEARNING_RATE", "0.00001")
     statuses = [run(data)[0] for _ in range(2)]
 
     assert statuses == [ExitStatus.DONE] * 2

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from foundation.errors import ExitStatus
-from serve.change.parity import NUM_TOKENS, check_parity
+from serve.change.parity import NUM_TOKENS, check_parity, check_processed
 from serve.change.swap import ProbeFailed
 from train.schema import Probe
 
@@ -15,6 +15,7 @@ class TwoHalves:
     """An engine that writes with one set of weights and reads with another: a number stands for each."""
 
     name = "base"
+    url = "http://replica"
 
     def __init__(self, *, writes: float, reads: float) -> None:
         self.parts = (self,)
@@ -47,3 +48,13 @@ def test_an_engine_that_samples_from_stale_weights_is_refused() -> None:
         asyncio.run(check_parity(engine, [PROBE], "bfloat16"))  # type: ignore[arg-type]
 
     assert refused.value.exit_status is ExitStatus.REFUSED
+
+
+def test_log_probabilities_from_before_truncation_are_refused() -> None:
+    """As vLLM reports them by default: the only token left is certain, and it says otherwise. The hint is the flag."""
+    asyncio.run(check_processed(TwoHalves(writes=-0.0, reads=-0.5), [PROBE]))  # type: ignore[arg-type]
+
+    with pytest.raises(ProbeFailed, match="http://replica") as refused:
+        asyncio.run(check_processed(TwoHalves(writes=-0.5, reads=-0.5), [PROBE]))  # type: ignore[arg-type]
+
+    assert "processed_logprobs" in str(refused.value.hint)
