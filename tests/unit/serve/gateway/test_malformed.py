@@ -83,9 +83,9 @@ def damaged(body: dict[str, Any], choice: random.Random) -> bytes:
             case 0:
                 del holder[place]
             case 1:
-                holder[place] = [holder[place]] * choice.randint(1, 3)
+                holder[place] = [copy.deepcopy(holder[place]) for _ in range(choice.randint(1, 3))]
             case _:
-                holder[place] = choice.choice(ODD)
+                holder[place] = copy.deepcopy(choice.choice(ODD))
         if not body:
             break
     content = json.dumps(body).encode()
