@@ -152,8 +152,9 @@ class TrainConfig(Settings):
     1e-5 for a 0.6 B and 2e-6 for an 8 B model, ten times that for an adapter; up to four times as much where the pace
     of the KL budget allows it."""
 
-    epochs: Annotated[int, STEP] = Field(default=10, ge=1)
-    """Passes over the episodes, at most: the KL budget ends the run when they have taught what they can."""
+    epochs: Annotated[int, STEP] = Field(default=4, ge=1)
+    """Passes over the episodes. The KL budget is spread over all of them: more passes make smaller steps, and follow
+    more of what is chance in these very episodes."""
 
     episodes_per_update: Annotated[int, STEP] = Field(default=64, ge=1)
     """Episodes in one optimiser step."""
