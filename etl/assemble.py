@@ -6,7 +6,7 @@ import polars as pl
 
 from etl.calls.untraced_tools import DIALECT as UNTRACED
 from etl.clean import rejected_span
-from etl.dialects.media import media_of, plain
+from etl.dialects.shapes.media import media_of, plain
 from etl.dialects.spans import Embedding, LlmCall, ToolCall
 from etl.episodes.attribution import Rule
 from etl.episodes.grouping import Episode

@@ -20,7 +20,7 @@ def own_dialects() -> list[DialectEntry]:
     """Return the entries `[[etl.dialects]]` of the settings file of this directory, or of the nearest one above."""
     here = Path.cwd()
     path = next((file for place in (here, *here.parents) if (file := place / SETTINGS_FILE).is_file()), None)
-    from etl.dialects.own import check
+    from etl.dialects.structure.own import check
 
     table = tomllib.loads(path.read_text()).get("etl", {}) if path is not None else {}
     try:

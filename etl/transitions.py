@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
+from etl.dialects.shapes.values import integer_of, number_of
 from etl.dialects.spans import LlmCall
-from etl.dialects.values import integer_of, number_of
 from etl.episodes.grouping import Episode
 from etl.episodes.lineage import next_calls
 from etl.episodes.splits import Side

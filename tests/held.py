@@ -19,7 +19,7 @@ from typing import Any
 
 import polars as pl
 
-from etl.dialects.json_values import decode
+from etl.dialects.shapes.json_values import decode
 
 SHORT = 6
 NAMES = {

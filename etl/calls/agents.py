@@ -2,8 +2,8 @@
 
 from etl.calls.readings import Readings
 from etl.calls.tree import NO_PARENT, Forest
+from etl.dialects.shapes.wording import restore_wording
 from etl.dialects.spans import AgentSpan, LlmCall
-from etl.dialects.wording import restore_wording
 
 
 class Surroundings:

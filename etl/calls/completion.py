@@ -14,12 +14,12 @@ from typing import Any
 
 from etl.calls.in_band_errors import move_errors
 from etl.calls.wholeness import ASKS_FOR_TOOLS
-from etl.dialects.client_dump import api_of_id
-from etl.dialects.exchanges import answer_signature
-from etl.dialects.messages import answer, definition, has_content
+from etl.dialects.shapes.client_dump import api_of_id
+from etl.dialects.shapes.exchanges import answer_signature
+from etl.dialects.shapes.messages import answer, definition, has_content
+from etl.dialects.shapes.values import complete_usage, error_of
+from etl.dialects.shapes.wording import alias_of
 from etl.dialects.spans import AnswerFact, LlmCall, Message, Span, ToolCall, ToolFact
-from etl.dialects.values import complete_usage, error_of
-from etl.dialects.wording import alias_of
 
 RAISED = re.compile(r"""^[A-Za-z_][\w.]*\((['"])(.*)\1,?\)$""", re.DOTALL)
 """An exception as Python's repr writes it."""

@@ -12,8 +12,9 @@ from etl.calls.leftovers import read_leftovers
 from etl.calls.readings import Readings
 from etl.calls.strays import adopt_strays
 from etl.calls.tree import Forest
-from etl.dialects import agentlightning, agentops, logfire, openlit, own, reading
-from etl.dialects.genai import STREAMING_LOOP
+from etl.dialects import reading
+from etl.dialects.conventions.genai import STREAMING_LOOP
+from etl.dialects.platforms import agentlightning, agentops, logfire, openlit
 from etl.dialects.spans import (
     AgentSpan,
     AnswerFact,
@@ -25,7 +26,8 @@ from etl.dialects.spans import (
     ToolCall,
     ToolFact,
 )
-from etl.dialects.structure import complete_read
+from etl.dialects.structure import own
+from etl.dialects.structure.calls import complete_read
 from etl.settings import DialectEntry
 from otel_exporter.schema import EVALUATION_EVENT
 

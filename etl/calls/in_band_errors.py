@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from etl.dialects.json_values import decode
-from etl.dialects.messages import result_text
+from etl.dialects.shapes.json_values import decode
+from etl.dialects.shapes.messages import result_text
 from etl.dialects.spans import ToolCall
 
 MARKS = ("isError", "is_error")

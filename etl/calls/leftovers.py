@@ -4,10 +4,12 @@ from collections.abc import Iterable
 
 from etl.calls.readings import Readings
 from etl.calls.tree import Forest
-from etl.dialects import agentops, reading, structure
-from etl.dialects.names import Kind, kind_of, names_kind, words_of
+from etl.dialects import reading
+from etl.dialects.platforms import agentops
 from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Span, ToolCall
-from etl.dialects.survey import may_tell, survey
+from etl.dialects.structure import calls as structure
+from etl.dialects.structure.names import Kind, kind_of, names_kind, words_of
+from etl.dialects.structure.survey import may_tell, survey
 
 NEVER_CALLS = {Kind.OTHER, Kind.EMBEDDING}
 

@@ -23,9 +23,9 @@ import orjson
 
 from etl.calls.alignment import ITEM_ID
 from etl.calls.tree import Forest
-from etl.dialects import anthropic_client, gateway
-from etl.dialects.json_values import decode
-from etl.dialects.media import digests
+from etl.dialects.conventions import anthropic_client, gateway
+from etl.dialects.shapes.json_values import decode
+from etl.dialects.shapes.media import digests
 from etl.dialects.spans import Embedding, LlmCall, Message
 
 CLOCK_SKEW_NS = 2_000_000_000

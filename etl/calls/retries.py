@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
 from etl.calls.tree import Forest
-from etl.dialects import gateway
+from etl.dialects.conventions import gateway
 from etl.dialects.spans import LlmCall
 from otel_exporter.schema import GATEWAY_SCOPE
 

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from etl.calls.merge import message_key
-from etl.dialects.json_values import decode
+from etl.dialects.shapes.json_values import decode
 from etl.dialects.spans import LlmCall, Message
 from etl.schema import RejectReason
 

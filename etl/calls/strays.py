@@ -6,7 +6,7 @@ Traceloop makes its span without making it the current one, so what it logs whil
 from collections import defaultdict
 from collections.abc import Iterable
 
-from etl.dialects.message_events import MESSAGE_EVENTS
+from etl.dialects.shapes.message_events import MESSAGE_EVENTS
 from etl.dialects.spans import Span
 
 

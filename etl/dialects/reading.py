@@ -2,30 +2,11 @@
 
 from types import ModuleType
 
-from etl.dialects import (
-    adk,
-    agentlightning,
-    agentops,
-    anthropic_client,
-    autogen,
-    gateway,
-    genai,
-    haystack,
-    langfuse,
-    langsmith,
-    litellm,
-    logfire,
-    mlflow,
-    openinference,
-    openlit,
-    pydantic_ai,
-    spring_ai,
-    strands,
-    traceloop,
-    vercel,
-)
+from etl.dialects.conventions import anthropic_client, gateway, genai, openinference, spring_ai, traceloop
+from etl.dialects.frameworks import adk, autogen, haystack, pydantic_ai, strands, vercel
+from etl.dialects.platforms import agentlightning, agentops, langfuse, langsmith, litellm, logfire, mlflow, openlit
+from etl.dialects.shapes.values import text_of
 from etl.dialects.spans import AgentSpan, AnswerFact, Evaluation, Reading, Span, ToolCall, ToolFact
-from etl.dialects.values import text_of
 from otel_exporter.schema import AGENT_NAME
 
 Found = Reading | list[ToolCall | AgentSpan | ToolFact | AnswerFact]

@@ -11,9 +11,9 @@ from etl.calls.find import read_all
 from etl.calls.readings import Readings
 from etl.calls.tree import build_forest
 from etl.clean import clean, unique_logs
-from etl.dialects.names import words_of
 from etl.dialects.spans import LlmCall, Span
-from etl.dialects.survey import Survey, may_tell, survey
+from etl.dialects.structure.names import words_of
+from etl.dialects.structure.survey import Survey, may_tell, survey
 from etl.episodes.grouping import Trace
 from etl.runs.source import read_traces
 from etl.settings import DialectEntry

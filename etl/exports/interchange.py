@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from etl.dialects.media import is_known
+from etl.dialects.shapes.media import is_known
 
 Row = dict[str, Any]
 

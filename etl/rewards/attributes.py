@@ -12,8 +12,8 @@ https://github.com/Arize-ai/openinference/tree/main/spec, https://github.com/ope
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from etl.dialects.shapes.values import numbered, score_of, text_of
 from etl.dialects.spans import Span
-from etl.dialects.values import numbered, score_of, text_of
 from otel_exporter.schema import EVALUATION_EXPLANATION, EVALUATION_LABEL, EVALUATION_NAME, EVALUATION_SCORE
 
 SOURCE = "span_attribute"

@@ -12,9 +12,9 @@ import polars as pl
 
 from etl.calls.find import json_array, json_object
 from etl.calls.readings import Readings
-from etl.dialects import agentlightning
+from etl.dialects.platforms import agentlightning
+from etl.dialects.shapes.values import score_of, text_of
 from etl.dialects.spans import LlmCall, Span
-from etl.dialects.values import score_of, text_of
 from etl.rewards import attributes
 from otel_exporter.schema import (
     EPISODE_ID,

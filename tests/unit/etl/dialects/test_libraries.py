@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from etl.dialects.values import error_of
+from etl.dialects.shapes.values import error_of
 from etl.exports.export import decoded
 from tests.conversation import ANSWER, ARGUMENTS, ASKED, QUESTION, REQUEST, SCHEMA, TOOL, TURNS, dump, run
 from tests.spans import SECOND_NS, START_NS, Span, span

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etl.dialects import genai
+from etl.dialects.conventions import genai
 from tests.recordings import FIXTURES, FRAMEWORKS, load, run, scenarios
 from tests.scale import times
 from tests.spans import llm, logs_frame, spans_frame

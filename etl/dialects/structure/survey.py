@@ -1,0 +1,420 @@
+"""Looks through everything that one span holds and sorts it by shape and name: asked, answered, offered, counted.
+
+Attributes, numbered attributes, events and log records are one tree here, JSON inside texts included, so that a fact is
+found under whatever prefix, in whichever of these it stands. What looks like content and is not understood is kept by
+its place.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from etl.dialects.shapes import langchain, message_events
+from etl.dialects.shapes.exchanges import Request, Response, read_usage
+from etl.dialects.shapes.json_values import decode, loads
+from etl.dialects.shapes.messages import canonical_input, content_of
+from etl.dialects.shapes.requests import Requests
+from etl.dialects.spans import LlmCall, LogRecord, Message, Span
+from etl.dialects.structure import decoders as shapes
+from etl.dialects.structure.limits import breaks_off
+from etl.dialects.structure.names import (
+    Kind,
+    Words,
+    field_of,
+    kind_of,
+    names_content,
+    names_kind,
+    side_of,
+    words_of,
+)
+
+DEEPEST = 6
+"""Levels of objects within objects that are looked through for what is no model's traffic itself."""
+
+NUMBERED = re.compile(r"\.\d+(\.|$)|\[\d+\]")
+
+OPENINGS = ("{", "[", '"')
+
+EVENT_ROLES = {"system", "developer", "user", "assistant", "tool", "choice"}
+"""Words in the names of events that carry a message each."""
+
+CONSUMED = frozenset(
+    (
+        "messages",
+        "contents",
+        "input",
+        "prompt",
+        "system",
+        "instructions",
+        "choices",
+        "candidates",
+        "message",
+        "content",
+        "generations",
+        "parts",
+    )
+)
+"""Keys of a request or response whose values its reader has read."""
+
+WHOLE = {"system", "tool_arguments", "tool_result"}
+"""Facts that may be any value, which is kept as it is."""
+
+
+def _read_items(items: list[Any], before: list[Message]) -> list[Message] | None:
+    items = shapes.plain(items)
+    if not shapes.is_messages(items) or any(langchain.is_langchain(item) for item in items):
+        return None
+    return canonical_input((shapes.as_item(item) for item in items), before)
+
+
+REQUESTS = Requests(_read_items)
+"""What is remembered of the lists of messages read last."""
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a span holds, by what it is; each with the place it was found at."""
+
+    requests: list[tuple[str, Request]] = field(default_factory=list)
+    responses: list[tuple[str, Response]] = field(default_factory=list)
+    tools: list[tuple[str, list[dict[str, Any]]]] = field(default_factory=list)
+    calls: list[tuple[str, list[Any]]] = field(default_factory=list)
+    """Tool calls that stand apart from the answer they are of."""
+
+    texts: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: {"input": [], "output": []})
+    values: dict[str, list[tuple[str, Any]]] = field(default_factory=lambda: {"input": [], "output": []})
+    """By side, what stands on it, whatever it is."""
+
+    facts: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    kinds: list[tuple[str, Kind]] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    """Places of answers that are whole runs: with tools' results, or with the user's words."""
+
+    unread: list[str] = field(default_factory=list)
+    """Places of what looks like traffic and was not understood."""
+
+    has_cut: bool = False
+    """JSON breaks off somewhere."""
+
+    has_gaps: bool = False
+    """Numbered messages are missing from the middle or the beginning."""
+
+    @property
+    def kind(self) -> Kind | None:
+        """Return what the span says that it is: the most telling of what its attributes say."""
+        named = [kind for _, kind in self.kinds]
+        order = (Kind.EMBEDDING, Kind.EVALUATION, Kind.CALL, Kind.TOOL, Kind.AGENT, Kind.OTHER)
+        return next((kind for kind in order if kind in named), None)
+
+    def fact(self, name: str) -> Any:  # noqa: ANN401 - any attribute value
+        """Return the value of a fact, None where there is none."""
+        return self.facts[name][1] if name in self.facts else None
+
+    def has_exchange(self) -> bool:
+        """Tell whether there is a request with messages or an answer in a shape of its own."""
+        return any(request.input for _, request in self.requests) or any(r.output for _, r in self.responses)
+
+
+def survey(span: Span) -> Survey:
+    """Look through a span."""
+    found = Survey()
+    walk = _Walk(found)
+    plain, groups = _grouped(span.attributes)
+    for name, value in plain.items():
+        walk.visit(value, words_of(name), name, 0)
+    for head, fields in groups.items():
+        items, is_gapped = _nested(fields)
+        found.has_gaps |= is_gapped
+        walk.visit(items, words_of(head), f"{head}.N", 0)
+    _add_events(span, walk)
+    return found
+
+
+def _grouped(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Part attributes from the numbered ones, which are put together by what stands before the number."""
+    plain: dict[str, Any] = {}
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in attributes.items():
+        if NUMBERED.search(name):
+            head, rest = _split(name)
+            groups.setdefault(head, {})[rest] = value
+        else:
+            plain[name] = value
+    return plain, groups
+
+
+def _decoded(value: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return what JSON text holds, also where the text is a text's JSON."""
+    inner = decode(value)
+    if isinstance(inner, str) and inner.startswith('"'):
+        try:
+            inner = loads(inner)
+        except ValueError:
+            return value
+    return inner
+
+
+def _split(name: str) -> tuple[str, str]:
+    name = name.replace("[", ".").replace("]", "")
+    parts = name.split(".")
+    at = next(position for position, part in enumerate(parts) if part.isdigit())
+    return ".".join(parts[:at]), ".".join(parts[at:])
+
+
+def _nested(fields: dict[str, Any]) -> tuple[list[Any], bool]:
+    """Return the list that attributes `N.rest` spread out, and whether entries of it are missing."""
+    entries: dict[int, Any] = {}
+    deeper: dict[int, dict[str, Any]] = {}
+    for rest, value in fields.items():
+        head, _, tail = rest.partition(".")
+        if not tail:
+            entries[int(head)] = value
+        else:
+            deeper.setdefault(int(head), {})[tail] = value
+    for number, inner in deeper.items():
+        entries[number] = _object(inner)
+    order = sorted(entries)
+    has_gaps = bool(order) and (order[0] > 1 or order[-1] - order[0] >= len(order))
+    return [entries[number] for number in order], has_gaps
+
+
+def _object(fields: dict[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    deeper: dict[str, dict[str, Any]] = {}
+    for name, value in fields.items():
+        head, _, tail = name.partition(".")
+        if not tail:
+            made[head] = content_of(value) if head in ("content", "text", "message") else value
+        else:
+            deeper.setdefault(head, {})[tail] = value
+    for head, inner in deeper.items():
+        is_list = all(name.partition(".")[0].isdigit() for name in inner)
+        made[head] = _nested(inner)[0] if is_list else _object(inner)
+    return made
+
+
+def _add_events(span: Span, walk: "_Walk") -> None:
+    records = [
+        LogRecord(str(event.get("name")), 0, event.get("attributes") or {}, {})
+        for event in span.events
+        if event.get("name") != "exception"
+    ]
+    spoken = [_as_message_event(record) for record in [*span.logs, *records]]
+    if any(spoken):
+        call = LlmCall(span, "")
+        message_events.read_messages(call, [record for record in spoken if record is not None], [])
+        if call.input:
+            walk.found.requests.append(("events", Request(input=call.input)))
+        if call.output:
+            walk.found.responses.append(("events", Response(output=call.output)))
+    for record, read in zip([*span.logs, *records], spoken, strict=True):
+        if read is None:
+            for values in (record.body, record.attributes):
+                for name, value in values.items() if isinstance(values, dict) else ():
+                    walk.visit(value, words_of(record.event_name) + words_of(name), f"{record.event_name}/{name}", 0)
+
+
+def _as_message_event(record: LogRecord) -> LogRecord | None:
+    """Return the event under the conventions' name, where it carries a message; None where it does not."""
+    words = words_of(record.event_name)
+    body = decode(record.body)
+    if not isinstance(body, dict) or {"content", "message", "tool_calls", "parts"}.isdisjoint(body):
+        return None
+    role = next((word for word in words if word in EVENT_ROLES), None)
+    if role is None or not {"message", "choice", "event", "content"} & set(words):
+        return None
+    name = "gen_ai.choice" if role == "choice" else f"gen_ai.{role}.message"
+    return LogRecord(name, record.time_ns, body, record.attributes)
+
+
+READ = re.compile(
+    r"""gen_ai\.(?:operation\.name|system|provider\.name|conversation\.id|agent\.\w+|system_instructions|tool\.\w+
+    |input\.messages|output\.messages|output\.type|response\.(?:id|model|finish_reasons?)|tool\.call\.\w+
+    |request\.(?!tools|functions|available|is_)[\w.]+|usage\.(?:input|output|total|prompt|completion)_tokens
+    |usage\.(?:cache|reasoning)[\w.]+|prompt\.\d+\.[\w.]+|completion\.\d+\.[\w.]+|embeddings\.[\w.]+)
+    |(?:llm\.(?!messages|prompt$|completion$|input$|output$)|openinference\.|input\.|output\.|tool\.|tag\.
+    |metadata$|traceloop\.|spanloop\.|ai\.|mlflow\.|langfuse\.|langsmith\.|gcp\.vertex\.|haystack\.|logfire\.
+    |http\.|https\.|url\.|server\.|client\.|net\.|network\.|error\.|exception\.|code\.|thread\.|service\.|user\.
+    |openai\.|azure\.|aws\.|telemetry\.|deployment\.|session\.|user_agent\.|peer\.|host\.|db\.|rpc\.|messaging\.)""",
+    re.VERBOSE,
+)
+"""Names that dialects' readers have read, and names that say nothing of models."""
+
+
+@lru_cache(maxsize=2048)
+def has_strange(names: tuple[str, ...]) -> bool:
+    """Tell whether names are among these that no reader of a dialect knows, and that may be of model traffic.
+
+    >>> has_strange(("gen_ai.input.messages",)), has_strange(("gen_ai.response.text",)), has_strange(("db.system",))
+    (False, True, False)
+    """
+    return any(READ.match(name) is None and may_tell(name) for name in names)
+
+
+@lru_cache(maxsize=8192)
+def may_tell(name: str) -> bool:
+    """Tell whether a name may be of model traffic, a tool or an agent."""
+    words = words_of(name)
+    return field_of(words) is not None or side_of(words) is not None or names_kind(words) or bool(TRAFFIC & set(words))
+
+
+TRAFFIC = {"messages", "message", "llm", "prompt", "completion", "tool", "tools", "agent", "model"}
+
+
+@lru_cache(maxsize=2048)
+def has_gaps(names: tuple[str, ...]) -> bool:
+    """Tell whether numbered names lack numbers at their beginning or in their middle: the SDK dropped these.
+
+    >>> has_gaps(("m.0.a", "m.1.a")), has_gaps(("m.4.a", "m.5.a"))
+    (False, True)
+    """
+    numbers: dict[str, set[int]] = {}
+    for name in names:
+        if NUMBERED.search(name) is not None:
+            head, rest = _split(name)
+            numbers.setdefault(head, set()).add(int(rest.partition(".")[0]))
+    first = min((min(found) for found in numbers.values()), default=0)
+    is_from_zero = first == 0
+    return any(
+        min(found) > (0 if is_from_zero else 1) or max(found) - min(found) >= len(found) for found in numbers.values()
+    )
+
+
+class _Walk:
+    """Visits values and puts what they are into a survey."""
+
+    def __init__(self, found: Survey) -> None:
+        self.found = found
+
+    def visit(self, value: Any, words: Words, place: str, depth: int) -> None:  # noqa: ANN401 - any JSON value
+        """Take in a value, whose name has these words."""
+        if depth == 0 and (side := side_of(words)) is not None and names_content(words):
+            self.found.values[side].append((place, value))
+        own = field_of(words)
+        if own in WHOLE and value is not None:
+            self.found.facts.setdefault(own, (place, value))
+            if own == "system":
+                return
+        if isinstance(value, str):
+            if value[:2] == "[{" and (messages := REQUESTS.read(value)) is not None and side_of(words) != "output":
+                self.found.requests.append((place, Request(input=messages)))
+                return
+            inner = _decoded(value) if value.lstrip().startswith(OPENINGS) else value
+            if isinstance(inner, str) and breaks_off(inner):
+                self.found.has_cut = True
+                self.found.unread.append(place)
+                return
+            if not isinstance(inner, str):
+                value = shapes.plain(inner)
+        elif isinstance(value, dict | list) and depth == 0:
+            value = shapes.plain(value)
+        if isinstance(value, dict):
+            self._visit_object(value, words, place, depth)
+        elif isinstance(value, list):
+            self._visit_list(value, words, place, depth)
+        elif value is not None:
+            self._visit_scalar(value, words, place)
+
+    def _visit_object(self, value: dict[str, Any], words: Words, place: str, depth: int) -> None:
+        side = side_of(words)
+        if any("." in key and NUMBERED.search(key) for key in value):  # a whole span's attributes as one value
+            value, groups = _grouped(value)
+            for head, fields in groups.items():
+                self.visit(_nested(fields)[0], words + words_of(head), f"{place}.{head}.N", depth + 1)
+        readers = (
+            (self._add_response, self._add_request) if side == "output" else (self._add_request, self._add_response)
+        )
+        read_by = next((reader for reader in readers if reader(value, place)), None)
+        is_read, is_answer = read_by is not None, read_by == self._add_response
+        if not is_read and shapes.is_message(value):
+            self._visit_list([value], words, place, depth)
+            return
+        usage = read_usage(value)
+        if usage is not None and not is_read:
+            self.found.responses.append((place, Response(usage=usage)))
+        if depth >= DEEPEST:
+            return
+        for key, item in value.items():
+            if is_read and key in CONSUMED:
+                continue
+            if is_answer and not isinstance(item, dict | list):
+                continue  # its reader took what it says; what it repeats of the request need not have been asked for
+            if isinstance(item, dict | list) or not is_read or field_of(words_of(key)) is not None:
+                self.visit(item, words + words_of(key), f"{place}.{key}", depth + 1)
+
+    def _add_request(self, value: dict[str, Any], place: str) -> bool:
+        request = shapes.read_request(value)
+        if request is None or not request.input:
+            return False
+        self.found.requests.append((place, request))
+        return True
+
+    def _add_response(self, value: dict[str, Any], place: str) -> bool:
+        response = shapes.read_response(value)
+        if response is None:
+            return False
+        self.found.responses.append((place, response))
+        return True
+
+    def _visit_list(self, value: list[Any], words: Words, place: str, depth: int) -> None:
+        side = side_of(words)
+        if not value:
+            return
+        if len(value) == 1 and isinstance(value[0], str | list):
+            self.visit(value[0], words, place, depth + 1)
+        elif (
+            all(isinstance(item, dict) and isinstance(item.get("message"), dict) for item in value) and side != "input"
+        ):
+            self._add_answers(value, place)
+        elif shapes.is_messages(value):
+            if side == "output":
+                self._add_answers(value, place)
+            else:
+                self.found.requests.append((place, Request(input=shapes.read_messages(value))))
+        elif (tools := shapes.read_tools(value)) is not None:
+            self.found.tools.append((place, tools))
+        elif shapes.is_blocks(value):
+            if all(shapes.is_tool_call(item) for item in value):
+                self.found.calls.append((place, value))
+            elif side == "output":
+                self._add_answers([{"role": "assistant", "content": value}], place)
+        elif len(value) == 1 or all(isinstance(item, str) for item in value):
+            if len(value) == 1:
+                self.visit(value[0], words, place, depth + 1)
+            elif (field_name := field_of(words)) is not None:
+                self.found.facts.setdefault(field_name, (place, value))
+        elif (
+            side is not None
+            and names_content(words)
+            and any(isinstance(item, dict) and "role" in item for item in value)
+        ):
+            self.found.unread.append(place)
+
+    def _add_answers(self, items: list[Any], place: str) -> None:
+        answers = shapes.read_answers(items)
+        if answers is None:
+            self.found.runs.append(place)
+        elif answers:
+            self.found.responses.append((place, Response(output=answers)))
+
+    def _visit_scalar(self, value: Any, words: Words, place: str) -> None:  # noqa: ANN401
+        if isinstance(value, str) and not value.strip():
+            if not value and (side := side_of(words)) is not None and names_content(words):
+                self.found.texts[side].append((place, value))
+            return
+        name = field_of(words)
+        if name is not None:
+            self.found.facts.setdefault(name, (place, value))
+            return
+        if not isinstance(value, str):
+            return
+        if names_kind(words):
+            kind = kind_of(value)
+            if kind is not None:
+                self.found.kinds.append((place, kind))
+            return
+        side = side_of(words)
+        if side is not None and names_content(words):
+            self.found.texts[side].append((place, value))
