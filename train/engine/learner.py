@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from train.data.lineage import Sequence
 from train.engine.objective import Objective
@@ -80,8 +81,19 @@ class Learner:
                 logprobs, _, values = self.tokens(*batch.inputs)
             if counts:
                 scores[self.objective.positions(batch.calls)] = choose(logprobs, values).float()
+        self.reshard()
         total: Tensor = self.accelerator.reduce(scores, "sum")
         return total
+
+    def reshard(self) -> None:
+        """Let go of gathered weights; to be called after forward passes without a backward pass.
+
+        The outermost module keeps them otherwise: the next pass would not see weights that were set meanwhile, and
+        `weights`, first asked for then, would be of what is about to be freed.
+        """
+        for module in self.tokens.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
 
     @torch.no_grad()
     def _find_kept(self) -> Kept | None:
@@ -97,6 +109,7 @@ class Learner:
                 kept = self.tokens(*batch.inputs[:-1], None, limits[batch.calls])
             if counts:
                 found.append((self.objective.positions(batch.calls).cpu(), Kept(kept.sizes.cpu(), kept.ids.cpu())))
+        self.reshard()
         if self.accelerator.num_processes > 1:
             found = gather_object(found)
         places = torch.cat([place for place, _ in found])

@@ -71,6 +71,7 @@ class Yardstick:
             log_ratio = sampled.policy_logprobs - self.home[learner.objective.positions(batch.calls)]
             if counts:
                 total += measured_kl(log_ratio.double()).sum()
+        learner.reshard()
         return float(learner.accelerator.reduce(total, "sum")) / max(1, _sizes(self.sequences)[0])
 
     @torch.no_grad()
