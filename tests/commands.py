@@ -23,7 +23,10 @@ def spanloop(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end and return what a shell would see of it."""
     command = ["spanloop", *map(str, arguments)]
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="", write_through=True) for _ in range(2))
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), "utf-8", errors=errors, newline="", write_through=True)
+        for errors in ("strict", "backslashreplace")  # as Python opens the two
+    )
     with contextlib.ExitStack() as stack:
         stack.enter_context(patch.object(sys, "argv", command))
         stack.enter_context(patch.dict(os.environ, {"COLUMNS": "200", **(environment or {})}))
