@@ -10,7 +10,7 @@ import pytest
 
 from foundation.errors import ExitStatus
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 
 @pytest.mark.timeout(900)

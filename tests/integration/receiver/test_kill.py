@@ -14,7 +14,7 @@ from tests.export_requests import logs, span, traces
 from tests.integration.receiver.processes import LOGS, TRACES, start
 from tests.scale import times
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 NUM_KILLS = times(short=30, long=1000)
 CHECK_EVERY = times(short=5, long=20)

@@ -72,6 +72,7 @@ def test_adapters_come_and_go_over_one_base(served: Served, tmp_path: Path) -> N
     check_serves(served, version, base, None)
 
 
+@pytest.mark.long
 def test_an_adapter_is_live_again_after_a_restart(tmp_path: Path) -> None:
     """The engine starts on the base and takes the adapter; without the base it is not started on anything else."""
     base = tiny_model(tmp_path / "base", seed=0)
@@ -104,6 +105,7 @@ def test_an_adapter_over_another_base_is_refused(served: Served, tmp_path: Path)
     assert read_registry(served.data) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_alone", [False, True], ids=["beside", "second engine"])
 def test_what_cannot_change_in_place_is_opened_beside(served: Served, tmp_path: Path, is_alone: bool) -> None:
     """A wider model in the same engine; one with another template in a second engine, and the first is stopped."""

@@ -21,7 +21,7 @@ from tests.served import Served, serving
 from tests.serving import tiny_checkpoint
 from train.schema import model_version
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 USER = [{"role": "user", "content": "hello"}]
 

@@ -28,7 +28,7 @@ from tests.scale import times
 from tests.served import Served, serving
 from tests.serving import Collector, collector
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(1800)]
 
 KILLS = times(short=1, long=20)
 RETRYABLE = {200, 503}

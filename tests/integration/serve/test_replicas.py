@@ -23,6 +23,7 @@ from tests.served import Served, serving
 from tests.serving import collector
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.integration,
     pytest.mark.vllm,
     pytest.mark.timeout(1200),

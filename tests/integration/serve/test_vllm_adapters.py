@@ -15,6 +15,7 @@ from tests.serving import adapter_checkpoint, altered_checkpoint, collector
 from train.schema import model_version
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.integration,
     pytest.mark.vllm,
     pytest.mark.slow,

@@ -18,7 +18,7 @@ from foundation.files import exclusive
 from serve.schema import ServerInfo, server_path
 from tests import nights
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 @pytest.fixture

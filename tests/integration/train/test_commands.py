@@ -129,6 +129,7 @@ def test_a_model_that_is_none_exits_2(data: Path, tmp_path: Path) -> None:
     assert spanloop("train", "run", "--data", data, "--model", tmp_path).returncode == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("flags", [(), ("--loss", "ppo", "--token-critic")], ids=["by default", "with a token critic"])
 def test_two_processes_make_the_checkpoint_of_one(
     model: Path, data: Path, tmp_path: Path, flags: tuple[str, ...]
@@ -146,6 +147,7 @@ def test_two_processes_make_the_checkpoint_of_one(
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[0])
 
 
+@pytest.mark.long
 def test_weights_in_pieces_end_as_those_in_one(model: Path, data: Path, tmp_path: Path) -> None:
     """Sharded over two processes, broken off and gone on with: the updates of one process, to rounding."""
     arguments = ["train", "run", "--data", data, "--model", model, "--learning-rate", 1e-3, "--epochs", 2]
@@ -161,6 +163,7 @@ def test_weights_in_pieces_end_as_those_in_one(model: Path, data: Path, tmp_path
     assert all(torch.allclose(found[name], expected[name], atol=1e-5) for name in found)
 
 
+@pytest.mark.long
 def test_two_processes_make_an_adapter_for_each_agent(model: Path, tmp_path: Path) -> None:
     """One group of processes serves all trainings of a run, and one agent's refusal leaves it to the others."""
     rows = [

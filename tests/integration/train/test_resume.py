@@ -22,7 +22,7 @@ from train.run import train
 from train.schema import read_manifest
 from train.settings import TrainConfig
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 KILLS = times(short=1, long=25)
 

@@ -24,6 +24,7 @@ THRESHOLD = 0.2
 """Expected success after ten nights; 0.03 before them. `benchmarks.train_learning` runs longer, to a higher one."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
 def test_a_tool_game_is_learned(seed: int) -> None:
     """A tiny transformer finds the tool of each task, uses it more than once, then answers."""
@@ -33,6 +34,7 @@ def test_a_tool_game_is_learned(seed: int) -> None:
     assert found[-1] > THRESHOLD
 
 
+@pytest.mark.long
 def test_a_coin_teaches_nothing() -> None:
     """Outcomes drawn at random leave the success where it was, give or take a drift."""
     found = curve("random", seed=0, nights=NIGHTS, episodes=EPISODES, settings={}).success
