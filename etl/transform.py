@@ -43,9 +43,9 @@ from etl.rewards import air, given
 from etl.rewards.combine import outcome_gap
 from etl.rewards.placing import Ground, find_evaluators, named_places
 from etl.rewards.settling import drop_unusable, settle
+from etl.rewards.signals.user_reply import Judge
 from etl.rewards.sql import RewardQuery, query_rewards
 from etl.rewards.turns import rated_turns
-from etl.rewards.user_reply import Judge
 from etl.schema import RejectReason
 from etl.settings import EtlConfig
 from etl.tables import Dataset

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from etl.dialects.spans import LlmCall, ToolCall
-from etl.rewards.argument_schema import argument_schema
-from etl.rewards.budget import latency, tokens
-from etl.rewards.output_format import output_format
-from etl.rewards.repetition import repetition
-from etl.rewards.retry import retry
-from etl.rewards.tool_status import tool_status
-from etl.rewards.user_reply import Judge, user_reply
-from etl.rewards.waste import waste
+from etl.rewards.signals.argument_schema import argument_schema
+from etl.rewards.signals.budget import latency, tokens
+from etl.rewards.signals.output_format import output_format
+from etl.rewards.signals.repetition import repetition
+from etl.rewards.signals.retry import retry
+from etl.rewards.signals.tool_status import tool_status
+from etl.rewards.signals.user_reply import Judge, user_reply
+from etl.rewards.signals.waste import waste
 from etl.settings import EtlConfig
 
 SIGNALS = (

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from etl.rewards.combine import outcome_gap, recombine
-from etl.rewards.progress import Course, progress
+from etl.rewards.signals.progress import Course, progress
 from etl.runs.publish import rewrite
 from etl.runs.source import Window
 from etl.runs.work import Processed

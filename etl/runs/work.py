@@ -12,7 +12,7 @@ import polars as pl
 from etl.calls.tokens import load_decoder
 from etl.episodes.grouping import Trace
 from etl.rewards.outlived import forgotten, keep_outlived
-from etl.rewards.reply_judge import load_judge
+from etl.rewards.signals.reply_judge import load_judge
 from etl.rewards.sql import read_queries
 from etl.rewards.stand_ins import of_rows
 from etl.runs.buckets import Bucket

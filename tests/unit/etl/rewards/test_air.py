@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from etl.exports.stats import correlations, coverage
 from etl.rewards.combine import combine
-from etl.rewards.progress import Course, progress
+from etl.rewards.signals.progress import Course, progress
 from etl.settings import EtlConfig
 from etl.transform import transform
 from tests.spans import Span, evaluation, llm, logs_frame, span, spans_frame, tool

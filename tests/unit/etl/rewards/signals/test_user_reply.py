@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from etl.rewards.user_reply import judge_reply
+from etl.rewards.signals.user_reply import judge_reply
 from etl.settings import EtlConfig
 from etl.transform import transform
 from tests.spans import Span, llm, logs_frame, span, spans_frame

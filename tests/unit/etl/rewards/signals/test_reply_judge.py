@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from etl.rewards import reply_judge
+from etl.rewards.signals import reply_judge
 from etl.settings import EtlConfig
 
 ANSWERS = {"fine then": "GOOD", "hm": "BAD.", "so": "NOTHING", "either": "GOOD or BAD", "silence": ""}

@@ -10,7 +10,7 @@ import os
 import re
 import urllib.request
 
-from etl.rewards.user_reply import CORRECTION, NOTHING, THANKS, Judge
+from etl.rewards.signals.user_reply import CORRECTION, NOTHING, THANKS, Judge
 from etl.settings import EtlConfig
 from foundation.http import open_url
 from foundation.narration import get_logger

@@ -1,7 +1,7 @@
 """AIR: what the user said next, as a judgement of the answer: thanks, a correction, the same question again.
 
 By rules, which are few and plain: what they do not know says nothing. A judge model can be asked about the rest
-(`etl.rewards.reply_judge`). After arXiv:2603.10165: whoever goes on talking tells what an answer was worth.
+(`etl.rewards.signals.reply_judge`). After arXiv:2603.10165: whoever goes on talking tells what an answer was worth.
 """
 
 import re
