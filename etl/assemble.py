@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from etl.calls.untraced_tools import DIALECT as UNTRACED
+from etl.calls.completing.untraced_tools import DIALECT as UNTRACED
 from etl.clean import rejected_span
 from etl.dialects.shapes.media import media_of, plain
 from etl.dialects.spans import Embedding, LlmCall, ToolCall

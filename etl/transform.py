@@ -7,9 +7,9 @@ import polars as pl
 
 from etl.assemble import Assembly, Facts
 from etl.calls.agents import Surroundings, name_agents
-from etl.calls.alignment import align_item_ids
-from etl.calls.bystanders import find_bystanders
-from etl.calls.completion import (
+from etl.calls.completing.alignment import align_item_ids
+from etl.calls.completing.bystanders import find_bystanders
+from etl.calls.completing.completion import (
     complete_answers,
     complete_arguments,
     complete_empty_answers,
@@ -20,16 +20,16 @@ from etl.calls.completion import (
     complete_offers,
     complete_tools,
 )
-from etl.calls.continuations import complete_continuations
+from etl.calls.completing.continuations import complete_continuations
+from etl.calls.completing.server_history import Stored, note_previous, rebuild_histories, spread_incompleteness
+from etl.calls.completing.untraced_tools import find_untraced
 from etl.calls.find import read_all
 from etl.calls.merge import merge_calls, unique_embeddings
 from etl.calls.readings import Readings
 from etl.calls.retries import attempts, thrown_away
-from etl.calls.server_history import Stored, note_previous, rebuild_histories, spread_incompleteness
 from etl.calls.tokens import Decode, drop_impossible, mismatched
 from etl.calls.tool_layers import unique_tools
 from etl.calls.tree import Forest, build_forest
-from etl.calls.untraced_tools import find_untraced
 from etl.calls.wholeness import judge, judge_by_histories
 from etl.clean import clean, unique_logs
 from etl.counts import count

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import polars as pl
 
-from etl.calls.leftovers import read_leftovers
+from etl.calls.completing.leftovers import read_leftovers
+from etl.calls.completing.strays import adopt_strays
 from etl.calls.readings import Readings
-from etl.calls.strays import adopt_strays
 from etl.calls.tree import Forest
 from etl.dialects import reading
 from etl.dialects.conventions.genai import STREAMING_LOOP

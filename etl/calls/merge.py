@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from etl.calls.alignment import ITEM_ID
+from etl.calls.completing.alignment import ITEM_ID
 from etl.calls.tree import Forest
 from etl.dialects.conventions import anthropic_client, gateway
 from etl.dialects.shapes.json_values import decode

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from etl.calls.untraced_tools import DIALECT as UNTRACED
+from etl.calls.completing.untraced_tools import DIALECT as UNTRACED
 from etl.dialects.spans import LlmCall, ToolCall
 
 

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable
 from itertools import chain
 from typing import Any
 
-from etl.calls.in_band_errors import move_errors
+from etl.calls.completing.in_band_errors import move_errors
 from etl.calls.wholeness import ASKS_FOR_TOOLS
 from etl.dialects.shapes.client_dump import api_of_id
 from etl.dialects.shapes.exchanges import answer_signature

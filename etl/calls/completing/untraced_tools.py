@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from etl.calls.in_band_errors import move_errors
+from etl.calls.completing.in_band_errors import move_errors
 from etl.dialects.spans import LlmCall, Message, ToolCall
 
 DIALECT = "messages"
