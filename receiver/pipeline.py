@@ -298,7 +298,7 @@ class Pipeline:
 
     def copying(self, staging: Path) -> Copying:
         """Return what lands everything taken and copies every day into a directory, in its own time, beside landing."""
-        return Copying(self.store, staging)
+        return Copying(self.store, staging, self._wait_for_decoding)
 
     def _land_some(self) -> bool:
         """Land what waits, or less of it after each failure; tell whether that worked."""
@@ -347,11 +347,15 @@ class Pipeline:
         self, *, wait_s: float = 2.0, traces: frozenset[str] | None = None, can_wait: bool = False
     ) -> Iterator[Snapshot]:
         """Yield the same without views, for a query that runs elsewhere. The rest is as `Store.snapshot` says."""
-        with self._changed:
-            durable_seq = self._durable_seq
-            self._changed.wait_for(lambda: self._published_seq >= durable_seq, timeout=wait_s)
+        self._wait_for_decoding(wait_s)
         with self.store.snapshot(traces=traces, can_wait=can_wait) as taken:
             yield taken
+
+    def _wait_for_decoding(self, wait_s: float) -> bool:
+        """Wait until what was acknowledged by now can be landed and seen; tell whether it can."""
+        with self._changed:
+            durable_seq = self._durable_seq
+            return self._changed.wait_for(lambda: self._published_seq >= durable_seq, timeout=wait_s)
 
     @property
     def backlog_bytes(self) -> int:

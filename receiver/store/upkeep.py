@@ -131,7 +131,7 @@ def remove_leftovers(data: Path) -> None:
 
 def back_up(connection: duckdb.DuckDBPyConnection, data: Path, days: Mapping[date, str], staging: Path) -> None:
     """Copy days, attached under the names given, into a new directory, each whole, with keys and sequence."""
-    staging.mkdir(mode=0o700)
+    staging.mkdir(mode=0o700, parents=True)  # nothing may have landed yet, and no directory of days be there
     for day, name in days.items():
         copy_day(connection, name, staging / f"{day.isoformat()}.duckdb", compact=is_compacted(connection, name))
     for path in (keys_path(data), sequence.sequence_path(data)):

@@ -18,7 +18,7 @@ from receiver.intake.importing import import_files
 from tests.near_tasks import write_near_tasks
 from tests.scale import times
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "otlp"
 FIRST = sorted(FIXTURES.glob("openinference-openai-agents/tool_call*.pb"))

@@ -20,7 +20,7 @@ from foundation.report import RunReport
 from receiver.intake.importing import import_files
 from tests.near_tasks import QUESTIONS, write_near_tasks
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "otlp"
 RECORDINGS = sorted(FIXTURES.glob("openinference-openai-agents/*tool*.pb"))

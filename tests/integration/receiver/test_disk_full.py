@@ -19,7 +19,7 @@ from tests.export_requests import span, traces
 from tests.integration.receiver.processes import TRACES, Receiver, running, start
 from tests.small_disk import small_disk
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 DISK_MB = 64
 SPANS_A_REQUEST = 250

@@ -46,7 +46,7 @@ from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running
 from tests.integration.receiver.test_kill import Client
 from tests.scale import times
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 PROTOBUF = "application/x-protobuf"
 NUM_SOCKETS = times(short=2_000, long=10_000)

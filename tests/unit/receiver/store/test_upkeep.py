@@ -74,7 +74,7 @@ def test_spans_land_while_a_backup_is_made(tmp_path: Path) -> None:
         landing.arrive(span(4), received_ns=DAY + 2 * DAY_NS)
         landing.store.land()
         assert landing.store.num_hot_rows == 0
-    copying = Copying(landing.store, tmp_path / "spans" / "backup-x")
+    copying = Copying(landing.store, tmp_path / "spans" / "backup-x", lambda _: True)
     copying.stop()
     copying.run()
     assert not (tmp_path / "spans" / "backup-x").exists()
@@ -142,7 +142,7 @@ def test_a_backup_is_a_directory_to_run_on(tmp_path: Path) -> None:
     landing = three_days(tmp_path / "data")
     (tmp_path / "data" / "keys.json").write_text('{"keys": []}')
     staging = spans_directory(tmp_path / "data") / "backup-x"
-    Copying(landing.store, staging).run()
+    Copying(landing.store, staging, lambda _: True).run()
     (tmp_path / "out").mkdir()
     upkeep.take_copies(staging, tmp_path / "out")
 

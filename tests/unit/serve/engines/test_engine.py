@@ -78,6 +78,7 @@ def test_an_engine_that_hangs_is_killed_and_its_calls_end(tmp_path: Path) -> Non
     run(tmp_path, scenario)
 
 
+@pytest.mark.long
 def test_an_engine_that_is_busy_is_left_alone(tmp_path: Path) -> None:
     """Long calls are none of the heartbeat's business as long as somebody answers."""
 

@@ -67,6 +67,7 @@ def run(model: Path, data: Path, keeper: Keeper, **settings: object) -> tuple[li
     return [weight.detach() for weight in learner.tokens.parameters()], trained, lines
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "settings",
     [
