@@ -8,7 +8,7 @@ from typing import Any
 
 from serve.engines.embedded.chat import BadConversation, ToolCall, ToolCallStream, encode_conversation, parse_tool_calls
 from serve.engines.embedded.generation import Token, prompt_logprobs
-from serve.engines.embedded.models import Choice, Engine, Job, Piece, Weights
+from serve.engines.embedded.models import GrowingAnswer, Job, Piece, Sampler, Weights
 from serve.engines.embedded.parameters import check_parameters
 from serve.sampling import UnsupportedParameter, parse_sampling
 
@@ -20,7 +20,7 @@ RESERVED = {"tokenize", "tools", "conversation", "chat_template", "return_dict",
 """What templates get from the engine, and nobody else."""
 
 
-def read_job(engine: Engine, request: Mapping[str, Any], *, is_chat: bool) -> Job:
+def read_job(engine: Sampler, request: Mapping[str, Any], *, is_chat: bool) -> Job:
     """Understand a request; raise `ValueError` with a message for the client."""
     check_parameters(request)
     weights = engine.find(request.get("model"))
@@ -65,7 +65,7 @@ def read_job(engine: Engine, request: Mapping[str, Any], *, is_chat: bool) -> Jo
     )
 
 
-def read_conversation(engine: Engine, request: Mapping[str, Any]) -> list[int]:
+def read_conversation(engine: Sampler, request: Mapping[str, Any]) -> list[int]:
     """Return the prompt ids of the messages, tools and rendering a request names."""
     tools = _read_tools(request)
     return encode_conversation(engine.tokenizer, request.get("messages"), tools, **_read_rendering(request))
@@ -108,14 +108,14 @@ def _read_rendering(request: Mapping[str, Any]) -> dict[str, Any]:
     return {**extra, "add_generation_prompt": opens_turn, "continue_final_message": goes_on}
 
 
-def _read_prompts(engine: Engine, weights: Weights, prompt: object) -> list[list[int]]:
+def _read_prompts(engine: Sampler, weights: Weights, prompt: object) -> list[list[int]]:
     """Read a text, a list of ids, or a list of several of either."""
     is_many = isinstance(prompt, list) and prompt and type(prompt[0]) is not int
     prompts: list[object] = prompt if isinstance(prompt, list) and is_many else [prompt]
     return [_read_prompt(engine, weights, each) for each in prompts]
 
 
-def _read_prompt(engine: Engine, weights: Weights, prompt: object) -> list[int]:
+def _read_prompt(engine: Sampler, weights: Weights, prompt: object) -> list[int]:
     if isinstance(prompt, str):
         ids: list[int] = engine.tokenizer.encode(prompt)
         return ids
@@ -130,12 +130,12 @@ def read_ids(weights: Weights, ids: object, name: str) -> list[int]:
     raise BadConversation(f"{name} must be text or token ids of this model, or a list of such")
 
 
-def _token_text(engine: Engine, token_id: int) -> str:
+def _token_text(engine: Sampler, token_id: int) -> str:
     text: str = engine.tokenizer.decode([token_id])
     return text
 
 
-def describe_logprobs(engine: Engine, job: Job, tokens: list[Token]) -> dict[str, Any] | None:
+def describe_logprobs(engine: Sampler, job: Job, tokens: list[Token]) -> dict[str, Any] | None:
     """Return the log-probabilities of tokens as an answer has them; null where nobody asked."""
     if not job.logprobs:
         return None
@@ -179,7 +179,7 @@ def _head(job: Job, kind: str) -> dict[str, Any]:
     return {"id": job.id, "object": kind, "created": job.created, "model": job.model}
 
 
-def _message(job: Job, choice: Choice) -> tuple[dict[str, Any], str | None]:
+def _message(job: Job, choice: GrowingAnswer) -> tuple[dict[str, Any], str | None]:
     content: str | None = choice.text
     calls: list[ToolCall] = []
     if job.parse_tools:
@@ -190,13 +190,13 @@ def _message(job: Job, choice: Choice) -> tuple[dict[str, Any], str | None]:
     return message, _finish_reason(choice, calls)
 
 
-def _finish_reason(choice: Choice, calls: list[ToolCall]) -> str | None:
+def _finish_reason(choice: GrowingAnswer, calls: list[ToolCall]) -> str | None:
     return "tool_calls" if calls and choice.finish_reason == "stop" else choice.finish_reason
 
 
-async def answer_whole(engine: Engine, job: Job) -> dict[str, Any]:
+async def answer_whole(engine: Sampler, job: Job) -> dict[str, Any]:
     """Return the answer to a request, when all of it is there."""
-    choices: dict[int, Choice] = {}
+    choices: dict[int, GrowingAnswer] = {}
     async with contextlib.aclosing(engine.sample(job)) as pieces:
         async for piece in pieces:
             choices[piece.choice.index] = piece.choice
@@ -228,7 +228,7 @@ async def _score_prompt(job: Job, prompt: list[int]) -> list[dict[str, Any] | No
     return [None, *({str(i): {"logprob": p, "rank": r}} for i, (p, r) in zip(prompt[1:], scores, strict=True))]
 
 
-async def stream_answer(engine: Engine, job: Job) -> AsyncGenerator[dict[str, Any], None]:
+async def stream_answer(engine: Sampler, job: Job) -> AsyncGenerator[dict[str, Any], None]:
     """Yield the chunks of a streamed answer; ids and log-probabilities ride on the chunk of their own token."""
     kind = "chat.completion.chunk" if job.is_chat else "text_completion"
     splitters = [ToolCallStream() for _ in range(job.num_choices)]

@@ -44,7 +44,7 @@ def _merge(model: Any, adapter: Path) -> Any:  # noqa: ANN401
 
 
 @dataclass
-class Choice:
+class GrowingAnswer:
     """One answer as it grows."""
 
     index: int
@@ -59,7 +59,7 @@ class Choice:
 class Piece:
     """What one sampled token added to a choice."""
 
-    choice: Choice
+    choice: GrowingAnswer
     token: Token
     text: str
 
@@ -104,7 +104,7 @@ class Weights:
     running: asyncio.Task[None] | None = None
 
 
-class Engine:
+class Sampler:
     """One tokenizer, and models of any number of names that share it."""
 
     def __init__(self, model_path: Path, name: str) -> None:
@@ -170,7 +170,7 @@ class Engine:
             pieces.put_nowait((index, token))
 
         prompts = [prompt for prompt in job.prompts for _ in range(job.num_choices)]
-        choices = [Choice(index, prompt) for index, prompt in enumerate(prompts)]
+        choices = [GrowingAnswer(index, prompt) for index, prompt in enumerate(prompts)]
         rows = [
             Row(
                 choice.prompt,
@@ -232,7 +232,7 @@ class TextStream:
             return self._decoder.step(self._tokenizer, token_id) or ""
 
 
-def _own_sampling(job: Job, choice: Choice) -> Sampling:
+def _own_sampling(job: Job, choice: GrowingAnswer) -> Sampling:
     """Give a choice no more tokens than its prompt leaves room for, and a seed of its own among those of its prompt."""
     seed = None if job.sampling.seed is None else job.sampling.seed + choice.index % job.num_choices
     room = job.weights.max_length - len(choice.prompt)

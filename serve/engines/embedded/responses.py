@@ -14,7 +14,7 @@ from serve.api.answers import Json
 from serve.api.responses import as_chat, client_wants
 from serve.engines.embedded.answers import describe_logprobs, read_delta, read_job
 from serve.engines.embedded.chat import BadConversation, ToolCallStream
-from serve.engines.embedded.models import Choice, Engine, Job
+from serve.engines.embedded.models import GrowingAnswer, Job, Sampler
 from serve.engines.embedded.parameters import HONOURED, check_response_parameters
 from serve.sampling import UnsupportedParameter
 
@@ -33,7 +33,7 @@ class ResponseJob:
     """Whether the answer is to hold token ids, as `input_messages` and `output_messages`."""
 
 
-def read_response_job(engine: Engine, request: Mapping[str, Any]) -> ResponseJob:
+def read_response_job(engine: Sampler, request: Mapping[str, Any]) -> ResponseJob:
     """Understand a request; raise `ValueError` with a message for the client."""
     check_response_parameters(request)
     _check_input(request.get("input"))
@@ -65,7 +65,7 @@ def _check_input(asked: object) -> None:
             raise BadConversation(f"input[{index}] is a function_call without name or arguments")
 
 
-async def response_events(engine: Engine, job: ResponseJob) -> AsyncGenerator[Json, None]:
+async def response_events(engine: Sampler, job: ResponseJob) -> AsyncGenerator[Json, None]:
     """Yield the events of an answer, numbered; the last one holds all of it."""
     answer = _Answer(engine, job)
     number = 0
@@ -75,7 +75,7 @@ async def response_events(engine: Engine, job: ResponseJob) -> AsyncGenerator[Js
             number += 1
 
 
-async def _events(engine: Engine, job: ResponseJob, answer: "_Answer") -> AsyncGenerator[Json, None]:
+async def _events(engine: Sampler, job: ResponseJob, answer: "_Answer") -> AsyncGenerator[Json, None]:
     for kind in ("response.created", "response.in_progress"):
         yield {"type": kind, "response": answer.response("in_progress")}
     splitter = ToolCallStream()
@@ -100,9 +100,9 @@ async def _events(engine: Engine, job: ResponseJob, answer: "_Answer") -> AsyncG
 class _Answer:
     """A response as it grows."""
 
-    engine: Engine
+    engine: Sampler
     job: ResponseJob
-    choice: Choice = field(default_factory=lambda: Choice(0))
+    choice: GrowingAnswer = field(default_factory=lambda: GrowingAnswer(0))
     items: list[Json] = field(default_factory=list)
     text: str = ""
     message_id: str | None = None

@@ -21,7 +21,7 @@ from serve.api.answers import Json
 from serve.api.bodies import read_object
 from serve.engines.child import end_with_parent
 from serve.engines.embedded.answers import answer_whole, read_job, stream_answer
-from serve.engines.embedded.models import Engine, UnknownModel
+from serve.engines.embedded.models import Sampler, UnknownModel
 from serve.engines.embedded.responses import read_response_job, response_events
 from serve.engines.embedded.tokens import detokenize, tokenize
 
@@ -33,7 +33,7 @@ BACKLOG = 4096
 (net.core.somaxconn) holds too."""
 
 
-def make_app(engine: Engine) -> web.Application:
+def make_app(engine: Sampler) -> web.Application:
     """Return the engine's HTTP application."""
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.add_routes(
@@ -55,7 +55,7 @@ async def _health(_: web.Request) -> web.Response:
     return web.Response()
 
 
-def _handler(engine: Engine, *, is_chat: bool) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _handler(engine: Sampler, *, is_chat: bool) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(http: web.Request) -> web.StreamResponse:
         job = await _understand(http, lambda request: read_job(engine, request, is_chat=is_chat))
         if isinstance(job, web.Response):
@@ -73,7 +73,7 @@ def _handler(engine: Engine, *, is_chat: bool) -> Callable[[web.Request], Awaita
     return handle
 
 
-def _responses_handler(engine: Engine) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _responses_handler(engine: Sampler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(http: web.Request) -> web.StreamResponse:
         job = await _understand(http, lambda request: read_response_job(engine, request))
         if isinstance(job, web.Response):
@@ -92,7 +92,7 @@ def _responses_handler(engine: Engine) -> Callable[[web.Request], Awaitable[web.
 
 
 def _tokens_handler(
-    engine: Engine, answer: Callable[[Engine, Json], Json]
+    engine: Sampler, answer: Callable[[Sampler, Json], Json]
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(http: web.Request) -> web.StreamResponse:
         answered = await _understand(http, lambda request: answer(engine, request))
@@ -114,7 +114,7 @@ async def _understand(http: web.Request, read: Callable[[Json], Understood]) -> 
         return _error(f"the request is malformed ({type(error).__name__})")
 
 
-def _load_handler(engine: Engine) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _load_handler(engine: Sampler) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(http: web.Request) -> web.Response:
         request = await http.json()
         try:
@@ -125,7 +125,7 @@ def _load_handler(engine: Engine) -> Callable[[web.Request], Awaitable[web.Respo
     return handle
 
 
-def _unload_handler(engine: Engine) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _unload_handler(engine: Sampler) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(http: web.Request) -> web.Response:
         engine.unload((await http.json())["name"])
         return _json({"ok": True})
@@ -143,7 +143,7 @@ def _error(message: str, status: int = 400) -> web.Response:
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
-    engine = Engine(arguments.model, arguments.name)
+    engine = Sampler(arguments.model, arguments.name)
     runner = web.AppRunner(make_app(engine), handler_cancellation=True, access_log=None)
     await runner.setup()
     engine.start()

@@ -5,7 +5,7 @@ from typing import Any
 
 from serve.engines.embedded.answers import read_conversation, read_ids
 from serve.engines.embedded.chat import BadConversation
-from serve.engines.embedded.models import Engine, Weights
+from serve.engines.embedded.models import Sampler, Weights
 from serve.engines.embedded.parameters import check_parameters
 
 TOKENIZE = frozenset(
@@ -17,7 +17,7 @@ TOKENIZE = frozenset(
 DETOKENIZE = frozenset({"model", "tokens"})
 
 
-def tokenize(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
+def tokenize(engine: Sampler, request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ids of a text or of a conversation; raise `ValueError` with a message for the client.
 
     Special tokens a tokenizer adds come with a text unless `add_special_tokens` is false; a conversation has those of
@@ -39,13 +39,13 @@ def tokenize(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
     return {**answer, "token_strs": strings}
 
 
-def detokenize(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
+def detokenize(engine: Sampler, request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the text of token ids, special ones included."""
     check_parameters(request, DETOKENIZE)
     ids = read_ids(_find(engine, request), request.get("tokens"), "tokens")
     return {"prompt": engine.tokenizer.decode(ids)}
 
 
-def _find(engine: Engine, request: Mapping[str, Any]) -> Weights:
+def _find(engine: Sampler, request: Mapping[str, Any]) -> Weights:
     name = request.get("model")
     return engine.find(engine.names[0] if name is None else name)

@@ -11,7 +11,7 @@ from serve.api.answers import Recording
 from serve.api.responses import ask_for_evidence, read
 from serve.engines.embedded.answers import answer_whole, read_job
 from serve.engines.embedded.generation import Token
-from serve.engines.embedded.models import Choice, Engine, Job, Piece
+from serve.engines.embedded.models import GrowingAnswer, Job, Piece, Sampler
 from serve.engines.embedded.responses import read_response_job, response_events
 from serve.engines.embedded.tokens import detokenize, tokenize
 from tests.fakes import END, tiny_model
@@ -20,13 +20,13 @@ TOOL = {"type": "function", "name": "add", "parameters": {"type": "object"}}
 CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
 
 
-class ReadingAloud(Engine):
+class ReadingAloud(Sampler):
     """An engine whose model says what it is told to."""
 
     script = ""
 
     async def sample(self, job: Job) -> AsyncGenerator[Piece, None]:
-        choice = Choice(0, job.prompts[0])
+        choice = GrowingAnswer(0, job.prompts[0])
         for place, token_id in enumerate([*self.tokenizer.encode(self.script), END]):
             token = Token(token_id, -float(place), (), "stop" if token_id == END else None)
             text = "" if token_id == END else self.tokenizer.decode([token_id])
@@ -47,7 +47,7 @@ def speaker(path: Path) -> ReadingAloud:
     return ReadingAloud(path, "base")
 
 
-def answer(engine: Engine, **request: Any) -> list[dict[str, Any]]:
+def answer(engine: Sampler, **request: Any) -> list[dict[str, Any]]:
     async def main() -> list[dict[str, Any]]:
         engine.start()
         job = read_response_job(engine, ask_for_evidence({"model": "base", "input": "hi", **request}))
@@ -114,7 +114,7 @@ def test_an_empty_answer_is_an_empty_message(speaker: ReadingAloud) -> None:
 
 def test_a_response_samples_what_a_chat_would(path: Path) -> None:
     """The same prompt and, with a seed, the same ids; one that was cut says so."""
-    engine = Engine(path, "base")
+    engine = Sampler(path, "base")
     sampled = {"seed": 3, "tools": [TOOL]}
     history = [
         {"role": "user", "content": [{"type": "input_text", "text": "1+1"}]},
@@ -169,7 +169,7 @@ def test_what_would_be_left_out_is_refused(speaker: ReadingAloud, request_: dict
 
 def test_plain_completions_take_lists_of_prompts(path: Path) -> None:
     """Texts and ids; choices numbered through, each as if its prompt had been asked alone."""
-    engine = Engine(path, "base")
+    engine = Sampler(path, "base")
 
     async def ask(prompt: Any) -> dict[str, Any]:
         request = {"model": "base", "prompt": prompt, "n": 2, "seed": 1, "max_tokens": 4, "return_token_ids": True}
