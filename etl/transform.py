@@ -172,14 +172,16 @@ def _place(
     agents = [call for call in calls if call.span.index not in bystanders]
     rows = _rows(spans, named_places(rewards))
     starts = spans["start_ns"].to_list()
+    num_before = 0
     while True:
         episodes, episode_of = grouping.episodes()
         ground = Ground(forest, episodes, episode_of, agents, readings, rows, config.outcome)
         ground.place(rewards)
         drop_unusable(rewards, config.reward_sources)
         turns = rated_turns(rewards, agents, episodes, episode_of, forest, starts, config.outcome)
-        if not turns:
+        if not turns or len(episodes) <= num_before:  # a division that made no more episodes would be made for ever
             return ground
+        num_before = len(episodes)
         grouping.move(turns)
 
 

@@ -56,7 +56,7 @@ def _turns(rewards: list[Reward], num_calls: int, outcome: str) -> list[Reward]:
     if len(rated) < 2 or outcome in whole or (whole and rated[0].name != outcome):
         return []
     rated.sort(key=lambda reward: (_begin(reward), reward.calls[0].span.span_id))
-    in_turn = all(_end(before) <= _begin(after) for before, after in pairwise(rated))
+    in_turn = all(_begin(before) < _begin(after) and _end(before) <= _begin(after) for before, after in pairwise(rated))
     return rated if in_turn else []
 
 
@@ -69,11 +69,15 @@ def _end(reward: Reward) -> int:
 
 
 def _rows(turns: list[Reward], episode: Episode, forest: Forest, starts: Sequence[int]) -> dict[int, str]:
-    """Give every row the turn in whose span it is, else the first turn that was over when it began or later."""
+    """Give every row the turn it is a call of or in whose span it is, else the first that ended when it began or later.
+
+    Clocks are coarse: a turn may begin in the tick in which the one before it ended.
+    """
     ids = [f"{episode.key[1]}/{_rated_span(turn)}" for turn in turns]
+    own = {call.span.index: i for i, turn in enumerate(turns) for call in turn.calls}
     found: dict[int, str] = {}
     for row in episode.rows:
-        inside = next((i for i, turn in enumerate(turns) if _is_inside(row, turn, forest)), None)
+        inside = own.get(row, next((i for i, turn in enumerate(turns) if _is_inside(row, turn, forest)), None))
         later = next((i for i, turn in enumerate(turns) if starts[row] <= _end(turn)), None)
         place = inside if inside is not None else later
         if place is not None:

@@ -95,3 +95,21 @@ def test_parts_at_the_same_time_stay_one() -> None:
     dataset = run(span("root", end=20), *parts)
 
     assert dataset.tables["episodes"].height == 1
+
+
+def test_turns_that_touch_are_two() -> None:
+    """By a coarse clock one begins in the very tick in which the other ended."""
+    calls = [llm(f"c{n}", parent="root", start=n, end=n + 1) for n in (1, 2)]
+    for call, value in zip(calls, (-1.0, 1.0), strict=True):
+        call["events"] = span("x", events=[evaluation(value)])["events"]
+
+    assert returns(run(span("root", start=1, end=3), *calls)) == [(-1.0, -1.0), (1.0, 1.0)]
+
+
+def test_calls_rated_in_one_tick_stay_one() -> None:
+    """Nothing says which of them came first."""
+    calls = [llm(f"c{n}", parent="root", start=1, end=1) for n in (1, 2)]
+    for call in calls:
+        call["events"] = span("x", events=[evaluation(1.0)])["events"]
+
+    assert run(span("root", start=1, end=3), *calls).tables["episodes"].height == 1
