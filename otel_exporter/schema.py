@@ -87,3 +87,7 @@ RESPONSE_BODY = "spanloop.response.body"
 
 RESPONSE_PARTIAL = "spanloop.response.partial"
 """bool: the answer was not read to its end: left early, cancelled, or broken off."""
+
+# --- what the stages between an agent and the receiver did to a span
+REDACTED = "spanloop.redacted"
+"""int: how many values of this span (its events' included) had secrets or personal data replaced by placeholders."""
