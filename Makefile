@@ -8,7 +8,7 @@ LOCK := requirements/constraints.txt
 PARALLEL := -n auto --dist loadgroup --inline-snapshot=disable  # whole files to each worker; see tests/conftest.py
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test test-long setup setup-vllm soak-serve soak test-ray test-verl test-js check format lock reliability interop docs clean
+.PHONY: demo test test-long setup setup-vllm soak-serve soak test-ray test-verl test-exporter test-js check format lock reliability interop docs clean
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -53,6 +53,18 @@ test-verl: setup  ## transitions exported for verl, read by verl's own dataset c
 	$(PIP) install --quiet --no-deps verl==0.9.1 tensordict==0.10.0 omegaconf==2.4.0 antlr4-python3-runtime==4.9.3 \
 		codetiming==1.4.0 torchdata==0.11.0 pyvers==0.2.3
 	$(BIN)/python -m pytest -k verl tests/integration/etl/test_exports.py
+
+OLDEST ?= python3.10
+NEWEST ?= python3.13
+
+test-exporter: setup  ## the exporter's tests on the oldest Python and SDK it supports, and on the newest
+	for pair in "$(OLDEST) ==1.30.0" "$(NEWEST) "; do set -e -- $$pair; \
+		$(BIN)/uv venv --quiet --clear --python $$1 build/exporter; \
+		$(BIN)/uv pip install --quiet --python build/exporter/bin/python "opentelemetry-sdk$$2" "opentelemetry-exporter-otlp$$2" \
+			pytest numpy httpx inline-snapshot; \
+		PYTHONPATH=. build/exporter/bin/python -m pytest -q -p no:cacheprovider -c /dev/null --rootdir . --noconftest \
+			--import-mode=importlib tests/unit/otel_exporter; \
+	done
 
 test-js:  ## the tracker for JavaScript; needs node 20 and npm
 	cd otel_exporter/js && node --test test/

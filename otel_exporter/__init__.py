@@ -8,12 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from otel_exporter.episodes import annotate, episode
     from otel_exporter.provider import attach
     from otel_exporter.rewards import reward
 
-__all__ = ["attach", "reward"]
+__all__ = ["annotate", "attach", "episode", "reward"]
 
-_HOMES = {"attach": "otel_exporter.provider", "reward": "otel_exporter.rewards"}
+_HOMES = {
+    "annotate": "otel_exporter.episodes",
+    "attach": "otel_exporter.provider",
+    "episode": "otel_exporter.episodes",
+    "reward": "otel_exporter.rewards",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562

@@ -1,174 +1,184 @@
-"""The exporter behind `OTEL_TRACES_EXPORTER=otlp,spanloop`: the stock OTLP exporter, pointed at Spanloop.
+"""The exporters behind `OTEL_TRACES_EXPORTER=otlp,spanloop` and `OTEL_LOGS_EXPORTER=otlp,spanloop`.
 
-Its settings are SPANLOOP_EXPORTER_OTLP_ENDPOINT, _PROTOCOL (grpc, http/protobuf), _HEADERS, _CERTIFICATE,
-_CLIENT_CERTIFICATE, _CLIENT_KEY, _TIMEOUT and _COMPRESSION (none, gzip). They mean what OTEL_EXPORTER_OTLP_*
-mean, which belong to the exporter already there: neither its endpoint nor its keys, certificates or credential
-providers are ever used here.
+What the SDK hands over passes the stages: select, redact, cut, encode; then it waits in memory for a thread of ours
+that sends it, or keeps it on disk while the receiver is away. The SDK's own thread never waits for the receiver, and a
+stage that fails costs its spans, never the agent.
+
+Settings are SPANLOOP_EXPORTER_OTLP_* for the connection, and SPANLOOP_EXPORTER_SELECT, _REDACT…, _CUT_… for the stages.
 """
 
 import logging
-import ssl
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import environ
-from pathlib import Path
 from typing import Any
 
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.util.re import parse_env_headers
+
+from otel_exporter.cutting import Stage
+from otel_exporter.messages import change
+from otel_exporter.post import DEFAULT_ENDPOINT, PREFIX, Post, http_post, read_settings
+from otel_exporter.selection import Selection
+from otel_exporter.sender import LEAVING_S, STAGES, Body, Sender
 
 log = logging.getLogger(__name__)
 
-PREFIX = "SPANLOOP_EXPORTER_OTLP_"
+EVERY_S = 0.05
+"""How long a batch waits for others: the SDK collects batches itself."""
 
-DEFAULT_ENDPOINTS = {"grpc": "http://localhost:4317", "http/protobuf": "http://localhost:4318"}
-"""Where each protocol goes unless told otherwise: the conventional OTLP ports."""
+Encode = Callable[[Sequence[Any]], Any]
 
-DEFAULT_TIMEOUT_S = 10.0
-"""As in the OTLP exporter specification."""
+
+class Exporting:
+    """Stages from what an SDK hands over to a queue that never blocks. Shared by spans and log records."""
+
+    def __init__(self, signal: str, encode: Encode, environment: Mapping[str, str]) -> None:
+        self._signal = signal
+        self._encode = encode
+        self._sender: Sender | None = None
+        self._choose: Callable[[Iterable[Any]], list[Any]] = list
+        self._stage: Stage | None = None
+        try:
+            if signal == "traces" and _selects_agents(environment):
+                self._choose = Selection().choose
+            self._sender = _sender(environment)
+            self._stage = self._sender.stage if self._sender else None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the agent goes on without us
+            log.warning("no %s go to Spanloop: %s", signal, error)
+
+    @property
+    def num_dropped(self) -> int:
+        """How much did not and will not reach the receiver."""
+        return self._sender.num_dropped if self._sender else 0
+
+    def take(self, items: Sequence[Any]) -> bool:
+        """Put a batch on its way; tell whether there is one."""
+        if self._sender is None:
+            return False
+        try:
+            chosen = self._choose(items)
+            if chosen:
+                self._put(chosen)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._sender.drop(len(items), f"a stage failed: {type(error).__name__}")
+            return False
+        return True
+
+    def _put(self, items: Sequence[Any]) -> None:
+        assert self._sender is not None
+        try:
+            request = self._encode(items)
+            if self._stage is not None:
+                change(request, self._stage)
+        except Exception:
+            if len(items) == 1:
+                raise
+            for one in items:  # an odd one costs itself
+                self.take_one(one)
+            return
+        body = Body(request.SerializeToString(), len(items))
+        self._sender.put(self._signal, len(body.content), lambda: body, num_items=len(items))
+
+    def take_one(self, item: Any) -> None:  # noqa: ANN401
+        """Put one item on its way, or count it as dropped."""
+        assert self._sender is not None
+        try:
+            self._put([item])
+        except Exception as error:  # noqa: BLE001 - as above
+            self._sender.drop(1, f"it could not be encoded: {type(error).__name__}")
+
+    def flush(self, timeout_s: float) -> bool:
+        """Send what waits; tell whether all of it left within the time."""
+        return self._sender is None or self._sender.flush(timeout_s)
+
+    def shutdown(self) -> None:
+        """Send what waits, for at most two seconds, and take no more."""
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            _leave(sender)
 
 
 class SpanloopExporter(SpanExporter):
-    """Sends every span it is given to Spanloop and never raises into the agent.
+    """Sends ended spans to Spanloop and never raises into the agent, nor makes it wait.
 
     Wrong settings leave it idle, with one warning that names the problem; then every export fails, quietly.
     """
 
     def __init__(self) -> None:
-        self._stock: SpanExporter | None = None
-        try:
-            self._stock = build_stock_exporter(environ)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the agent goes on without us
-            log.warning("no spans go to Spanloop: %s", error)
+        self._exporting = Exporting("traces", encode_spans, environ)
+
+    @property
+    def num_dropped(self) -> int:
+        """Spans that did not and will not reach the receiver."""
+        return self._exporting.num_dropped
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send a batch of ended spans."""
-        if self._stock is None:
-            return SpanExportResult.FAILURE
-        try:
-            return self._stock.export(spans)
-        except Exception as error:  # noqa: BLE001 - as above
-            log.warning("%d spans did not reach Spanloop: %s", len(spans), type(error).__name__)
-            return SpanExportResult.FAILURE
+        """Put a batch of ended spans on its way."""
+        return SpanExportResult.SUCCESS if self._exporting.take(spans) else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
-        """Close the connection."""
-        if self._stock is None:
-            return
-        try:
-            self._stock.shutdown()
-        except Exception as error:  # noqa: BLE001 - as above
-            log.warning("the connection to Spanloop did not close: %s", type(error).__name__)
+        """Send what waits, for at most two seconds, and take no more."""
+        self._exporting.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Return at once: nothing is kept here."""
-        return self._stock is None or self._stock.force_flush(timeout_millis)
+        """Send what waits; tell whether all of it left within the time."""
+        return self._exporting.flush(timeout_millis / 1000)
 
 
-def build_stock_exporter(environment: Mapping[str, str]) -> SpanExporter:
-    """Return OpenTelemetry's own OTLP exporter with our settings.
-
-    Every argument is given, since whatever is left out the stock exporter takes from OTEL_EXPORTER_OTLP_*. Raises
-    ValueError for a setting that makes no sense, OSError for a certificate that cannot be read.
-    """
-
-    def setting(name: str, default: str) -> str:
-        return environment.get(f"{PREFIX}{name}", "").strip() or default
-
-    protocol = setting("PROTOCOL", "grpc")
-    if protocol not in DEFAULT_ENDPOINTS:
-        raise ValueError(f"{PREFIX}PROTOCOL is {protocol!r}; use one of {', '.join(DEFAULT_ENDPOINTS)}")
-    compression = setting("COMPRESSION", "none")
-    if compression not in {"none", "gzip"}:
-        raise ValueError(f"{PREFIX}COMPRESSION is {compression!r}; use none or gzip")
-    try:
-        timeout_s = float(setting("TIMEOUT", str(DEFAULT_TIMEOUT_S)))
-    except ValueError:
-        raise ValueError(f"{PREFIX}TIMEOUT is not a number of seconds") from None
-    client_certificate, client_key = setting("CLIENT_CERTIFICATE", ""), setting("CLIENT_KEY", "")
-    if bool(client_certificate) != bool(client_key):
-        raise ValueError(f"{PREFIX}CLIENT_CERTIFICATE and {PREFIX}CLIENT_KEY go together")
-    for path in (client_certificate, client_key):
-        if path:
-            Path(path).read_bytes()  # an unreadable one is named now, not at every export
-    # Imports are inside: only the protocol in use is loaded into the agent's process.
-    build = _build_grpc if protocol == "grpc" else _build_http
-    return build(
-        endpoint=setting("ENDPOINT", DEFAULT_ENDPOINTS[protocol]),
-        headers=_headers(environment),
-        certificate=setting("CERTIFICATE", ""),
-        identity=(client_certificate, client_key) if client_certificate else None,
-        timeout_s=timeout_s,
-        compression=compression,
-    )
+def _selects_agents(environment: Mapping[str, str]) -> bool:
+    select = environment.get(f"{STAGES}SELECT", "").strip() or "all"
+    if select not in {"all", "agents"}:
+        raise ValueError(f"{STAGES}SELECT is {select!r}; use all or agents")
+    return select == "agents"
 
 
-def _headers(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return our headers, and an empty one for each header meant for the other exporter.
-
-    The stock exporters add OTEL_EXPORTER_OTLP_HEADERS to whatever they are given, or take them when given none, and
-    offer no way to leave them out: blanked here, the vendor's API key does not come to us.
-    """
-    names = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
-    foreign = {key for name in names for key in parse_env_headers(environment.get(name, ""), liberal=True)}
-    return {**dict.fromkeys(foreign, ""), **parse_env_headers(environment.get(f"{PREFIX}HEADERS", ""), liberal=True)}
+_lock = threading.Lock()
+_shared: "dict[str, tuple[Sender, int]]" = {}
+"""Senders by their settings, each with the number of exporters that use it."""
 
 
-def _build_grpc(
-    *,
-    endpoint: str,
-    headers: dict[str, str],
-    certificate: str,
-    identity: tuple[str, str] | None,
-    timeout_s: float,
-    compression: str,
-) -> SpanExporter:
-    import grpc
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-
-    insecure = not endpoint.startswith("https://")
-    credentials = None
-    if not insecure:
-        roots = Path(certificate).read_bytes() if certificate else None
-        chain, key = (Path(path).read_bytes() for path in identity) if identity else (None, None)
-        credentials = grpc.ssl_channel_credentials(roots, key, chain)
-    return OTLPSpanExporter(
-        endpoint=endpoint,
-        insecure=insecure,
-        credentials=credentials,
-        headers=headers,
-        timeout=timeout_s,
-        compression=grpc.Compression.Gzip if compression == "gzip" else grpc.Compression.NoCompression,
-    )
+def _sender(environment: Mapping[str, str]) -> "Sender | None":
+    """Return the sender of these settings, one for spans and logs; None where they cannot be."""
+    known = repr(sorted(pair for pair in environment.items() if pair[0].startswith(STAGES)))
+    with _lock:
+        if known not in _shared:
+            folder = _protocol(environment).partition("/")[0]
+            _shared[known] = (
+                Sender(environment, connect, folder=folder, every_s=EVERY_S, closes_at_exit=False), 0
+            )  # fmt: skip
+        sender, num_users = _shared[known]
+        _shared[known] = (sender, num_users + 1)
+        return sender if sender.is_able else None
 
 
-def _build_http(
-    *,
-    endpoint: str,
-    headers: dict[str, str],
-    certificate: str,
-    identity: tuple[str, str] | None,
-    timeout_s: float,
-    compression: str,
-) -> SpanExporter:
-    import requests
-    from opentelemetry.exporter.otlp.proto.http import Compression
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+def _leave(sender: Sender) -> None:
+    """Close a sender that nobody else uses, within two seconds; else have it send what waits."""
+    with _lock:
+        for known, (one, num_users) in list(_shared.items()):
+            if one is sender:
+                _shared[known] = (one, num_users - 1)
+                if num_users == 1:
+                    del _shared[known]
+                    break
+        else:
+            sender.flush(LEAVING_S)
+            return
+    sender.close(LEAVING_S)
 
-    roots = certificate or ssl.get_default_verify_paths().cafile or True
-    if certificate:
-        Path(certificate).read_bytes()
 
-    class OurSession(requests.Session):
-        """Shows our identity and no other: what the stock exporter sets comes from OTEL_* where we leave it out."""
+def _protocol(environment: Mapping[str, str]) -> str:
+    protocol = environment.get(f"{PREFIX}PROTOCOL", "").strip() or "grpc"
+    if protocol not in {"grpc", "http/protobuf"}:
+        raise ValueError(f"{PREFIX}PROTOCOL is {protocol!r}; use one of grpc, http/protobuf")
+    return protocol
 
-        def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # noqa: ANN401
-            return super().send(request, **{**how, "cert": identity, "verify": roots})
 
-    return OTLPSpanExporter(
-        endpoint=endpoint.rstrip("/") + "/v1/traces",
-        session=OurSession(),  # with a session given, no credential provider of the environment is asked
-        headers=headers,
-        timeout=timeout_s,
-        compression=Compression.Gzip if compression == "gzip" else Compression.NoCompression,
-    )
+def connect(environment: Mapping[str, str]) -> Post:
+    """Return what sends protobuf with our settings. Only the protocol in use is loaded into the agent's process."""
+    if _protocol(environment) == "http/protobuf":
+        return http_post(read_settings(environment, DEFAULT_ENDPOINT), "application/x-protobuf")
+    from otel_exporter.grpc_post import grpc_post
+
+    return grpc_post(read_settings(environment, "http://localhost:4317"))

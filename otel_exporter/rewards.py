@@ -1,4 +1,4 @@
-"""Says how well the agent did, on the span it did it in."""
+"""Says how well the agent did, on the span it did it in, or later by an id of it."""
 
 import logging
 import math
@@ -7,6 +7,7 @@ from numbers import Real
 from opentelemetry import trace
 
 from otel_exporter.schema import (
+    EPISODE_ID,
     EVALUATION_EVENT,
     EVALUATION_EXPLANATION,
     EVALUATION_LABEL,
@@ -25,25 +26,41 @@ def reward(
     label: str | None = None,
     explanation: str | None = None,
     span: trace.Span | None = None,
+    trace_id: str | int | None = None,
+    span_id: str | int | None = None,
+    response_id: str | None = None,
+    episode_id: str | None = None,
+    session_id: str | None = None,
 ) -> bool:
-    """Add a reward to a span, by default the current one; tell whether it was recorded.
+    """Say how it went; tell whether that is recorded. Never raises.
 
-    The reward is an event `gen_ai.evaluation.result`, so every exporter carries it. It must be a finite number; it is
-    not recorded, with a warning, when it is none, and when the span has ended or is not sampled. Never raises.
+    Without an id it is about a span, by default the current one: an event `gen_ai.evaluation.result`, so every exporter
+    carries it. It is not recorded, with a warning, on a span that has ended or is not sampled.
+
+    With an id it may be given at any time, from any process, and goes to Spanloop directly, by the settings of its
+    exporter: the trace, a span in it, the response's id as the model's API returned it, the episode's or the session's.
+
+    The value must be a finite number.
     """
-    span = span or trace.get_current_span()
     score = _finite(value)
     if score is None:
         log.warning("reward %r is not recorded: it is not a finite number (%s)", name, type(value).__name__)
-        return False
-    if not span.is_recording():
-        log.warning("reward %r is not recorded: no span is being recorded here", name)
         return False
     attributes: dict[str, str | float] = {EVALUATION_NAME: name, EVALUATION_SCORE: score}
     if label is not None:
         attributes[EVALUATION_LABEL] = label
     if explanation is not None:
         attributes[EVALUATION_EXPLANATION] = explanation
+    about = {"gen_ai.response.id": response_id, EPISODE_ID: episode_id, "gen_ai.conversation.id": session_id}
+    if trace_id is not None or any(about.values()):
+        from otel_exporter.later import send
+
+        named = {key: one for key, one in about.items() if one}
+        return send({**attributes, **named}, trace_id=trace_id, span_id=span_id)
+    span = span or trace.get_current_span()
+    if not span.is_recording():
+        log.warning("reward %r is not recorded: no span is being recorded here, and it names nothing", name)
+        return False
     span.add_event(EVALUATION_EVENT, attributes)
     return True
 

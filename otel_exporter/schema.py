@@ -91,3 +91,6 @@ RESPONSE_PARTIAL = "spanloop.response.partial"
 # --- what the stages between an agent and the receiver did to a span
 REDACTED = "spanloop.redacted"
 """int: how many values of this span (its events' included) had secrets or personal data replaced by placeholders."""
+
+CUT = "spanloop.cut"
+"""int: how many values of this span were shortened, or lost media, on the way. Each says so itself too."""

@@ -1,4 +1,4 @@
-"""Sends records by OTLP/JSON from a thread of its own, in batches. Standard library only.
+"""Sends records by OTLP/JSON, or requests that are encoded, from a thread of its own. Standard library only.
 
 Whoever puts a record never waits, and never learns of an error: what cannot be sent is tried again, spooled to disk
 where a directory is set, else dropped, counted and said once.
@@ -9,25 +9,24 @@ import contextlib
 import json
 import logging
 import os
-import ssl
 import sys
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from otel_exporter.cutting import Stage, stages
+from otel_exporter.post import PREFIX, Post, Refused, Unreachable, http_post, read_settings
 from otel_exporter.spool import Spool
 
 log = logging.getLogger("otel_exporter.tracker")
 
-PREFIX = "SPANLOOP_EXPORTER_OTLP_"
-DEFAULT_ENDPOINT = "http://localhost:4318"
+STAGES = "SPANLOOP_EXPORTER_"
+"""How the names of the variables begin that set the stages."""
 MEBIBYTE = 1 << 20
 MAX_WAITING_BYTES = 64 * MEBIBYTE
 """What may wait in memory, counted in the bytes that were on the wire."""
@@ -37,35 +36,50 @@ EVERY_S = 1.0
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
 LEAVING_S = 2.0
 """How long the end of the program waits for what is still to be sent."""
-RETRYABLE = {429, 502, 503, 504}
-"""Statuses after which OTLP has a client send again (OTLP specification, Failures)."""
 
 Record = dict[str, Any]
 
 
-class Refused(Exception):
-    """The receiver will never take this request."""
+class Body(NamedTuple):
+    """A request that is encoded already, with the number of its items."""
 
-
-class Unreachable(Exception):
-    """The receiver cannot take this request now."""
+    content: bytes
+    num_items: int
 
 
 class Sender:
-    """One queue, one thread, one receiver. Wrong settings leave it idle, with one warning that names the problem."""
+    """One queue, one thread, one receiver. Wrong settings leave it idle, with one warning that names the problem.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    `stage` is what the environment asks spans to pass; whoever makes records has them pass it.
+    `connect` makes what sends; the default posts OTLP/JSON. `folder` is where below the spool's directory its requests
+    lie, which are of one encoding. `every_s` is how long a record waits for others. With `closes_at_exit` the end of
+    the program closes it; else that is for whoever made it.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        connect: "Callable[[Mapping[str, str]], Post] | None" = None,
+        *,
+        folder: str = "",
+        every_s: float = EVERY_S,
+        closes_at_exit: bool = True,
+    ) -> None:
         self.num_dropped = 0
-        self._post: Callable[[str, bytes], None] | None = None
+        self.stage: Stage | None = None
+        self._post: Post | None = None
+        self._every_s = every_s
         self._spool: Spool | None = None
         self._has_said: set[str] = set()
         self._resource = resource_attributes(environment)
         try:
-            self._post = _poster(environment)
+            self.stage = stages(environment, STAGES)
+            self._post = connect(environment) if connect else http_post(read_settings(environment))
             if directory := environment.get(f"{PREFIX}SPOOL", "").strip():
                 bound = float(environment.get(f"{PREFIX}SPOOL_MIB", "").strip() or "256")
-                self._spool = Spool(Path(directory), int(bound * MEBIBYTE))
-        except (OSError, ValueError) as error:
+                self._spool = Spool(Path(directory, folder), int(bound * MEBIBYTE))
+        except (ImportError, OSError, ValueError) as error:
+            self._post = None
             log.warning("nothing goes to Spanloop: %s", error)
         self.begin()
         known = weakref.ref(self)
@@ -79,11 +93,12 @@ class Sender:
                 sender.close(LEAVING_S)
 
         os.register_at_fork(after_in_child=begin_again)
-        atexit.register(close)
+        if closes_at_exit:
+            atexit.register(close)
 
     def begin(self) -> None:
         """Start with nothing waiting and no thread: at first, and in a forked child, whose parent sends what it had."""
-        self._waiting: deque[tuple[str, int, Callable[[], Record | None]]] = deque()
+        self._waiting: deque[tuple[str, int, Callable[[], Record | Body | None]]] = deque()
         self._held: deque[tuple[str, bytes, int]] = deque()
         self._num_bytes = 0
         self._num_busy = 0
@@ -92,21 +107,34 @@ class Sender:
         self._is_closed = False
         self._wants_all = False
 
-    def put(self, signal: str, size_bytes: int, make: Callable[[], "Record | None"]) -> None:
+    def put(
+        self, signal: str, size_bytes: int, make: "Callable[[], Record | Body | None]", *, num_items: int = 1
+    ) -> None:
         """Have a record of a signal (`traces`, `logs`) made and sent by the thread; `size_bytes` is about its size."""
-        if self._post is None or self._is_closed:
+        if self._post is None:
+            return
+        if self._is_closed:
+            self.drop(num_items, "it came after the end of the program")
             return
         with self._condition:
             if self._num_bytes + size_bytes > MAX_WAITING_BYTES:
-                self._drop(1, "more waits than fits in memory")
+                self.drop(num_items, "more waits than fits in memory")
                 return
             self._waiting.append((signal, size_bytes, make))
             self._num_bytes += size_bytes
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="spanloop-sender", daemon=True)
-                self._thread.start()
-            elif self._num_bytes > BATCH_BYTES:
+            if self._num_bytes > BATCH_BYTES:
                 self._condition.notify_all()
+        if self._thread is None:
+            self._start()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="spanloop-sender", daemon=True)
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is ending and takes no more threads: send here, once
+            self._is_closed = True
+            self._run()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Have everything sent that waits; tell whether it was, within the time."""
@@ -121,11 +149,29 @@ class Sender:
 
     def close(self, timeout_s: float = LEAVING_S) -> None:
         """Send or spool what waits and end the thread; what still waits after the time is dropped."""
-        if self._thread is not None:
-            self.flush(timeout_s)
+        if self._is_closed:
+            return
+        is_sent = self._thread is None or self.flush(timeout_s)
         with self._condition:
             self._is_closed = True
+            left = [] if is_sent else [*self._waiting]
             self._condition.notify_all()
+        if not is_sent and self._spool is not None:
+            self._leave(left)
+
+    def _leave(self, waiting: "list[tuple[str, int, Callable[[], Record | Body | None]]]") -> None:
+        """Spool what the thread will not come to send; what it is just sending may arrive twice, and counts once."""
+        assert self._spool is not None
+        try:
+            for signal, body, _ in list(self._held):
+                self._spool.put(signal, body)
+            for signal, _, make in waiting:
+                record = make()
+                if record is not None:
+                    encoded = record.content if isinstance(record, Body) else encode(signal, [record], self._resource)
+                    self._spool.put(signal, encoded)
+        except Exception as error:  # noqa: BLE001 - the agent is about to end, and does
+            self.drop(1, f"the spool took nothing: {type(error).__name__}")
 
     def _run(self) -> None:
         retry_s = FIRST_RETRY_S
@@ -134,9 +180,10 @@ class Sender:
                 for signal, records in batch.items():
                     if records:
                         self._held.append((signal, encode(signal, records, self._resource), len(records)))
-                is_sent = self._send_held() and self._send_spooled()
+                with unobserved():
+                    is_sent = self._send_held() and self._send_spooled()
             except Exception as error:  # noqa: BLE001 - the agent goes on whatever happens here
-                self._drop(sum(map(len, batch.values())), type(error).__name__)
+                self.drop(sum(map(len, batch.values())), type(error).__name__)
                 is_sent = False
             with self._condition:
                 self._num_busy = 0
@@ -144,7 +191,7 @@ class Sender:
                 if not is_sent and not self._wants_all and not self._is_closed:
                     self._condition.wait(retry_s)
             retry_s = FIRST_RETRY_S if is_sent else min(2 * retry_s, LAST_RETRY_S)
-        self._drop(sum(num for _, _, num in self._held), "the program ended while Spanloop was away")
+        self.drop(sum(num for _, _, num in self._held), "the program ended while Spanloop was away")
 
     def _next_batch(self) -> "dict[str, list[Record]] | None":
         """Wait for records and return them by signal; None when closed and nothing waits."""
@@ -156,7 +203,7 @@ class Sender:
                 if not self._condition.wait(LAST_RETRY_S if has_more else None) and has_more:
                     break  # nothing new, but it is time to look whether the receiver is back
             if not self._wants_all and not self._is_closed and self._num_bytes < BATCH_BYTES:
-                self._condition.wait(EVERY_S)
+                self._condition.wait(self._every_s)
             taken = []
             num_bytes = 0
             while self._waiting and num_bytes < BATCH_BYTES:
@@ -167,10 +214,13 @@ class Sender:
         batch: dict[str, list[Record]] = {"traces": [], "logs": []}
         for signal, _, make in taken:
             try:
-                if (record := make()) is not None:
+                record = make()
+                if isinstance(record, Body):
+                    self._held.append((signal, *record))
+                elif record is not None:
                     batch[signal].append(record)
             except Exception as error:  # noqa: BLE001, PERF203 - one odd record costs itself
-                self._drop(1, f"it could not be read: {type(error).__name__}")
+                self.drop(1, f"it could not be read: {type(error).__name__}")
         return batch
 
     def _send_held(self) -> bool:
@@ -179,9 +229,9 @@ class Sender:
         while self._held:
             signal, body, num_records = self._held[0]
             try:
-                self._post(f"/v1/{signal}", body)
+                self._post(signal, body)
             except Refused as error:
-                self._drop(num_records, str(error))
+                self.drop(num_records, str(error))
             except Unreachable as error:
                 self._keep(str(error))
                 return False
@@ -195,12 +245,12 @@ class Sender:
                 signal, body, num_records = self._held.popleft()
                 try:
                     if not self._spool.put(signal, body):
-                        self._drop(num_records, "it is larger than the spool")
+                        self.drop(num_records, "it is larger than the spool")
                 except OSError as error:
-                    self._drop(num_records, f"the spool took nothing: {error.strerror}")
+                    self.drop(num_records, f"the spool took nothing: {error.strerror}")
             return
         while sum(len(body) for _, body, _ in self._held) > MAX_WAITING_BYTES:
-            self._drop(self._held.popleft()[2], why)
+            self.drop(self._held.popleft()[2], why)
 
     def _send_spooled(self) -> bool:
         """Send what lies on disk, of this process or of one before it."""
@@ -208,25 +258,51 @@ class Sender:
         while self._spool is not None and (taken := self._spool.take()) is not None:
             path, signal, body = taken
             try:
-                self._post(f"/v1/{signal}", body)
+                self._post(signal, body)
             except Refused as error:
-                self._drop(1, str(error))
+                self.drop(1, str(error))
             except Unreachable:
                 self._spool.give_back(path)
                 return False
             self._spool.done(path)
         return True
 
-    def _drop(self, num: int, why: str) -> None:
+    @property
+    def is_able(self) -> bool:
+        """Whether the settings name a receiver."""
+        return self._post is not None
+
+    def drop(self, num: int, why: str) -> None:
+        """Count what will not be sent, and say it once of each reason."""
         if not num:
             return
         self.num_dropped += num
-        self._say(why, f"{num} records did not reach Spanloop: {why}. Further ones are counted, not said")
+        self._say(why, f"{num} spans or records did not reach Spanloop: {why}. Further ones are counted, not said")
 
     def _say(self, about: str, text: str) -> None:
         if about not in self._has_said and len(self._has_said) < 20:
             self._has_said.add(about)
             log.warning(text)
+
+
+@contextlib.contextmanager
+def unobserved() -> "Iterator[None]":
+    """Keep instrumentations of HTTP and gRPC clients, where there are any, from recording what sends recordings."""
+    context = sys.modules.get("opentelemetry.context")
+    try:
+        if context is not None:
+            keys = {"suppress_instrumentation", getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", "")}
+            quiet = context.get_current()
+            for key in keys:
+                quiet = context.set_value(key, True, quiet)
+            token = context.attach(quiet)
+    except Exception:  # noqa: BLE001 - an OpenTelemetry we do not know
+        context = None
+    try:
+        yield
+    finally:
+        if context is not None:
+            context.detach(token)
 
 
 def resource_attributes(environment: Mapping[str, str]) -> dict[str, str]:
@@ -271,53 +347,3 @@ def _value(value: Any) -> Record:  # noqa: ANN401
     if isinstance(value, str):
         return {"stringValue": value}
     return {"stringValue": json.dumps(value, ensure_ascii=False, default=str)}
-
-
-def _poster(environment: Mapping[str, str]) -> Callable[[str, bytes], None]:
-    """Return what posts a body to a path of the receiver. Raises ValueError and OSError for settings that cannot be."""
-
-    def setting(name: str, default: str = "") -> str:
-        return environment.get(f"{PREFIX}{name}", "").strip() or default
-
-    endpoint = setting("ENDPOINT", DEFAULT_ENDPOINT).rstrip("/")
-    if not endpoint.startswith(("http://", "https://")):
-        raise ValueError(f"{PREFIX}ENDPOINT is {endpoint!r}; the tracker speaks HTTP: use http://host:4318")
-    try:
-        timeout_s = float(setting("TIMEOUT", "10"))
-    except ValueError:
-        raise ValueError(f"{PREFIX}TIMEOUT is not a number of seconds") from None
-    headers = {"Content-Type": "application/json"}
-    for pair in filter(None, setting("HEADERS").split(",")):
-        key, marker, value = pair.partition("=")
-        if not marker:
-            raise ValueError(f"{PREFIX}HEADERS: {key.strip()!r} has no value; use name=value,name=value")
-        headers[key.strip()] = urllib.parse.unquote(value.strip())
-    # No proxy: prompts go to the address that was set and nowhere else.
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({}), _NoRedirect()]
-    if endpoint.startswith("https://"):
-        context = ssl.create_default_context(cafile=setting("CERTIFICATE") or None)
-        if certificate := setting("CLIENT_CERTIFICATE"):
-            context.load_cert_chain(certificate, setting("CLIENT_KEY") or None)
-        handlers.append(urllib.request.HTTPSHandler(context=context))
-    opener = urllib.request.build_opener(*handlers)
-
-    def post(path: str, body: bytes) -> None:
-        request = urllib.request.Request(endpoint + path, body, headers)  # noqa: S310 - http and https alone, above
-        try:
-            with opener.open(request, timeout=timeout_s) as answer:
-                answer.read()
-        except urllib.error.HTTPError as error:
-            with contextlib.suppress(OSError):
-                error.close()
-            kind = Unreachable if error.code in RETRYABLE else Refused
-            raise kind(f"{endpoint} answered {error.code}") from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", None) or error
-            raise Unreachable(f"{endpoint}: {type(reason).__name__}") from None
-
-    return post
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
-        """Follow nothing: a receiver does not move."""

@@ -70,7 +70,7 @@ class span(contextlib.ContextDecorator):  # noqa: N801 - used as `with span(...)
     def __init__(self, name: str, values: "dict[str, Any] | None" = None) -> None:
         self.name = name
         self.values = dict(values or {})
-        self.events: list[Record] = []
+        self.events: list[tuple[int, dict[str, Any]]] = []
         self.trace_id = self.span_id = ""
         self.parent_id: str | None = None
         self.inherited: dict[str, Any] = {}
@@ -254,18 +254,17 @@ def reward(
         if around is None:
             log.warning("reward %r is not recorded: there is no episode around it, and it names nothing", name)
             return False
-        around.events.append(
-            {"name": schema.EVALUATION_EVENT, "timeUnixNano": str(now), "attributes": attributes(said)}
-        )
+        around.events.append((now, said))
         return True
-    record: Record = {
-        "timeUnixNano": str(now), "eventName": schema.EVALUATION_EVENT, "attributes": attributes({**said, **ids}),
-    }  # fmt: skip
-    if trace_id is not None:
-        record["traceId"] = trace_id
-    if span_id is not None:
-        record["spanId"] = span_id
-    _sender().put("logs", 500, lambda: record)
+
+    def make() -> Record:
+        [passed] = _passed(said)
+        record: Record = {
+            "timeUnixNano": str(now), "eventName": schema.EVALUATION_EVENT, "attributes": attributes({**passed, **ids}),
+        }  # fmt: skip
+        return record | {name: one for name, one in (("traceId", trace_id), ("spanId", span_id)) if one is not None}
+
+    _sender().put("logs", 500, make)
     return True
 
 
@@ -340,10 +339,11 @@ def _span_record(
     end_ns: int,
     values: "dict[str, Any]",
     error: "str | None",
-    events: "list[Record]",
+    events: "list[tuple[int, dict[str, Any]]]",
 ) -> Record:
     if error is not None:
         values = {**values, "error.type": error}
+    values, *told = _passed(values, *(said for _, said in events))
     record: Record = {
         "traceId": trace_id, "spanId": span_id, "name": name, "kind": kind,
         "startTimeUnixNano": str(start_ns), "endTimeUnixNano": str(end_ns), "attributes": attributes(values),
@@ -351,10 +351,22 @@ def _span_record(
     if parent_id:
         record["parentSpanId"] = parent_id
     if events:
-        record["events"] = events
+        record["events"] = [
+            {"name": schema.EVALUATION_EVENT, "timeUnixNano": str(time_ns), "attributes": attributes(said)}
+            for (time_ns, _), said in zip(events, told)  # noqa: B905 - CPython 3.10 and older
+        ]
     if error is not None:
         record["status"] = {"code": 2, "message": error}
     return record
+
+
+def _passed(*parts: "dict[str, Any]") -> "list[dict[str, Any]]":
+    """Return attributes of a span and its events as the stages let them through. What they change is text."""
+    stage = _sender().stage
+    if stage is None:
+        return list(parts)
+    plain = [{name: one for name, one in part.items() if one is not None} for part in parts]
+    return stage.span(*plain)[0]
 
 
 def _place() -> "tuple[str, str | None, dict[str, Any]]":

@@ -1,16 +1,21 @@
-"""The exporter takes its own settings, never its neighbour's, and never raises into the agent."""
+"""The exporter takes its own settings alone, and never raises into the agent, blocks it, or outlives it."""
 
 import os
-from collections.abc import Sequence
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 
-from otel_exporter.exporter import SpanloopExporter, build_stock_exporter
+from otel_exporter import exporter
+from otel_exporter.exporter import SpanloopExporter, connect
+from otel_exporter.post import Unreachable, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -21,119 +26,238 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def test_by_default_it_speaks_grpc_to_localhost() -> None:
-    """The conventional port, unencrypted, as OTLP exporters do."""
-    exporter = build_stock_exporter({})
-    try:
-        assert type(exporter).__module__.startswith("opentelemetry.exporter.otlp.proto.grpc")
-        assert (exporter._endpoint, exporter._insecure, exporter._timeout) == ("localhost:4317", True, 10.0)
-    finally:
-        exporter.shutdown()
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[ExportTraceServiceRequest]:
+    """Return the requests that would go to the receiver."""
+    requests: list[ExportTraceServiceRequest] = []
+    monkeypatch.setattr(
+        exporter, "connect", lambda _: lambda _, body: requests.append(ExportTraceServiceRequest.FromString(body))
+    )
+    monkeypatch.setattr(exporter, "_shared", {})
+    return requests
 
 
-@pytest.mark.parametrize(
-    ("protocol", "endpoint"), [("grpc", "localhost:4317"), ("http/protobuf", "http://localhost:4318/v1/traces")]
-)
-def test_the_vendor_s_settings_are_not_ours(protocol: str, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever OTEL_EXPORTER_OTLP_* say belongs to the exporter already there."""
-    for signal in ("", "TRACES_"):
-        monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT", "https://vendor.example:443")
-        monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{signal}COMPRESSION", "gzip")
-        monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{signal}TIMEOUT", "77")
-        monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{signal}CERTIFICATE", "/no/such/file")
-
-    exporter = build_stock_exporter({"SPANLOOP_EXPORTER_OTLP_PROTOCOL": protocol})
-
-    try:
-        assert exporter._endpoint == endpoint
-        assert exporter._compression.name in {"NoCompression", "NONE"}
-        assert getattr(exporter, "_timeout", None) in {10.0, None}
-    finally:
-        exporter.shutdown()
-
-
-@pytest.mark.parametrize("ours", [None, ("our.crt", "our.key")])
-def test_over_http_it_shows_its_own_identity_and_never_the_vendor_s(
-    ours: tuple[str, str] | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The vendor's client certificate and credential provider are the vendor's; ours are settings of our own."""
-    for signal in ("", "TRACES_"):
-        monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{signal}CLIENT_CERTIFICATE", "/vendor.crt")
-        monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{signal}CLIENT_KEY", "/vendor.key")
-        monkeypatch.setenv(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{signal}CREDENTIAL_PROVIDER", "vendor")
-    settings = {"SPANLOOP_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
-    identity = None
-    if ours is not None:
-        identity = tuple(str(tmp_path / name) for name in ours)
-        for name, path in zip(("CLIENT_CERTIFICATE", "CLIENT_KEY"), identity, strict=True):
-            Path(path).write_text("pem")
-            settings[f"SPANLOOP_EXPORTER_OTLP_{name}"] = path
-    sent: list[Any] = []
-
-    def send(_: requests.Session, request: requests.PreparedRequest, **how: Any) -> requests.Response:
-        sent.append(how["cert"])
-        response = requests.Response()
-        response.status_code, response.request = 200, request
-        return response
-
-    monkeypatch.setattr(requests.Session, "send", send)
-    exporter = build_stock_exporter(settings)
+def run(work: Callable[[Any], None]) -> None:
+    """Do some traced work with our exporter on the provider, to its end."""
     provider = TracerProvider()
-    with provider.get_tracer("tests").start_as_current_span("work") as span:
-        pass
-    try:
-        assert exporter.export([span]) is SpanExportResult.SUCCESS  # type: ignore[list-item]
-    finally:
-        exporter.shutdown()
-
-    assert sent == [identity]
+    provider.add_span_processor(SimpleSpanProcessor(SpanloopExporter()))
+    work(provider.get_tracer("tests"))
+    provider.shutdown()
 
 
-def test_half_an_identity_is_named() -> None:
-    """A certificate without its key shows nothing to anybody."""
-    with pytest.raises(ValueError, match="CLIENT_KEY go together"):
-        build_stock_exporter({"SPANLOOP_EXPORTER_OTLP_CLIENT_CERTIFICATE": "/our.crt"})
+def spans_of(requests: list[ExportTraceServiceRequest]) -> dict[str, dict[str, Any]]:
+    """Return spans by name, attributes as a dictionary."""
+    return {
+        span.name: {pair.key: pair.value.string_value or pair.value.int_value for pair in span.attributes}
+        for request in requests
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PROTOCOL", "smoke-signals"), ("COMPRESSION", "zip"), ("TIMEOUT", "soon"), ("CERTIFICATE", "/no/such/file")],
+    [
+        ("OTLP_PROTOCOL", "smoke-signals"),
+        ("OTLP_COMPRESSION", "zip"),
+        ("OTLP_TIMEOUT", "soon"),
+        ("OTLP_CERTIFICATE", "/no/such/file"),
+        ("OTLP_CLIENT_KEY", "/no/such/file"),
+        ("SELECT", "some"),
+        ("REDACT", "emails"),
+        ("CUT_LENGTH", "9"),
+    ],
 )
 def test_wrong_settings_leave_it_idle(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One warning that names the problem; the agent goes on and so does its other exporter."""
-    monkeypatch.setenv("SPANLOOP_EXPORTER_OTLP_ENDPOINT", "https://localhost:4317")
-    monkeypatch.setenv(f"SPANLOOP_EXPORTER_OTLP_{name}", value)
+    monkeypatch.setenv(f"SPANLOOP_EXPORTER_{name}", value)
 
-    exporter = SpanloopExporter()
+    one = SpanloopExporter()
 
     assert len(caplog.records) == 1
-    assert name in caplog.text or value in caplog.text
-    assert exporter.export([]) is SpanExportResult.FAILURE
-    assert exporter.force_flush()
-    exporter.shutdown()
+    assert name in caplog.text or value.upper() in caplog.text or value in caplog.text
+    assert one.export([]) is SpanExportResult.FAILURE
+    assert one.force_flush()
+    one.shutdown()
 
 
-class Broken(SpanExporter):
-    """Fails at everything."""
+def test_settings_of_the_vendor_are_never_read() -> None:
+    """Neither its endpoint nor its keys, certificates or compression."""
+    vendor = {
+        f"OTEL_EXPORTER_OTLP_{name}": "x" for name in ("ENDPOINT", "HEADERS", "CERTIFICATE", "COMPRESSION", "TIMEOUT")
+    }
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 - the interface has it
-        raise RuntimeError("secret")
-
-    def shutdown(self) -> None:
-        raise RuntimeError("secret")
+    assert read_settings(vendor) == read_settings({})
+    connect({**vendor, "SPANLOOP_EXPORTER_OTLP_PROTOCOL": "http/protobuf"})
+    connect(vendor)
 
 
-def test_a_failing_exporter_does_not_reach_the_agent(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_half_an_identity_is_named(tmp_path: Path) -> None:
+    """A certificate without its key shows nothing to anybody."""
+    with pytest.raises(ValueError, match="CLIENT_KEY go together"):
+        read_settings({"SPANLOOP_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(tmp_path)})
+
+
+def test_spans_of_agents_are_chosen_with_all_that_lies_above_them(
+    sent: list[ExportTraceServiceRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It becomes a failed export and a warning without what the spans held."""
-    monkeypatch.setattr("otel_exporter.exporter.build_stock_exporter", lambda _: Broken())
-    exporter = SpanloopExporter()
+    """Also one that ends after its parent, a reward on a plain root, and the request to the model's endpoint."""
+    monkeypatch.setenv("SPANLOOP_EXPORTER_SELECT", "agents")
 
-    assert exporter.export([]) is SpanExportResult.FAILURE
-    exporter.shutdown()
+    def work(tracer: Any) -> None:
+        with tracer.start_as_current_span("server"):
+            with tracer.start_as_current_span("cache"):
+                pass
+            with tracer.start_as_current_span("service"):
+                late = tracer.start_span("chat", attributes={"gen_ai.operation.name": "chat"})
+                with tracer.start_as_current_span("POST", attributes={"url.full": "http://h/v1/chat/completions"}):
+                    pass
+                with tracer.start_as_current_span("db", attributes={"db.system": "x", "url.full": "http://h/query"}):
+                    pass
+        late.end()
+        with tracer.start_as_current_span("task") as span:
+            span.add_event("gen_ai.evaluation.result")
+        with tracer.start_as_current_span("health"):
+            pass
 
-    assert "RuntimeError" in caplog.text
+    run(work)
+
+    assert set(spans_of(sent)) == {"server", "service", "chat", "POST", "task"}
+
+
+def test_an_ancestor_that_ended_before_its_late_child_still_goes(
+    sent: list[ExportTraceServiceRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A background task may call the model after the request that began it was answered."""
+    monkeypatch.setenv("SPANLOOP_EXPORTER_SELECT", "agents")
+
+    def work(tracer: Any) -> None:
+        with tracer.start_as_current_span("root"), tracer.start_as_current_span("parent"):
+            late = tracer.start_span("chat", attributes={"llm.model_name": "m"})
+        late.end()
+
+    run(work)
+
+    assert set(spans_of(sent)) == {"root", "parent", "chat"}
+
+
+def test_what_leaves_is_redacted_and_cut_and_the_vendor_s_spans_are_not(
+    sent: list[ExportTraceServiceRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stages work on what is sent; other exporters of the process see the spans as they were."""
+    monkeypatch.setenv("SPANLOOP_EXPORTER_REDACT", "all")
+    monkeypatch.setenv("SPANLOOP_EXPORTER_CUT_MEDIA", "true")
+    monkeypatch.setenv("SPANLOOP_EXPORTER_CUT_LENGTH", "2000")
+    seen: list[Any] = []
+
+    def work(tracer: Any) -> None:
+        image = '[{"image_url": {"url": "data:image/png;base64,' + "iVBORw0KGgo" * 200 + '"}}]'
+        values = {"a": "to alice@example.com", "image": image, "long": "word " * 1000}
+        with tracer.start_as_current_span("mail bob@example.com", attributes=values) as span:
+            span.add_event("sent", {"to": "alice@example.com"})
+            seen.append(span)
+
+    run(work)
+
+    [(name, values)] = spans_of(sent).items()
+    assert b"example.com" not in sent[0].SerializeToString()
+    assert name.startswith("mail <EMAIL_")
+    assert "<redacted> image/png, " in values["image"]
+    assert values["long"].endswith("… truncated, it had 5000")
+    assert (values["spanloop.cut"], values["spanloop.redacted"]) == (2, 2)
+    assert seen[0].attributes["a"] == "to alice@example.com"
+
+
+def test_a_stage_that_fails_costs_its_span_and_says_so_once(
+    sent: list[ExportTraceServiceRequest], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing goes unredacted, nothing is raised, nothing of the span is in the log."""
+    monkeypatch.setenv("SPANLOOP_EXPORTER_REDACT", "all")
+
+    def fail(*_: object) -> int:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(exporter, "change", fail)
+
+    def work(tracer: Any) -> None:
+        for _ in range(3):
+            tracer.start_span("a").end()
+
+    run(work)
+
+    assert sent == []
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "secret" not in caplog.text
+
+
+def test_the_agent_waits_for_nobody_and_what_waits_at_its_end_lies_on_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A receiver that takes a connection and says nothing: exports return, the end comes, the spool has the spans."""
+    hung = threading.Event()
+
+    def post(_: str, __: bytes) -> None:
+        hung.wait()
+
+    monkeypatch.setattr(exporter, "connect", lambda _: post)
+    monkeypatch.setattr(exporter, "_shared", {})
+    monkeypatch.setattr(exporter, "LEAVING_S", 0.1)
+    monkeypatch.setenv("SPANLOOP_EXPORTER_OTLP_SPOOL", str(tmp_path))
+
+    run(lambda tracer: tracer.start_span("kept").end())
+
+    [kept] = (tmp_path / "grpc").glob("*.traces.otlp")
+    assert list(spans_of([ExportTraceServiceRequest.FromString(kept.read_bytes())])) == ["kept"]
+    hung.set()
+
+
+def test_what_a_process_before_left_on_disk_is_sent(
+    sent: list[ExportTraceServiceRequest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An outage may outlast the agent."""
+    monkeypatch.setenv("SPANLOOP_EXPORTER_OTLP_SPOOL", str(tmp_path))
+
+    def away(*_: object) -> None:
+        raise Unreachable("away")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(exporter, "connect", lambda _: away)
+        outage.setattr(exporter, "_shared", {})
+        run(lambda tracer: tracer.start_span("before").end())
+    run(lambda tracer: tracer.start_span("after").end())
+
+    assert set(spans_of(sent)) == {"before", "after"}
+
+
+def test_a_forked_child_sends_its_own() -> None:
+    """Whatever locks the parent held at that instant, the child neither waits nor sends the parent's spans again."""
+    program = """
+import os, threading
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from otel_exporter import exporter
+names = []
+def post(signal, body):
+    for span in ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans:
+        names.append(span.name)
+exporter.connect = lambda _: post
+provider = TracerProvider()
+ours = exporter.SpanloopExporter()
+provider.add_span_processor(SimpleSpanProcessor(ours))
+tracer = provider.get_tracer("tests")
+tracer.start_span("parent").end()
+sender = next(iter(exporter._shared.values()))[0]
+with sender._condition:
+    pid = os.fork()
+if pid == 0:
+    names.clear()
+    tracer.start_span("child").end()
+    ours.force_flush()
+    os._exit(0 if names == ["child"] else 1)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -1,0 +1,105 @@
+"""Lets a stage change what stands in an OTLP request: in attributes, events, bodies, names. Needs protobuf alone."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from otel_exporter.cutting import Stage
+
+
+def change(request: Any, stage: Stage) -> int:  # noqa: ANN401 - generated classes
+    """Put an export request of traces or logs through a stage, in place; return how many of its values changed.
+
+    Attributes of resources, scopes, spans, events, links and log records, bodies, names and messages of status.
+    """
+    num_changed = 0
+    for resource in request.resource_spans if hasattr(request, "resource_spans") else request.resource_logs:
+        num_changed += _attributes([resource.resource.attributes], stage)
+        for scope in resource.scope_spans if hasattr(resource, "scope_spans") else resource.scope_logs:
+            num_changed += _attributes([scope.scope.attributes], stage)
+            for span in getattr(scope, "spans", ()):
+                num_changed += _span(span, stage)
+            for record in getattr(scope, "log_records", ()):
+                num_changed += _record(record, stage)
+    return num_changed
+
+
+def _span(span: Any, stage: Stage) -> int:  # noqa: ANN401
+    holders = [span.attributes, *(one.attributes for one in (*span.events, *span.links))]
+    num_changed = _attributes(holders, stage) + _text(span, "name", stage) + _text(span.status, "message", stage)
+    return num_changed + sum(_text(event, "name", stage) for event in span.events)
+
+
+def _record(record: Any, stage: Stage) -> int:  # noqa: ANN401
+    """Change a log record; its body is part of what it says, beside its attributes."""
+    before = [_plain(record.attributes), {"body": _read(record.body)}]
+    after, num_changed = stage.span(*before)
+    if after[0] != before[0]:
+        _write_all(record.attributes, after[0])
+    if after[1] != before[1]:
+        record.body.Clear()
+        if "body" in after[1]:
+            _write(record.body, after[1]["body"])
+    return num_changed
+
+
+def _text(holder: Any, field: str, stage: Stage) -> int:  # noqa: ANN401
+    before = getattr(holder, field)
+    if not before or (after := stage.text(before)) == before:
+        return 0
+    setattr(holder, field, after)
+    return 1
+
+
+def _attributes(holders: "Iterable[Any]", stage: Stage) -> int:
+    holders = list(holders)
+    before = [_plain(holder) for holder in holders]
+    if not any(before):
+        return 0
+    after, num_changed = stage.span(*before)
+    for holder, old, new in zip(holders, before, after):  # noqa: B905 - CPython 3.10 and older
+        if new != old or len(old) != len(holder):  # of a name that stands twice the last counts
+            _write_all(holder, new)
+    return num_changed
+
+
+def _plain(attributes: Any) -> "dict[str, Any]":  # noqa: ANN401
+    return {pair.key: _read(pair.value) for pair in attributes}
+
+
+def _read(value: Any) -> Any:  # noqa: ANN401
+    kind = value.WhichOneof("value")
+    if kind is None:
+        return None
+    held = getattr(value, kind)
+    if kind == "array_value":
+        return [_read(one) for one in held.values]
+    if kind == "kvlist_value":
+        return {pair.key: _read(pair.value) for pair in held.values}
+    return held
+
+
+def _write_all(attributes: Any, values: "dict[str, Any]") -> None:  # noqa: ANN401
+    del attributes[:]
+    for key, one in values.items():
+        _write(attributes.add(key=key).value, one)
+
+
+def _write(value: Any, plain: Any) -> None:  # noqa: ANN401
+    if isinstance(plain, bool):
+        value.bool_value = plain
+    elif isinstance(plain, int):
+        value.int_value = plain
+    elif isinstance(plain, float):
+        value.double_value = plain
+    elif isinstance(plain, str):
+        value.string_value = plain.encode("utf-8", "replace").decode()
+    elif isinstance(plain, bytes):
+        value.bytes_value = plain
+    elif isinstance(plain, dict):
+        value.kvlist_value.SetInParent()
+        for key, one in plain.items():
+            _write(value.kvlist_value.values.add(key=key).value, one)
+    elif plain is not None:
+        value.array_value.SetInParent()
+        for one in plain:
+            _write(value.array_value.values.add(), one)
