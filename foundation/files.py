@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from foundation.errors import Busy
 
@@ -44,6 +44,14 @@ def _give_to_owner_of(directory: Path, made: Path) -> None:
     owner = directory.stat()
     if owner.st_uid != 0:
         os.chown(made, owner.st_uid, owner.st_gid)
+
+
+def create_private(path: Path) -> BinaryIO:
+    """Open a new file for writing, in place of one of its name; whose it is, as with `write_atomically`."""
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    _give_to_owner_of(path.parent, path)
+    return os.fdopen(fd, "wb")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -61,15 +61,27 @@ def _digest(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=8).digest()
 
 
+def digests_of(signatures: Signatures) -> NDArray[np.int64]:
+    """Return 64 bits for each signature, by which equal ones are known."""
+    digests: NDArray[np.int64] = (signatures * MIXER).sum(axis=1)
+    return digests
+
+
 def group_of_its_own(own: Signature) -> str:
     """Return the name of the group that a text founds."""
     return sha256(own.astype("<i8").tobytes()).hexdigest()[:16]
 
 
-def near_groups(signatures: Signatures, known: Signatures | None = None, groups: Sequence[str] = ()) -> list[str]:
+def near_groups(
+    signatures: Signatures,
+    known: Signatures | None = None,
+    groups: Sequence[str] = (),
+    sizes: Mapping[str, int] | None = None,
+) -> list[str]:
     """Return the group of each text, in the order they came; those of `known` texts, which came before, are given.
 
-    Equal texts are in one group, and what was known keeps its own.
+    Equal texts are in one group, and what was known keeps its own. `sizes`: how many different texts the groups have,
+    where the known ones are not all of them.
 
     >>> texts = ["Please book me a table for two in Rome tonight at the usual place, thank you",
     ...          "Book me a table for two in Rome tonight at the usual place, thank you", "What can you do?"]
@@ -86,7 +98,7 @@ def near_groups(signatures: Signatures, known: Signatures | None = None, groups:
     minima = rows.view("<u2")  # (text, MINIMA)
     found = [groups[number] for number in np.flatnonzero(may_matter)]
     num_known = len(found)
-    sizes = _sizes(known, groups)
+    sizes = _sizes(known, groups) if sizes is None else Counter(sizes)
     is_alone = _are_alone(rows)
     equal: dict[bytes, int] = {}
     heads: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -116,8 +128,7 @@ def _are_alone(rows: Signatures) -> NDArray[np.bool_]:
 
 def _sizes(known: Signatures, groups: Sequence[str]) -> Counter[str]:
     """Return how many different texts each group has."""
-    digests = (known * MIXER).sum(axis=1)
-    _, first = np.unique(digests, return_index=True)
+    _, first = np.unique(digests_of(known), return_index=True)
     return Counter(groups[number] for number in first)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from etl.episodes.grouping import Trace
+from etl.runs import index
 from etl.runs.source import Window
 from etl.schema import (
     SCHEMA_VERSION,
@@ -30,7 +31,10 @@ from etl.schema import (
 from etl.tables import Dataset
 from foundation.errors import SpanloopError
 from foundation.files import write_atomically, write_json
+from foundation.narration import get_logger
 from receiver.schema import show_files
+
+log = get_logger("etl")
 
 COMPRESSION_LEVEL = 3
 ROW_GROUP_ROWS = 65_536
@@ -92,9 +96,11 @@ def publish(
     """Replace all rows of these traces by the parts', and move the watermark; return it."""
     watermark = load_watermark(data)
     replaced = pl.DataFrame(sorted(traces), schema={"project": pl.String, "trace_id": pl.String}, orient="row")
+    known = index.Index(data)
+    looked_at = {path for table in TABLES for path in known.files(table, index.TRACE, traces)}
     windows = [dict(entry) for entry in watermark["windows"]]
     for entry in windows:
-        entry["files"] = _without(data, entry, replaced)
+        entry["files"] = _without(data, entry, replaced, looked_at)
     own = next((entry for entry in windows if entry["window"] == window.name), None)
     if own is None:
         own = {"window": window.name, "since_seq": window.since_seq, "until_seq": window.until_seq, "files": {}}
@@ -114,14 +120,17 @@ def publish(
     return updated
 
 
-def _without(data: Path, entry: dict[str, Any], replaced: pl.DataFrame) -> Files:
-    """Return the files of a window once the replaced rows are out of them; untouched ones stay the files they are."""
+def _without(data: Path, entry: dict[str, Any], replaced: pl.DataFrame, looked_at: Collection[Path]) -> Files:
+    """Return the files of a window once the replaced rows are out of them; untouched ones stay the files they are.
+
+    `looked_at`: the parts that may have such rows.
+    """
     files: Files = {}
     for table, names in entry["files"].items():
         kept: list[str] = []
         for name in names:
             path = dataset_directory(data, table) / name
-            if not _touches(path, table, replaced):
+            if path not in looked_at or not _touches(path, table, replaced):
                 kept.append(name)
                 continue
             rows = _drop(table, pl.read_parquet(path), replaced)
@@ -164,7 +173,7 @@ def _write(data: Path, table: str, window: str, rows: pl.DataFrame) -> str:
 
 
 def sweep(data: Path) -> None:
-    """Have SQL show the parts that the watermark names, and remove those it does not."""
+    """Have SQL show and the index know the parts that the watermark names, and remove those it does not."""
     watermark = load_watermark(data)
     if watermark_path(data).exists():
         show_files(data, {table: table_files(data, table) for table in TABLES})
@@ -174,3 +183,7 @@ def sweep(data: Path) -> None:
         for path in directory.glob("*.parquet") if directory.exists() else ():
             if path.name not in named:
                 path.unlink()
+    try:
+        index.update(data)
+    except OSError as error:
+        log.warning("the index of what is published is not up to date: runs are slower", error=error.strerror)

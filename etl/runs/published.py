@@ -1,7 +1,6 @@
 """What is published of episodes and calls, to find those that new spans and rewards belong to."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,59 +9,61 @@ import polars as pl
 
 from etl.episodes.grouping import Trace
 from etl.rewards import stand_ins
-from etl.schema import TABLES, table_files
+from etl.runs.index import EPISODE, JUDGED, NAME, PREVIOUS, RESPONSE, SESSION, TRACE, Index
+from etl.schema import TABLES
 from etl.tables import Dataset, scan
 
 KEY = ("project", "trace_id")
 
+IS_STAND_IN = pl.any_horizontal(pl.col("trace_id").str.starts_with(prefix) for prefix in stand_ins.PREFIXES)
+"""A reward's trace only stands in for one."""
+
 
 class Published:
-    """The published episodes, response ids and rewards given from elsewhere, as they were when this was made."""
+    """The published episodes, answers and rewards, as they were when this was made, read by what they are known by."""
 
     def __init__(self, data: Path) -> None:
-        self._data = data
+        self._index = Index(data)
+
+    def _scan(self, table: str, kind: str, keys: Collection[tuple[str, str]]) -> pl.LazyFrame:
+        """Return the rows of the parts that may have any with these (project, value) pairs."""
+        return scan(table, self._index.files(table, kind, keys))
+
+    def _episodes(self, kind: str, keys: Collection[tuple[str, str]]) -> pl.DataFrame:
+        """Return what is published of these traces, or of episodes or sessions of these names; a row a trace."""
         columns = ("project", "episode_id", "session_id", "num_spans", "first_seq")
-        episodes = scan("episodes", table_files(data, "episodes"))
-        self._traces = episodes.select(*columns, trace_id="trace_ids").explode("trace_id").collect()
-        rewards = scan("rewards", table_files(data, "rewards"))
-        is_stand_in = pl.any_horizontal(pl.col("trace_id").str.starts_with(p) for p in stand_ins.PREFIXES)
-        self._judging = (
-            rewards.filter(is_stand_in | pl.col("judged_trace_id").is_not_null())
-            .select("project", "trace_id", "episode_id", "judged_trace_id", is_stand_in=is_stand_in)
+        rows = self._scan("episodes", kind, keys).select(*columns, trace_id="trace_ids").explode("trace_id")
+        column = {TRACE: "trace_id", EPISODE: "episode_id", SESSION: "session_id"}[kind]
+        return rows.join(_frame(keys, column).lazy(), on=["project", column], how="semi").collect()
+
+    def _judging(self, kind: str, keys: Collection[tuple[str, str]]) -> pl.DataFrame:
+        """Return where rewards were given that stand apart from what they judge, and what that is."""
+        column = {TRACE: "trace_id", JUDGED: "judged_trace_id", EPISODE: "episode_id"}[kind]
+        return (
+            self._scan("rewards", kind, keys)
+            .filter(IS_STAND_IN | pl.col("judged_trace_id").is_not_null())
+            .select("project", "trace_id", "episode_id", "judged_trace_id")
+            .join(_frame(keys, column).lazy(), on=["project", column], how="semi")
             .unique()
             .collect()
         )
-        unplaced = rewards.filter(pl.col("episode_id").is_null() & pl.col("names").is_not_null())
-        self._unplaced: dict[Trace, set[Trace]] = defaultdict(set)
-        for project, trace_id, names in unplaced.select(*KEY, "names").unique().collect().iter_rows():
-            for kind, name in orjson.loads(names).items():
-                self._unplaced[project, f"{kind}:{name}"].add((project, trace_id))
-        self._responses = (
-            scan("llm_calls", table_files(data, "llm_calls"))
-            .filter(pl.col("response_id").is_not_null())
-            .select("project", "episode_id", "response_id")
-            .collect()
-        )
-        self._continuing = (
-            scan("llm_calls", table_files(data, "llm_calls"))
-            .filter(pl.col("previous_response_id").is_not_null())
-            .select("project", "episode_id", response_id="previous_response_id")
-            .collect()
-        )
-        self._data = data
+
+    def _calls(self, kind: str, keys: Collection[tuple[str, str]]) -> pl.DataFrame:
+        """Return the calls that gave these answers, or that continue them."""
+        column = {RESPONSE: "response_id", PREVIOUS: "previous_response_id"}[kind]
+        rows = self._scan("llm_calls", kind, keys).select("project", "trace_id", "span_id", "episode_id", column)
+        return rows.join(_frame(keys, column).lazy(), on=["project", column], how="semi").collect()
 
     def responses(self, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """Return what was shown and answered, as messages, of responses that are published as transitions."""
-        keys = pl.DataFrame(sorted(wanted), schema={"project": pl.String, "response_id": pl.String}, orient="row")
-        known = self._responses.join(keys, on=["project", "response_id"], how="semi")
-        if known.is_empty():
+        calls = self._calls(RESPONSE, wanted)
+        if calls.is_empty():
             return {}
         span = ["project", "trace_id", "span_id"]
-        calls = scan("llm_calls", table_files(self._data, "llm_calls")).select(*span, "response_id")
         rows = (
-            scan("transitions", table_files(self._data, "transitions"))
+            self._scan("transitions", TRACE, set(calls.select(KEY).iter_rows()))
             .select(*span, "observation", "action")
-            .join(calls.join(keys.lazy(), on=["project", "response_id"], how="semi"), on=span)
+            .join(calls.lazy().select(*span, "response_id"), on=span)
             .filter(pl.col("observation").is_not_null() & pl.col("action").is_not_null())
             .collect()
         )
@@ -77,7 +78,7 @@ class Published:
 
     def taken(self, traces: Collection[Trace]) -> set[Trace]:
         """Return those of these traces that a published episode is of."""
-        return set(self._traces.join(_frame(traces), on=KEY, how="semi").select(KEY).iter_rows())
+        return set(self._episodes(TRACE, traces).select(KEY).iter_rows())
 
     def outlived(self, traces: Collection[Trace], spans: pl.DataFrame) -> set[Trace]:
         """Return the traces of published episodes whose spans are gone, some of them or all, given those that are left.
@@ -87,7 +88,7 @@ class Published:
         left = spans.group_by(KEY).agg(
             left=pl.struct("trace_id", "span_id").n_unique(), since=pl.col("received_seq").min()
         )
-        own = self._traces.join(_frame(traces), on=KEY, how="semi").join(left, on=KEY, how="left")
+        own = self._episodes(TRACE, traces).join(left, on=KEY, how="left")
         lost = (
             own.group_by("project", "episode_id", "first_seq", "num_spans")
             .agg(pl.col("left").sum(), pl.col("since").min())
@@ -108,35 +109,42 @@ class Published:
     def rows(self, traces: Collection[Trace]) -> dict[str, pl.DataFrame]:
         """Return the published rows of traces, with all rewards of their episodes, by table."""
         named = _frame(traces).lazy()
-        tables = {name: scan(name, table_files(self._data, name)) for name in TABLES}
+        tables = {name: self._scan(name, TRACE, traces) for name in TABLES}
         first = pl.col("trace_ids").list.first().alias("trace_id")
         episodes = tables["episodes"].with_columns(first).join(named, on=KEY, how="semi").drop("trace_id").collect()
         found = {name: rows.join(named, on=KEY, how="semi") for name, rows in tables.items() if name != "episodes"}
-        judging = tables["rewards"].join(episodes.lazy(), on=["project", "episode_id"], how="semi")
+        own = set(episodes.select("project", "episode_id").iter_rows())
+        judging = self._scan("rewards", EPISODE, own)
+        judging = judging.join(_frame(own, "episode_id").lazy(), on=["project", "episode_id"], how="semi")
         found["rewards"] = pl.concat([found["rewards"], judging]).unique(maintain_order=True)
         return {"episodes": episodes, **{name: rows.collect() for name, rows in found.items()}}
 
     def given_before(self, traces: Collection[Trace]) -> pl.DataFrame:
         """Return the published rewards of these traces that came as records, which are kept apart from the spans."""
-        rewards = scan("rewards", table_files(self._data, "rewards")).filter(pl.col("source") == "log_record")
+        rewards = self._scan("rewards", TRACE, traces).filter(pl.col("source") == "log_record")
         return rewards.join(_frame(traces).lazy(), on=KEY, how="semi").collect()
 
-    @property
-    def stand_ins(self) -> set[Trace]:
-        """Return the stand-ins of traces that published rewards are in."""
-        return set(self._judging.filter("is_stand_in").select(KEY).iter_rows())
+    def standing(self, named: Collection[Trace]) -> set[Trace]:
+        """Return those of these stand-ins that published rewards are in."""
+        rows = self._scan("rewards", TRACE, named).filter(IS_STAND_IN).select(KEY)
+        return set(rows.join(_frame(named).lazy(), on=KEY, how="semi").collect().iter_rows())
 
-    def judging(self, stand_ins: Iterable[Trace]) -> set[Trace]:
+    def judging(self, named: Collection[Trace]) -> set[Trace]:
         """Return the traces whose rewards name what these are stand-ins of, and found nothing so far."""
-        return set().union(*(self._unplaced[key] for key in stand_ins if key in self._unplaced))
+        rows = self._scan("rewards", NAME, named)
+        lost = rows.filter(pl.col("episode_id").is_null() & pl.col("names").is_not_null())
+        return {
+            (project, trace_id)
+            for project, trace_id, names in lost.select(*KEY, "names").unique().collect().iter_rows()
+            if any((project, f"{kind}:{name}") in named for kind, name in orjson.loads(names).items())
+        }
 
     def with_their_episodes(self, traces: set[Trace]) -> set[Trace]:
         """Return the traces and all others of the published episodes they are in, or judge something of."""
-        named = _frame(traces)
-        judged = self._judging.join(named, on=KEY, how="semi").drop_nulls("judged_trace_id")
-        judging = self._judging.join(named, left_on=("project", "judged_trace_id"), right_on=KEY, how="semi")
-        pairs = judged.select("project", trace_id="judged_trace_id")
-        own = self._traces.join(pl.concat([named, pairs]), on=KEY, how="semi").select("project", "episode_id")
+        judged = self._judging(TRACE, traces).drop_nulls("judged_trace_id")
+        judging = self._judging(JUDGED, traces)
+        with_judged = traces | set(judged.select("project", "judged_trace_id").iter_rows())
+        own = self._episodes(TRACE, with_judged).select("project", "episode_id")
         standing = [trace for trace in traces if stand_ins.is_stand_in(trace)]
         episodes = pl.concat([own, *(self._named(trace) for trace in standing)])
         return traces | set(judging.select(KEY).iter_rows()) | self._of(episodes)
@@ -147,27 +155,31 @@ class Published:
         return self._with_id(trace[0], prefix, name)
 
     def _with_id(self, project: str, kind: str, name: str) -> pl.DataFrame:
-        is_own = pl.col("project") == project
+        named = [(project, name)]
         if kind == "response":
-            return self._responses.filter(is_own & (pl.col("response_id") == name)).select("project", "episode_id")
-        column = pl.any_horizontal(pl.col(c) == name for c in ("episode_id", "session_id", "trace_id"))
-        return self._traces.filter(is_own & column).select("project", "episode_id")
+            return self._calls(RESPONSE, named).select("project", "episode_id")
+        return pl.concat([self._episodes(k, named).select("project", "episode_id") for k in (EPISODE, SESSION, TRACE)])
 
     def episodes_of(self, traces: set[Trace]) -> list[list[Trace]]:
         """Return the published episodes of several traces that any of these are in."""
-        rows = self._traces.group_by("project", "episode_id").agg("trace_id").filter(pl.col("trace_id").list.len() > 1)
-        named = ([(project, trace) for trace in members] for project, _, members in rows.iter_rows())
-        return [episode for episode in named if not traces.isdisjoint(episode)]
+        own = self._episodes(TRACE, traces).select("project", "episode_id").unique()
+        members = self._episodes(EPISODE, set(own.iter_rows()))
+        rows = members.group_by("project", "episode_id").agg("trace_id").filter(pl.col("trace_id").list.len() > 1)
+        return [[(project, trace) for trace in traces] for project, _, traces in rows.iter_rows()]
 
     def related(self, dataset: Dataset) -> set[Trace]:
         """Return the published traces that a dataset shares an episode, a session or an answer with, or judges."""
-        episodes = dataset.tables["episodes"]
-        by_id = self._traces.join(episodes, on=["project", "episode_id"], how="semi")
-        by_session = self._traces.join(episodes, on=["project", "session_id"], how="semi")
-        calls = dataset.tables["llm_calls"].filter(pl.col("response_id").is_not_null())
-        by_response = self._responses.join(calls, on=["project", "response_id"], how="semi")
-        continuing = self._continuing.join(calls, on=["project", "response_id"], how="semi")
-        found = [rows.select("project", "episode_id") for rows in (by_id, by_session, by_response, continuing)]
+        by_episode, by_session = (_values(dataset, "episodes", column) for column in ("episode_id", "session_id"))
+        answers = _values(dataset, "llm_calls", "response_id")
+        found = [
+            rows.select("project", "episode_id")
+            for rows in (
+                self._episodes(EPISODE, by_episode),
+                self._episodes(SESSION, by_session),
+                self._calls(RESPONSE, answers),
+                self._calls(PREVIOUS, answers),
+            )
+        ]
         return self._of(pl.concat([*found, *self._judged(dataset)]))
 
     def _judged(self, dataset: Dataset) -> list[pl.DataFrame]:
@@ -181,12 +193,14 @@ class Published:
 
     def _of(self, episodes: pl.DataFrame) -> set[Trace]:
         """Return the traces of episodes, and those whose rewards judge them."""
-        found: set[Trace] = set()
-        for table in (self._traces, self._judging):
-            members = table.join(episodes, on=["project", "episode_id"], how="semi")
-            found.update(members.select(KEY).iter_rows())
-        return found
+        named = set(episodes.drop_nulls().iter_rows())
+        found = (self._episodes(EPISODE, named), self._judging(EPISODE, named))
+        return {trace for rows in found for trace in rows.select(KEY).iter_rows()}
 
 
-def _frame(traces: Collection[Trace]) -> pl.DataFrame:
-    return pl.DataFrame(sorted(traces), schema={"project": pl.String, "trace_id": pl.String}, orient="row")
+def _values(dataset: Dataset, table: str, column: str) -> set[tuple[str, str]]:
+    return set(dataset.tables[table].select("project", column).drop_nulls().iter_rows())
+
+
+def _frame(keys: Collection[tuple[str, str]], column: str = "trace_id") -> pl.DataFrame:
+    return pl.DataFrame(sorted(keys), schema={"project": pl.String, column: pl.String}, orient="row")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
-from etl.episodes.near_duplicates import KEYS, Signatures, near_groups
-from etl.episodes.splits import order_of_tasks, side_of
+from etl.episodes.near_duplicates import near_groups
+from etl.episodes.splits import side_of
+from etl.runs.known_tasks import TASK, in_order_of_coming, known_tasks, signatures_of
 from etl.runs.publish import rewrite
 from etl.runs.source import Window
 from etl.runs.work import Processed
@@ -21,7 +22,6 @@ from etl.settings import EtlConfig
 from etl.tables import scan
 
 EPISODE = ("project", "episode_id")
-TASK = (*EPISODE, "revision", "start_ns", "split_group", "split_signature")
 WITH_SPLITS = ("episodes", "transitions")
 """Tables whose rows say on which side they are."""
 
@@ -31,8 +31,9 @@ def settle_groups(config: EtlConfig, window: Window, results: Sequence[Processed
     own = _tasks([path for done in results for path in _episodes(config.data, done)])
     if own.is_empty():
         return list(results)
-    before = _tasks(table_files(config.data, "episodes"))
-    groups = near_groups(_signatures(own), _signatures(before), before["split_group"].to_list())
+    wanted = signatures_of(own)
+    known = known_tasks(table_files(config.data, "episodes"), wanted)
+    groups = near_groups(wanted, known.signatures, known.groups, known.sizes)
     changed = own.select(*EPISODE, "split_group", found=pl.Series(groups)).filter(
         pl.col("found") != pl.col("split_group")
     )
@@ -49,13 +50,8 @@ def _episodes(data: Path, done: Processed) -> list[Path]:
 
 def _tasks(files: Sequence[Path]) -> pl.DataFrame:
     """Return the tasks that were taken by their words, in the order they come into groups."""
-    tasks = scan("episodes", files).select(TASK).filter(pl.col("split_signature").is_not_null()).collect()
-    return tasks[order_of_tasks(tasks["revision"].to_numpy(), tasks["start_ns"].to_numpy(), _signatures(tasks))]
-
-
-def _signatures(tasks: pl.DataFrame) -> Signatures:
-    values: Signatures = tasks["split_signature"].explode().to_numpy()  # pyarrow's would import pandas
-    return values.reshape(len(tasks), KEYS)
+    tasks = scan("episodes", files).select(*EPISODE, *TASK).filter(pl.col("split_signature").is_not_null()).collect()
+    return in_order_of_coming(tasks)
 
 
 def _regrouped(data: Path, window: Window, done: Processed, changed: pl.DataFrame) -> Processed:

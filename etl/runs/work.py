@@ -80,7 +80,6 @@ class Worker:
         self._job = job
         self._read = read
         self._published = Published(job.config.data)
-        self._stand_ins = self._published.stand_ins | job.stand_ins
         self._queries = read_queries(job.config.reward_sql)
         self._decode = load_decoder(job.config.tokenizer)
         self._judge_reply = load_judge(job.config)
@@ -132,7 +131,8 @@ class Worker:
     def _judging(self, dataset: Dataset) -> set[Trace]:
         """Return the stand-ins and traces whose rewards judge something in a dataset."""
         named = of_rows(dataset.tables["llm_calls"], dataset.tables["episodes"])
-        return (named & self._stand_ins) | self._published.judging(named)
+        standing = (named & self._job.stand_ins) | self._published.standing(named)
+        return standing | self._published.judging(named)
 
 
 @contextmanager

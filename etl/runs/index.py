@@ -1,0 +1,231 @@
+"""Says which published parts may hold rows of a trace, episode, session or answer: an index on disk, read by key.
+
+    DATA/dataset/index/index.json       the parts by number, and the runs that count, the largest first
+    DATA/dataset/index/<run>.keys       hashes of keys, 64 bits each, in order
+    DATA/dataset/index/<run>.at         of each the number of the part that has it, 32 bits
+
+It is made of the published parts and only says where to look, so nothing depends on its being there: a part that it
+does not know is looked at, and one that is no longer published is not. A run of the ETL adds what it published; runs
+are merged as they grow, a range of hashes at a time, so that there are few and memory stays small.
+"""
+
+import json
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+from numpy.typing import NDArray
+
+from etl.schema import TABLES, dataset_directory, read_watermark
+from foundation.files import create_private, make_directory, write_json
+
+Hashes = NDArray[np.uint64]
+Numbers = NDArray[np.uint32]
+
+TRACE, EPISODE, SESSION = "trace", "episode", "session"
+JUDGED, NAME = "judged", "name"
+RESPONSE, PREVIOUS = "response", "previous"
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "llm_calls": {TRACE: "trace_id", RESPONSE: "response_id", PREVIOUS: "previous_response_id"},
+    "tool_calls": {TRACE: "trace_id"},
+    "rewards": {TRACE: "trace_id", JUDGED: "judged_trace_id", EPISODE: "episode_id"},
+    "episodes": {TRACE: "trace_ids", EPISODE: "episode_id", SESSION: "session_id"},
+    "transitions": {TRACE: "trace_id"},
+    "rejected": {TRACE: "trace_id"},
+}
+"""By which columns the rows of each table are found. Rewards without an episode are found by what they name, too."""
+
+NOTHING: dict[str, Any] = {"next": 0, "parts": {}, "runs": []}
+
+FANOUT = 4
+"""A run is merged with the next smaller one unless it is larger by so many times."""
+
+AT_ONCE = 2_000_000
+"""Entries that are sorted in memory at once."""
+
+
+def key(kind: str, project: str, value: str) -> str:
+    """Return the text by which a value of a kind is found."""
+    return f"{kind}\0{project}\0{value}"
+
+
+def hashes(keys: Collection[str]) -> Hashes:
+    """Return 64 bits for each key, the same on every machine and in every version."""
+    digests = b"".join([blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest() for text in keys])
+    return np.frombuffer(digests, dtype="<u8")
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    keys: Hashes
+    at: Numbers
+
+    def find(self, wanted: Hashes) -> Numbers:
+        """Return the parts that have any of these."""
+        first, last = np.searchsorted(self.keys, wanted, "left"), np.searchsorted(self.keys, wanted, "right")
+        counts = last - first
+        begins = np.repeat(first - np.cumsum(counts) + counts, counts)
+        found: Numbers = np.unique(self.at[begins + np.arange(len(begins))])
+        return found
+
+
+class Index:
+    """The published parts, and where in them to look."""
+
+    def __init__(self, data: Path) -> None:
+        """Read what is published now."""
+        self._data = data
+        self._directory = _directory(data)
+        self.published = _published(data)
+        known = _load(self._directory)
+        self._parts: dict[int, str] = {int(number): part for number, part in known["parts"].items()}
+        self._runs = [_open(self._directory, name) for name in known["runs"]]
+        unknown = self.published - set(self._parts.values())
+        self._unknown: dict[str, list[str]] = {table: [] for table in TABLES}
+        for part in sorted(unknown):
+            self._unknown[part.partition("/")[0]].append(part)
+
+    def files(self, table: str, kind: str, keys: Collection[tuple[str, str]]) -> list[Path]:
+        """Return the parts of a table that may hold rows of (project, value) pairs, in order of their names."""
+        if not self.published or not keys:
+            return []
+        wanted = np.sort(hashes([key(kind, project, value) for project, value in keys]))
+        found = {int(number) for run in self._runs for number in run.find(wanted)}
+        parts = [self._parts[number] for number in found if number in self._parts]
+        own = {part for part in parts if part.startswith(f"{table}/") and part in self.published}
+        return [_path(self._data, part) for part in sorted({*own, *self._unknown[table]})]
+
+
+def update(data: Path) -> None:
+    """Bring the index to what is published; whoever calls it holds the lock of the dataset."""
+    directory, published = _directory(data), _published(data)
+    known = _load(directory)
+    parts: dict[int, str] = {int(n): part for n, part in known["parts"].items() if part in published}
+    fresh = sorted(published - set(parts.values()))
+    runs: list[str] = known["runs"]
+    if not fresh and len(parts) == len(known["parts"]):
+        return
+    make_directory(directory)
+    number: int = known["next"]
+    sizes = {name: (directory / f"{name}.at").stat().st_size // 4 for name in runs}
+    entries: list[tuple[Hashes, Numbers]] = []
+    for part in fresh:
+        own = hashes(_keys_of(_path(data, part), part.partition("/")[0]))
+        parts[number] = part
+        entries.append((own, np.full(len(own), number, dtype=np.uint32)))
+        number += 1
+        if part == fresh[-1] or sum(len(one) for one, _ in entries) >= AT_ONCE:
+            name = f"{number:09d}"
+            sizes[name] = _write(directory, name, iter([_sorted(entries)]))
+            runs, entries = _merged(directory, [*runs, name], sizes, parts), []
+    write_json(directory / "index.json", {"next": number, "parts": parts, "runs": runs})
+    kept = {f"{name}.{kind}" for name in runs for kind in ("keys", "at")} | {"index.json"}
+    for path in directory.iterdir():
+        if path.name not in kept:
+            path.unlink()
+
+
+def _merged(directory: Path, runs: list[str], sizes: dict[str, int], parts: Collection[int]) -> list[str]:
+    """Return the runs once those of about one size are one."""
+    runs = list(runs)
+    first = len(runs) - 1
+    while first and sizes[runs[first - 1]] < FANOUT * sum(sizes[name] for name in runs[first:]):
+        first -= 1
+    if first == len(runs) - 1:
+        return runs
+    merging = [_open(directory, name) for name in runs[first:]]
+    name = f"{runs[-1].partition('-')[0]}-{first}"
+    sizes[name] = _write(directory, name, _ranges(merging, np.array(sorted(parts), dtype=np.uint32)))
+    return [*runs[:first], name]
+
+
+def _ranges(runs: Sequence[_Run], live: Numbers) -> Iterator[tuple[Hashes, Numbers]]:
+    """Yield the entries of several runs in order, without those of parts that are gone, a range of hashes at a time."""
+    num_ranges = sum(len(run.keys) for run in runs) // AT_ONCE + 1
+    edges = [2**64 * number // num_ranges for number in range(1, num_ranges)]
+    begins = [0] * len(runs)
+    for edge in [*edges, None]:
+        ends = [len(run.keys) if edge is None else int(np.searchsorted(run.keys, np.uint64(edge))) for run in runs]
+        taken = [(run.keys[a:b], run.at[a:b]) for run, a, b in zip(runs, begins, ends, strict=True)]
+        keys, at = _sorted(taken)
+        is_live = np.isin(at, live)
+        yield keys[is_live], at[is_live]
+        begins = ends
+
+
+def _sorted(entries: Sequence[tuple[Hashes, Numbers]]) -> tuple[Hashes, Numbers]:
+    keys, at = np.concatenate([own for own, _ in entries]), np.concatenate([own for _, own in entries])
+    order = np.argsort(keys, kind="stable")
+    return keys[order], at[order]
+
+
+def _write(directory: Path, name: str, entries: Iterator[tuple[Hashes, Numbers]]) -> int:
+    """Write a run, durable; return how many entries it has."""
+    size = 0
+    with create_private(directory / f"{name}.keys") as keys_file, create_private(directory / f"{name}.at") as at_file:
+        for keys, at in entries:
+            keys_file.write(np.ascontiguousarray(keys, dtype="<u8").data)
+            at_file.write(np.ascontiguousarray(at, dtype="<u4").data)
+            size += len(keys)
+        for file in (keys_file, at_file):
+            file.flush()
+            os.fsync(file.fileno())
+    return size
+
+
+def _open(directory: Path, name: str) -> _Run:
+    def mapped(path: Path, kind: str) -> NDArray[Any]:
+        if not path.stat().st_size:
+            return np.empty(0, dtype=kind)
+        return np.asarray(np.memmap(path, dtype=kind, mode="r"))
+
+    return _Run(mapped(directory / f"{name}.keys", "<u8"), mapped(directory / f"{name}.at", "<u4"))
+
+
+def _keys_of(path: Path, table: str) -> set[str]:
+    """Return the keys of a part's rows, each once."""
+    columns = COLUMNS[table]
+    named = ["names"] if table == "rewards" else []
+    rows = pl.read_parquet(path, columns=list(dict.fromkeys(["project", *columns.values(), *named])))
+    found: set[str] = set()
+    for kind, column in columns.items():
+        own = (
+            rows.select("project", column).explode(column) if column == "trace_ids" else rows.select("project", column)
+        )
+        found.update(key(kind, *pair) for pair in own.drop_nulls().unique().iter_rows())
+    if named:
+        lost = rows.filter(pl.col("episode_id").is_null() & pl.col("names").is_not_null())
+        for project, names in lost.select("project", "names").unique().iter_rows():
+            found.update(key(NAME, project, f"{kind}:{name}") for kind, name in orjson.loads(names).items())
+    return found
+
+
+def _published(data: Path) -> set[str]:
+    windows = (read_watermark(data) or {"windows": []})["windows"]
+    return {f"{table}/{name}" for window in windows for table, names in window["files"].items() for name in names}
+
+
+def _directory(data: Path) -> Path:
+    return data / "dataset" / "index"
+
+
+def _path(data: Path, part: str) -> Path:
+    table, _, name = part.partition("/")
+    return dataset_directory(data, table) / name
+
+
+def _load(directory: Path) -> dict[str, Any]:
+    """Return what the index knows; nothing where there is none, or one that cannot be read."""
+    try:
+        known: dict[str, Any] = json.loads((directory / "index.json").read_bytes())
+        sizes = [[(directory / f"{name}.{kind}").stat().st_size for kind in ("keys", "at")] for name in known["runs"]]
+    except (OSError, ValueError, KeyError):
+        return NOTHING
+    return known if all(keys == 2 * at for keys, at in sizes) else NOTHING
