@@ -137,8 +137,8 @@ class EtlConfig(Settings):
     """Episodes that began at this instant or later are kept out of training, all of them: a test of the future. UTC."""
 
     bucket_spans: int = Field(default=25_000, ge=1)
-    """Spans a process has in memory at once, as far as traces that share an episode or a call allow; 25,000 agent-like
-    ones take about half a gigabyte."""
+    """Spans a process has in memory at once, as far as traces that share an episode or a call allow: fewer where their
+    text is more than 8 KiB a span. 25,000 agent-like ones take about half a gigabyte."""
 
     workers: int | None = Field(default=None, ge=1)
     """Processes that transform buckets at the same time. Default: as many as there are cores, memory and work for."""

@@ -1,10 +1,13 @@
 """Divides the traces of a run into buckets small enough for memory, none of which needs to know of another.
 
+How much a bucket takes depends on its spans and on their text: it is full when it has so many of them, or so much text
+as `SPAN_TEXT` for each would be.
+
 Traces belong together when they may share an episode (a conversation, session or episode id) or a call (a gateway's
 trace and the client's, by response id). What belongs together is in one bucket; the rest is divided in the order it
 was received, so that a bucket is read from one stretch of the store. The gateway's traces whose call is nowhere else by
 id may still be some client's by content: no bucket ends where one of them overlaps its neighbour in time, unless the
-bucket would grow beyond `HARD_LIMIT` times its size.
+bucket would grow beyond `HARD_LIMIT` times its spans, or `HARD_TEXT_LIMIT` times its text.
 """
 
 from collections import defaultdict
@@ -16,6 +19,10 @@ from etl.episodes.grouping import Trace
 from etl.runs.source import TraceFacts
 
 HARD_LIMIT = 4
+HARD_TEXT_LIMIT = 1.5
+
+SPAN_TEXT = 8 * 2**10
+"""Bytes of text a span may have before it counts as more than one; agent-like ones have 1 to 4 KiB on average."""
 
 
 @dataclass(slots=True)
@@ -26,6 +33,7 @@ class Bucket:
     first_seq: int = 0
     last_seq: int = 0
     num_spans: int = 0
+    num_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -34,6 +42,7 @@ class _Group:
 
     traces: list[Trace]
     num_spans: int
+    num_bytes: int
     first_seq: int
     last_seq: int
     start_ns: int
@@ -52,16 +61,28 @@ def divide(facts: Sequence[TraceFacts], together: Iterable[Iterable[Trace]], *, 
         bucket = buckets[-1] if buckets else None
         near = group.start_ns <= end_ns + CLOCK_SKEW_NS and (has_loose or group.is_loose)
         limit = max_spans * (HARD_LIMIT if near else 1)
-        if bucket is None or bucket.num_spans + group.num_spans > limit:
+        text_limit = max_spans * SPAN_TEXT * (HARD_TEXT_LIMIT if near else 1)
+        if (
+            bucket is None
+            or bucket.num_spans + group.num_spans > limit
+            or bucket.num_bytes + group.num_bytes > text_limit
+        ):
             bucket = Bucket(first_seq=group.first_seq)
             buckets.append(bucket)
             end_ns, has_loose = 0, False
         bucket.traces.update(group.traces)
         bucket.num_spans += group.num_spans
+        bucket.num_bytes += group.num_bytes
         bucket.first_seq = min(bucket.first_seq, group.first_seq)
         bucket.last_seq = max(bucket.last_seq, group.last_seq)
         end_ns, has_loose = max(end_ns, group.end_ns), has_loose or group.is_loose
     return buckets
+
+
+def fits(facts: Sequence[TraceFacts], *, max_spans: int) -> bool:
+    """Tell whether all of these traces are small enough for one bucket."""
+    num_bytes = sum(fact.num_bytes for fact in facts)
+    return sum(fact.num_spans for fact in facts) <= max_spans and num_bytes <= max_spans * SPAN_TEXT
 
 
 def _group(facts: Sequence[TraceFacts], together: Iterable[Iterable[Trace]]) -> list[_Group]:
@@ -94,6 +115,7 @@ def _group(facts: Sequence[TraceFacts], together: Iterable[Iterable[Trace]]) -> 
         _Group(
             sorted(fact.trace for fact in group),
             sum(fact.num_spans for fact in group),
+            sum(fact.num_bytes for fact in group),
             min(fact.first_seq for fact in group),
             max(fact.last_seq for fact in group),
             min(fact.start_ns for fact in group),

@@ -121,7 +121,7 @@ def _save(data: Path, division: Division) -> None:
         "is_new": plan.is_new,
         "now_us": plan.now_us,
         "pending": [list(trace) for trace in sorted(plan.pending)],
-        "buckets": [[bucket.first_seq, bucket.last_seq, bucket.num_spans] for bucket in plan.buckets],
+        "buckets": [[own.first_seq, own.last_seq, own.num_spans, own.num_bytes] for own in plan.buckets],
     }
     write_json(_plan_path(data), head)
 

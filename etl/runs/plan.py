@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from etl.episodes.grouping import Trace
 from etl.rewards.stand_ins import is_stand_in
-from etl.runs.buckets import Bucket, divide
+from etl.runs.buckets import Bucket, divide, fits
 from etl.runs.publish import load_watermark
 from etl.runs.published import Published
 from etl.runs.source import Window, find_window, touched_traces, trace_facts, with_links
@@ -58,8 +58,7 @@ def make_plan(config: EtlConfig, reader: Reader, now_us: int) -> Plan:
 
 def _divide(config: EtlConfig, reader: Reader, traces: set[Trace], published: Published) -> list[Bucket]:
     facts = trace_facts(reader, traces)
-    num_spans = sum(fact.num_spans for fact in facts)
-    if num_spans <= config.bucket_spans:
+    if fits(facts, max_spans=config.bucket_spans):
         return [Bucket(traces)]
     buckets = divide(with_links(reader, facts), published.episodes_of(traces), max_spans=config.bucket_spans)
     buckets[-1].traces |= traces - {fact.trace for fact in facts}  # log records of traces without spans

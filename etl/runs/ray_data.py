@@ -1,8 +1,8 @@
-"""Has buckets processed by Ray Data: one task a bucket file, each the same function that one process would run.
+"""Has buckets processed by Ray Data: one task a bucket, each the same function that one process would run.
 
-The spans of a bucket are written as Arrow files beside the dataset, so that a machine of the cluster needs the data
-directory (a shared file system) and no connection to the receiver. Never `map_groups`: a Python call a trace takes
-over ten times as long, and buckets hold whole traces already.
+A task reads its bucket from the data directory (a shared file system), or asks the receiver that holds it. Where that
+one answers its own machine alone, the spans of the buckets are written as Arrow files beside the dataset instead. Never
+`map_groups`: a Python call a trace takes over ten times as long, and buckets hold whole traces already.
 """
 
 import os
@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import polars as pl
 
@@ -21,9 +22,11 @@ from etl.episodes.grouping import Trace
 from etl.runs.buckets import Bucket
 from etl.runs.cores import num_cores
 from etl.runs.source import read_traces
-from etl.runs.work import Job, Processed, Worker
+from etl.runs.work import Job, Processed, Read, Worker
 from foundation.errors import SettingsError, SpanloopError
-from receiver.schema import Reader, connect
+from receiver.schema import Reader, connect, find
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def process_with_ray(job: Job, buckets: Mapping[int, Bucket], reader: Reader) -> Iterator[tuple[int, Processed]]:
@@ -32,7 +35,10 @@ def process_with_ray(job: Job, buckets: Mapping[int, Bucket], reader: Reader) ->
     directory = job.config.data / "dataset"
     directory.mkdir(parents=True, exist_ok=True)
     with _cluster(ray, job), tempfile.TemporaryDirectory(prefix=".buckets-", dir=directory) as name:
-        items = [write_bucket(Path(name), number, bucket, reader) for number, bucket in buckets.items()]
+        if can_read(job):
+            items = [name_bucket(number, bucket) for number, bucket in buckets.items()]
+        else:
+            items = [write_bucket(Path(name), number, bucket, reader) for number, bucket in buckets.items()]
         rows = ray.data.from_items(items, override_num_blocks=len(items))
         for row in rows.map(partial(process_bucket, job)).iter_rows():
             if row["error"]:
@@ -75,25 +81,45 @@ def _absolute(job: Job) -> Job:
     return replace(job, config=config.model_copy(update=paths))
 
 
+def can_read(job: Job) -> bool:
+    """Tell whether tasks read DATA themselves: no receiver holds it, or one that answers wherever they run."""
+    where = find(job.config.data)
+    host = urlsplit(where["http"]).hostname if where is not None else None
+    return job.config.ray == "local" or host not in LOOPBACK
+
+
+def name_bucket(number: int, bucket: Bucket) -> dict[str, Any]:
+    """Return what a task that reads its bucket itself needs to know of it."""
+    return {"number": number, "bucket": pickle.dumps(bucket), "spans": "", "logs": ""}
+
+
 def write_bucket(directory: Path, number: int, bucket: Bucket, reader: Reader) -> dict[str, Any]:
-    """Write the spans and log records of a bucket as files, and return what a task needs to know of it."""
+    """Write the spans and log records of a bucket as files, and return what a task that reads these needs to know."""
     spans, logs = read_traces(reader, bucket.traces, (bucket.first_seq, bucket.last_seq) if bucket.num_spans else None)
     paths = {"spans": directory / f"{number:06d}.spans.arrow", "logs": directory / f"{number:06d}.logs.arrow"}
     spans.write_ipc(paths["spans"])
     logs.write_ipc(paths["logs"])
-    traces = pickle.dumps(bucket)
-    return {"number": number, "bucket": traces, **{name: str(path) for name, path in paths.items()}}
+    return {**name_bucket(number, bucket), **{name: str(path) for name, path in paths.items()}}
 
 
 def process_bucket(job: Job, item: dict[str, Any]) -> dict[str, Any]:
-    """Process one bucket file: what a task of the cluster runs."""
+    """Process one bucket: what a task of the cluster runs."""
     bucket: Bucket = pickle.loads(item["bucket"])  # noqa: S301 - written by this run
     done = {"number": item["number"], "processed": b"", "error": b""}
     try:
-        worker = Worker(job, partial(_read, job.config.data, item, bucket.traces))
-        return {**done, "processed": worker.process(bucket).to_json()}
+        with _reading(job.config.data, item, bucket) as read:
+            return {**done, "processed": Worker(job, read).process(bucket).to_json()}
     except SpanloopError as error:
         return {**done, "error": pickle.dumps(error)}  # Ray would bury it in its own
+
+
+@contextmanager
+def _reading(data: Path, item: dict[str, Any], bucket: Bucket) -> Iterator[Read]:
+    if item["spans"]:
+        yield partial(_read, data, item, bucket.traces)
+        return
+    with closing(connect(data)) as reader:
+        yield partial(read_traces, reader)
 
 
 def _read(

@@ -100,6 +100,9 @@ class TraceFacts:
 
     trace: Trace
     num_spans: int
+    num_bytes: int
+    """Of the text of its spans and log records."""
+
     first_seq: int
     last_seq: int
     start_ns: int
@@ -115,8 +118,8 @@ def trace_facts(reader: Reader, traces: Collection[Trace]) -> list[TraceFacts]:
     """Return the size of each trace that has spans, ordered by receipt, without links; then the stand-ins."""
     rows = reader.query(
         f"""
-        select project, trace_id, count(*), min(received_seq), max(received_seq),
-            coalesce(min(start_ns), 0), coalesce(max(end_ns), 0),
+        select project, trace_id, count(*), sum(strlen(attributes) + strlen(events))::bigint,
+            min(received_seq), max(received_seq), coalesce(min(start_ns), 0), coalesce(max(end_ns), 0),
             bool_and(coalesce(scope_name, '') = '{GATEWAY_SCOPE}')
         from spans
         semi join {WANTED}
@@ -127,14 +130,33 @@ def trace_facts(reader: Reader, traces: Collection[Trace]) -> list[TraceFacts]:
         list(_parameters(traces)),
     )
     columns = [column.to_pylist() for column in rows.columns]
-    found = [TraceFacts((project, trace_id), *rest) for project, trace_id, *rest in zip(*columns, strict=True)]
+    told = _bytes_of_logs(reader, traces)
+    found = [
+        TraceFacts((project, trace_id), num_spans, num_bytes + told.get((project, trace_id), 0), *rest)
+        for project, trace_id, num_spans, num_bytes, *rest in zip(*columns, strict=True)
+    ]
     return found + [_stand_in_facts(trace) for trace in sorted(traces) if stand_ins.is_stand_in(trace)]
+
+
+def _bytes_of_logs(reader: Reader, traces: Collection[Trace]) -> dict[Trace, int]:
+    rows = reader.query(
+        f"""
+        select project, trace_id, sum(coalesce(strlen(body), 0) + strlen(attributes))::bigint as num_bytes
+        from log_records
+        semi join {WANTED}
+        using (project, trace_id)
+        group by project, trace_id
+        """,
+        list(_parameters(traces)),
+    )
+    keys = zip(rows["project"].to_pylist(), rows["trace_id"].to_pylist(), strict=True)
+    return dict(zip(keys, rows["num_bytes"].to_pylist(), strict=True))
 
 
 def _stand_in_facts(trace: Trace) -> TraceFacts:
     """Return the facts of a trace without spans, which widen no group it is put into."""
     links = tuple(filter(None, [stand_ins.named_id(trace)]))
-    return TraceFacts(trace, 0, EVERYTHING, 0, EVERYTHING, 0, is_gateway=False, links=links)
+    return TraceFacts(trace, 0, 0, EVERYTHING, 0, EVERYTHING, 0, is_gateway=False, links=links)
 
 
 def with_links(reader: Reader, facts: Sequence[TraceFacts]) -> list[TraceFacts]:

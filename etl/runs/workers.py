@@ -24,7 +24,8 @@ SPANS_WORTH_A_PROCESS = 50_000
 
 BASE_BYTES = 300 * 2**20
 SPAN_BYTES = 12 * 2**10
-"""What a process takes, and what a span of its bucket adds to it: measured on agent-like spans, rounded up."""
+TEXT_BYTES = 2.5
+"""What a process takes, and what a span of its bucket and a byte of its text add to it: measured, rounded up."""
 
 
 def process_all(
@@ -48,8 +49,13 @@ def choose_workers(config: EtlConfig, buckets: Sequence[Bucket]) -> int:
     if config.workers is not None:
         return min(config.workers, len(buckets))
     num_spans = sum(bucket.num_spans for bucket in buckets)
-    need = BASE_BYTES + SPAN_BYTES * max((bucket.num_spans for bucket in buckets), default=0)
-    limits = (num_cores(), available_bytes() // need, num_spans // SPANS_WORTH_A_PROCESS, len(buckets))
+    largest = max((SPAN_BYTES * own.num_spans + TEXT_BYTES * own.num_bytes for own in buckets), default=0)
+    limits = (
+        num_cores(),
+        int(available_bytes() // (BASE_BYTES + largest)),
+        num_spans // SPANS_WORTH_A_PROCESS,
+        len(buckets),
+    )
     return max(1, min(limits))
 
 

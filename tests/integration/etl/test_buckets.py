@@ -55,11 +55,13 @@ def test_the_size_of_buckets_changes_nothing(tmp_path: Path) -> None:
     assert report["phases"][0]["buckets"] < other["phases"][0]["buckets"]
 
 
-def fact(name: str, seq: int, *links: str, spans: int = 10, gateway: bool = False, at: int = 0) -> TraceFacts:
+def fact(
+    name: str, seq: int, *links: str, spans: int = 10, size: int = 1000, gateway: bool = False, at: int = 0
+) -> TraceFacts:
     """Return a trace as it is known before it is read."""
     second = 1_000_000_000
     start_ns = (at or seq * 10) * second
-    return TraceFacts(("p", name), spans, seq, seq, start_ns, start_ns + second, gateway, links)
+    return TraceFacts(("p", name), spans, size, seq, seq, start_ns, start_ns + second, gateway, links)
 
 
 def names(*facts: TraceFacts, max_spans: int = 20, together: tuple[tuple[str, ...], ...] = ()) -> list[set[str]]:
@@ -71,6 +73,19 @@ def names(*facts: TraceFacts, max_spans: int = 20, together: tuple[tuple[str, ..
 def test_traces_are_divided_in_order_of_receipt() -> None:
     """As many as fit."""
     assert names(fact("a", 1), fact("b", 2), fact("c", 3)) == [{"a", "b"}, {"c"}]
+
+
+def test_long_texts_fill_a_bucket_too() -> None:
+    """20 spans of 8 KiB are the text of a bucket; a neighbour in time may add half of that, and no more."""
+    long = 100 * 1024
+
+    assert names(fact("a", 1), fact("b", 2, size=long), fact("c", 3, size=long)) == [{"a", "b"}, {"c"}]
+    near = [
+        fact("a", 1, size=long, at=10),
+        fact("g", 2, size=long, gateway=True, at=10),
+        fact("b", 3, size=long, at=11),
+    ]
+    assert names(*near, max_spans=20) == [{"a", "g"}, {"b"}]
 
 
 def test_traces_that_share_an_id_stay_together() -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from etl.runs import ray_data
 from etl.runs.plan import make_plan
-from etl.runs.ray_data import process_bucket, write_bucket
-from etl.runs.work import Job
+from etl.runs.ray_data import name_bucket, process_bucket, write_bucket
+from etl.runs.source import Window
+from etl.runs.work import Job, Processed
 from etl.schema import TABLES, table_files
 from etl.settings import EtlConfig
 from foundation.errors import SpanloopError
@@ -45,6 +47,40 @@ def test_ray_publishes_the_same_bytes(tmp_path: Path) -> None:
     assert found == expected
     assert len(found) > 10
     assert list((tmp_path / "dataset").glob(".buckets-*")) == []
+
+
+def test_a_task_reads_its_bucket_itself_or_from_files_alike(tmp_path: Path) -> None:
+    """The rows are the same, whoever read the spans."""
+    import_files(tmp_path, sorted(FIXTURES.glob("openinference-openai-agents/tool_call*.pb")))
+    config = EtlConfig(data=tmp_path, complete_after=0)
+    with closing(connect(tmp_path)) as reader:
+        plan = make_plan(config, reader, now_us=0)
+        written = write_bucket(tmp_path, 0, plan.buckets[0], reader)
+    job = Job(config, plan.window, plan.now_us)
+
+    both = [process_bucket(job, item) for item in (name_bucket(0, plan.buckets[0]), written)]
+
+    assert both[0] == both[1]
+    assert Processed.from_json(both[0]["processed"]).num_rows["transitions"] > 0
+
+
+@pytest.mark.parametrize(
+    ("address", "where", "expected"),
+    [
+        ("auto", None, True),
+        ("auto", {"http": "http://127.0.0.1:4318"}, False),
+        ("auto", {"http": "http://10.0.0.5:4318"}, True),
+        ("local", {"http": "http://127.0.0.1:4318"}, True),
+    ],
+    ids=["files", "a receiver for its machine alone", "a receiver for all", "tasks on its machine"],
+)
+def test_tasks_read_what_they_can_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, where: dict[str, str] | None, *, expected: bool
+) -> None:
+    """Another machine cannot ask a receiver that listens on the loopback address."""
+    monkeypatch.setattr(ray_data, "find", lambda _: where)
+
+    assert ray_data.can_read(Job(EtlConfig(data=tmp_path, ray=address), Window(1, 2), 0)) is expected
 
 
 def test_what_is_wrong_in_a_task_is_said_in_its_own_words(tmp_path: Path) -> None:
