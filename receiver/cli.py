@@ -151,11 +151,11 @@ def verify(*, data: Path = DEFAULT_DATA) -> None:
     data
         Directory that keeps everything.
     """
-    from receiver.store import upkeep
+    from receiver.days.verification import verify as damages_of
 
     require_directory(data)
     with keep_out_writers(data):
-        damages = list(upkeep.verify(data))
+        damages = list(damages_of(data))
     for damage in damages:
         sys.stdout.write(f"{damage.path}: {damage.problem}\n")
     if damages:
@@ -186,9 +186,9 @@ def prune(
     dry_run
         Say what would be removed, and remove nothing.
     """
+    from receiver.days import retention
+    from receiver.days.files import day_of
     from receiver.pipeline import Pipeline
-    from receiver.store import upkeep
-    from receiver.store.days import day_of
 
     require_directory(data)
     retain_bytes = None if retain_gb is None else int(retain_gb * 2**30)
@@ -198,7 +198,7 @@ def prune(
             stack.enter_context(hold(data, "spanloop receiver prune"))
         else:  # opened as a receiver would: what the log still holds lands first and does not come back later
             pipeline = stack.enter_context(contextlib.closing(Pipeline(data, purpose="spanloop receiver prune")))
-        days = upkeep.expired(data, today=today, retain_days=retain_days, retain_bytes=retain_bytes)
+        days = retention.expired(data, today=today, retain_days=retain_days, retain_bytes=retain_bytes)
         sys.stdout.writelines(f"{day.isoformat()}\n" for day in days)
         if not dry_run:
             pipeline.store.retire(days)

@@ -19,6 +19,7 @@ import duckdb
 
 from foundation.files import write_atomically
 from foundation.narration import get_logger
+from receiver.days.retention import expired
 from receiver.decode import otlp
 from receiver.decode.refusals import Overloaded
 from receiver.flow.admission import Admission
@@ -37,7 +38,6 @@ from receiver.store.copying import Copying
 from receiver.store.landing import Store
 from receiver.store.lock import hold
 from receiver.store.tail import Decoded
-from receiver.store.upkeep import expired
 
 log = get_logger("receiver")
 
@@ -147,7 +147,7 @@ class Pipeline:
         """
         size = len(request.body)
         with self._changed:
-            if (reason := self.failure or self.store.refusal) is not None:
+            if (reason := self.failure or self.store.days.refusal) is not None:
                 raise Overloaded(reason)
             self._admission.admit(size)
             try:
@@ -169,7 +169,7 @@ class Pipeline:
     @property
     def refusal(self) -> str | None:
         """Why requests are refused until somebody does something about it; None while they are taken."""
-        return self.failure or self.store.refusal or self._admission.refusal
+        return self.failure or self.store.days.refusal or self._admission.refusal
 
     def _spawn(self, target: Callable[[], None], *, name: str) -> VitalThread:
         return VitalThread(target, name=name, on_death=self._fail)
@@ -224,7 +224,7 @@ class Pipeline:
                 if self._is_closing:
                     return False
                 time.sleep(min(1.0, self._land_every_s))
-                self.store.mend()
+                self.store.days.mend()
             else:
                 return True
         raise AssertionError("attempts never run out")
@@ -263,9 +263,9 @@ class Pipeline:
                 self._keep_up()
 
     def _rescue(self) -> None:
-        if self.store.refusal is not None:
+        if self.store.days.refusal is not None:
             try:
-                self.store.rescue()
+                self.store.days.rescue()
             except Exception as error:  # noqa: BLE001 - the next round tries again
                 log.warning("a day file was removed while in use and is not back yet", **describe(error))
 
@@ -310,7 +310,7 @@ class Pipeline:
             self._land_limit = max(LEAST_LAND_BYTES, tried // 2)
             log.warning("landing failed; the spans stay in the log", **describe(error))
             if isinstance(error, duckdb.OutOfMemoryException):
-                self.store.interrupt_queries()
+                self.store.snapshots.interrupt()
             time.sleep(min(1.0, self._land_every_s))
             return False
         if self._land_limit is not None:
@@ -339,16 +339,16 @@ class Pipeline:
         with self.picture(wait_s=wait_s, traces=traces) as taken:
             connection = show(taken, project=project, needed=needs.views if needs else None)
             if can_wait:
-                self.store.let_give_way(connection)
+                self.store.snapshots.let_give_way(connection)
             yield connection
 
     @contextlib.contextmanager
     def picture(
         self, *, wait_s: float = 2.0, traces: frozenset[str] | None = None, can_wait: bool = False
     ) -> Iterator[Snapshot]:
-        """Yield the same without views, for a query that runs elsewhere. The rest is as `Store.snapshot` says."""
+        """Yield the same without views, for a query that runs elsewhere. The rest is as `Snapshots.take` says."""
         self._wait_for_decoding(wait_s)
-        with self.store.snapshot(traces=traces, can_wait=can_wait) as taken:
+        with self.store.snapshots.take(traces=traces, can_wait=can_wait) as taken:
             yield taken
 
     def _wait_for_decoding(self, wait_s: float) -> bool:

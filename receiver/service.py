@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import os
 import secrets
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,12 +12,12 @@ from pathlib import Path
 
 from aiohttp import web
 
-from foundation.errors import Busy, SettingsError, SpanloopError
+from foundation.errors import SpanloopError
 from foundation.files import write_json
-from foundation.keys import read_keys
 from foundation.narration import get_logger
 from receiver.flow.process import prepare_process
 from receiver.intake.access import Access
+from receiver.intake.addresses import bracket, check_reachable, check_usable, is_loopback, port_busy, split_address
 from receiver.intake.entry import Intake
 from receiver.intake.grpc_server import GrpcServer
 from receiver.intake.http_server import GRACE_S, HttpServer
@@ -36,8 +34,8 @@ async def serve(config: ReceiverConfig) -> None:
     prepare_process()
     tls = Tls.of(config)
     for address, flag in ((config.grpc, "--grpc"), (config.http, "--http")):
-        _check_reachable(address, flag, config)
-    _check_usable(config)
+        check_reachable(address, flag, config)
+    check_usable(config)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -107,20 +105,20 @@ async def _serve(
         try:
             await site.start()
         except OSError as error:
-            raise _port_busy(config.http, "--http") from error
+            raise port_busy(config.http, "--http") from error
         http_port = runner.addresses[0][1]
-        local = f"http://{_bracket(host)}:{http_port}"
+        local = f"http://{bracket(host)}:{http_port}"
         if tls or not is_loopback(host):  # commands on this machine come by a port of their own, with the token
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             local = f"http://127.0.0.1:{runner.addresses[-1][1]}"
         try:
             grpc_port = grpc_server.start(config.grpc)
         except RuntimeError as error:
-            raise _port_busy(config.grpc, "--grpc") from error
+            raise port_busy(config.grpc, "--grpc") from error
         where = {
             "pid": os.getpid(),
             "http": local,
-            "grpc": f"{_bracket(split_address(config.grpc, '--grpc')[0])}:{grpc_port}",
+            "grpc": f"{bracket(split_address(config.grpc, '--grpc')[0])}:{grpc_port}",
             "token": token,
             "started_time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -130,7 +128,7 @@ async def _serve(
         log.info(
             "receiving",
             grpc=where["grpc"],
-            http=f"{'https' if tls else 'http'}://{_bracket(host)}:{http_port}",
+            http=f"{'https' if tls else 'http'}://{bracket(host)}:{http_port}",
             data=str(config.data),
             replayed_requests=pipeline.num_replayed,
             ready_after_s=round(time.monotonic() - began, 2),
@@ -143,70 +141,3 @@ async def _serve(
         with contextlib.suppress(FileNotFoundError):
             announcement.unlink()
         await runner.cleanup()
-
-
-def split_address(address: str, flag: str) -> tuple[str, int]:
-    """Split `host:port`. Raises `SettingsError` when it is something else."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise SettingsError(f"{flag} {address} is not HOST:PORT", hint=f"For example: {flag} 127.0.0.1:4317")
-    return host.strip("[]"), int(port)
-
-
-def _bracket(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _check_usable(config: ReceiverConfig) -> None:
-    """Refuse addresses that nobody can listen on, which no waiting makes free."""
-    named = {"--grpc": config.grpc, "--http": config.http}
-    for flag, address in named.items():
-        host, port = split_address(address, flag)
-        try:
-            family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            with socket.socket(family, kind) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((place[0], 0, *place[2:]))
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or "the name cannot be resolved"
-            raise SettingsError(
-                f"{flag} {address[:200]} cannot be listened on: {reason}", hint=f"For example {flag} 127.0.0.1:4317"
-            ) from None
-    if config.grpc == config.http and split_address(config.grpc, "--grpc")[1] != 0:
-        raise SettingsError(f"--grpc and --http are both {config.grpc}", hint="Give each a port of its own.")
-
-
-def _check_reachable(address: str, flag: str, config: ReceiverConfig) -> None:
-    """Refuse an address others can reach, unless they have to show who they are and nobody can listen in."""
-    host, port = split_address(address, flag)
-    if is_loopback(host):
-        return
-    if config.tls_client_ca is None and not read_keys(config.data):
-        raise SettingsError(
-            f"{flag} {address} is reachable from other machines, and anyone there could write spans and read prompts",
-            hint=f"Make a key first (spanloop receiver keys create --data {config.data} --name agents), demand client "
-            f"certificates (--tls-client-ca), or bind to this machine alone ({flag} 127.0.0.1:{port}).",
-        )
-    if config.tls_cert is None and not config.plaintext:
-        raise SettingsError(
-            f"{flag} {address} is reachable from other machines, and keys and prompts would travel in the clear",
-            hint="Give --tls-cert and --tls-key; or --plaintext where a mesh or proxy encrypts.",
-        )
-
-
-def _port_busy(address: str, flag: str) -> Busy:
-    port = address.rpartition(":")[2]
-    holder = " An OpenTelemetry Collector conventionally holds this port." if port in {"4317", "4318"} else ""
-    return Busy(
-        f"{address} is in use.{holder}",
-        hint=f"Stop the other process, or choose another address with {flag} 127.0.0.1:PORT "
-        "and point exporters there with OTEL_EXPORTER_OTLP_ENDPOINT.",
-    )

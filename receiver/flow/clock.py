@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import date
 
-from receiver.store.days import day_of
+from receiver.days.files import day_of
 
 TOLERANCE_S = 3600.0
 """How far the clock may move beside the time that passes before days are neither sealed nor removed by it."""

@@ -100,7 +100,7 @@ class Queries:
     def close(self) -> None:
         """End every query, wherever it runs."""
         self._processes.close()
-        self._pipeline.store.interrupt_queries(every=True)
+        self._pipeline.store.snapshots.interrupt(every=True)
         self._threads.shutdown(wait=False)
 
 

@@ -1,6 +1,6 @@
 """Which statements may run: one SELECT over the published views, judged on DuckDB's own parse tree.
 
-The database underneath refuses files and settings by itself (`receiver.store.days.open_database`); this says so in
+The database underneath refuses files and settings by itself (`receiver.days.files.open_database`); this says so in
 better words, and closes what that leaves open: several statements, catalog functions that show paths, SQL inside
 strings.
 """

@@ -11,11 +11,11 @@ import duckdb
 from foundation.errors import SettingsError, SpanloopError
 from foundation.files import sync_directory
 from receiver.database import open_database
+from receiver.days.backup import back_up, take_copies
+from receiver.days.files import attach, database_name, day_files
 from receiver.reading.files import recover
 from receiver.reading.find import find_receiver
 from receiver.reading.remote import answering, ask
-from receiver.store import upkeep
-from receiver.store.days import attach, database_name, day_files
 from receiver.store.lock import keep_out_writers, require_directory
 from receiver.tables import spans_directory
 
@@ -36,7 +36,7 @@ def back_up_data(data: Path, out: Path) -> int:
             # The receiver keeps its copies for as long as this connection stands.
             with ask(where, "/v1/backup", b"") as response, answering(where):
                 staging = spans_directory(data) / json.loads(response.readline())["staging"]
-                upkeep.take_copies(staging, partial)
+                take_copies(staging, partial)
         return len(day_files(partial))
 
 
@@ -47,10 +47,10 @@ def _copy_files(data: Path, partial: Path) -> None:
         with contextlib.closing(open_database(data, memory_limit="2GB", writable=staging)) as connection:
             for day, path in days.items():
                 attach(connection, path, day, read_only=True)
-            upkeep.back_up(connection, data, {day: database_name(day) for day in days}, staging)
+            back_up(connection, data, {day: database_name(day) for day in days}, staging)
     except duckdb.Error as error:
         raise SpanloopError(f"{data} could not be copied: {str(error).splitlines()[0]}") from error
-    upkeep.take_copies(staging, partial)
+    take_copies(staging, partial)
     shutil.rmtree(staging)
 
 

@@ -9,13 +9,13 @@ import pyarrow as pa
 
 from foundation.errors import SettingsError
 from receiver.database import open_database
+from receiver.days import sequence
+from receiver.days.files import OutOfDate, attach, database_name, day_files
 from receiver.log.disk import OsDisk
 from receiver.log.wal import scan
 from receiver.query import guard
 from receiver.query import run as query
 from receiver.query.views import create_views
-from receiver.store import sequence
-from receiver.store.days import OutOfDate, attach, database_name, day_files
 from receiver.tables import TABLES, read_all
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import duckdb
 
+from receiver.days.backup import back_up
 from receiver.store.landing import Store
-from receiver.store.upkeep import back_up
 
 DECODING_PATIENCE_S = 60.0
 """How long a backup waits for what was acknowledged and lies in the log alone; what is slower is not in it."""
@@ -27,7 +27,7 @@ class Copying:
         """Land what was acknowledged and copy. Raises `duckdb.Error` when that fails or was stopped."""
         self._wait_for_decoding(DECODING_PATIENCE_S)
         self._store.land()
-        with self._store.pinned() as (connection, days):
+        with self._store.days.pinned() as (connection, days):
             self._connection = connection
             if self._is_stopped:
                 return

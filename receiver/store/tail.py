@@ -9,7 +9,7 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from receiver.store.days import day_of
+from receiver.days.files import day_of
 from receiver.tables import SHARED_TEXTS, TABLES
 
 SHARED_SCHEMA = pa.schema([("reference", pa.large_string()), ("text", pa.large_string())])

@@ -176,7 +176,7 @@ def test_a_full_backlog_is_unavailable(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_every_common_compression_is_taken_over_http(receiver: Receiver) -> None:
     """A Collector takes a 400 for final, so what its exporter can be set to has to be read."""
-    body = traces(span(77, name="compressed")).SerializeToString()
+    body = traces(span(78, name="compressed")).SerializeToString()
     compressed = {"gzip": gzip.compress(body), "deflate": zlib.compress(body)}
     compressed["zstd"] = pa.Codec("zstd").compress(body).to_pybytes()
     for encoding, sent in compressed.items():

@@ -28,6 +28,7 @@ from grpc import Compression
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from receiver import pipeline as receiver_pipeline
+from receiver.days.files import day_files
 from receiver.decode.otlp import Signal, read_protobuf
 from receiver.decode.refusals import Overloaded
 from receiver.intake.access import Access
@@ -39,7 +40,6 @@ from receiver.log.records import Record
 from receiver.pipeline import Pipeline
 from receiver.schema import connect
 from receiver.settings import ReceiverConfig
-from receiver.store.days import day_files
 from receiver.store.landing import Decoded
 from tests.export_requests import logs, span, traces
 from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running, start

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.store.days import day_files
+from receiver.days.files import day_files
 from tests.commands import spanloop
 from tests.export_requests import span, traces
 from tests.integration.receiver.processes import running

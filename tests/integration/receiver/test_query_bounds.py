@@ -87,7 +87,7 @@ def test_a_query_that_has_just_ended_is_no_obstacle_to_ending_the_others(tmp_pat
         pipeline.snapshot(can_wait=True) as asked,
     ):
         ended.close()
-        threading.Timer(0.2, pipeline.store.interrupt_queries).start()
+        threading.Timer(0.2, pipeline.store.snapshots.interrupt).start()
         with pytest.raises(query.QueryTooExpensive, match="could not be landed"):
             query.collect(asked, ENDLESS, None, query.Bounds(30, 10, 1000))
 
@@ -97,7 +97,7 @@ def test_only_the_query_itself_is_interrupted(tmp_path: Path, monkeypatch: pytes
     prepare = views.create_views
 
     def slowly(connection: duckdb.DuckDBPyConnection, *arguments: Any, **named: Any) -> None:
-        interrupting = threading.Timer(0.05, pipeline.store.interrupt_queries)
+        interrupting = threading.Timer(0.05, pipeline.store.snapshots.interrupt)
         interrupting.start()
         while interrupting.is_alive():
             connection.execute("select count(*) from range(1000000) t(i) where i % 7 = 8").fetchall()

@@ -141,7 +141,7 @@ def test_no_command_line_ends_in_a_traceback(
     """Whatever is given, the command says what is wrong in its own words, or does what it can."""
     monkeypatch.setattr("foundation.http.LOOK_EVERY_S", 0.2)
     monkeypatch.setattr("receiver.reading.find.PATIENCE_S", 0.1)
-    monkeypatch.setattr("receiver.store.landing.OPEN_PATIENCE_S", 0.1)
+    monkeypatch.setattr("receiver.days.held.OPEN_PATIENCE_S", 0.1)
     seed = int(os.environ.get("SEED", "7"))
     chance = random.Random(seed)
     num_lines = 5_000 if os.environ.get("RELIABILITY") == "long" else 150

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from receiver.days.files import day_files
 from receiver.decode.otlp import Request, Signal, read_protobuf
 from receiver.decode.refusals import Overloaded, Undecodable
 from receiver.pipeline import Pipeline
-from receiver.store.days import day_files
 from tests.export_requests import attribute, span, traces
 
 

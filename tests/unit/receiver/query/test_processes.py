@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from foundation.errors import SettingsError
+from receiver.days.files import day_of
 from receiver.query import guard
 from receiver.query import run as query
 from receiver.query.processes import Job, QueryProcesses
 from receiver.query.views import show
-from receiver.store.days import day_of
 from tests.export_requests import span
 from tests.unit.receiver.store.test_landing import DAY, DAY_NS, Landing
 
@@ -54,7 +54,7 @@ def job(sql: str, parameters: list[Any] | None = None, **asked: Any) -> Job:
 
 
 def ask(store: Landing, processes: QueryProcesses, asked: Job) -> Any:
-    with store.store.snapshot(traces=asked.needs.traces) as taken:
+    with store.store.snapshots.take(traces=asked.needs.traces) as taken:
         return json.loads(processes.collect(taken, asked))
 
 
@@ -83,7 +83,7 @@ def test_a_process_answers_what_the_receiver_itself_would(
     store: Landing, processes: QueryProcesses, sql: str, parameters: list[Any] | None
 ) -> None:
     """However little of the rows it is sent: columns, conditions and traces are left out only where that is safe."""
-    with store.store.snapshot() as taken:
+    with store.store.snapshots.take() as taken:
         here = query.encode(query.collect(show(taken), sql, parameters, BOUNDS), "json")
 
     assert ask(store, processes, job(sql, parameters)) == json.loads(here)
@@ -131,7 +131,7 @@ def test_a_refusal_and_a_bound_are_told_as_such(store: Landing, processes: Query
 def test_a_stream_ends_with_its_reader(store: Landing, processes: QueryProcesses) -> None:
     """A reader of this machine gets rows as they come, without bounds; when it leaves, the query goes."""
     endless = job("select repeat('x', 10) as x, i from range(100000000) t(i)", form="arrow", bounds=None)
-    with store.store.snapshot() as taken:
+    with store.store.snapshots.take() as taken:
         pieces = processes.stream(taken, endless)
         assert next(pieces)
         pieces.close()

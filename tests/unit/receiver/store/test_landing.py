@@ -11,10 +11,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from receiver.days.files import day_files, day_of
 from receiver.decode.arrow import TABLE_OF, decode
 from receiver.decode.otlp import Signal
 from receiver.query.views import show
-from receiver.store.days import day_files, day_of
 from receiver.store.landing import Store
 from receiver.store.tail import Decoded, body_digest
 from tests.export_requests import TRACE_ID, logs, span, traces
@@ -44,7 +44,7 @@ class Landing:
         self.store.publish([Decoded(seq, received_ns, TABLE_OF[signal], batch, digest, project)])
 
     def query(self, sql: str) -> list[Any]:
-        with self.store.snapshot() as taken:
+        with self.store.snapshots.take() as taken:
             rows: list[Any] = show(taken).execute(sql).fetchall()
             return rows
 
@@ -198,14 +198,14 @@ def test_a_landing_that_fails_keeps_its_rows_and_succeeds_later(landing: Landing
     landing.arrive(span(2, name="b"))
     landing.arrive_logs("hello")
     day = "day_20260301"
-    landing.store._connection.execute(f"alter table {day}.log_requests rename to away")
+    landing.store.days.connection.execute(f"alter table {day}.log_requests rename to away")
     with pytest.raises(duckdb.Error):
         landing.store.land()  # fails at the last insert, after the spans'
 
     assert landing.names() == ["a", "b"]
     assert landing.query(f"select count(*) from {day}.spans") == [(1,)]
 
-    landing.store._connection.execute(f"alter table {day}.away rename to log_requests")
+    landing.store.days.connection.execute(f"alter table {day}.away rename to log_requests")
     landing.store.land()
     assert landing.names() == ["a", "b"]
     assert (landing.store.landed_seq, landing.store.num_hot_rows) == (3, 0)
@@ -249,7 +249,7 @@ def test_a_day_file_is_opened_anew_after_the_database_gave_up_on_it(landing: Lan
     landing.arrive(span(1, name="a"))
     landing.store.land()
     landing.arrive_logs("hot")
-    landing.store._connection.execute("detach day_20260301")
+    landing.store.days.connection.execute("detach day_20260301")
     with pytest.raises(duckdb.Error):
         landing.store.land()
 

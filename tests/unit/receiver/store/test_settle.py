@@ -8,11 +8,11 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from receiver.days.files import create_tables
 from receiver.decode.arrow import decode
 from receiver.decode.otlp import Signal
 from receiver.decode.shared import SharedTexts
 from receiver.store import settle
-from receiver.store.days import create_tables
 from tests.export_requests import attribute, span, traces
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import SpanloopError
+from receiver.days import sequence
+from receiver.days.files import day_files
 from receiver.decode.otlp import Signal, read_protobuf
 from receiver.pipeline import Pipeline
-from receiver.store import sequence
-from receiver.store.days import day_files
 from tests.export_requests import span, traces
 
 LONG_AGO_NS = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e9)

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from foundation.files import sync_directory
-from receiver.store.days import attach, database_name
+from receiver.days.files import attach, database_name
 
 
 class OpenDays:

@@ -18,7 +18,7 @@ import duckdb
 from foundation.errors import SpanloopError
 from foundation.files import write_json
 from foundation.narration import get_logger
-from receiver.store import days
+from receiver.days import files as days
 
 log = get_logger("receiver")
 
