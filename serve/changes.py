@@ -13,20 +13,13 @@ from serve.admission import Serving
 from serve.canary.trial import Trial
 from serve.change import registry
 from serve.change.behavior import BehaviorReport
+from serve.change.integrity import CheckpointRefused, check_compatible, check_gate, check_integrity
 from serve.change.opening import Opener, keep_and_check, make_gate
 from serve.change.parity import check_parity
-from serve.change.swap import (
-    CheckpointRefused,
-    Difference,
-    check_compatible,
-    check_gate,
-    check_integrity,
-    describe_policy,
-    find_probes,
-    score_all,
-    swap,
-    undone_on_error,
-)
+from serve.change.policy import describe_policy
+from serve.change.probes import find_probes
+from serve.change.proof import Difference, score_all
+from serve.change.swap import swap, undone_on_error
 from serve.engines.adapters import is_adapter
 from serve.engines.engine import EngineFailed
 from serve.gateway.endpoint import Gateway

@@ -12,15 +12,11 @@ from serve.admission import Admission, Serving
 from serve.change import behavior
 from serve.change.behavior import Answer, BehaviorReport
 from serve.change.heldout import Prompt, read_prompts
+from serve.change.integrity import CheckpointRefused
 from serve.change.parity import check_parity
-from serve.change.swap import (
-    CheckpointRefused,
-    Difference,
-    check_difference,
-    compare,
-    describe_policy,
-    find_probes,
-)
+from serve.change.policy import describe_policy
+from serve.change.probes import find_probes
+from serve.change.proof import Difference, check_difference, compare
 from serve.engines.adapters import is_adapter
 from serve.engines.engine import EngineFailed
 from serve.sampling import sampling_defaults

@@ -9,7 +9,7 @@ with the probes, which hold the reading to the trainer's own log-probabilities, 
 import asyncio
 from collections.abc import Sequence
 
-from serve.change.swap import ProbeFailed, is_within, measure
+from serve.change.proof import ProbeFailed, is_within, measure
 from serve.engines.engine import Engine, asked_for
 from train.schema import Probe
 

@@ -19,7 +19,7 @@ from train.engine.policy import SampledTokens, load_policy
 from train.engine.resume import Keeper, Progress
 from train.loop import learn
 from train.plan import make_plan, read_limits
-from train.run import gather_weights
+from train.publishing import gather_weights
 from train.settings import TrainConfig
 
 

@@ -13,7 +13,7 @@ from opentelemetry.trace import NoOpTracer
 
 from serve.admission import Serving
 from serve.change import behavior, registry
-from serve.change.swap import describe_policy
+from serve.change.policy import describe_policy
 from serve.changes import Changes
 from serve.engines.engine import EngineFailed
 from serve.gateway.endpoint import Gateway

@@ -5,7 +5,7 @@ import pytest
 
 from foundation.errors import ExitStatus
 from serve.change.parity import NUM_TOKENS, check_parity, check_processed
-from serve.change.swap import ProbeFailed
+from serve.change.proof import ProbeFailed
 from train.schema import Probe
 
 PROBE = Probe(prompt_token_ids=[1, 2], response_token_ids=[3], logprobs=[-1.0])

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.change.parity import check_parity
-from serve.change.swap import ProbeFailed, swap, undone_on_error
+from serve.change.proof import ProbeFailed
+from serve.change.swap import swap, undone_on_error
 from serve.engines.engine import Engine, EngineFailed, LoadRefused, NotServing
 from serve.engines.upstream import Replica, UpstreamEngine, choose
 from train.schema import Probe

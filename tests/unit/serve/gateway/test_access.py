@@ -5,7 +5,7 @@ import pytest
 from foundation.errors import SettingsError
 from foundation.keys import Forbidden, Unauthenticated
 from serve.gateway.access import Access
-from serve.server import parse_address
+from serve.gateway.addresses import parse_address
 from tests.serving import write_keys
 
 

@@ -21,10 +21,11 @@ from train.data.logged import Call, Episode, Known, Logged, SetAside
 from train.engine.learner import Learner
 from train.engine.policy import SampledTokens, load_policy
 from train.engine.update import accumulate
+from train.equipment import make_learner
 from train.loop import learn
 from train.losses.routing import route_calls
 from train.plan import Plan, make_plan, read_limits
-from train.run import make_learner, train
+from train.run import train
 from train.settings import TrainConfig
 
 LENGTHS = np.array([3, 0, 1, 5, 2])

@@ -14,9 +14,9 @@ from train.engine.adapters import attach
 from train.engine.learner import Learner
 from train.engine.policy import load_policy
 from train.engine.resume import Keeper, Progress, fingerprint, sweep
+from train.equipment import make_learner
 from train.loop import Trained, learn
 from train.plan import make_plan, read_limits
-from train.run import make_learner
 from train.settings import TrainConfig
 
 TIMES = {
