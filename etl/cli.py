@@ -1,10 +1,11 @@
 """`spanloop etl`: spans in, transitions out."""
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 from pydantic import ValidationError
 
 from etl.settings import DialectEntry, EtlConfig
@@ -207,3 +208,70 @@ def export(
     from etl.exports.export import export as write
 
     log.info("exported", table=what, rows=write(data, what, form, to))
+
+
+@app.command
+def prune(
+    *,
+    retain_days: Annotated[int, Parameter(validator=validators.Number(gte=1))],
+    data: Path = DEFAULT_DATA,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Take episodes out of the published tables that ended longer ago than some days.
+
+    Example: spanloop etl prune --data /var/lib/spanloop --retain-days 90 --dry-run
+
+    Parameters
+    ----------
+    retain_days
+        Days that episodes are kept after their end.
+    data
+        Directory that holds everything.
+    dry_run
+        Count, and change nothing.
+    as_json
+        Print the report on stdout.
+    """
+    from etl.runs.forgetting import prune as prune_tables
+    from etl.runs.publish import writing
+
+    report = RunReport("etl prune", {"data": str(data), "retain_days": retain_days, "dry_run": dry_run})
+    with writing(data):
+        report.update(**prune_tables(data, retain_days=retain_days, dry_run=dry_run))
+    if as_json:
+        report.print()
+
+
+@app.command
+def forget(
+    *,
+    traces: Path,
+    data: Path = DEFAULT_DATA,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Take traces out of the published tables. `spanloop forget` finds them, and runs this.
+
+    Example: spanloop etl forget --data /var/lib/spanloop --traces traces.json
+
+    Parameters
+    ----------
+    traces
+        JSON file: {"traces": [[project, trace id], …]}.
+    data
+        Directory that holds everything.
+    dry_run
+        Count, and change nothing.
+    as_json
+        Print the report on stdout.
+    """
+    from etl.runs.forgetting import forget as forget_traces
+    from etl.runs.publish import writing
+
+    named = json.loads(traces.read_bytes())["traces"]
+    report = RunReport("etl forget", {"data": str(data), "dry_run": dry_run})
+    with writing(data):
+        report.update(**forget_traces(data, {(project, trace) for project, trace in named}, dry_run=dry_run))
+    if as_json:
+        report.print()

@@ -22,7 +22,7 @@ from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA
 from receiver.reading.find import find_receiver
 from receiver.reading.opening import reading
-from receiver.settings import ReceiverConfig
+from receiver.settings import ReceiverConfig, Redaction
 from receiver.store.lock import check_directory, hold, keep_out_writers, require_directory
 
 app = App(name="receiver", help="OTLP in, DuckDB out.")
@@ -43,7 +43,10 @@ def run(*, config: Annotated[ReceiverConfig, Parameter(name="*")] = ReceiverConf
 
 @app.command(name="import")
 def import_(
-    *files: Path, data: Path = DEFAULT_DATA, json: Annotated[bool, Parameter(name="--json", negative="")] = False
+    *files: Path,
+    data: Path = DEFAULT_DATA,
+    redaction: Annotated[Redaction, Parameter(name="*")] = Redaction(),
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Store recorded export requests: OTLP protobuf (`.pb`, logs `.logs.pb`) or JSON (`.json`, `.jsonl`).
 
@@ -65,7 +68,7 @@ def import_(
 
     report = RunReport("receiver import", {"data": str(data), "files": [str(path) for path in files]})
     with report.phase("import"):
-        counts = import_files(data, files)
+        counts = import_files(data, files, redaction.redactor())
     report.update(**counts)
     log.info("imported", **counts)
     if json:
@@ -202,6 +205,44 @@ def prune(
         sys.stdout.writelines(f"{day.isoformat()}\n" for day in days)
         if not dry_run:
             pipeline.store.retire(days)
+
+
+@app.command
+def forget(
+    *,
+    traces: Path,
+    data: Path = DEFAULT_DATA,
+    dry_run: bool = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Remove traces from everything the receiver keeps. `spanloop forget` finds them, and runs this.
+
+    Example: spanloop receiver forget --data spanloop-data --traces traces.json
+
+    Parameters
+    ----------
+    traces
+        JSON file: {"traces": [[project, trace id], …], "names": [response, episode or session id, …]}.
+    data
+        Directory that keeps everything.
+    dry_run
+        Count, and remove nothing.
+    as_json
+        Print the run report on stdout.
+    """
+    from receiver.days.forgetting import forget as forget_traces
+    from receiver.pipeline import Pipeline
+
+    require_directory(data)
+    named = json_.loads(traces.read_bytes())
+    report = RunReport("receiver forget", {"data": str(data), "dry_run": dry_run})
+    if not dry_run:  # what the log still holds lands first, and the log ends empty
+        Pipeline(data, purpose="spanloop receiver forget").close()
+    with hold(data, "spanloop receiver forget"):
+        traces_ = {(project, trace) for project, trace in named["traces"]}
+        report.update(**forget_traces(data, traces_, named["names"], dry_run=dry_run))
+    if as_json:
+        report.print()
 
 
 keys = App(name="keys", help="API keys: who may send spans, query, and give rewards.")

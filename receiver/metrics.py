@@ -39,6 +39,7 @@ COUNTERS = {
     ),
     "spanloop_receiver_refused_rewards": ("refused_rewards", "evaluation events left out: the key has no scope reward"),
     "spanloop_receiver_repaired_fields": ("repaired_fields", "fields that could not be read and were replaced"),
+    "spanloop_receiver_redacted_values": ("redacted_values", "values in which secrets or personal data were replaced"),
     "spanloop_receiver_duplicate_spans": ("duplicate_spans", "spans that were stored already"),
     "spanloop_receiver_duplicate_log_records": ("duplicate_log_records", "log records that were stored already"),
     "spanloop_receiver_conflicting_spans": ("conflicting_spans", "spans that came again with other content"),

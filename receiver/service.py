@@ -36,6 +36,7 @@ async def serve(config: ReceiverConfig) -> None:
     for address, flag in ((config.grpc, "--grpc"), (config.http, "--http")):
         check_reachable(address, flag, config)
     check_usable(config)
+    redactor = config.redactor()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,7 +62,7 @@ async def serve(config: ReceiverConfig) -> None:
             on_failure=end,
         )
     try:
-        await _serve(config, pipeline, stop, began, tls)
+        await _serve(config, Intake(pipeline, redactor), pipeline, stop, began, tls)
     finally:
         await asyncio.to_thread(pipeline.close)
     if failed.is_set():
@@ -84,9 +85,8 @@ def _writing(data: Path) -> Iterator[None]:
 
 
 async def _serve(
-    config: ReceiverConfig, pipeline: Pipeline, stop: asyncio.Event, began: float, tls: "Tls | None"
+    config: ReceiverConfig, intake: Intake, pipeline: Pipeline, stop: asyncio.Event, began: float, tls: "Tls | None"
 ) -> None:
-    intake = Intake(pipeline)
     token = secrets.token_urlsafe(32)
     access = Access(config.data, token=token, needs_certificate=config.tls_client_ca is not None)
     http = HttpServer(pipeline, intake, config, access=access)

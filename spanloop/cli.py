@@ -44,6 +44,7 @@ for position, (name, place, what) in enumerate(
         ("doctor", "spanloop.doctor.run:doctor", "Look for what stands between the agents and a trained model."),
         ("sql", "spanloop.sql:sql", "Run one SELECT over spans, log records and the ETL's tables."),
         ("reward", "spanloop.reward:reward", "Say how well a trace went."),
+        ("forget", "spanloop.forget:forget", "Take a user, a trace or an attribute out of everything that is kept."),
         ("nightly", "spanloop.nightly:nightly", "Run a night: transitions, a checkpoint, its gates, its promotion."),
     )
 ):

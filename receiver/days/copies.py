@@ -3,13 +3,14 @@
 import contextlib
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import duckdb
 
 from receiver.database import remove_dead_temps
 from receiver.days.files import create_tables
+from receiver.decode.shared import COLUMNS as SHARED_COLUMNS
 from receiver.tables import SHARED_TEXTS, TABLES, literal, spans_directory
 
 SEALED_ROW_GROUP_SIZE = 16_384
@@ -32,10 +33,18 @@ def is_compacted(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
     return bool(found[0][0])
 
 
-def copy_day(connection: duckdb.DuckDBPyConnection, source: str, target: Path, *, compact: bool) -> None:
+def copy_day(
+    connection: duckdb.DuckDBPyConnection,
+    source: str,
+    target: Path,
+    *,
+    compact: bool,
+    keep: Mapping[str, str] | None = None,
+) -> None:
     """Write the rows of a day, attached as `source`, into a new file, as one transaction sees them, or leave no file.
 
-    A compacted copy has larger row groups, each with few traces, and says that it is one.
+    A compacted copy has larger row groups, each with few traces, and says that it is one. `keep` has, by table, the
+    condition that rows meet to be copied; then shared texts that no row refers to stay behind too.
     """
     copy = f"copy_{source}_{secrets.token_hex(4)}"
     target.unlink(missing_ok=True)
@@ -47,11 +56,14 @@ def copy_day(connection: duckdb.DuckDBPyConnection, source: str, target: Path, *
         for table in COPIED_TABLES:
             columns = ", ".join(column.name for column in TABLES[table]) if table in TABLES else "*"
             insert = f"insert into {copy}.{table} select {columns} from {source}.{table}"
+            condition = keep.get(table, "true") if keep is not None else "true"
+            if keep is not None and table == SHARED_TEXTS:
+                condition = _is_referred_to(copy)
             if compact and table == "spans":
                 for part in _parts(connection, f"{source}.{table}"):
-                    connection.execute(f"{insert} where {part} order by trace_id, start_ns")
+                    connection.execute(f"{insert} where {part} and ({condition}) order by trace_id, start_ns")
             else:
-                connection.execute(insert)
+                connection.execute(f"{insert} where {condition}")
         if compact:
             connection.execute(f"create table {copy}.compacted as select now() as compacted_time")
         connection.execute("commit")
@@ -63,6 +75,17 @@ def copy_day(connection: duckdb.DuckDBPyConnection, source: str, target: Path, *
         target.unlink(missing_ok=True)
         raise
     connection.execute(f"detach {copy}")
+
+
+def _is_referred_to(name: str) -> str:
+    """Return the condition of shared texts that rows of a day refer to."""
+    named = " union ".join(
+        f"select {column.name} from {name}.{table}"
+        for table, columns in TABLES.items()
+        for column in columns
+        if column.name in SHARED_COLUMNS
+    )
+    return f"reference in ({named})"
 
 
 def _parts(connection: duckdb.DuckDBPyConnection, table: str) -> Iterator[str]:

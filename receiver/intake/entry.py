@@ -1,12 +1,16 @@
 """The one way in for every transport: bytes to a stored request, or a refusal each transport can spell."""
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Literal
 
 from foundation.keys import Scope
+from otel_exporter.messages import change
+from otel_exporter.redaction import Redactor
 from receiver.decode import otlp
+from receiver.decode.native import decode_spans
 from receiver.decode.otlp import Request, Signal
 from receiver.decode.refusals import Overloaded, Undecodable
 from receiver.intake.access import ANYONE, Principal
@@ -21,8 +25,9 @@ Transport = Literal["grpc", "http"]
 class Intake:
     """Checks requests and hands them to the pipeline."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, redactor: Redactor | None = None) -> None:
         self._pipeline = pipeline
+        self._redactor = redactor
         self._counting = threading.Lock()
 
     def take(
@@ -64,6 +69,8 @@ class Intake:
             raise
         if Scope.REWARD not in sender.scopes:
             request = without_rewards(request)
+        if self._redactor is not None and request.num_items:
+            request = self._redacted(request, self._redactor)
         kind = "spans" if signal is Signal.TRACES else "log_records"
         self._count(
             **{f"rejected_{kind}": request.num_rejected},
@@ -85,6 +92,17 @@ class Intake:
             raise
         future.add_done_callback(settle)
         return request, future
+
+    def _redacted(self, request: Request, redactor: Redactor) -> Request:
+        """Return a request without secrets, before anything of it is on disk."""
+        message = request.message
+        num_changed = change(message, redactor)
+        if not num_changed:
+            return request
+        self._count(redacted_values=num_changed)
+        body = message.SerializeToString()
+        spans = decode_spans(body) if request.spans is not None else None
+        return dataclasses.replace(request, body=body, spans=spans)
 
     def _count(self, **increments: int) -> None:
         with self._counting:

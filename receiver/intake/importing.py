@@ -11,6 +11,7 @@ from typing import Any
 from foundation.errors import SettingsError, SpanloopError
 from foundation.http import open_url
 from foundation.narration import get_logger
+from otel_exporter.redaction import Redactor
 from receiver.decode import otlp
 from receiver.decode.json_reading import read_document
 from receiver.decode.otlp import Request, Signal
@@ -27,10 +28,11 @@ POST_TIMEOUT_S = 60.0
 PATHS = {Signal.TRACES: "/v1/traces", Signal.LOGS: "/v1/logs"}
 
 
-def import_files(data: Path, files: Iterable[Path]) -> Counter[str]:
+def import_files(data: Path, files: Iterable[Path], redactor: Redactor | None = None) -> Counter[str]:
     """Store the requests in the files; return how many files, spans and log records that were.
 
-    What is stored already is dropped by the same rules as a client's resend, so importing twice changes nothing.
+    What is stored already is dropped by the same rules as a client's resend, so importing twice changes nothing. A
+    running receiver redacts as it is set up; the redactor is for where none runs.
     """
     requests = [(path, request) for path in files for request in read_file(path)]
     where = find_receiver(data)
@@ -46,7 +48,7 @@ def import_files(data: Path, files: Iterable[Path]) -> Counter[str]:
             _post(where, path, request)
         return counts
     with closing(Pipeline(data, purpose="spanloop receiver import")) as pipeline:
-        _submit_all(Intake(pipeline), [request for _, request in requests])
+        _submit_all(Intake(pipeline, redactor), [request for _, request in requests])
     return counts
 
 
