@@ -23,7 +23,12 @@ def check_serving(data: Path) -> Iterator[Finding]:
     yield (
         Finding("gpu", "ok", "there is a GPU")
         if has_gpu
-        else Finding("gpu", "warn", "there is no GPU here: training and serving run on the CPU, for small models only")
+        else Finding(
+            "gpu",
+            "warn",
+            "there is no GPU here: training and serving run on the CPU, for small models only",
+            "Train and serve on a machine that has one; spans and tables are read from here: docs/operations.md.",
+        )
     )
     yield from _check_registry(data)
     yield from _check_gateway(data)

@@ -1,8 +1,13 @@
 """Looks at what arrived: whether the LLM calls carry messages, token ids and rewards, and what the receiver refused."""
 
+import re
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from foundation.errors import SpanloopError
 from foundation.http import answers
 from otel_exporter.schema import GATEWAY_SCOPE
 from receiver.schema import Reader, connect, find
@@ -35,19 +40,41 @@ def check_receiver(data: Path) -> Iterator[Finding]:
         )
 
 
-def check_traffic(data: Path) -> Iterator[Finding]:
-    """Look at what arrived: whether the LLM calls carry messages, token ids and rewards."""
+def check_traffic(data: Path, since: datetime | None = None) -> Iterator[Finding]:
+    """Look at what arrived, or arrived since: whether LLM calls carry messages, token ids, rewards; whole episodes."""
     if not (data / "spans").exists():
         yield Finding(
             "traces", "warn", f"no spans in {data} yet", "spanloop receiver run, then point an OTLP exporter at it."
         )
         return
-    reader = connect(data)
-    try:
+    with closing(connect(data)) as opened:
+        reader: Reader = opened if since is None else Since(opened, since)
         for check in CHECKS:
             yield from check(reader)
-    finally:
-        reader.close()
+
+
+class Since:
+    """A reader that sees what was received since an instant alone."""
+
+    def __init__(self, reader: Reader, since: datetime) -> None:
+        self._reader = reader
+        instant = f"timestamptz '{since:%Y-%m-%d %H:%M:%S}+00'"
+        recent = f"(select * from {{table}} where received_time >= {instant})"
+        self._tables = {table: recent.format(table=table) for table in ("spans", "log_records")}
+
+    def query(self, sql: str, parameters: list[Any] | None = None) -> Any:  # noqa: ANN401 - a pyarrow table
+        """Run one SELECT over the recent rows."""
+        for table, recent in self._tables.items():
+            sql = re.sub(rf"\bfrom {table}\b", f"from {recent} as {table}", sql)
+        return self._reader.query(sql, parameters)
+
+    def stream(self, sql: str, parameters: list[Any] | None = None) -> Any:  # noqa: ANN401 - a pyarrow reader
+        """Run one SELECT and return its rows as they come, over everything."""
+        return self._reader.stream(sql, parameters)
+
+    def close(self) -> None:
+        """Let go of what it reads."""
+        self._reader.close()
 
 
 def _rows(reader: Reader, sql: str) -> list[dict[str, object]]:
@@ -143,6 +170,7 @@ def _check_limits(reader: Reader) -> Iterator[Finding]:
 LLM_CALLS = """
     select
         coalesce(service_name, '(no service.name)') as service,
+        coalesce(scope_name, '') as scope,
         count(*) as calls,
         count(*) filter (where {carried}) as carrying
     from spans
@@ -160,19 +188,121 @@ LLM_CALLS = """
 """LLM calls of each service that lack something; the gateway's own spans, which carry what they are to, are no calls of
 a service. Attribute names as of docs/dialects.md."""
 
+CONTENT = (
+    "gen_ai.input.messages", "gen_ai.output.messages", "llm.input_messages.", "gen_ai.prompt", "gen_ai.completion",
+    "input.value", "gcp.vertex.agent.llm_request", "ai.prompt", "ai.response.text", "mlflow.spanInputs",
+    "langfuse.observation.input", "traceloop.entity.input", "spanloop.request.body", "all_messages_events",
+    "pydantic_ai.all_messages", "request_data",
+)  # fmt: skip
+"""Attributes, or how they begin, that hold what was said."""
+
+CAPTURE = (
+    ("openinference.", "OPENINFERENCE_HIDE_INPUTS=false OPENINFERENCE_HIDE_OUTPUTS=false"),
+    ("gcp.vertex.agent", "ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS=true"),
+    ("agent_framework", "ENABLE_INSTRUMENTATION=true ENABLE_SENSITIVE_DATA=true"),
+    ("semantic_kernel", "SEMANTICKERNEL_EXPERIMENTAL_GENAI_ENABLE_OTEL_DIAGNOSTICS_SENSITIVE=true"),
+    ("Microsoft.SemanticKernel", "SEMANTICKERNEL_EXPERIMENTAL_GENAI_ENABLE_OTEL_DIAGNOSTICS_SENSITIVE=true"),
+    ("traceloop", "TRACELOOP_TRACE_CONTENT=true"),
+    ("autogen", "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true"),
+    ("strands", "OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental"),
+)
+"""What has an instrumentation record content, by how the name of its scope begins; else OpenTelemetry's variables."""
+
+TRACELOOP = {
+    f"opentelemetry.instrumentation.{name}"
+    for name in (
+        "openai.v1",
+        "openai",
+        "anthropic",
+        "langchain",
+        "llamaindex",
+        "crewai",
+        "cohere",
+        "bedrock",
+        "mistralai",
+    )
+}
+"""Scopes of Traceloop's instrumentations, which are named as if they were OpenTelemetry's own."""
+
 
 def _check_content(reader: Reader) -> Iterator[Finding]:
-    carried = (
-        "attributes like '%\"gen_ai.input.messages\"%' or attributes like '%\"llm.input_messages.%'"
-        " or attributes like '%\"gen_ai.prompt.%'"
+    carried = " or ".join(
+        [
+            *(f"contains(attributes, '\"{name}')" for name in CONTENT),
+            "contains(events, 'gen_ai.')",
+            "span_id in (select span_id from log_records where span_id is not null)",
+        ]
     )
     for row in _rows(reader, LLM_CALLS.format(carried=carried, gateway=GATEWAY_SCOPE)):
+        scope = str(row["scope"])
         yield Finding(
             "content",
             "warn",
-            f"service {row['service']}: {_missing(row)} LLM calls carry no messages on their span",
-            "Set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only and"
-            " OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental on it (content in log events counts too).",
+            f"service {row['service']}: {_missing(row)} LLM calls ({scope or 'no scope'}) carry no messages",
+            f"Set on it: export {capture_variables(scope)}",
+        )
+
+
+def capture_variables(scope: str) -> str:
+    """Return the variables that have an instrumentation record what is said."""
+    if scope.removesuffix(".v1") in TRACELOOP or scope in TRACELOOP:
+        return "TRACELOOP_TRACE_CONTENT=true"
+    if scope in {"pydantic-ai", "pydantic_ai"}:
+        return "nothing; in its code: InstrumentationSettings(include_content=True)"
+    if scope == "ai":
+        return (
+            "nothing; in its code: experimental_telemetry: {isEnabled: true, recordInputs: true, recordOutputs: true}"
+        )
+    for begins, variables in CAPTURE:
+        if scope.lower().startswith(begins.lower()):
+            return variables
+    return (
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only"
+        " OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental"
+    )
+
+
+def _check_sampling(reader: Reader) -> Iterator[Finding]:
+    """Look for episodes with holes: spans whose parent never came, and tracestates that tell of a sampler."""
+    for row in _rows(
+        reader,
+        """
+        select
+            coalesce(service_name, '(no service.name)') as service,
+            count(distinct trace_id) as broken,
+            count(*) filter (where contains(coalesce(trace_state, ''), 'th:')) as drawn
+        from spans anti join (select trace_id, span_id as parent_span_id from spans) using (trace_id, parent_span_id)
+        where parent_span_id is not null and received_time between now() - interval 1 day and now() - interval 1 minute
+        group by all
+        order by broken desc
+        limit 20
+        """,
+    ):
+        told = ", and its tracestate tells of a sampler" if row["drawn"] else ""
+        yield Finding(
+            "sampling",
+            "warn",
+            f"service {row['service']}: in {row['broken']} traces spans have a parent that never came{told}",
+            "export OTEL_TRACES_SAMPLER=parentbased_always_on on it, copy to Spanloop before any tail sampling"
+            " (deploy/collector), and have the service above it export here too.",
+        )
+
+
+def _check_agents(reader: Reader) -> Iterator[Finding]:
+    """Look for calls of which nothing says which agent made them: roles cannot be trained apart."""
+    try:
+        row = _rows(
+            reader, "select count(*) as calls, count(*) filter (where agent is null) as unknown from llm_calls"
+        )[0]
+    except SpanloopError:  # before the first run of the ETL
+        return
+    if row["unknown"]:
+        yield Finding(
+            "agent",
+            "warn",
+            f"{row['unknown']} of {row['calls']} LLM calls name no agent",
+            "Set gen_ai.agent.name on the agent's span or on the root: otel_exporter.annotate(**{'gen_ai.agent.name':"
+            " 'planner'}). With one agent nothing is lost.",
         )
 
 
@@ -211,5 +341,15 @@ def _check_rewards(reader: Reader) -> Iterator[Finding]:
         )
 
 
-CHECKS = (_check_traces, _check_failed, _check_clocks, _check_limits, _check_content, _check_token_ids, _check_rewards)
+CHECKS = (
+    _check_traces,
+    _check_failed,
+    _check_clocks,
+    _check_limits,
+    _check_content,
+    _check_token_ids,
+    _check_agents,
+    _check_sampling,
+    _check_rewards,
+)
 """What is looked at, in this order."""

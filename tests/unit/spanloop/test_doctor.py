@@ -1,13 +1,16 @@
 """What the doctor finds, and that each finding names what mends it."""
 
 import contextlib
+import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+from foundation.errors import SettingsError
 from foundation.keys import Scope, create_key
 from otel_exporter.schema import GATEWAY_SCOPE
 from receiver.decode.otlp import Signal, read_protobuf
@@ -16,12 +19,13 @@ from serve.schema import Registry, encode_file
 from spanloop.doctor.finding import Finding
 from spanloop.doctor.machine import check_clock, check_free_space, check_keys, check_machine
 from spanloop.doctor.serving import check_serving
-from spanloop.doctor.traffic import check_receiver, check_traffic
+from spanloop.doctor.surroundings import check_surroundings, run_agent
+from spanloop.doctor.traffic import capture_variables, check_receiver, check_traffic
 from tests.export_requests import span, traces
 
 
-def store(data: Path, *spans: Any) -> None:
-    with contextlib.closing(Pipeline(data)) as pipeline:
+def store(data: Path, *spans: Any, ago_s: int = 0) -> None:
+    with contextlib.closing(Pipeline(data, clock=lambda: time.time_ns() - ago_s * 10**9)) as pipeline:
         pipeline.submit(read_protobuf(Signal.TRACES, traces(*spans).SerializeToString()), "default").result(10)
 
 
@@ -134,3 +138,69 @@ def test_a_registry_whose_checkpoint_is_gone_fails(tmp_path: Path) -> None:
 
     assert about(found, "registry").verdict == "fail"
     assert {about(found, check).verdict for check in ("spool", "set aside")} == {"warn"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "check", "remedy"),
+    [
+        ({"OTEL_SDK_DISABLED": "true"}, "sdk", "unset OTEL_SDK_DISABLED"),
+        ({"OTEL_TRACES_EXPORTER": "console"}, "exporter", "OTEL_TRACES_EXPORTER=otlp"),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio"}, "sampling", "parentbased_always_on"),
+        ({"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "100"}, "limits", "unset OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"),
+        ({"TRACELOOP_TRACE_CONTENT": "false"}, "hidden content", "unset TRACELOOP_TRACE_CONTENT"),
+        ({"OTEL_CONFIG_FILE": "otel.yaml"}, "config file", "otlp exporter"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+            "protocol",
+            "PROTOCOL=grpc",
+        ),
+    ],
+)
+def test_variables_that_lose_spans_are_named(variables: dict[str, str], check: str, remedy: str) -> None:
+    """And an environment without any is not complained of."""
+    finding = about(list(check_surroundings(variables)), check)
+
+    assert remedy in (finding.remedy or "")
+    assert list(check_surroundings({"OTEL_TRACES_EXPORTER": "otlp,spanloop", "OTEL_TRACES_SAMPLER": "always_on"})) == []
+
+
+def test_what_an_agent_complains_of_is_explained() -> None:
+    """Its output passes through, its status and its last line are said."""
+    program = "import sys; sys.exit('Overriding of current TracerProvider is not allowed')"
+
+    found = list(run_agent([sys.executable, "-c", program], {}))
+
+    assert {one.check for one in found} == {"provider overridden", "agent"}
+    assert all(one.remedy for one in found)
+    with pytest.raises(SettingsError, match="cannot be started"):
+        list(run_agent(["no-such-agent"], {}))
+
+
+def test_spans_whose_parent_never_came_tell_of_sampling(tmp_path: Path) -> None:
+    """An episode with holes; a whole one is not complained of."""
+    store(tmp_path, span(1), span(2, parent_span_id=(1).to_bytes(8, "big")), ago_s=600)
+    assert "sampling" not in {one.check for one in check_traffic(tmp_path)}
+    store(tmp_path, span(4, parent_span_id=(3).to_bytes(8, "big"), trace_state="ot=th:8"), ago_s=600)
+
+    finding = about(list(check_traffic(tmp_path)), "sampling")
+
+    assert "tracestate" in finding.message
+    assert "parentbased_always_on" in (finding.remedy or "")
+    assert {one.check for one in check_traffic(tmp_path, datetime.now(UTC))} == {"traces", "rewards"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "variables"),
+    [
+        ("openinference.instrumentation.openai", "OPENINFERENCE_HIDE_INPUTS"),
+        ("opentelemetry.instrumentation.openai.v1", "TRACELOOP_TRACE_CONTENT"),
+        ("opentelemetry.instrumentation.openai_v2", "CAPTURE_MESSAGE_CONTENT"),
+        ("gcp.vertex.agent", "ADK_CAPTURE"),
+        ("agent_framework", "ENABLE_SENSITIVE_DATA"),
+        ("pydantic-ai", "include_content"),
+        ("ai", "recordInputs"),
+    ],
+)
+def test_each_instrumentation_has_its_own_switch_for_content(scope: str, variables: str) -> None:
+    """OpenTelemetry's variables are for OpenTelemetry's."""
+    assert variables in capture_variables(scope)
