@@ -26,6 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from etl import columns
+from etl.evidence import Evidence as Evidence
+from etl.evidence import Grade as Grade
+from etl.evidence import SetAside as SetAside
 
 SCHEMA_VERSION = 1
 
@@ -38,22 +41,6 @@ TABLES: dict[str, Columns] = {
 """The published tables; `etl.columns` says what every column means."""
 
 TRANSITIONS = TABLES["transitions"]
-
-
-class Evidence(StrEnum):
-    """What is known of how an action was sampled; training routes on it."""
-
-    EXACT = "A"
-    """Token ids, log-probabilities and sampling parameters."""
-
-    IDS = "B"
-    """Token ids only."""
-
-    TEXT = "C"
-    """Text of our own model family."""
-
-    FOREIGN = "D"
-    """Text of another model."""
 
 
 class RejectReason(StrEnum):

@@ -12,9 +12,10 @@ from etl.episodes.grouping import Episode
 from etl.episodes.lineage import next_calls
 from etl.episodes.splits import Side
 from etl.episodes.tasks import task_ids
+from etl.evidence import Grade
 from etl.rewards import air
 from etl.rewards.combine import combine
-from etl.schema import TRANSITIONS, Columns, Evidence, RejectReason
+from etl.schema import TRANSITIONS, Columns, RejectReason
 from etl.settings import EtlConfig
 from etl.tables import Row, json_text
 
@@ -150,7 +151,7 @@ def build_transitions(
             "air_scale": combined.air_scale,
             "outcome": signals.outcome,
             "return_": combined.return_[step],
-            "evidence": evidence(call, config).value,
+            "evidence": grade(call, config).value,
             "split": signals.side.split.value,
             "split_group": signals.side.group,
             "user_id": episode.user,
@@ -199,12 +200,12 @@ def _sampling(call: LlmCall) -> dict[str, Any]:
     }
 
 
-def evidence(call: LlmCall, config: EtlConfig) -> Evidence:
-    """Say what is known of how the action was sampled."""
+def grade(call: LlmCall, config: EtlConfig) -> Grade:
+    """Say what is on record of how the action was sampled."""
     if call.prompt_token_ids is not None and call.response_token_ids is not None:
         logprobs = call.behavior_logprobs
         exact = logprobs is not None and len(logprobs) == len(call.response_token_ids)
-        return Evidence.EXACT if exact and "temperature" in call.params else Evidence.IDS
+        return Grade.A if exact and "temperature" in call.params else Grade.B
     model = call.model_returned or call.model_requested or ""
     is_own = call.policy_version is not None or any(model.startswith(own) for own in config.own_models)
-    return Evidence.TEXT if is_own else Evidence.FOREIGN
+    return Grade.C if is_own else Grade.D

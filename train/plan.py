@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from etl.schema import Split
+from etl.schema import Evidence, SetAside, Split
 from foundation.errors import GateRefused, SettingsError, SpanloopError
 from train.credit.advantages import NO_SPREAD
 from train.credit.assignment import credit_calls
 from train.data.admission import disown
 from train.data.lineage import Sequence, build_sequences
-from train.data.logged import Known, Logged, SetAside
+from train.data.logged import Logged
 from train.data.reading import count_evidence, read_calls, read_transitions
 from train.data.render import make_renderer
 from train.losses.routing import Route, admitted, route_calls
@@ -90,9 +90,9 @@ class Plan:
 
     def own_sequences(self) -> list[Sequence]:
         """Return the sequences the model or a near ancestor sampled; on text of others no distance can be measured."""
-        own = {Known.EXACT, Known.RESCORED, Known.IDS, Known.CUT}
+        own = {Evidence.EXACT, Evidence.RESCORED, Evidence.IDS, Evidence.CUT}
         calls = self.logged.calls
-        return [each for each in self.sequences if all(calls[int(index)].known in own for index in each.calls)]
+        return [each for each in self.sequences if all(calls[int(index)].evidence in own for index in each.calls)]
 
     def episode_of(self, sequence: Sequence) -> int:
         """Return the index of the episode a sequence belongs to."""
@@ -148,7 +148,7 @@ def read_imitated(model: Path) -> pl.DataFrame:
     while manifest := next((path for name in (MANIFEST, PRUNED) if (path := directory / name).exists()), None):
         if (directory / CREDIT_FILE).exists():
             credit = pl.scan_parquet(directory / CREDIT_FILE)
-            is_text = pl.col("known").is_in([Known.TEXT.value, Known.FOREIGN.value]) & (pl.col("weight") > 0)
+            is_text = pl.col("known").is_in([Evidence.TEXT.value, Evidence.FOREIGN.value]) & (pl.col("weight") > 0)
             found.append(credit.filter(is_text).select("project", "episode_id", "span_id").collect())
         parent = Manifest.model_validate_json(manifest.read_bytes()).parent
         if parent is None:

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from etl.schema import TRANSITIONS, Split, table_files
-from train.data.admission import disown, what_is_known, why_set_aside, with_agents
-from train.data.logged import Call, Episode, Known, Logged, Render, SetAside, Truncation
+from etl.schema import TRANSITIONS, Evidence, SetAside, Split, table_files
+from train.data.admission import disown, rung_of, why_set_aside, with_agents
+from train.data.logged import Call, Episode, Logged, Render, Truncation
 
 INTERMEDIATE_REWARDS = tuple(name for name in TRANSITIONS if name.startswith("reward_") and name != "reward_outcome")
 """Columns of automatic intermediate rewards, one a signal."""
@@ -66,7 +66,7 @@ def read_calls(
     policies: frozenset[str] | None = None,
     own_version: str | None = None,
     tokenizer: str | None = None,
-    admits: frozenset[Known] = frozenset({Known.EXACT}),
+    admits: frozenset[Evidence] = frozenset({Evidence.EXACT}),
     render: Render | None = None,
 ) -> Logged:
     """Turn sorted transitions into episodes and calls; a call that cannot be trained carries the reason.
@@ -78,7 +78,7 @@ def read_calls(
     """
     episode_key = ("project", "episode_id")
     rows = disown(rows, tokenizer=tokenizer, versions=(policies or frozenset()) | {own_version or ""})
-    if render is not None and admits & {Known.TEXT, Known.FOREIGN}:
+    if render is not None and admits & {Evidence.TEXT, Evidence.FOREIGN}:
         rows = _render_text(rows, render)
     rows = rows.with_columns(
         agent=pl.col("agent").fill_null(""),
@@ -86,7 +86,7 @@ def read_calls(
         episode=pl.struct(episode_key).rle_id(),
         intermediate=pl.sum_horizontal(pl.col(name).fill_null(0.0) for name in UNSCALED)
         + pl.col("air_scale").fill_null(1.0) * pl.sum_horizontal(pl.col(name).fill_null(0.0) for name in AIR_REWARDS),
-        known=what_is_known(policies, own_version),
+        rung=rung_of(policies, own_version),
     ).with_columns(turn=pl.int_range(pl.len()).over("episode", "agent"))
     rows = rows.with_columns(
         set_aside=why_set_aside(
@@ -153,7 +153,7 @@ def _scalars(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
         # Greedy calls are scored at temperature 1: 0 has no log-probabilities.
         temperature=pl.when(pl.col("temperature") > 0).then(pl.col("temperature")).otherwise(1.0).fill_nan(1.0),
         policy_version="policy_version",
-        known="known",
+        rung="rung",
         was_cut_short=(pl.col("finish_reason") == "length").fill_null(False),
         truncation=pl.struct(
             top_p=pl.col("top_p").fill_null(1.0),
@@ -166,7 +166,7 @@ def _scalars(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
         reason, truncation = row["set_aside"], Truncation(**row["truncation"])
         yield row | {
             "set_aside": None if reason is None else SetAside(reason),
-            "known": Known(row["known"]),
+            "evidence": Evidence(row["rung"]),
             "truncation": None if truncation == whole else truncation,
         }
 
@@ -176,8 +176,8 @@ def _logprobs(rows: pl.DataFrame) -> list[NDArray[np.float32]]:
     exact = _ragged(rows["behavior_logprobs"], np.float32)
     lengths = rows["response_token_ids"].list.len().fill_null(0)
     return [
-        logprobs if known == Known.EXACT else np.full(length, np.nan, dtype=np.float32)
-        for logprobs, known, length in zip(exact, rows["known"], lengths, strict=True)
+        logprobs if rung == Evidence.EXACT else np.full(length, np.nan, dtype=np.float32)
+        for logprobs, rung, length in zip(exact, rows["rung"], lengths, strict=True)
     ]
 
 

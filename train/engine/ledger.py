@@ -30,7 +30,7 @@ def tabulate(plan: Plan, checkpoint_id: str) -> pl.DataFrame:
         "return_": _of(plan.targets, chosen),
         "value": _of(plan.values, chosen),
         "advantage": _of(plan.credited, chosen),
-        "known": [call.known.value for call in calls],
+        "known": [call.evidence.value for call in calls],
         "loss": [route.losses[route.loss[index]] for index in chosen],
         "weight": _of(route.weight, chosen),
         "taken": _of(plan.advantages, chosen),

@@ -12,10 +12,10 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from etl.schema import Split
+from etl.schema import Evidence, Split
 from foundation.errors import SettingsError, SpanloopError
 from train.data.lineage import build_sequences
-from train.data.logged import Known, Logged
+from train.data.logged import Logged
 from train.data.reading import read_calls, read_transitions
 from train.data.render import make_renderer
 from train.engine.pack import collate, plan_batches
@@ -102,7 +102,7 @@ def _find(
         rows,
         **limits,
         policies=None,
-        admits=ANY - {Known.EXACT},
+        admits=ANY - {Evidence.EXACT},
         render=make_renderer(base_of(config.checkpoint) or config.checkpoint),
     )
     return _likelihood(likely, config, other=other), set_aside

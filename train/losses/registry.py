@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from train.data.logged import Known
+from etl.schema import Evidence
 from train.losses.sampled import MAX_LOG_RATIO, Sampled
 
 
@@ -50,10 +50,10 @@ Loss = Callable[[Sampled, Bounds], TokenLoss]
 Stream = Literal["reference", "pairs", "mean"]
 """What a loss needs beside policy, behavior policy and advantage: the reference; calls in pairs; the update's mean."""
 
-RATIO = frozenset({Known.EXACT, Known.RESCORED})
-IDS = RATIO | {Known.IDS}
-OWN = IDS | {Known.TEXT}
-ANY = frozenset(Known)
+RATIO = frozenset({Evidence.EXACT, Evidence.RESCORED})
+IDS = RATIO | {Evidence.IDS}
+OWN = IDS | {Evidence.TEXT}
+ANY = frozenset(Evidence)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Spec:
     bounds: Bounds
     """What it was published with, or is usually run with."""
 
-    admits: frozenset[Known]
+    admits: frozenset[Evidence]
     """How well the sampling of a call must be known."""
 
     only_positive: bool = False
@@ -87,7 +87,7 @@ def register(
     name: str,
     bounds: Bounds,
     *,
-    admits: frozenset[Known],
+    admits: frozenset[Evidence],
     only_positive: bool = False,
     is_proportional: bool = True,
     per_call: bool = False,
@@ -180,7 +180,7 @@ def cispo(sampled: Sampled, bounds: Bounds) -> TokenLoss:
     return TokenLoss(-weight * sampled.advantages * sampled.policy_logprobs, weight != ratio)
 
 
-@register("topr", Bounds(1.0, 0.0), admits=IDS | {Known.CUT})
+@register("topr", Bounds(1.0, 0.0), admits=IDS | {Evidence.CUT})
 def topr(sampled: Sampled, _bounds: Bounds) -> TokenLoss:
     """Return -w A log pi with weight 1 for good calls and min(pi / mu, 1), of the whole call, for bad ones.
 

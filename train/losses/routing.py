@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.logged import Known, Logged
+from etl.schema import Evidence
+from train.data.logged import Logged
 from train.losses.registry import ANY, LOSSES
 
 Floats = NDArray[np.float64]
@@ -15,17 +16,17 @@ Floats = NDArray[np.float64]
 ALONE = -1
 """In `Route.partner`: the call is in no pair."""
 
-AUTO: dict[Known, tuple[str, str]] = {
-    Known.EXACT: ("cispo", "log-probabilities on record: the ratio corrects for the policy that sampled"),
-    Known.RESCORED: ("cispo", "sampled by this model, which can say the log-probabilities itself"),
-    Known.IDS: ("dro", "sampled by an ancestor, no ratio: a pull to the starting model holds it"),
-    Known.CUT: ("topr", "cut distribution, no ratio: what went well is learned, the rest is left out"),
-    Known.TEXT: ("awr", "text only: imitated, the better the more"),
-    Known.FOREIGN: ("rft", "of another model: what went well is imitated, the rest is left out"),
+AUTO: dict[Evidence, tuple[str, str]] = {
+    Evidence.EXACT: ("cispo", "log-probabilities on record: the ratio corrects for the policy that sampled"),
+    Evidence.RESCORED: ("cispo", "sampled by this model, which can say the log-probabilities itself"),
+    Evidence.IDS: ("dro", "sampled by an ancestor, no ratio: a pull to the starting model holds it"),
+    Evidence.CUT: ("topr", "cut distribution, no ratio: what went well is learned, the rest is left out"),
+    Evidence.TEXT: ("awr", "text only: imitated, the better the more"),
+    Evidence.FOREIGN: ("rft", "of another model: what went well is imitated, the rest is left out"),
 }
 """What `auto` does with a call, and why."""
 
-NEVER_PUSHED_AWAY = frozenset({Known.CUT, Known.FOREIGN})
+NEVER_PUSHED_AWAY = frozenset({Evidence.CUT, Evidence.FOREIGN})
 """Calls that no loss may push away from: without a ratio nothing would bound it, and what another model would not have
 said says nothing of what this one should not say."""
 
@@ -50,7 +51,7 @@ class Route:
     """For the report: `known`, `loss`, `why`, and the numbers of calls, tokens and calls left out."""
 
 
-def admitted(loss: str) -> frozenset[Known]:
+def admitted(loss: str) -> frozenset[Evidence]:
     """Return what must be known of a call to be trained with a loss, or by `auto`."""
     return ANY if loss == "auto" else LOSSES[loss].admits
 
@@ -61,8 +62,8 @@ def route_calls(logged: Logged, advantages: Floats, *, loss: str, negative: floa
     `negative` is the weight of negative advantages where a loss is proportional to them. DPO takes the signs of pairs.
     """
     calls = logged.calls
-    known = [call.known for call in calls]
-    names = [AUTO[each][0] if loss == "auto" else loss for each in known]
+    rungs = [call.evidence for call in calls]
+    names = [AUTO[each][0] if loss == "auto" else loss for each in rungs]
     trained = logged.is_trained()
     losses = tuple(sorted(set(names)))
     number = np.array([losses.index(name) for name in names], dtype=np.int64)
@@ -83,7 +84,7 @@ def route_calls(logged: Logged, advantages: Floats, *, loss: str, negative: floa
             weight[mine & ~(taken > 0)] = 0
         if name == "dapo":
             weight[mine & np.array([call.was_cut_short for call in calls], dtype=bool)] = 0
-    unpushed = np.array([each in NEVER_PUSHED_AWAY for each in known], dtype=bool)
+    unpushed = np.array([each in NEVER_PUSHED_AWAY for each in rungs], dtype=bool)
     weight[unpushed & ~(taken > 0)] = 0
     return Route(losses, number, weight, partner, _table(logged, names, weight, loss)), taken
 
@@ -112,17 +113,25 @@ def _balance(advantages: Floats) -> Floats:
 
 
 def _table(logged: Logged, names: list[str], weight: Floats, loss: str) -> list[dict[str, Any]]:
-    rows: dict[tuple[Known, str], dict[str, Any]] = {}
+    rows: dict[tuple[Evidence, str], dict[str, Any]] = {}
     for call, name, counts in zip(logged.calls, names, weight, strict=True):
         if call.set_aside is not None:
             continue
-        why = AUTO[call.known][1] if loss == "auto" else "as the settings say"
+        rung = call.evidence
+        why = AUTO[rung][1] if loss == "auto" else "as the settings say"
         row = rows.setdefault(
-            (call.known, name),
-            {"known": call.known.value, "loss": name, "why": why, "num_calls": 0, "num_tokens": 0, "num_left_out": 0},
+            (rung, name),
+            {
+                "known": call.evidence.value,
+                "loss": name,
+                "why": why,
+                "num_calls": 0,
+                "num_tokens": 0,
+                "num_left_out": 0,
+            },
         )
         row["num_calls"] += 1
         row["num_tokens"] += len(call.response_ids)
         row["num_left_out"] += not counts
-    order = list(Known)
+    order = list(Evidence)
     return [rows[key] for key in sorted(rows, key=lambda key: (order.index(key[0]), key[1]))]

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from train.data.logged import Call, Known, SetAside
+from etl.schema import Evidence, SetAside
+from train.data.logged import Call
 
 
 def call(
@@ -16,7 +17,7 @@ def call(
     behavior_logprobs: list[float] | None = None,
     temperature: float = 1.0,
     set_aside: SetAside | None = None,
-    known: Known = Known.EXACT,
+    evidence: Evidence = Evidence.EXACT,
     was_cut_short: bool = False,
 ) -> Call:
     """Return one call; its log-probabilities are -1 unless given."""
@@ -34,6 +35,6 @@ def call(
         behavior_logprobs=np.array(behavior_logprobs or [-1.0] * len(response), dtype=np.float32),
         temperature=temperature,
         policy_version=None,
-        known=known,
+        evidence=evidence,
         was_cut_short=was_cut_short,
     )

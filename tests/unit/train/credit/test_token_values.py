@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from safetensors import safe_open
 
+from etl.schema import Evidence, SetAside
 from foundation.errors import SettingsError
 from foundation.report import RunReport
 from tests.logged import bandit, publish
@@ -17,7 +18,7 @@ from tests.unit.train.shares import OneOf
 from train.credit.assignment import credit_calls
 from train.credit.token_values import make_value_head, token_advantages, value_loss
 from train.data.lineage import build_sequences
-from train.data.logged import Call, Episode, Known, Logged, SetAside
+from train.data.logged import Call, Episode, Logged
 from train.engine.learner import Learner
 from train.engine.policy import SampledTokens, load_policy
 from train.engine.update import accumulate
@@ -209,7 +210,7 @@ def decided_calls(num_calls: int) -> tuple[list[Call], np.ndarray]:
     answers = rng.integers(10, 18, size=(num_calls, 2))
     unknown = [float("nan")] * 2
     calls = [
-        call([1, 2, 3], answer.tolist(), episode=episode, known=Known.RESCORED, behavior_logprobs=unknown)
+        call([1, 2, 3], answer.tolist(), episode=episode, evidence=Evidence.RESCORED, behavior_logprobs=unknown)
         for episode, answer in enumerate(answers)
     ]
     return calls, (answers[:, 0] < 14).astype(float)

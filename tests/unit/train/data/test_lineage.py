@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etl.schema import SetAside
 from tests.unit.train.calls import call
 from train.data.lineage import UNTRAINED, Start, build_sequences
-from train.data.logged import Call, SetAside
+from train.data.logged import Call
 
 
 def test_a_conversation_becomes_one_sequence() -> None:

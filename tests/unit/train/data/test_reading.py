@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etl.schema import Split, table_files
+from etl.schema import Evidence, SetAside, Split, table_files
 from tests.logged import frame, publish, transition
-from train.data.logged import Known, Logged, SetAside, Truncation
+from train.data.logged import Logged, Truncation
 from train.data.reading import read_calls, read_transitions
 
 NO_IDS = {"prompt_token_ids": None, "response_token_ids": None, "behavior_logprobs": None, "evidence": "C"}
@@ -171,39 +171,39 @@ def test_a_dataset_that_was_never_published_is_empty(tmp_path: Path) -> None:
     assert (logged.episodes, logged.calls) == ([], [])
 
 
-MINE = {"policies": frozenset(["mine", "parent"]), "own_version": "mine", "admits": frozenset(Known)}
+MINE = {"policies": frozenset(["mine", "parent"]), "own_version": "mine", "admits": frozenset(Evidence)}
 
 
 @pytest.mark.parametrize(
-    ("fields", "known"),
+    ("fields", "rung"),
     [
-        ({"policy_version": "mine"}, Known.EXACT),
-        ({"policy_version": "mine", "evidence": "B"}, Known.RESCORED),
-        ({"policy_version": "mine", "evidence": "B", "temperature": None}, Known.IDS),
-        ({"policy_version": "parent", "evidence": "B"}, Known.IDS),
-        ({"policy_version": "theirs", "evidence": "B", "tokenizer_digest": "ours"}, Known.FOREIGN),
-        ({"policy_version": None, "evidence": "B", "tokenizer_digest": "ours"}, Known.FOREIGN),
-        ({"policy_version": "mine", "temperature": 0.0}, Known.CUT),
-        ({"policy_version": "mine", "top_p": 0.9, "top_k": 20}, Known.EXACT),
-        ({"policy_version": None, "top_p": 0.9}, Known.EXACT),
-        ({"policy_version": "parent", "top_p": 0.9}, Known.CUT),
-        ({"policy_version": "mine", "evidence": "B", "top_p": 0.9}, Known.RESCORED),
-        ({"policy_version": "parent", "evidence": "B", "top_p": 0.9}, Known.CUT),
-        ({"policy_version": "mine", "logprobs_mode": "raw", "temperature": 0.5}, Known.RESCORED),
-        ({"policy_version": "parent", "logprobs_mode": "raw", "temperature": 0.5}, Known.CUT),
-        ({"policy_version": "mine", "logprobs_mode": "masked"}, Known.CUT),
-        ({"policy_version": "theirs", "evidence": "B", "top_p": 0.9, "tokenizer_digest": "ours"}, Known.FOREIGN),
-        ({"evidence": "C"}, Known.TEXT),
-        ({"evidence": "D"}, Known.FOREIGN),
-        ({"evidence": None}, Known.FOREIGN),
+        ({"policy_version": "mine"}, Evidence.EXACT),
+        ({"policy_version": "mine", "evidence": "B"}, Evidence.RESCORED),
+        ({"policy_version": "mine", "evidence": "B", "temperature": None}, Evidence.IDS),
+        ({"policy_version": "parent", "evidence": "B"}, Evidence.IDS),
+        ({"policy_version": "theirs", "evidence": "B", "tokenizer_digest": "ours"}, Evidence.FOREIGN),
+        ({"policy_version": None, "evidence": "B", "tokenizer_digest": "ours"}, Evidence.FOREIGN),
+        ({"policy_version": "mine", "temperature": 0.0}, Evidence.CUT),
+        ({"policy_version": "mine", "top_p": 0.9, "top_k": 20}, Evidence.EXACT),
+        ({"policy_version": None, "top_p": 0.9}, Evidence.EXACT),
+        ({"policy_version": "parent", "top_p": 0.9}, Evidence.CUT),
+        ({"policy_version": "mine", "evidence": "B", "top_p": 0.9}, Evidence.RESCORED),
+        ({"policy_version": "parent", "evidence": "B", "top_p": 0.9}, Evidence.CUT),
+        ({"policy_version": "mine", "logprobs_mode": "raw", "temperature": 0.5}, Evidence.RESCORED),
+        ({"policy_version": "parent", "logprobs_mode": "raw", "temperature": 0.5}, Evidence.CUT),
+        ({"policy_version": "mine", "logprobs_mode": "masked"}, Evidence.CUT),
+        ({"policy_version": "theirs", "evidence": "B", "top_p": 0.9, "tokenizer_digest": "ours"}, Evidence.FOREIGN),
+        ({"evidence": "C"}, Evidence.TEXT),
+        ({"evidence": "D"}, Evidence.FOREIGN),
+        ({"evidence": None}, Evidence.FOREIGN),
     ],
 )
-def test_what_is_known_of_a_call_decides_what_it_can_be_trained_with(fields: dict[str, object], known: Known) -> None:
+def test_the_rung_of_a_call_is_what_is_known_of_its_sampling(fields: dict[str, object], rung: Evidence) -> None:
     """Where everything is admitted, nothing of it is set aside; log-probabilities are those on record, or none."""
     (call,) = read(transition(**fields), **MINE).calls
 
-    assert (call.known, call.set_aside) == (known, None)
-    assert np.isnan(call.behavior_logprobs).all() == (known is not Known.EXACT)
+    assert (call.evidence, call.set_aside) == (rung, None)
+    assert np.isnan(call.behavior_logprobs).all() == (rung is not Evidence.EXACT)
     assert len(call.behavior_logprobs) == len(call.response_ids)
     assert call.temperature > 0
 
@@ -231,7 +231,7 @@ def test_ids_of_another_tokenizer_are_never_taken_for_ours(fields: dict[str, obj
     assert call.set_aside in (None, SetAside.OTHER_TOKENIZER)
     assert told.set_aside is None
     assert (told.response_ids.tolist() == [2]) == (not is_ours)
-    assert (told.known is Known.FOREIGN) or is_ours
+    assert (told.evidence is Evidence.FOREIGN) or is_ours
 
 
 def test_what_was_left_to_sample_from_comes_along() -> None:
@@ -255,7 +255,7 @@ def test_text_is_rendered_and_what_cannot_be_is_set_aside() -> None:
         asked.append((observation, tools, action))
         return ([1, 2], [3]) if action == "good" else None
 
-    logged = read(*rows, render=render, admits=frozenset(Known))
+    logged = read(*rows, render=render, admits=frozenset(Evidence))
 
     assert asked == [("o", "t", "good"), ("o", None, "bad")]
     assert [call.set_aside for call in logged.calls] == [None, SetAside.UNRENDERED, None]

@@ -9,10 +9,11 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from etl.schema import SetAside
 from tests.unit.train.calls import call
 from tests.unit.train.shares import OneOf
 from train.data.lineage import build_sequences
-from train.data.logged import Call, Episode, Logged, SetAside
+from train.data.logged import Call, Episode, Logged
 from train.engine.learner import Learner
 from train.engine.policy import SampledTokens, load_policy
 from train.losses.routing import route_calls

@@ -7,9 +7,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from etl.schema import Evidence
 from tests.unit.train.calls import call
 from train.data.lineage import build_sequences
-from train.data.logged import Call, Episode, Known, Logged
+from train.data.logged import Call, Episode, Logged
 from train.engine.learner import Learner
 from train.engine.objective import awr_temperature
 from train.engine.policy import SampledTokens, load_policy
@@ -22,11 +23,11 @@ from train.settings import TrainConfig
 UNKNOWN = [float("nan")] * 2
 MIXED = [
     call([1, 2, 3], [4, 5], behavior_logprobs=[-4.0, -6.0]),
-    call([1, 2, 3, 4, 5, 6], [7, 8], turn=1, behavior_logprobs=UNKNOWN, known=Known.RESCORED),
-    call([20, 21], [22, 23], episode=1, behavior_logprobs=UNKNOWN, known=Known.IDS),
-    call([30] * 9, [31, 32], episode=2, behavior_logprobs=UNKNOWN, known=Known.TEXT),
-    call([40] * 5, [41, 42], episode=3, behavior_logprobs=UNKNOWN, known=Known.FOREIGN),
-    call([50] * 5, [51, 52], episode=4, behavior_logprobs=UNKNOWN, known=Known.CUT),
+    call([1, 2, 3, 4, 5, 6], [7, 8], turn=1, behavior_logprobs=UNKNOWN, evidence=Evidence.RESCORED),
+    call([20, 21], [22, 23], episode=1, behavior_logprobs=UNKNOWN, evidence=Evidence.IDS),
+    call([30] * 9, [31, 32], episode=2, behavior_logprobs=UNKNOWN, evidence=Evidence.TEXT),
+    call([40] * 5, [41, 42], episode=3, behavior_logprobs=UNKNOWN, evidence=Evidence.FOREIGN),
+    call([50] * 5, [51, 52], episode=4, behavior_logprobs=UNKNOWN, evidence=Evidence.CUT),
 ]
 PAIRS = [
     call([1, 2, 3], [4, 5, 6], behavior_logprobs=[-4.0, -6.0, -5.0]),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from train.data.logged import Known
+from etl.schema import Evidence
 from train.losses.divergence import behavior_kl, divergence, measured_kl, reference_kl
 from train.losses.registry import LOSSES, Bounds, weigh
 from train.losses.sampled import Sampled
@@ -194,7 +194,7 @@ def test_the_two_sides_of_a_pair_add_up_to_the_gradient_of_dpo() -> None:
 
 def test_no_loss_pushes_away_from_the_text_of_another_model() -> None:
     """What admits foreign calls learns from good ones alone, and its gradient raises every token or none."""
-    admitting = [spec for spec in LOSSES.values() if Known.FOREIGN in spec.admits]
+    admitting = [spec for spec in LOSSES.values() if Evidence.FOREIGN in spec.admits]
     assert admitting
     for spec in admitting:
         batch = sampled(requires_grad=True)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from etl.schema import Evidence, SetAside
 from tests.unit.train.calls import call
-from train.data.logged import Call, Episode, Known, Logged, SetAside
+from train.data.logged import Call, Episode, Logged
 from train.losses.registry import LOSSES
 from train.losses.routing import ALONE, AUTO, NEVER_PUSHED_AWAY, Route, admitted, route_calls
 
@@ -18,8 +19,8 @@ def route(calls: list[Call], advantages: list[float], loss: str = "auto", negati
 
 def test_auto_sends_every_call_where_its_evidence_allows() -> None:
     """One good and one bad call of each kind, and the table of what became of them."""
-    kinds = list(Known)
-    calls = [call([1], [2, 3], known=known) for known in kinds for _ in range(2)]
+    kinds = list(Evidence)
+    calls = [call([1], [2, 3], evidence=evidence) for evidence in kinds for _ in range(2)]
 
     found, _ = route(calls, [1.0, -1.0] * len(kinds))
 
@@ -37,20 +38,20 @@ def test_auto_sends_every_call_where_its_evidence_allows() -> None:
 def test_auto_never_asks_a_loss_for_more_than_a_call_has() -> None:
     """What is chosen for a kind of call admits it."""
     assert all(known in LOSSES[loss].admits for known, (loss, _) in AUTO.items())
-    assert admitted("auto") == set(Known)
+    assert admitted("auto") == set(Evidence)
 
 
 @pytest.mark.parametrize("loss", ["auto", *sorted(LOSSES)])
 def test_nothing_pushes_away_from_a_call_without_a_ratio_or_of_another_model(loss: str) -> None:
     """Under any loss a bad one has weight 0."""
-    for known in NEVER_PUSHED_AWAY:
-        found, _ = route([call([1], [2], known=known), call([1], [3], known=known)], [1.0, -1.0], loss)
+    for evidence in NEVER_PUSHED_AWAY:
+        found, _ = route([call([1], [2], evidence=evidence), call([1], [3], evidence=evidence)], [1.0, -1.0], loss)
         assert found.weight[1] == 0
 
 
 def test_negative_advantages_are_weakened_only_where_the_loss_is_proportional_to_them() -> None:
     """AWR needs them as they are: its weights are exponential."""
-    calls = [call([1], [2]), call([1], [3], known=Known.TEXT)]
+    calls = [call([1], [2]), call([1], [3], evidence=Evidence.TEXT)]
 
     _, taken = route(calls, [-1.0, -1.0], negative=0.25)
 
