@@ -37,7 +37,7 @@ setup-vllm: setup  ## real vLLM: `vllm` where there is an NVIDIA GPU, the CPU bu
 	fi
 
 soak-serve: setup  ## 10,000 calls across 20 promotions and 5 rollbacks, 200 kills of the registry's writer, 20 of everything else
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving_promotions
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving.promotions
 	RELIABILITY=long $(BIN)/python -m pytest -v -k "faults or replicas or vllm" tests/integration/serve
 
 soak: setup  ## receiver and gateway for two hours, a fault of 31 kinds every 20 s: make soak SOAK="--minutes 3" for a short one

@@ -153,7 +153,7 @@ def _scalars(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
         # Greedy calls are scored at temperature 1: 0 has no log-probabilities.
         temperature=pl.when(pl.col("temperature") > 0).then(pl.col("temperature")).otherwise(1.0).fill_nan(1.0),
         policy_version="policy_version",
-        rung="rung",
+        evidence="rung",
         was_cut_short=(pl.col("finish_reason") == "length").fill_null(False),
         truncation=pl.struct(
             top_p=pl.col("top_p").fill_null(1.0),
@@ -166,7 +166,7 @@ def _scalars(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
         reason, truncation = row["set_aside"], Truncation(**row["truncation"])
         yield row | {
             "set_aside": None if reason is None else SetAside(reason),
-            "evidence": Evidence(row["rung"]),
+            "evidence": Evidence(row["evidence"]),
             "truncation": None if truncation == whole else truncation,
         }
 

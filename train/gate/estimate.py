@@ -137,7 +137,7 @@ def mean_interval(values: Floats, cluster: Ints, *, confidence: float) -> tuple[
     """Return the mean of values and its interval, where values of one cluster count as one observation.
 
     Leaving out one cluster at a time gives the variance, Student's distribution with a degree less than there are
-    clusters the width. A percentile bootstrap is too narrow with few clusters; `benchmarks/train_gate.py` compares.
+    clusters the width. A percentile bootstrap is too narrow with few clusters; `benchmarks/train/gate.py` compares.
 
     >>> mean_interval(np.array([0.0, 1.0]), np.array([7, 7]), confidence=0.95)
     (0.5, -inf, inf)

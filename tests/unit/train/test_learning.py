@@ -1,4 +1,4 @@
-"""Learning: the short form of benchmarks/train_learning.py, and roles that are not trained."""
+"""Learning: the short form of benchmarks/train/learning.py, and roles that are not trained."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoTokenizer, PreTrainedModel
 
-from benchmarks.train_learning import curve, interval
+from benchmarks.train.learning import curve, interval
 from tests.logged import bandit, publish, transition
 from train.engine.learner import Learner
 from train.engine.policy import SampledTokens, load_policy
@@ -21,7 +21,7 @@ from train.settings import TrainConfig
 NIGHTS = 10
 EPISODES = 256
 THRESHOLD = 0.2
-"""Expected success after ten nights; 0.03 before them. `benchmarks.train_learning` runs longer, to a higher one."""
+"""Expected success after ten nights; 0.03 before them. `benchmarks.train.learning` runs longer, to a higher one."""
 
 
 @pytest.mark.long

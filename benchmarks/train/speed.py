@@ -1,8 +1,8 @@
 """How fast an update is and what it holds in memory: beside TRL, merged beside per call, by size of vocabulary.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.train_speed trl        # beside TRL's GRPOTrainer on the same logged batch
-    OMP_NUM_THREADS=1 python -m benchmarks.train_speed merge      # ten-turn traces, merged and call by call
-    OMP_NUM_THREADS=1 python -m benchmarks.train_speed memory     # peak memory with 4 k to 256 k ids
+    OMP_NUM_THREADS=1 python -m benchmarks.train.speed trl        # beside TRL's GRPOTrainer on the same logged batch
+    OMP_NUM_THREADS=1 python -m benchmarks.train.speed merge      # ten-turn traces, merged and call by call
+    OMP_NUM_THREADS=1 python -m benchmarks.train.speed memory     # peak memory with 4 k to 256 k ids
 
 Models have random weights. Contestants take turns in one process, and rates are of its CPU time, which other work on
 the machine disturbs less than the clock. Every comparison first checks that both sides make the same gradient.
@@ -343,7 +343,7 @@ def merged(arguments: argparse.Namespace) -> None:
 def memory(arguments: argparse.Namespace) -> None:
     """Print the peak of one update's forward and backward passes for every vocabulary, each in a process of its own."""
     for vocabulary in VOCABULARIES:
-        command = [sys.executable, "-m", "benchmarks.train_speed", "memory-of", f"--vocabulary={vocabulary}"]
+        command = [sys.executable, "-m", "benchmarks.train.speed", "memory-of", f"--vocabulary={vocabulary}"]
         subprocess.run([*command, f"--tasks={arguments.tasks}"], check=True)
 
 

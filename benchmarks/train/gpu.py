@@ -1,8 +1,8 @@
 """Tokens a second and model FLOPs utilisation of updates on a GPU: Qwen3 shapes with random weights, full and LoRA.
 
-    python -m benchmarks.train_gpu                                   # 0.6 B and 4 B, full and LoRA, 16 k tokens
-    python -m benchmarks.train_gpu --shape 0.6b --adapter none --tokens 65536
-    python -m benchmarks.train_gpu --shape toy --tokens 512 --steps 2   # anywhere, to see that it runs
+    python -m benchmarks.train.gpu                                   # 0.6 B and 4 B, full and LoRA, 16 k tokens
+    python -m benchmarks.train.gpu --shape 0.6b --adapter none --tokens 65536
+    python -m benchmarks.train.gpu --shape toy --tokens 512 --steps 2   # anywhere, to see that it runs
 
 An update is one forward and backward pass over `--tokens` tokens in sequences of `--length`, of which a quarter is
 trained, clipping, and one AdamW step; metrics are gathered as in a run. Timed with the wall clock, when the device is

@@ -1,6 +1,6 @@
 """Traces of odd shapes: how CPU time grows with depth, width and length, and that nothing recurses.
 
-python -m benchmarks.etl_shapes
+python -m benchmarks.etl.shapes
 """
 
 import gc

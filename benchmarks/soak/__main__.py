@@ -3,7 +3,7 @@
     make soak      or      python -m benchmarks.soak --minutes 3 --every 20 --seed 1
 
 Agents call the gateway with keys, other spans go to the receiver, and both remember what was acknowledged. Faults are
-drawn from `benchmarks.soak_faults` without putting back, so that all are seen before one comes twice. At the end the
+drawn from `benchmarks.soak.faults` without putting back, so that all are seen before one comes twice. At the end the
 store is read: every acknowledged span once, every answer's span with the version that the answer named, recorded
 log-probabilities as those weights give them, no row of one project for another's key. Two hours are the long form. Ends
 with status 1 when any of it is not so. Not injected: jumps of the clock, EIO, a slow disk.
@@ -23,9 +23,9 @@ from typing import Any
 
 from transformers.utils.logging import disable_progress_bar
 
-from benchmarks.serving_promotions import TOLERANCE, worst_difference
-from benchmarks.soak_faults import FAULTS
-from benchmarks.soak_world import World
+from benchmarks.serving.promotions import TOLERANCE, worst_difference
+from benchmarks.soak.faults import FAULTS
+from benchmarks.soak.world import World
 from otel_exporter import schema as names
 from otel_exporter.schema import GATEWAY_SCOPE
 from receiver.schema import connect

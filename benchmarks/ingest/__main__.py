@@ -1,14 +1,14 @@
 """How many spans a second the receiver acknowledges, and how many it makes queryable and lands.
 
-    python benchmarks/ingest.py --mix small --spans 600000 --in-flight 16
+    python -m benchmarks.ingest --mix small --spans 600000 --in-flight 16
 
 With `--rotel PATH` the same load also goes to Rotel, a collector in Rust that here keeps nothing, and the ratios to its
 rate are reported, round by round and their medians. To have it, outside this project's environment:
 
     python -m venv /tmp/rotel && /tmp/rotel/bin/pip install --pre rotel==0.0.1a15
-    python benchmarks/ingest.py --rotel /tmp/rotel/lib/python3.11/site-packages/rotel/rotel-agent
+    python -m benchmarks.ingest --rotel /tmp/rotel/lib/python3.11/site-packages/rotel/rotel-agent
 
-The receiver, this generator and its queries are separate processes on one machine. `ingest_load` says what is sent.
+The receiver, this generator and its queries are separate processes on one machine. `load.py` says what is sent.
 With `--bodies` as large as the number of requests no text comes twice: for the size on disk.
 """
 
@@ -20,8 +20,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ingest_load import SPANS_A_REQUEST, make_bodies, send
-from ingest_servers import count, receiver, rotel, wait_until_landed
+from benchmarks.ingest.load import SPANS_A_REQUEST, make_bodies, send
+from benchmarks.ingest.servers import count, receiver, rotel, wait_until_landed
 
 Figures = dict[str, float]
 

@@ -1,6 +1,6 @@
 """What a receiver costs that nobody sends to: seconds until it is ready, memory, and CPU while it waits.
 
-    python benchmarks/ingest_idle.py --seconds 20
+    python -m benchmarks.ingest.idle --seconds 20
 
 Memory is what is resident, split into its own and what the kernel can drop or share: pages of the libraries' files.
 `libraries_rss_mb` is a process that has imported gRPC, DuckDB, Arrow, NumPy and aiohttp, opened a database in memory,
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ingest_servers import receiver
+from benchmarks.ingest.servers import receiver
 
 LIBRARIES = """
 import aiohttp.web, duckdb, grpc, numpy, pyarrow

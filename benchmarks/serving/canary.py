@@ -1,6 +1,6 @@
 """How a canary's test behaves: false alarms when nothing differs, and how many units it takes when something does.
 
-    python -m benchmarks.serving_canary --runs 1000
+    python -m benchmarks.serving.canary --runs 1000
 
 Simulated canaries at one share, with three times as many units in the live arm, looked at after every ten units of the
 canary. No model, no server. False alarms are counted at the level of a whole canary (0.05) as if it had one metric at

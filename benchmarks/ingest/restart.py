@@ -1,6 +1,6 @@
 """How long a receiver takes to be ready again: on an empty directory, and after it died with a log to replay.
 
-    python benchmarks/ingest_restart.py --mib 1024
+    python -m benchmarks.ingest.restart --mib 1024
 
 The log is written as a receiver writes it that dies before any of it has landed, then a receiver is started on it: it
 is ready once every span of the log is decoded and queryable. Landing goes on behind that and is timed as well.
@@ -12,9 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ingest_load import SPANS_A_REQUEST, make_bodies, numbered
-from ingest_servers import count, receiver, wait_until_landed
-
+from benchmarks.ingest.load import SPANS_A_REQUEST, make_bodies, numbered
+from benchmarks.ingest.servers import count, receiver, wait_until_landed
 from receiver.decode.otlp import Signal
 from receiver.log.disk import OsDisk
 from receiver.log.records import Entry

@@ -1,6 +1,6 @@
 """What one span costs the gateway: to make it, and to encode it, with the stock encoder and with ours.
 
-    python -m benchmarks.serving_spans
+    python -m benchmarks.serving.spans
 
 Processor time of one process, so that other work on the machine matters little; medians of rounds taken in turns. The
 call: 90 prompt tokens, 48 response tokens with log-probabilities, two messages.
@@ -15,8 +15,9 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from serve.api.answers import Choice, Recording
+from serve.evidence.delivery import BATCH
 from serve.evidence.otlp import encode
-from serve.evidence.spans import EXPORT_BATCH, Call, Policy, end_span, make_provider, start_span
+from serve.evidence.spans import Call, Policy, end_span, make_provider, start_span
 from serve.sampling import NEUTRAL
 
 REQUEST = {
@@ -40,7 +41,7 @@ def processor_us(work: Callable[[], object]) -> float:
     """Return the processor time of a batch of spans, a span."""
     began = time.process_time()
     work()
-    return (time.process_time() - began) * 1e6 / EXPORT_BATCH
+    return (time.process_time() - began) * 1e6 / BATCH
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def main() -> None:
     tracer = provider.get_tracer("spanloop.gateway")
 
     def make() -> None:
-        for number in range(EXPORT_BATCH):
+        for number in range(BATCH):
             end_span(tracer, start_span(tracer, {}, is_chat=True, model="base:live"), example(number), time.time_ns())
 
     make()

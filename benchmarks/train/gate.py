@@ -1,6 +1,6 @@
 """How often the gate is wrong: nights whose truth is known, judged by the real estimate.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.train_gate --nights 2000
+    OMP_NUM_THREADS=1 python -m benchmarks.train.gate --nights 2000
 
 Every night draws tasks of their own difficulty, several attempts at each, several calls an attempt, and for every call
 the weight of its answer under a new policy: Gaussian in the log, of a size that differs from task to task, or a few

@@ -1,8 +1,8 @@
 """How soon a span is queryable once acknowledged, and whether memory stays bounded, at full rate.
 
-    python benchmarks/ingest_endurance.py --mix llm --in-flight 16 --seconds 30
-    python benchmarks/ingest_endurance.py --mix llm --in-flight 4 --seconds 600
-    python benchmarks/ingest_endurance.py --mix llm --in-flight 4 --seconds 300 --memory-limit 500MB
+    python -m benchmarks.ingest.endurance --mix llm --in-flight 16 --seconds 30
+    python -m benchmarks.ingest.endurance --mix llm --in-flight 4 --seconds 600
+    python -m benchmarks.ingest.endurance --mix llm --in-flight 4 --seconds 300 --memory-limit 500MB
 
 Five times a second the trace of a request that was acknowledged this moment is asked for, again and again until its
 spans are in an answer: the time from the acknowledgement to that answer, the query itself included.
@@ -15,8 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ingest_load import SPANS_A_REQUEST, SPANS_A_TRACE, Sender, make_bodies, start, trace_id, until
-from ingest_servers import Server, query, receiver, wait_until_landed
+from benchmarks.ingest.load import SPANS_A_REQUEST, SPANS_A_TRACE, Sender, make_bodies, start, trace_id, until
+from benchmarks.ingest.servers import Server, query, receiver, wait_until_landed
 
 PATIENCE_S = 30.0
 NUM_PARTS = 10

@@ -1,7 +1,7 @@
 """Whether training learns, and what credit is worth: a tool game played by a tiny transformer, on one CPU thread.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.train_learning --seeds 10
-    OMP_NUM_THREADS=1 python -m benchmarks.train_learning --seeds 3 --set gae_lambda=1
+    OMP_NUM_THREADS=1 python -m benchmarks.train.learning --seeds 10
+    OMP_NUM_THREADS=1 python -m benchmarks.train.learning --seeds 3 --set gae_lambda=1
 
 The player is shown a task and answers one token a call. Every task has a tool of its own: calling it is useful, any
 other tool fails, and an answer ends the episode. The answer is right more often the more useful calls came before it,

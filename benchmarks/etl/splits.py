@@ -1,7 +1,7 @@
 """Measures how well nearly equal tasks are kept on one side of the hold-out, and what finding them costs.
 
-    python -m benchmarks.etl_splits errors
-    python -m benchmarks.etl_splits cost --tasks 100000
+    python -m benchmarks.etl.splits errors
+    python -m benchmarks.etl.splits cost --tasks 100000
 
 `errors`: 300 tasks, each with five copies edited in one to six places, in random order, received in windows of 100. A
 pair is near if the two share four fifths of their runs of three words, counted exactly; it is divided if the two are in

@@ -1,6 +1,6 @@
 """How far recorded log-probabilities are from the trainer's own computation, engine and precision by choice.
 
-    python -m benchmarks.serving_logprobs examples/calculator/policy --engine vllm --dtype bfloat16
+    python -m benchmarks.serving.logprobs examples/calculator/policy --engine vllm --dtype bfloat16
 
 Calls at several temperatures through a real gateway; the spans it exports are scored again by Transformers in float32,
 at the recorded temperature. A change of weights to a checkpoint half a layer's spread away is made in between, so that

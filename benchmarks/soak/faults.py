@@ -18,7 +18,7 @@ from typing import Any
 
 import grpc
 
-from benchmarks.soak_world import World
+from benchmarks.soak.world import World
 from foundation.keys import Scope, create_key, read_keys, revoke_key
 from serve.schema import read_registry
 from tests.integration.receiver.processes import TRACES

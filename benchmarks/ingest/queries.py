@@ -1,6 +1,6 @@
 """What queries and ingest cost each other: point lookups of a trace, and landing, while the other runs.
 
-    python -m benchmarks.ingest_queries --mix small --spans 400000
+    python -m benchmarks.ingest.queries --mix small --spans 400000
 
 Three equal phases on one receiver that has the spans already: ingest alone, ingest with lookups (ten a second, by trace
 id, of traces that arrived before), and ingest with lookups and heavy queries (two at once, again and again, each a sort
@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ingest_load import SPANS_A_REQUEST, SPANS_A_TRACE, Sender, make_bodies, send, trace_id
-from benchmarks.ingest_servers import Server, count, receiver, wait_until_landed
+from benchmarks.ingest.load import SPANS_A_REQUEST, SPANS_A_TRACE, Sender, make_bodies, send, trace_id
+from benchmarks.ingest.servers import Server, count, receiver, wait_until_landed
 
 LOOKUPS_A_SECOND = 10
 NUM_HEAVY = 2

@@ -1,6 +1,6 @@
 """What each signal is worth: learning with the outcome alone, and with one signal beside it, on two small tasks.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.etl_signals --seeds 6 --nights 8
+    OMP_NUM_THREADS=1 python -m benchmarks.etl.signals --seeds 6 --nights 8
 
 The tasks: `game`, six turns of a useful tool, a useless tool, or an answer (its dynamics are those of the trainer's
 tests); `calculator`, the demo's problems, tool and grading. The policies are tables, so that a night takes a second:
@@ -25,7 +25,7 @@ from etl.transform import transform
 from tests.spans import Span, evaluation, llm, logs_frame, span, spans_frame, tool
 from tests.unit.train.game import ANSWER, CHANCE, TURNS, win
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "calculator"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "calculator"))
 
 from agent import MAX_TURNS, evaluate
 from problems import generate, grade

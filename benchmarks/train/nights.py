@@ -1,7 +1,7 @@
 """How much a night teaches: the demo's policy and problems, the real trainer and gate, and no servers in between.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.nights --nights 3 --seeds 1 2 3
-    python -m benchmarks.nights --nights 1 --problems 64 --attempts 8 --set loss=ppo --set negative=1
+    OMP_NUM_THREADS=1 python -m benchmarks.train.nights --nights 3 --seeds 1 2 3
+    python -m benchmarks.train.nights --nights 1 --problems 64 --attempts 8 --set loss=ppo --set negative=1
 
 Episodes are sampled in process, in batches, and written as the transitions the ETL would publish; from there on nothing
 is simulated. One line a night: reward of the logged episodes, success on 1024 held-out problems after it (one attempt
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "calculator"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "calculator"
 sys.path.insert(0, str(EXAMPLE))
 
 from episode import play  # noqa: E402 - the example is a directory of scripts

@@ -1,6 +1,6 @@
 """What a window of minutes costs beyond collecting its episodes and training on them.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.windows --windows 3 --episodes 128
+    OMP_NUM_THREADS=1 python -m benchmarks.train.windows --windows 3 --episodes 128
 
 The demo's policy answers the demo's problems in process; the calls are published as the ETL would publish them, so of
 the ETL only its start and its look at an empty store are counted. Then the stages of `spanloop nightly --watch` run as
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.nights import EXAMPLE, collect, generate
+from benchmarks.train.nights import EXAMPLE, collect, generate
 from serve.change import registry
 from spanloop.processes import StageFailed
 from spanloop.warm import WarmStages

@@ -2,7 +2,7 @@
 
     python -m venv /tmp/phoenix && /tmp/phoenix/bin/pip install arize-phoenix==20.26.1
     python -m venv /tmp/agl && /tmp/agl/bin/pip install agentlightning==0.3.0
-    python benchmarks/ingest_peers.py --phoenix /tmp/phoenix/bin/phoenix --agl /tmp/agl/bin/agl
+    python -m benchmarks.ingest.peers --phoenix /tmp/phoenix/bin/phoenix --agl /tmp/agl/bin/agl
 
 Phoenix keeps its spans in SQLite and acknowledges before it has written them: what counts is the rows in its database,
 over `--seconds` in which it always has spans waiting. Of the receiver it is spans landed. agentlightning's store keeps
@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ingest_load import SPANS_A_REQUEST, make_bodies, numbered, send
-from ingest_servers import Server, count, free_address, receiver, run, wait_until_landed
+from benchmarks.ingest.load import SPANS_A_REQUEST, make_bodies, numbered, send
+from benchmarks.ingest.servers import Server, count, free_address, receiver, run, wait_until_landed
 
 IN_FLIGHT = 4
 PATIENCE_S = 120.0

@@ -22,7 +22,7 @@ from typing import Any
 import aiohttp
 from transformers.utils.logging import disable_progress_bar
 
-from benchmarks.serving_overhead import process, processor_s, sink
+from benchmarks.serving.overhead import process, processor_s, sink
 from serve.engines.vllm import VllmEngine
 from spanloop.processes import free_port
 from tests.served import serving

@@ -1,6 +1,6 @@
 """Promotions and rollbacks under load: how many calls fail, and how many name a version that did not sample them.
 
-    make soak-serve      or      python -m benchmarks.serving_promotions --requests 10000 --promotions 20 --rollbacks 5
+    make soak-serve      or      python -m benchmarks.serving.promotions --requests 10000 --promotions 20 --rollbacks 5
 
 A real gateway with the embedded engine and tiny models, an OTLP receiver that remembers. Every recorded answer is
 scored again by Transformers under the weights its span names. Then the registry: a process that changes it without

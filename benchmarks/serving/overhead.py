@@ -1,7 +1,7 @@
 """What the gateway adds to a call, beside LiteLLM's proxy on the same engine of cardboard, in one run.
 
     python3.11 -m venv /tmp/peer && /tmp/peer/bin/pip install 'litellm[proxy]==1.106.2'
-    python -m benchmarks.serving_overhead --litellm /tmp/peer/bin/litellm
+    python -m benchmarks.serving.overhead --litellm /tmp/peer/bin/litellm
 
 Client, engine, gateway and proxy are processes of their own on one machine. The engine answers at once, 48 tokens,
 whole or in 24 events; with token ids and log-probabilities where it is asked for them, as our gateway does. The gateway
@@ -315,7 +315,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         directory, port, proxy = Path(name), free_port(), free_port()
         engine = f"http://127.0.0.1:{port}"
-        own = [sys.executable, "-m", "benchmarks.serving_overhead", "--engine", str(port)]
+        own = [sys.executable, "-m", "benchmarks.serving.overhead", "--engine", str(port)]
         stack.enter_context(process(own, f"{engine}/health"))
         received = stack.enter_context(sink())
         model = tiny_model(directory / "base")

@@ -1,7 +1,7 @@
 """What one night of defaults teaches on tasks nobody tuned for: real policy, real trainer, answers sampled in process.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.train_tasks --seeds 3
-    OMP_NUM_THREADS=1 python -m benchmarks.train_tasks --tasks taste long --set negative=0 --set epochs=10
+    OMP_NUM_THREADS=1 python -m benchmarks.train.tasks --seeds 3
+    OMP_NUM_THREADS=1 python -m benchmarks.train.tasks --tasks taste long --set negative=0 --set epochs=10
 
 The demo's policy (0.94 M parameters) answers questions; what earns a reward has nothing to do with sums. A task is a
 score of the answer's tokens and its prompt's; a night's reward is 1 where the score lies above the night's median, or a
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "calculator"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "calculator"
 sys.path.insert(0, str(EXAMPLE))
 
 from episode import first_messages  # noqa: E402 - the example is a directory of scripts

@@ -1,0 +1,1 @@
+"""What the ETL costs, and what its signals and splits are worth."""

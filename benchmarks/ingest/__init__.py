@@ -1,0 +1,1 @@
+"""What the receiver takes, shows and holds, beside other stores; and what queries and restarts cost."""

@@ -1,0 +1,1 @@
+"""What the gateway adds to a call, and whether canaries, promotions and recorded log-probabilities are right."""

@@ -1,0 +1,1 @@
+"""Receiver and gateway under load and faults, for hours."""
