@@ -57,7 +57,7 @@ def run(
     dry_run
         Do everything but publish; write nothing.
     """
-    from etl.runs.publish import writing
+    from etl.published.publish import writing
     from etl.runs.run import run_etl
 
     config = config.model_copy(update={"dialects": own_dialects()})
@@ -83,7 +83,7 @@ def publish(
     as_json
         Print the report on stdout.
     """
-    from etl.runs.publish import writing
+    from etl.published.publish import writing
     from etl.runs.run import publish_shares
 
     report = RunReport("etl publish", {"data": str(data)})
@@ -233,8 +233,8 @@ def prune(
     as_json
         Print the report on stdout.
     """
+    from etl.published.publish import writing
     from etl.runs.forgetting import prune as prune_tables
-    from etl.runs.publish import writing
 
     report = RunReport("etl prune", {"data": str(data), "retain_days": retain_days, "dry_run": dry_run})
     with writing(data):
@@ -266,8 +266,8 @@ def forget(
     as_json
         Print the report on stdout.
     """
+    from etl.published.publish import writing
     from etl.runs.forgetting import forget as forget_traces
-    from etl.runs.publish import writing
 
     named = json.loads(traces.read_bytes())["traces"]
     report = RunReport("etl forget", {"data": str(data), "dry_run": dry_run})

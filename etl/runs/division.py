@@ -17,9 +17,9 @@ from typing import Any
 import orjson
 import polars as pl
 
+from etl.published.window import Window
 from etl.runs.buckets import Bucket
 from etl.runs.plan import Plan
-from etl.runs.source import Window
 from etl.runs.work import Processed
 from etl.settings import EtlConfig
 from foundation.errors import Busy, SettingsError, SpanloopError

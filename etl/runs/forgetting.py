@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 
 from etl.episodes.grouping import Trace
+from etl.published.publish import load_watermark, publish
+from etl.published.rows import Published
+from etl.published.window import Window
 from etl.runs import division
-from etl.runs.publish import load_watermark, publish
-from etl.runs.published import Published
-from etl.runs.source import Window
 from etl.schema import TABLES, table_files
 from etl.tables import scan
 from foundation.files import exclusive

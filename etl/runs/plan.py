@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from etl.episodes.grouping import Trace
+from etl.published.publish import load_watermark
+from etl.published.rows import Published
+from etl.published.window import Window
 from etl.rewards.stand_ins import is_stand_in
 from etl.runs.buckets import Bucket, divide, fits
-from etl.runs.publish import load_watermark
-from etl.runs.published import Published
-from etl.runs.source import Window, find_window, touched_traces, trace_facts, with_links
+from etl.runs.source import find_window, touched_traces, trace_facts, with_links
 from etl.settings import EtlConfig
 from receiver.schema import Reader
 

@@ -6,11 +6,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from etl.published.publish import publish, sweep
+from etl.published.window import Window
 from etl.runs import division
 from etl.runs.buckets import Bucket
 from etl.runs.plan import Plan, make_plan
-from etl.runs.publish import publish, sweep
-from etl.runs.source import Window
 from etl.runs.split_groups import settle_groups
 from etl.runs.whole_run import settle_rewards
 from etl.runs.work import Job, Processed

@@ -8,29 +8,13 @@ from datetime import UTC, datetime
 import polars as pl
 
 from etl.episodes.grouping import SESSIONS, Trace
+from etl.published.window import Window
 from etl.rewards import stand_ins
 from otel_exporter.schema import EPISODE_ID, EVALUATION_EVENT, EVALUATION_NAME, GATEWAY_SCOPE
 from receiver.schema import TABLES, Reader
 
 EVERYTHING = 2**62
 """Past any request number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Requests `since_seq` to `until_seq`, both included, in order of receipt."""
-
-    since_seq: int
-    until_seq: int
-
-    @property
-    def name(self) -> str:
-        """Return the window's name, which sorts as its numbers do.
-
-        >>> Window(1, 25).name
-        '000000000001-000000000025'
-        """
-        return f"{self.since_seq:012d}-{self.until_seq:012d}"
 
 
 def find_window(reader: Reader, *, after_seq: int, since: datetime | None, until: datetime | None) -> Window | None:

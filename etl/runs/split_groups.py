@@ -13,9 +13,9 @@ import polars as pl
 
 from etl.episodes.near_duplicates import near_groups
 from etl.episodes.splits import side_of
-from etl.runs.known_tasks import TASK, in_order_of_coming, known_tasks, signatures_of
-from etl.runs.publish import rewrite
-from etl.runs.source import Window
+from etl.published.known_tasks import TASK, in_order_of_coming, known_tasks, signatures_of
+from etl.published.publish import rewrite
+from etl.published.window import Window
 from etl.runs.work import Processed
 from etl.schema import dataset_directory, table_files
 from etl.settings import EtlConfig

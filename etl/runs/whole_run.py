@@ -9,10 +9,10 @@ from pathlib import Path
 
 import polars as pl
 
+from etl.published.publish import rewrite
+from etl.published.window import Window
 from etl.rewards.combine import outcome_gap, recombine
 from etl.rewards.signals.progress import Course, progress
-from etl.runs.publish import rewrite
-from etl.runs.source import Window
 from etl.runs.work import Processed
 from etl.schema import TABLES, dataset_directory
 from etl.settings import EtlConfig

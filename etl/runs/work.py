@@ -11,14 +11,14 @@ import polars as pl
 
 from etl.calls.tokens import load_decoder
 from etl.episodes.grouping import Trace
+from etl.published.publish import Files, write_part
+from etl.published.rows import Published
+from etl.published.window import Window
 from etl.rewards.outlived import forgotten, keep_outlived
 from etl.rewards.signals.reply_judge import load_judge
 from etl.rewards.sql import read_queries
 from etl.rewards.stand_ins import of_rows
 from etl.runs.buckets import Bucket
-from etl.runs.publish import Files, write_part
-from etl.runs.published import Published
-from etl.runs.source import Window
 from etl.settings import EtlConfig
 from etl.tables import Dataset
 from etl.transform import transform

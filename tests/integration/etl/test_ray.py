@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from etl.published.window import Window
 from etl.runs import ray_data
 from etl.runs.plan import make_plan
 from etl.runs.ray_data import name_bucket, process_bucket, write_bucket
-from etl.runs.source import Window
 from etl.runs.work import Job, Processed
 from etl.schema import TABLES, table_files
 from etl.settings import EtlConfig

@@ -6,8 +6,8 @@ import duckdb
 import polars as pl
 
 from etl.columns import TABLES
-from etl.runs.publish import publish, write_part
-from etl.runs.source import Window
+from etl.published.publish import publish, write_part
+from etl.published.window import Window
 from etl.schema import column_comments
 from etl.settings import EtlConfig
 from etl.transform import transform

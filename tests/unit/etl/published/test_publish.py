@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from etl.exports.export import read_table
-from etl.runs.publish import publish as publish_parts
-from etl.runs.publish import sweep, write_part
-from etl.runs.source import Window
+from etl.published.publish import publish as publish_parts
+from etl.published.publish import sweep, write_part
+from etl.published.window import Window
 from etl.schema import TABLES, dataset_directory, read_watermark, table_files, watermark_path
 from etl.settings import EtlConfig
 from etl.tables import Dataset
@@ -97,7 +97,7 @@ def test_dying_before_the_watermark_leaves_the_last_published_set(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("etl.runs.publish.write_json", die)
+        patch.setattr("etl.published.publish.write_json", die)
         with pytest.raises(KeyboardInterrupt):
             publish(tmp_path, Window(6, 7), {trace("1")}, late, 7)
 

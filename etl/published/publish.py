@@ -16,8 +16,8 @@ from typing import Any
 import polars as pl
 
 from etl.episodes.grouping import Trace
-from etl.runs import index
-from etl.runs.source import Window
+from etl.published import index
+from etl.published.window import Window
 from etl.schema import (
     SCHEMA_VERSION,
     TABLES,

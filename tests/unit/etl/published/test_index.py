@@ -7,10 +7,10 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from etl.runs import index
-from etl.runs.index import EPISODE, RESPONSE, TRACE, Index, update
-from etl.runs.publish import publish, write_part
-from etl.runs.source import Window
+from etl.published import index
+from etl.published.index import EPISODE, RESPONSE, TRACE, Index, update
+from etl.published.publish import publish, write_part
+from etl.published.window import Window
 from etl.schema import table_files
 from etl.settings import EtlConfig
 from etl.transform import transform

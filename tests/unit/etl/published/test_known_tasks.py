@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from etl.episodes import near_duplicates
 from etl.episodes.near_duplicates import Signatures, near_groups, signature
-from etl.runs import known_tasks as module
-from etl.runs.known_tasks import known_tasks
+from etl.published import known_tasks as module
+from etl.published.known_tasks import known_tasks
 from etl.schema import TABLES
 from etl.tables import polars_schema
 

@@ -8,8 +8,8 @@ import orjson
 import polars as pl
 
 from etl.episodes.grouping import Trace
+from etl.published.index import EPISODE, JUDGED, NAME, PREVIOUS, RESPONSE, SESSION, TRACE, Index
 from etl.rewards import stand_ins
-from etl.runs.index import EPISODE, JUDGED, NAME, PREVIOUS, RESPONSE, SESSION, TRACE, Index
 from etl.schema import TABLES
 from etl.tables import Dataset, scan
 

@@ -1,0 +1,20 @@
+"""The window of receipt that a run covers; its name is part of the names of what it publishes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Requests `since_seq` to `until_seq`, both included, in order of receipt."""
+
+    since_seq: int
+    until_seq: int
+
+    @property
+    def name(self) -> str:
+        """Return the window's name, which sorts as its numbers do.
+
+        >>> Window(1, 25).name
+        '000000000001-000000000025'
+        """
+        return f"{self.since_seq:012d}-{self.until_seq:012d}"
