@@ -85,11 +85,17 @@ class RejectReason(StrEnum):
     NOT_UNDERSTOOD = "not_understood"
     """A message holds something that no decoder knows."""
 
+    CONTRADICTORY = "recordings_disagree"
+    """Two recordings of its messages say different things, and nothing tells which of them was sent."""
+
     HISTORY_ELSEWHERE = "history_not_at_hand"
     """It continues a response or conversation that the provider or the recorder holds and no span here has."""
 
     RESULT_WITHOUT_CALL = "result_without_call"
     """Its request holds a tool's result, and no call before it that asked for it: messages are missing."""
+
+    RESULT_MISSING = "tool_result_missing"
+    """Its request goes on after a call of a tool without that tool's result, which no provider takes."""
 
     CALL_MISSING = "tool_call_missing"
     """Its answer ended to call a tool, and no tool call is recorded."""

@@ -30,7 +30,7 @@ from etl.calls.retries import attempts, thrown_away
 from etl.calls.tokens import Decode, drop_impossible, mismatched
 from etl.calls.tool_layers import unique_tools
 from etl.calls.tree import Forest, build_forest
-from etl.calls.wholeness import judge, judge_by_histories
+from etl.calls.wholeness import judge, judge_answers_by_histories, judge_by_histories, judge_instructions
 from etl.clean import clean, unique_logs
 from etl.counts import count
 from etl.dialects.spans import LlmCall, ToolCall
@@ -108,6 +108,8 @@ def transform(
     complete_continuations(calls, pairs)
     complete_offers(calls, pairs)
     judge(calls)
+    judge_answers_by_histories(calls)
+    judge_instructions(calls)
     number_beginnings(calls)
     by_episode: dict[int, list[LlmCall]] = defaultdict(list)
     for call in _in_order(calls):

@@ -125,9 +125,16 @@ def _join_by_response_id(calls: list[LlmCall], groups: _Groups) -> None:
                 near = call.span.trace_id == other.span.trace_id or any(
                     _is_gateway(one) or _is_bare(one) for one in (call, other)
                 )
-                if near and _answers_agree(call, other, strict=False):
+                if near and _answers_agree(call, other, strict=False) and not _follow(other, call):
                     groups.join(earlier, number)
                     break
+
+
+def _follow(one: LlmCall, other: LlmCall) -> bool:
+    """Tell whether these are two calls of one layer, one after the other, that said different things: a stub's id."""
+    spans = sorted((one.span, other.span), key=lambda span: span.start_ns)
+    is_one_layer = one.span.scope == other.span.scope and one.span.trace_id == other.span.trace_id
+    return is_one_layer and spans[1].start_ns >= spans[0].end_ns and not _answers_agree(one, other, strict=True)
 
 
 def _join_nested(calls: list[LlmCall], forest: Forest, groups: _Groups) -> set[int]:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
+from etl.calls.merge import message_key
 from etl.dialects.shapes.messages import UNREAD, has_content
 from etl.dialects.spans import LlmCall, Message
 from etl.schema import RejectReason
@@ -14,14 +15,19 @@ FILTERED = "FILTERED"
 """What Traceloop writes, up to 0.40, in place of an answer that was filtered."""
 
 
+ROLES = {"system", "user", "assistant", "tool"}
+
+
 def judge(calls: Sequence[LlmCall]) -> None:
     """Note on each call what is not whole of it, and take the marks out of its messages, in place."""
     alone: list[tuple[LlmCall, set[str | None]]] = []
     for call in calls:
         if call.input is not None:
             call.input = _without_marks(call, call.input)
-            if any(_is_hole(message) for message in call.input):
+            if any(_is_hole(message) or message["role"] not in ROLES for message in call.input):
                 call.incomplete.add(RejectReason.NOT_UNDERSTOOD)
+            if _lacks_results(call.input):
+                call.incomplete.add(RejectReason.RESULT_MISSING)
             unasked = _results_without_call(call.input)
             if unasked:
                 alone.append((call, unasked))
@@ -46,9 +52,62 @@ def judge_by_histories(calls: Sequence[LlmCall]) -> None:
                     earlier.incomplete.add(RejectReason.CALL_MISSING)
 
 
+def judge_answers_by_histories(calls: Sequence[LlmCall]) -> None:
+    """Note on calls, whose requests are as they will stay, where a later history has other words beside their tools."""
+    asked: dict[Hashable, tuple[LlmCall, str]] = {}
+    for call in calls:
+        for message in call.output or ():
+            identifiers = tuple(request["id"] for request in message["tool_calls"])
+            if identifiers and all(identifiers):
+                asked[call.span.project, call.span.trace_id, identifiers] = call, message["text"] or ""
+    for call in calls if asked else ():
+        for message in call.input or ():
+            if message.get("tool_calls") and message.get("text"):
+                identifiers = tuple(request["id"] for request in message["tool_calls"])
+                found = asked.get((call.span.project, call.span.trace_id, identifiers))
+                if found is not None and found[1] != message["text"]:
+                    found[0].incomplete.add(RejectReason.CONTRADICTORY)
+
+
+def judge_instructions(calls: Sequence[LlmCall]) -> None:
+    """Note on calls that they lack the instructions which the same conversation has before or after them.
+
+    Of two requests of which one goes on from the other's answer, both have instructions, or none; the one without
+    lost them. Providers that hold histories take them anew with each request, so such a call is left alone.
+    """
+    traces: dict[Hashable, list[LlmCall]] = defaultdict(list)
+    for call in calls:
+        if call.input and call.answer is not None and call.previous_response_id is None:
+            traces[call.span.project, call.span.trace_id, call.agent].append(call)
+    for own in traces.values():
+        has_instructions = [_has_instructions(call) for call in own]
+        if all(has_instructions) or not any(has_instructions):
+            continue
+        ends: dict[Hashable, list[LlmCall]] = defaultdict(list)
+        for call in own:
+            ends[_spoken([*(call.input or ()), call.answer or {}])].append(call)
+        for call in own:
+            spoken = _spoken(call.input or ())
+            for length in range(1, len(spoken)):
+                for earlier in ends.get(spoken[:length], ()):
+                    if _has_instructions(earlier) != _has_instructions(call):
+                        lost = call if _has_instructions(earlier) else earlier
+                        lost.incomplete.add(RejectReason.CONTRADICTORY)
+
+
+def _has_instructions(call: LlmCall) -> bool:
+    return any(message["role"] == "system" for message in call.input or ())
+
+
+def _spoken(messages: Sequence[Message]) -> tuple[Hashable, ...]:
+    return tuple(message_key(message) for message in messages if message["role"] != "system")
+
+
 def _went_on_with_tools(messages: Sequence[Message], position: int, earlier: LlmCall) -> bool:
     """Tell whether a history goes on from here with tools, an answer's words before them or not."""
     said = earlier.output[0].get("text") if earlier.output else None
+    if said and messages[position].get("text") == said and _asks_next(messages, position):
+        return True
     if messages[position].get("tool_calls") and said and messages[position].get("text") == said:
         return True
     following = messages[position : position + 2]
@@ -57,9 +116,16 @@ def _went_on_with_tools(messages: Sequence[Message], position: int, earlier: Llm
     return roles[:1] == ["tool"] or (roles == ["assistant", "tool"] and is_silent)
 
 
+def _asks_next(messages: Sequence[Message], position: int) -> bool:
+    """Tell whether the message after an answer's words is the call of a tool, as an item of its own."""
+    following = messages[position + 1 : position + 2]
+    return any(message["role"] == "assistant" and bool(message.get("tool_calls")) for message in following)
+
+
 def _is_hole(message: Message) -> bool:
-    """Tell whether a message of a request says nothing at all, which no provider takes."""
-    return message.get("text") is None and not message.get("tool_calls") and not message.get("media")
+    """Tell whether a message of a request says nothing at all, which no provider takes, and no user sends."""
+    is_silent = not message.get("text") if message["role"] == "user" else message.get("text") is None
+    return is_silent and not message.get("tool_calls") and not message.get("media")
 
 
 def _without_marks(call: LlmCall, messages: list[Message]) -> list[Message]:
@@ -103,6 +169,23 @@ def _results_without_call(messages: Sequence[Message]) -> set[str | None]:
             if not is_asked:
                 unasked.add(identifier)
     return unasked
+
+
+def _lacks_results(messages: Sequence[Message]) -> bool:
+    """Tell whether a call of a tool has no result before the conversation goes on, or at its end."""
+    waiting: list[str | None] = []
+    for message in messages:
+        if message["role"] == "tool":
+            identifier = message.get("tool_call_id")
+            if identifier in waiting:
+                waiting.remove(identifier)
+            elif waiting and (identifier is None or None in waiting):
+                waiting.remove(None if None in waiting else waiting[0])
+        elif message["role"] == "assistant":
+            waiting += [request["id"] for request in message.get("tool_calls") or ()]
+        elif waiting:
+            return True
+    return bool(waiting)
 
 
 def _judge_answer(call: LlmCall) -> None:

@@ -20,12 +20,16 @@ from etl.dialects.shapes.messages import answer, definition, has_content
 from etl.dialects.shapes.values import complete_usage, error_of
 from etl.dialects.shapes.wording import alias_of
 from etl.dialects.spans import AnswerFact, LlmCall, Message, Span, ToolCall, ToolFact
+from etl.schema import RejectReason
 
 RAISED = re.compile(r"""^[A-Za-z_][\w.]*\((['"])(.*)\1,?\)$""", re.DOTALL)
 """An exception as Python's repr writes it."""
 
 FORGETFUL = {"genai", "traceloop"}
 """Dialects that leave out the text of an earlier answer that also asked for tools."""
+
+UNKNOWN = {"structure"}
+"""Dialects of writers nobody described: a text that a history lacks was dropped by the agent, or by them."""
 
 TRACEBACK = "Traceback (most recent call last):"
 
@@ -127,14 +131,16 @@ def complete_histories(calls: Iterable[LlmCall]) -> None:
             if all(identifiers):
                 said[call.span.project, call.span.trace_id, identifiers] = message["text"]
     for call in calls if said else ():
-        if call.dialect not in FORGETFUL:
+        if call.dialect not in (*FORGETFUL, *UNKNOWN):
             continue  # where null means null: some frameworks truly drop the text from the next request
         for position, message in enumerate(call.input or ()):
-            if message.get("tool_calls") and message.get("text") is None:
+            if message.get("tool_calls") and not message.get("text"):
                 identifiers = tuple(request["id"] for request in message["tool_calls"])
                 text = said.get((call.span.project, call.span.trace_id, identifiers))
-                assert call.input is not None
-                call.input[position] = {**message, "text": text}
+                if text is not None and call.dialect in UNKNOWN:
+                    call.incomplete.add(RejectReason.CONTRADICTORY)
+                elif text is not None and call.input is not None:
+                    call.input[position] = {**message, "text": text}
 
 
 def complete_tools(tools: Iterable[ToolCall], calls: Iterable[LlmCall], facts: Iterable[tuple[Span, ToolFact]]) -> None:

@@ -21,18 +21,45 @@ def read_leftovers(readings: Readings, forest: Forest) -> None:
     tells of that call what the call's own span leaves out.
     """
     above: set[int] = set()
+    around_tools: set[int] = set()
     for call in readings.calls:
         _climb(call.span.index, forest, above)
+    for tool in readings.tools:
+        _climb(tool.span.index, forest, around_tools)
     wrappers: list[Span] = []
+    doubtful: list[LlmCall] = []
     for span in sorted(readings.leftovers, key=lambda span: -forest.enter[span.index]):
         if span.index in above:
             wrappers.append(span)
         elif not agentops.is_requested_tool(span):
-            _read_leftover(readings, span, forest, above)
+            _read_leftover(readings, span, forest, above, around_tools, doubtful)
+    _keep_likely(readings, doubtful)
     _complete_from_wrappers(readings.calls, wrappers, forest)
 
 
-def _read_leftover(readings: Readings, span: Span, forest: Forest, above: set[int]) -> None:
+def _keep_likely(readings: Readings, doubtful: Iterable[LlmCall]) -> None:
+    """Keep calls that name no model, id or count, but where the same writer has named these of others in the trace.
+
+    There, they are steps around or beside the calls, which tell what went in and out.
+    """
+    told = {(call.span.project, call.span.trace_id, call.span.scope) for call in readings.calls if _names_facts(call)}
+    readings.calls += [
+        call for call in doubtful if (call.span.project, call.span.trace_id, call.span.scope) not in told
+    ]
+
+
+def _names_facts(call: LlmCall) -> bool:
+    return bool(call.model_requested or call.model_returned or call.response_id or call.usage)
+
+
+def _read_leftover(
+    readings: Readings,
+    span: Span,
+    forest: Forest,
+    above: set[int],
+    around_tools: set[int],
+    doubtful: list[LlmCall],
+) -> None:
     if not _may_tell(span) or _own_kind(span) in NEVER_CALLS:
         return
     try:
@@ -42,10 +69,16 @@ def _read_leftover(readings: Readings, span: Span, forest: Forest, above: set[in
         return
     match found:
         case structure.Candidate(is_call=True):
-            readings.calls.append(structure.read_call(span, found.survey))
+            call = structure.read_call(span, found.survey)
+            if span.index in around_tools and any(message["tool_calls"] for message in call.output or ()):
+                readings.unread[span.scope or "(no scope)"] += 1  # a run: the tools that it asked for ran within it
+                return
+            is_named = _names_facts(call) or found.survey.kind is Kind.CALL
+            (readings.calls if is_named else doubtful).append(call)
             _climb(span.index, forest, above)
         case ToolCall():
             readings.tools.append(found)
+            _climb(span.index, forest, around_tools)
         case AgentSpan():
             readings.agents[span.index] = found
         case Evaluation():

@@ -140,7 +140,7 @@ def complete(call: LlmCall, found: Survey) -> None:
     """
     requests = sorted((request for _, request in found.requests), key=lambda r: -_told(r.input))
     responses = sorted((response for _, response in found.responses), key=lambda r: (-_told(r.output), r.api is None))
-    _complete_input(call, requests, found)
+    _complete_input(call, requests, responses, found)
     _complete_output(call, responses, found)
     if call.dialect == DIALECT:
         _complete_settings(call, requests, responses, found)
@@ -226,6 +226,10 @@ def _reason(found: Survey) -> str | None:
     return reasons[0] if reasons else None
 
 
+SILENT = 2
+"""Texts that a message which says nothing costs a rendition: another has what stood there."""
+
+
 def _told(messages: list[Message] | None) -> int:
     """Count what messages tell: texts, tool calls down to their ids, and less where something was not understood.
 
@@ -241,23 +245,36 @@ def _told(messages: list[Message] | None) -> int:
         told += message.get("text") not in ((None, "", '""') if calls else (None,)) or bool(message.get("refusal"))
         told += 2 * len(message.get("media") or ())
         told += message.get("tool_call_id") is not None
+        told -= SILENT * (not any(message.get(key) for key in ("text", "tool_calls", "media", "refusal", "reasoning")))
         told += sum(sum(value is not None for value in call.values()) for call in calls)
         told -= UNREAD in message
     return told
 
 
-def _complete_input(call: LlmCall, requests: list[Request], found: Survey) -> None:
+def _complete_input(call: LlmCall, requests: list[Request], responses: list[Response], found: Survey) -> None:
     best = next((request.input for request in requests if request.input), None)
     if best is not None and call.output and _same(best[-1], call.output[0]) and len(best) > 1:
         best = best[:-1]  # a list of the whole exchange
     is_better = call.input is None or (_told(best) > _told(call.input) and _holds(best or [], call.input))
-    if best is not None and is_better and _is_poor(call):
+    is_as_long = call.input is None or len(best or ()) >= len(call.input)
+    if best is not None and is_better and is_as_long and _is_poor(call):
         before = call.input
         call.input = best
         _add_system(call, before)
     for request in requests:
         _add_system(call, request.input)
     _add_instructions(call, found)
+    for response in responses:
+        _add_system(call, [{"role": "system", "text": response.instructions}] if response.instructions else None)
+    if any(_contradict(call, request.input or []) for request in requests):
+        call.incomplete.add(RejectReason.CONTRADICTORY)
+
+
+def _contradict(call: LlmCall, other: list[Message]) -> bool:
+    """Tell whether a rendition of a request says what the call's does not, beside an answer at its end."""
+    if other and call.output and _same(other[-1], call.output[0]):
+        other = other[:-1]
+    return call.input is not None and not _holds(call.input, other) and not _holds(other, call.input)
 
 
 def _add_instructions(call: LlmCall, found: Survey) -> None:
@@ -410,6 +427,7 @@ def complete_from_around(call: LlmCall, span: Span, found: Survey) -> None:
             if best is not None and (before_input is None or _told(best) > _told(before_input)):
                 call.input = best
                 _add_system(call, before_input)
+        _add_instructions(call, found)
     elif not asked:
         best = max((r.input for _, r in found.requests if r.input), key=_told, default=None)
         if best is not None:

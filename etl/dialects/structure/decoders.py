@@ -194,6 +194,8 @@ def read_answers(items: list[Any], reasons: tuple[str | None, ...] = ()) -> list
     """Read the answers that a list of messages, choices or blocks is; None where it holds more than answers."""
     items = [item["message"] | {"finish_reason": _reason(item)} if _is_choice(item) else item for item in items]
     if any(langchain.is_langchain(item) for item in items):
+        if any(langchain.is_langchain(item) and langchain.read_message(item)["role"] != "assistant" for item in items):
+            return None
         generations = [{"message": item} for item in items]
         response = langchain.read_result({"generations": generations})
         return response.output if response is not None else None
@@ -278,6 +280,8 @@ def read_response(value: dict[str, Any]) -> Response | None:
         found.output = read_answers(value["messages"], (reason,))  # .NET's
     elif _is_answer(value):
         item = {**value, "role": "assistant", "content": first(value, "content", "parts", "text", "response")}
+        if isinstance(value.get("thought"), str) and isinstance(item["content"], list):  # AutoGen's words beside calls
+            item["content"] = [{"type": "text", "text": value["thought"]}, *item["content"]]
         found.output = read_answers([{k: v for k, v in item.items() if k not in ("type", "parts")}], (reason,))
     if found.output is None:
         return None

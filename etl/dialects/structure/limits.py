@@ -50,7 +50,7 @@ def _cut_names(span: Span) -> set[str | None]:
     longest = max(by_length, default=0)
     texts = by_length[longest]
     ends_within = all(text[-1].isalnum() or text[-1].isspace() for text in texts)
-    if len(texts) > 1 and _is_limit(longest) and ends_within:
+    if _is_limit(longest) and ends_within and (len(texts) > 1 or all(text[-1].isalnum() for text in texts)):
         found |= {names[text] for text in texts}
     if found:
         found |= {names[text] for text in texts if not text.endswith(JSON_ENDS)}
@@ -71,13 +71,18 @@ def breaks_off(value: str) -> bool:
     >>> breaks_off('[{"role": "us'), breaks_off('[{"role": "user"}]'), breaks_off("[INST] hello")
     (True, False, False)
     """
-    if not value.startswith(JSON_BEGINS) or value.rstrip().endswith(JSON_ENDS):
+    if not value.startswith(JSON_BEGINS) or (value.rstrip().endswith(JSON_ENDS) and _is_balanced(value)):
         return False
     try:  # JSON with other words behind it is somebody's text
         DECODER.raw_decode(value)
     except (ValueError, RecursionError):
         return True
     return False
+
+
+def _is_balanced(value: str) -> bool:
+    """Tell whether as many brackets close as open: those in texts may not, and then parsing decides."""
+    return value.count("{") == value.count("}") and value.count("[") == value.count("]")
 
 
 def _is_limit(length: int) -> bool:

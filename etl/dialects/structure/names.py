@@ -196,7 +196,22 @@ KIND_ENDINGS = (
     "category",
     "role type",
 )
-NOT_KINDS = frozenset(("mime", "content", "output", "error", "exception", "event", "trigger", "auth", "media", "input"))
+NOT_KINDS = frozenset(
+    (
+        "mime",
+        "content",
+        "output",
+        "error",
+        "exception",
+        "event",
+        "trigger",
+        "auth",
+        "media",
+        "input",
+        "agent",
+        "message",
+    )
+)
 """Words before a `type` that is none of a span's."""
 
 

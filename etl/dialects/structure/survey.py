@@ -186,13 +186,18 @@ def _object(fields: dict[str, Any]) -> dict[str, Any]:
     for name, value in fields.items():
         head, _, tail = name.partition(".")
         if not tail:
-            made[head] = content_of(value) if head in ("content", "text", "message") else value
+            made[head] = _text_of(value) if head in ("content", "text", "message") else value
         else:
             deeper.setdefault(head, {})[tail] = value
     for head, inner in deeper.items():
         is_list = all(name.partition(".")[0].isdigit() for name in inner)
         made[head] = _nested(inner)[0] if is_list else _object(inner)
     return made
+
+
+def _text_of(value: Any) -> Any:  # noqa: ANN401 - any attribute value
+    """Return a message's content; LangChain's empty one comes as the JSON of the empty text."""
+    return "" if value == '""' else content_of(value)
 
 
 def _add_events(span: Span, walk: "_Walk") -> None:
@@ -319,6 +324,9 @@ class _Walk:
 
     def _visit_object(self, value: dict[str, Any], words: Words, place: str, depth: int) -> None:
         side = side_of(words)
+        if side == "output" and shapes.is_messages(value.get("messages")):  # a run's state, or the answer in a list
+            self._add_answers(value["messages"], place)
+            value = {key: item for key, item in value.items() if key != "messages"}
         if any("." in key and NUMBERED.search(key) for key in value):  # a whole span's attributes as one value
             value, groups = _grouped(value)
             for head, fields in groups.items():
