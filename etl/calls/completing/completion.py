@@ -12,6 +12,8 @@ from collections.abc import Hashable, Iterable
 from itertools import chain
 from typing import Any
 
+import orjson
+
 from etl.calls.completing.in_band_errors import move_errors
 from etl.calls.wholeness import ASKS_FOR_TOOLS
 from etl.dialects.shapes.client_dump import api_of_id
@@ -27,9 +29,6 @@ RAISED = re.compile(r"""^[A-Za-z_][\w.]*\((['"])(.*)\1,?\)$""", re.DOTALL)
 
 FORGETFUL = {"genai", "traceloop"}
 """Dialects that leave out the text of an earlier answer that also asked for tools."""
-
-UNKNOWN = {"structure"}
-"""Dialects of writers nobody described: a text that a history lacks was dropped by the agent, or by them."""
 
 TRACEBACK = "Traceback (most recent call last):"
 
@@ -125,22 +124,37 @@ def complete_histories(calls: Iterable[LlmCall]) -> None:
     said: dict[Hashable, str] = {}
     for call in calls:
         for message in call.output or ():
-            if not message["text"] or not message["tool_calls"]:
-                continue
-            identifiers = tuple(request["id"] for request in message["tool_calls"])
-            if all(identifiers):
-                said[call.span.project, call.span.trace_id, identifiers] = message["text"]
+            if message["text"] and message["tool_calls"]:
+                for key in _known_by(message):
+                    said[call.span.project, call.span.trace_id, key] = message["text"]
     for call in calls if said else ():
-        if call.dialect not in (*FORGETFUL, *UNKNOWN):
-            continue  # where null means null: some frameworks truly drop the text from the next request
         for position, message in enumerate(call.input or ()):
-            if message.get("tool_calls") and not message.get("text"):
-                identifiers = tuple(request["id"] for request in message["tool_calls"])
-                text = said.get((call.span.project, call.span.trace_id, identifiers))
-                if text is not None and call.dialect in UNKNOWN:
-                    call.incomplete.add(RejectReason.CONTRADICTORY)
-                elif text is not None and call.input is not None:
-                    call.input[position] = {**message, "text": text}
+            if not message.get("tool_calls") or message.get("text"):
+                continue
+            found = (said.get((call.span.project, call.span.trace_id, key)) for key in _sought_by(message))
+            text = next((one for one in found if one is not None), None)
+            if text is not None and call.dialect not in FORGETFUL:
+                call.incomplete.add(RejectReason.CONTRADICTORY)  # the agent dropped the words, or its recorder did
+            elif text is not None and call.input is not None:
+                call.input[position] = {**message, "text": text}
+
+
+def _known_by(message: Message) -> list[Hashable]:
+    """Return what an answer's calls of tools are known by: ids and what they ask for, or that they have no ids."""
+    identifiers, asked = _asked(message)
+    return [identifiers, ("any", asked)] if all(identifiers) else [("nameless", asked), ("any", asked)]
+
+
+def _sought_by(message: Message) -> list[Hashable]:
+    """Return what the answer is known by that a history repeats: where both have ids, by these alone."""
+    identifiers, asked = _asked(message)
+    return [identifiers, ("nameless", asked)] if all(identifiers) else [("any", asked)]
+
+
+def _asked(message: Message) -> tuple[tuple[Any, ...], bytes]:
+    requests = message["tool_calls"]
+    asked = [[request["name"], request["arguments"]] for request in requests]
+    return tuple(request["id"] for request in requests), orjson.dumps(asked, default=str)
 
 
 def complete_tools(tools: Iterable[ToolCall], calls: Iterable[LlmCall], facts: Iterable[tuple[Span, ToolFact]]) -> None:

@@ -123,6 +123,7 @@ def read_call(span: Span, found: Survey) -> LlmCall:
         _add_instructions(call, found)
     if call.output is None and answered is not None and not span.failed:
         call.output = [answer(answered, [], None, _reason(found))]
+    _join_items(call)
     restore_wording(call)
     return call
 
@@ -175,6 +176,14 @@ def complete_read(call: LlmCall) -> None:
         found = survey(span)
         complete(call, found)
         _judge_limits(call, found, has_lost=has_lost)
+    _join_items(call)
+
+
+def _join_items(call: LlmCall) -> None:
+    """Make one answer of the items that the Responses API's are, in place; choices have an id of another kind."""
+    is_items = call.api == "responses" or (call.response_id or "").startswith("resp_")
+    if is_items and len(call.output or ()) > 1:
+        call.output = join_answers(call.output or [])
 
 
 def _judge_limits(call: LlmCall, found: Survey, *, has_lost: bool) -> None:

@@ -280,8 +280,8 @@ def read_response(value: dict[str, Any]) -> Response | None:
         found.output = read_answers(value["messages"], (reason,))  # .NET's
     elif _is_answer(value):
         item = {**value, "role": "assistant", "content": first(value, "content", "parts", "text", "response")}
-        if isinstance(value.get("thought"), str) and isinstance(item["content"], list):  # AutoGen's words beside calls
-            item["content"] = [{"type": "text", "text": value["thought"]}, *item["content"]]
+        if isinstance(item["content"], list) and item["content"] and all(map(is_tool_call, item["content"])):
+            item = {**item, "content": value.get("thought"), "tool_calls": item["content"]}  # AutoGen's, words apart
         found.output = read_answers([{k: v for k, v in item.items() if k not in ("type", "parts")}], (reason,))
     if found.output is None:
         return None
