@@ -82,8 +82,10 @@ def _series(name: str, kind: str, values: Sequence[Any]) -> pl.Series:
     dtype = TYPES[kind]
     if not isinstance(dtype, pl.List):
         return pl.Series(name, values, dtype=dtype, strict=True)
-    items = pl.Series(list(chain.from_iterable(filter(None, values))), dtype=dtype.inner, strict=True).to_arrow()
-    ends = np.cumsum([0, *(len(value) if value else 0 for value in values)], dtype=np.int64)
+    given = [value for value in values if value is not None and len(value)]
+    flat = np.concatenate(given) if given and isinstance(given[0], np.ndarray) else list(chain.from_iterable(given))
+    items = pl.Series(flat, dtype=dtype.inner, strict=True).to_arrow()
+    ends = np.cumsum([0, *(0 if value is None else len(value) for value in values)], dtype=np.int64)
     is_there = np.packbits(np.array([value is not None for value in values], dtype=np.bool_), bitorder="little")
     buffers = [pa.py_buffer(is_there), pa.py_buffer(ends)]
     lists = pl.from_arrow(pa.Array.from_buffers(pa.large_list(items.type), len(values), buffers, children=[items]))

@@ -63,10 +63,22 @@ def attributes(values: dict[str, str | int]) -> list[KeyValue]:
     ]
 
 
-def trace(number: int) -> Iterator[dict[str, Any]]:
-    """Return one trace of the mix: what each span is called, lies under, says and was made by."""
+def trace(number: int, text_bytes: int = 0) -> Iterator[dict[str, Any]]:
+    """Return one trace of the mix: what each span is called, lies under, says and was made by.
+
+    `text_bytes`: so long is what the agent is shown beside, or an attribute of the spans around it.
+    """
+    text = (f"Page {number} of the manual. " * (text_bytes // 20))[:text_bytes]
+    for span in mix(number, text):
+        if text and "gen_ai.input.messages" not in span["fields"]:
+            span["fields"] = {**span["fields"], "app.note": text}
+        yield span
+
+
+def mix(number: int, manual: str) -> Iterator[dict[str, Any]]:
+    """Return the spans of a trace, whose agent is shown a text."""
     conversation = [
-        {"role": "system", "parts": [{"type": "text", "content": "You work in a warehouse. " * 12}]},
+        {"role": "system", "parts": [{"type": "text", "content": "You work in a warehouse. " * 12 + manual}]},
         {"role": "user", "parts": [{"type": "text", "content": f"Order {number}: what is missing? " * 6}]},
     ]
     yield {"name": "POST /ask", "parent": None, "scope": "http", "fields": {"http.request.method": "POST"}}
@@ -108,7 +120,7 @@ def trace(number: int) -> Iterator[dict[str, Any]]:
     yield {"name": "db", "parent": 0, "scope": "sql", "fields": {"db.system": "sqlite"}}
 
 
-def request(numbers: range) -> tuple[bytes, int]:
+def request(numbers: range, text_bytes: int = 0) -> tuple[bytes, int]:
     """Return one export request of whole traces, and how many spans it holds."""
     message = ExportTraceServiceRequest()
     resource_spans = message.resource_spans.add()
@@ -117,7 +129,7 @@ def request(numbers: range) -> tuple[bytes, int]:
     count = 0
     for number in numbers:
         began = START_NS + number * SECOND_NS
-        for position, span in enumerate(trace(number)):
+        for position, span in enumerate(trace(number, text_bytes)):
             if span["scope"] not in scopes:
                 scopes[span["scope"]] = resource_spans.scope_spans.add()
                 scopes[span["scope"]].scope.name = span["scope"]
@@ -141,9 +153,10 @@ def request(numbers: range) -> tuple[bytes, int]:
     return message.SerializeToString(), count
 
 
-def fill(data: Path, num_spans: int) -> int:
+def fill(data: Path, num_spans: int, text_bytes: int = 0) -> int:
     """Fill a store with at least so many spans; return how many there are."""
     from receiver.decode.otlp import Signal
+    from receiver.decode.refusals import Overloaded
     from receiver.intake.entry import Intake
     from receiver.pipeline import Pipeline
 
@@ -152,9 +165,15 @@ def fill(data: Path, num_spans: int) -> int:
         intake = Intake(pipeline)
         number = 0
         while total < num_spans:
-            body, count = request(range(number, number + TRACES_A_REQUEST))
-            intake.take(Signal.TRACES, body)
-            number += TRACES_A_REQUEST
+            num_traces = 2 if text_bytes else TRACES_A_REQUEST
+            body, count = request(range(number, number + num_traces), text_bytes)
+            while True:
+                try:
+                    intake.take(Signal.TRACES, body)
+                    break
+                except Overloaded:  # as a sender would
+                    time.sleep(0.1)
+            number += num_traces
             total += count
     return total
 
@@ -173,13 +192,12 @@ def tree_bytes(pid: int) -> int:
     return own + sum(tree_bytes(child) for child in children)
 
 
-def scale(num_spans: int, directory: Path | None, workers: int) -> dict[str, Any]:
+def scale(num_spans: int, directory: Path | None, workers: int, text_bytes: int = 0) -> dict[str, Any]:
     """Run the ETL on a store of so many spans."""
     with tempfile.TemporaryDirectory(dir=directory) as name:
         data = Path(name) / "data"
-        subprocess.run(
-            [sys.executable, "-m", "benchmarks.etl", "fill", "--spans", str(num_spans), "--data", str(data)], check=True
-        )
+        size_of = ["--spans", str(num_spans), "--text-bytes", str(text_bytes)]
+        subprocess.run([sys.executable, "-m", "benchmarks.etl", "fill", *size_of, "--data", str(data)], check=True)
         command = [sys.executable, "-m", "spanloop", "etl", "run", "--data", str(data), "--complete-after", "0"]
         output, peak = Path(name) / "report.json", 0
         began = time.monotonic()
@@ -335,17 +353,18 @@ def main() -> None:
     for name in ("scale", "fill"):
         command = commands.add_parser(name)
         command.add_argument("--spans", type=int, default=100_000)
+        command.add_argument("--text-bytes", type=int, default=0, help="more text in every span")
         command.add_argument("--data", type=Path, help="fill: the store; scale: where to make it")
     commands.choices["scale"].add_argument("--workers", type=int, default=2)
     commands.add_parser("paired").add_argument("--peer", required=True, help="Python that has agentlightning==0.3.0")
     arguments = parser.parse_args()
     if arguments.command == "fill":
-        print(f"{fill(arguments.data, arguments.spans)} spans", file=sys.stderr)
+        print(f"{fill(arguments.data, arguments.spans, arguments.text_bytes)} spans", file=sys.stderr)
         rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(f"peak {rss} MiB", file=sys.stderr)
         return
     found = (
-        scale(arguments.spans, arguments.data, arguments.workers)
+        scale(arguments.spans, arguments.data, arguments.workers, arguments.text_bytes)
         if arguments.command == "scale"
         else paired(arguments.peer)
     )

@@ -15,6 +15,7 @@ from etl.calls.tree import Forest
 from etl.dialects import reading
 from etl.dialects.conventions.genai import STREAMING_LOOP
 from etl.dialects.platforms import agentlightning, agentops, logfire, openlit
+from etl.dialects.shapes.number_lists import object_with_arrays
 from etl.dialects.spans import (
     AgentSpan,
     AnswerFact,
@@ -60,22 +61,20 @@ def read_all(spans: pl.DataFrame, logs: pl.DataFrame, forest: Forest, entries: S
         {"project": [k[0] for k in records], "trace_id": [k[1] for k in records], "span_id": [k[2] for k in records]},
         schema={"project": pl.String, "trace_id": pl.String, "span_id": pl.String},
     ).with_columns(has_logs=pl.lit(value=True))
-    candidates = (
-        spans.join(with_logs, on=["project", "trace_id", "span_id"], how="left", maintain_order="left")
-        .filter(
-            pl.col("has_logs").fill_null(value=False)
-            | pl.col("attributes").str.contains_any(
-                [*reading.MARKERS, *(marker for entry in entries for marker in own.markers(entry))],
-                ascii_case_insensitive=True,
-            )
-            | pl.col("scope_name").is_in(list(reading.SCOPES))
-            | pl.col("events").str.contains(EVALUATION_EVENT, literal=True)
-            | pl.col("scope_name").str.to_lowercase().str.contains(SCOPE_BEGINNINGS)
-            | pl.col("name").str.starts_with("agentlightning.")
-            | pl.col("name").str.starts_with("haystack.")
-        )
-        .select(PARSED)
+    rows = spans.join(with_logs, on=["project", "trace_id", "span_id"], how="left", maintain_order="left").with_columns(
+        is_known=pl.any_horizontal(
+            pl.col("has_logs"),
+            pl.col("scope_name").is_in(list(reading.SCOPES)),
+            pl.col("events").str.contains(EVALUATION_EVENT, literal=True),
+            pl.col("scope_name").str.to_lowercase().str.contains(SCOPE_BEGINNINGS),
+            pl.col("name").str.starts_with("agentlightning."),
+            pl.col("name").str.starts_with("haystack."),
+        ).fill_null(value=False)
     )
+    markers = [*reading.MARKERS, *(marker for entry in entries for marker in own.markers(entry))]
+    has_marker = pl.col("attributes").str.contains_any(markers, ascii_case_insensitive=True)
+    known, others = rows.filter("is_known"), rows.filter(~pl.col("is_known")).filter(has_marker)  # long texts last
+    candidates = pl.concat([known, others]).sort("row").select(PARSED)
     readings = Readings()
     children: dict[str, list[Span]] = defaultdict(list)
     parsed = [_parse(values, records) for values in candidates.rows()]
@@ -185,7 +184,7 @@ def _parse(values: tuple[Any, ...], records: dict[tuple[str, str, str], list[Log
         message,
         scope or "",
         version,
-        json_object(attributes),
+        object_with_arrays(attributes) or json_object(attributes),
         json_array(events),
         records.get((project, trace_id, span_id), []) if records else [],
         lost or 0,

@@ -31,7 +31,7 @@ def drop_impossible(calls: Iterable[LlmCall]) -> None:
     """Take the ids that no vocabulary has from their calls, in place, and say of these calls why they are unusable."""
     for call in calls:
         both = (call.prompt_token_ids, call.response_token_ids)
-        if any(ids and not 0 <= min(ids) <= max(ids) <= LARGEST for ids in both):
+        if any(ids is not None and not 0 <= ids.min() <= ids.max() <= LARGEST for ids in both):
             call.prompt_token_ids = call.response_token_ids = call.behavior_logprobs = None
             call.incomplete.add(RejectReason.IMPOSSIBLE_IDS)
 
@@ -49,6 +49,6 @@ def mismatched(calls: Iterable[LlmCall], decode: Decode | None) -> set[int]:
             continue
         text = answer["text"]
         assert decode is not None
-        if text is not None and decode(call.response_token_ids).strip() != text.strip():
+        if text is not None and decode(call.response_token_ids.tolist()).strip() != text.strip():
             found.add(call.span.index)
     return found

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from etl.schema import RejectReason
 
 Message = dict[str, Any]
@@ -71,9 +74,9 @@ class LlmCall:
     response_id: str | None = None
     conversation_id: str | None = None
     error: dict[str, Any] | None = None
-    prompt_token_ids: list[int] | None = None
-    response_token_ids: list[int] | None = None
-    behavior_logprobs: list[float] | None = None
+    prompt_token_ids: NDArray[np.int64] | None = None
+    response_token_ids: NDArray[np.int64] | None = None
+    behavior_logprobs: NDArray[np.float64] | None = None
     logprobs_mode: str | None = None
     policy_version: str | None = None
     tokenizer_digest: str | None = None
@@ -107,7 +110,7 @@ class LlmCall:
     choice: int = 0
     """Which of the answers is the action: the one that was gone on from (`etl.episodes.choices`)."""
 
-    sampled: list[tuple[list[int] | None, list[float] | None]] = field(default_factory=list)
+    sampled: list[tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]] = field(default_factory=list)
     """Token ids and log-probabilities of every choice, where there are several and any is known."""
 
     @property

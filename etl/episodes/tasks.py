@@ -24,5 +24,5 @@ def observation_hash(call: LlmCall) -> str:
     if call.input:
         seen: Any = [message_signature(message) for message in call.input]
     else:
-        seen = call.prompt_token_ids
+        seen = None if call.prompt_token_ids is None else call.prompt_token_ids.tolist()
     return sha256(orjson.dumps([call.agent, seen], default=str)).hexdigest()[:16]

@@ -103,14 +103,17 @@ class Index:
         return [_path(self._data, part) for part in sorted({*own, *self._unknown[table]})]
 
 
-def update(data: Path) -> None:
-    """Bring the index to what is published; whoever calls it holds the lock of the dataset."""
+def update(data: Path, *, forget: bool = False) -> None:
+    """Bring the index to what is published; whoever calls it holds the lock of the dataset.
+
+    Hashes that only parts no longer published have go as runs are merged, or, to `forget` them, now.
+    """
     directory, published = _directory(data), _published(data)
     known = _load(directory)
     parts: dict[int, str] = {int(n): part for n, part in known["parts"].items() if part in published}
     fresh = sorted(published - set(parts.values()))
     runs: list[str] = known["runs"]
-    if not fresh and len(parts) == len(known["parts"]):
+    if not fresh and len(parts) == len(known["parts"]) and not forget:
         return
     make_directory(directory)
     number: int = known["next"]
@@ -125,6 +128,9 @@ def update(data: Path) -> None:
             name = f"{number:09d}"
             sizes[name] = _write(directory, name, iter([_sorted(entries)]))
             runs, entries = _merged(directory, [*runs, name], sizes, parts), []
+    if forget and runs:
+        runs = _with_last_ones_merged(directory, runs, 0, sizes, parts, f"{number:09d}-all")
+        number += 1
     write_json(directory / "index.json", {"next": number, "parts": parts, "runs": runs})
     kept = {f"{name}.{kind}" for name in runs for kind in ("keys", "at")} | {"index.json"}
     for path in directory.iterdir():
@@ -134,14 +140,19 @@ def update(data: Path) -> None:
 
 def _merged(directory: Path, runs: list[str], sizes: dict[str, int], parts: Collection[int]) -> list[str]:
     """Return the runs once those of about one size are one."""
-    runs = list(runs)
     first = len(runs) - 1
     while first and sizes[runs[first - 1]] < FANOUT * sum(sizes[name] for name in runs[first:]):
         first -= 1
     if first == len(runs) - 1:
         return runs
-    merging = [_open(directory, name) for name in runs[first:]]
-    name = f"{runs[-1].partition('-')[0]}-{first}"
+    return _with_last_ones_merged(directory, runs, first, sizes, parts, f"{runs[-1]}-{first}")
+
+
+def _with_last_ones_merged(
+    directory: Path, runs: list[str], first: int, sizes: dict[str, int], parts: Collection[int], name: str
+) -> list[str]:
+    """Return the runs with those from one on as one, of the entries of these parts alone."""
+    merging = [_open(directory, run) for run in runs[first:]]
     sizes[name] = _write(directory, name, _ranges(merging, np.array(sorted(parts), dtype=np.uint32)))
     return [*runs[:first], name]
 

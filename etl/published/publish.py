@@ -105,6 +105,7 @@ def publish(
     if own is None:
         own = {"window": window.name, "since_seq": window.since_seq, "until_seq": window.until_seq, "files": {}}
         windows.append(own)
+    parts = list(parts)
     for part in parts:
         for table, names in part.items():
             own["files"][table] = sorted({*own["files"].get(table, ()), *names})
@@ -116,7 +117,7 @@ def publish(
     }
     write_json(columns_path(data), column_comments())
     write_json(watermark_path(data), updated)
-    sweep(data)
+    sweep(data, forget=not parts)
     return updated
 
 
@@ -172,8 +173,11 @@ def _write(data: Path, table: str, window: str, rows: pl.DataFrame) -> str:
     return name
 
 
-def sweep(data: Path) -> None:
-    """Have SQL show and the index know the parts that the watermark names, and remove those it does not."""
+def sweep(data: Path, *, forget: bool = False) -> None:
+    """Have SQL show and the index know the parts that the watermark names, and remove those it does not.
+
+    `forget`: nothing is left in the index of what is gone.
+    """
     watermark = load_watermark(data)
     if watermark_path(data).exists():
         show_files(data, {table: table_files(data, table) for table in TABLES})
@@ -184,6 +188,6 @@ def sweep(data: Path) -> None:
             if path.name not in named:
                 path.unlink()
     try:
-        index.update(data)
+        index.update(data, forget=forget)
     except OSError as error:
         log.warning("the index of what is published is not up to date: runs are slower", error=error.strerror)

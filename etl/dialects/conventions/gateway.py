@@ -1,9 +1,7 @@
 """Our own gateway: GenAI attributes, and the token ids, log-probabilities and policy version only it can know."""
 
-from typing import Any
-
 from etl.dialects.conventions import genai
-from etl.dialects.shapes.json_values import decode
+from etl.dialects.shapes.number_lists import Ids, Logprobs, integers, numbers
 from etl.dialects.shapes.values import Attributes, number_of, text_of
 from etl.dialects.spans import LlmCall, Span
 from otel_exporter import schema as names
@@ -22,7 +20,7 @@ def read(span: Span) -> LlmCall | None:
     if attributes.get(genai.OPERATION) not in genai.CALL_OPERATIONS:
         return None
     call = genai.read_call(span, DIALECT)
-    call.prompt_token_ids = _integers(attributes.get(names.PROMPT_TOKEN_IDS))
+    call.prompt_token_ids = integers(attributes.get(names.PROMPT_TOKEN_IDS))
     call.response_token_ids, call.behavior_logprobs = _sampled(attributes, 0)
     if len(call.output or ()) > 1:
         call.sampled = [_sampled(attributes, index) for index in range(len(call.output or ()))]
@@ -36,21 +34,7 @@ def read(span: Span) -> LlmCall | None:
     return call
 
 
-def _sampled(attributes: Attributes, index: int) -> tuple[list[int] | None, list[float] | None]:
+def _sampled(attributes: Attributes, index: int) -> tuple[Ids | None, Logprobs | None]:
     """Return a choice's token ids and log-probabilities."""
     ids, logprobs = names.CHOICE_TOKEN_IDS.format(index=index), names.CHOICE_LOGPROBS.format(index=index)
-    return _integers(attributes.get(ids)), _numbers(attributes.get(logprobs))
-
-
-def _integers(value: Any) -> list[int] | None:  # noqa: ANN401
-    items = decode(value)
-    if not isinstance(items, list) or not items or not all(isinstance(item, int) for item in items):
-        return None
-    return items
-
-
-def _numbers(value: Any) -> list[float] | None:  # noqa: ANN401
-    items = decode(value)
-    if not isinstance(items, list) or not items or not all(isinstance(item, int | float) for item in items):
-        return None
-    return [float(item) for item in items]
+    return integers(attributes.get(ids)), numbers(attributes.get(logprobs))

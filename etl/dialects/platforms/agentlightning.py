@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from etl.dialects.shapes.json_values import decode, loads
+from etl.dialects.shapes.number_lists import numbers, whole_numbers
 from etl.dialects.shapes.values import any_begins, numbered, score_of, text_of
 from etl.dialects.spans import LlmCall, Span
 
@@ -24,18 +25,15 @@ def is_annotation(span: Span) -> bool:
 def add_tokens(call: LlmCall) -> None:
     """Take up token ids and log-probabilities, where the server gave them."""
     attributes = call.span.attributes
-    prompt, response = decode(attributes.get("prompt_token_ids")), decode(attributes.get("response_token_ids"))
-    if isinstance(prompt, list) and prompt:
-        call.prompt_token_ids = [int(item) for item in prompt]
-    if isinstance(response, list) and response:
-        if isinstance(response[0], list):
-            response = response[0]
-        call.response_token_ids = [int(item) for item in response]
+    call.prompt_token_ids = whole_numbers(attributes.get("prompt_token_ids"))
+    response = decode(attributes.get("response_token_ids"))
+    is_nested = isinstance(response, list) and response and isinstance(response[0], list)
+    call.response_token_ids = whole_numbers(response[0] if is_nested else response)
     content = decode(attributes.get("logprobs.content"))
     if isinstance(content, list) and content:
         logprobs = [entry.get("logprob") for entry in content if isinstance(entry, dict)]
         if all(isinstance(value, int | float) for value in logprobs) and logprobs:
-            call.behavior_logprobs = [float(value) for value in logprobs if value is not None]
+            call.behavior_logprobs = numbers(logprobs)
 
 
 def rewards(span: Span) -> list[tuple[str, float]]:

@@ -95,3 +95,17 @@ def test_runs_are_merged_a_range_at_a_time_and_forget_what_is_gone(tmp_path: Pat
     for run in runs:
         keys = np.fromfile(directory / f"{run}.keys", dtype="<u8")
         assert (keys[1:] >= keys[:-1]).all()
+
+
+def test_what_is_forgotten_leaves_no_hash(tmp_path: Path) -> None:
+    """A hash of an id is a trace of it."""
+    publish_traces(tmp_path, 1, "1", "2")
+    publish_traces(tmp_path, 2, "3")
+
+    publish(tmp_path, Window(2, 2), {trace("1"), trace("3")}, (), [], 2)
+
+    files = (tmp_path / "dataset" / "index").glob("*.keys")
+    left = np.concatenate([np.fromfile(path, dtype="<u8") for path in files])
+    gone, kept = index.hashes([index.key(TRACE, *trace(name)) for name in "13"]), [index.key(TRACE, *trace("2"))]
+    assert not np.isin(gone, left).any()
+    assert np.isin(index.hashes(kept), left).all()
