@@ -13,7 +13,6 @@ import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,11 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 """By which columns the rows of each table are found. Rewards without an episode are found by what they name, too."""
 
+SEED = 0
+
+MADE_BY = f"polars {pl.__version__}"
+"""Its hashes are the same within a version, on every machine; an index by another version is made again."""
+
 NOTHING: dict[str, Any] = {"next": 0, "parts": {}, "runs": []}
 
 FANOUT = 4
@@ -51,15 +55,10 @@ AT_ONCE = 2_000_000
 """Entries that are sorted in memory at once."""
 
 
-def key(kind: str, project: str, value: str) -> str:
-    """Return the text by which a value of a kind is found."""
-    return f"{kind}\0{project}\0{value}"
-
-
-def hashes(keys: Collection[str]) -> Hashes:
-    """Return 64 bits for each key, the same on every machine and in every version."""
-    digests = b"".join([blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest() for text in keys])
-    return np.frombuffer(digests, dtype="<u8")
+def hashes(kind: str, rows: pl.DataFrame) -> Hashes:
+    """Return 64 bits for each (project, value) row, each once, in order."""
+    key = pl.concat_str(pl.lit(kind), *rows.columns, separator="\0").hash(SEED)
+    return np.unique(rows.select(key).to_series().to_numpy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,9 @@ class Index:
         """Return the parts of a table that may hold rows of (project, value) pairs, in order of their names."""
         if not self.published or not keys:
             return []
-        wanted = np.sort(hashes([key(kind, project, value) for project, value in keys]))
+        wanted = hashes(
+            kind, pl.DataFrame(list(keys), schema=dict.fromkeys(("project", "value"), pl.String), orient="row")
+        )
         found = {int(number) for run in self._runs for number in run.find(wanted)}
         parts = [self._parts[number] for number in found if number in self._parts]
         own = {part for part in parts if part.startswith(f"{table}/") and part in self.published}
@@ -120,7 +121,7 @@ def update(data: Path, *, forget: bool = False) -> None:
     sizes = {name: (directory / f"{name}.at").stat().st_size // 4 for name in runs}
     entries: list[tuple[Hashes, Numbers]] = []
     for part in fresh:
-        own = hashes(_keys_of(_path(data, part), part.partition("/")[0]))
+        own = _hashes_of(_path(data, part), part.partition("/")[0])
         parts[number] = part
         entries.append((own, np.full(len(own), number, dtype=np.uint32)))
         number += 1
@@ -131,7 +132,7 @@ def update(data: Path, *, forget: bool = False) -> None:
     if forget and runs:
         runs = _with_last_ones_merged(directory, runs, 0, sizes, parts, f"{number:09d}-all")
         number += 1
-    write_json(directory / "index.json", {"next": number, "parts": parts, "runs": runs})
+    write_json(directory / "index.json", {"made_by": MADE_BY, "next": number, "parts": parts, "runs": runs})
     kept = {f"{name}.{kind}" for name in runs for kind in ("keys", "at")} | {"index.json"}
     for path in directory.iterdir():
         if path.name not in kept:
@@ -200,22 +201,25 @@ def _open(directory: Path, name: str) -> _Run:
     return _Run(mapped(directory / f"{name}.keys", "<u8"), mapped(directory / f"{name}.at", "<u4"))
 
 
-def _keys_of(path: Path, table: str) -> set[str]:
-    """Return the keys of a part's rows, each once."""
+def _hashes_of(path: Path, table: str) -> Hashes:
+    """Return the hashes of a part's rows."""
     columns = COLUMNS[table]
     named = ["names"] if table == "rewards" else []
     rows = pl.read_parquet(path, columns=list(dict.fromkeys(["project", *columns.values(), *named])))
-    found: set[str] = set()
+    found: list[Hashes] = []
     for kind, column in columns.items():
-        own = (
-            rows.select("project", column).explode(column) if column == "trace_ids" else rows.select("project", column)
-        )
-        found.update(key(kind, *pair) for pair in own.drop_nulls().unique().iter_rows())
+        own = rows.select("project", column)
+        found.append(hashes(kind, (own.explode(column) if column == "trace_ids" else own).drop_nulls()))
     if named:
         lost = rows.filter(pl.col("episode_id").is_null() & pl.col("names").is_not_null())
-        for project, names in lost.select("project", "names").unique().iter_rows():
-            found.update(key(NAME, project, f"{kind}:{name}") for kind, name in orjson.loads(names).items())
-    return found
+        unplaced = [
+            (project, f"{kind}:{name}")
+            for project, names in lost.select("project", "names").unique().iter_rows()
+            for kind, name in orjson.loads(names).items()
+        ]
+        schema = dict.fromkeys(("project", "value"), pl.String)
+        found.append(hashes(NAME, pl.DataFrame(unplaced, schema=schema, orient="row")))
+    return np.concatenate(found)
 
 
 def _published(data: Path) -> set[str]:
@@ -239,4 +243,5 @@ def _load(directory: Path) -> dict[str, Any]:
         sizes = [[(directory / f"{name}.{kind}").stat().st_size for kind in ("keys", "at")] for name in known["runs"]]
     except (OSError, ValueError, KeyError):
         return NOTHING
-    return known if all(keys == 2 * at for keys, at in sizes) else NOTHING
+    is_whole = known["made_by"] == MADE_BY and all(keys == 2 * at for keys, at in sizes)
+    return known if is_whole else NOTHING

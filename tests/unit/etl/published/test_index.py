@@ -5,10 +5,11 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import polars as pl
 import pytest
 
 from etl.published import index
-from etl.published.index import EPISODE, RESPONSE, TRACE, Index, update
+from etl.published.index import EPISODE, RESPONSE, TRACE, Hashes, Index, hashes, update
 from etl.published.publish import publish, write_part
 from etl.published.window import Window
 from etl.schema import table_files
@@ -58,7 +59,7 @@ def test_a_part_that_is_replaced_is_named_no_more(tmp_path: Path) -> None:
     assert found(tmp_path, "2") == table_files(tmp_path, "episodes")[:1]
 
 
-@pytest.mark.parametrize("harm", ["remove", "tear", "shorten"])
+@pytest.mark.parametrize("harm", ["remove", "tear", "shorten", "another version"])
 def test_without_an_index_everything_is_looked_at(tmp_path: Path, harm: str) -> None:
     """A lost or broken index costs time, never a row; it is made again."""
     publish_traces(tmp_path, 1, "1")
@@ -70,6 +71,8 @@ def test_without_an_index_everything_is_looked_at(tmp_path: Path, harm: str) -> 
             head.unlink()
         case "tear":
             head.write_bytes(head.read_bytes()[:40])
+        case "another version":
+            head.write_text(head.read_text().replace(index.MADE_BY, "polars 0.1"))
         case _:
             (head.parent / f"{run}.keys").write_bytes(b"")
 
@@ -106,6 +109,10 @@ def test_what_is_forgotten_leaves_no_hash(tmp_path: Path) -> None:
 
     files = (tmp_path / "dataset" / "index").glob("*.keys")
     left = np.concatenate([np.fromfile(path, dtype="<u8") for path in files])
-    gone, kept = index.hashes([index.key(TRACE, *trace(name)) for name in "13"]), [index.key(TRACE, *trace("2"))]
-    assert not np.isin(gone, left).any()
-    assert np.isin(index.hashes(kept), left).all()
+    assert not np.isin(hashed("1", "3"), left).any()
+    assert np.isin(hashed("2"), left).all()
+
+
+def hashed(*names: str) -> Hashes:
+    """Return the hashes of traces."""
+    return hashes(TRACE, pl.DataFrame([trace(name) for name in names], schema=["project", "trace_id"], orient="row"))

@@ -1,6 +1,6 @@
 """Measures a night of new traces on top of a long published history, which is made here.
 
-    python -m benchmarks.etl_history --episodes 10000000 --traces 10000 --data DIR
+    python -m benchmarks.etl.history --episodes 10000000 --traces 10000 --data DIR
 
 The history is windows of 10,000 episodes of the mix of `benchmarks.etl`: their rows with ids, sides and signatures of
 their own in every window, and without the text of messages, which a night does not read. The night comes through the
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from benchmarks.etl import fill, tree_bytes
+from benchmarks.etl.__main__ import fill, tree_bytes
 
 EPISODES_A_WINDOW = 10_000
 SPANS_A_TRACE = 15
@@ -65,7 +65,7 @@ def of_window(table: str, rows: pl.DataFrame, number: int) -> pl.DataFrame:
 
 def make(data: Path, num_episodes: int) -> None:
     """Publish a history of so many episodes."""
-    from etl.runs.publish import load_watermark, sweep
+    from etl.published.publish import load_watermark, sweep
     from etl.schema import dataset_directory, watermark_path
     from foundation.files import write_json
 
