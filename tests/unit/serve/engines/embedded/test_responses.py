@@ -1,7 +1,6 @@
 """Requests of the Responses API understood, and their answers as events, on a model of two layers."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -10,41 +9,15 @@ import pytest
 from serve.api.answers import Recording
 from serve.api.responses import ask_for_evidence, read
 from serve.engines.embedded.answers import answer_whole, read_job
-from serve.engines.embedded.generation import Token
-from serve.engines.embedded.models import GrowingAnswer, Job, Piece, Sampler
+from serve.engines.embedded.models import Sampler
 from serve.engines.embedded.responses import read_response_job, response_events
-from serve.engines.embedded.tokens import detokenize, tokenize
-from tests.fakes import END, tiny_model
+from tests.fakes import END
+from tests.unit.serve.engines.embedded.reading_aloud import ReadingAloud
 
 TOOL = {"type": "function", "name": "add", "parameters": {"type": "object"}}
+
+
 CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
-
-
-class ReadingAloud(Sampler):
-    """An engine whose model says what it is told to."""
-
-    script = ""
-
-    async def sample(self, job: Job) -> AsyncGenerator[Piece, None]:
-        choice = GrowingAnswer(0, job.prompts[0])
-        for place, token_id in enumerate([*self.tokenizer.encode(self.script), END]):
-            token = Token(token_id, -float(place), (), "stop" if token_id == END else None)
-            text = "" if token_id == END else self.tokenizer.decode([token_id])
-            choice.ids.append(token_id)
-            choice.tokens.append(token)
-            choice.text += text
-            choice.finish_reason = token.finish_reason
-            yield Piece(choice, token, text)
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("model"), seed=3)
-
-
-@pytest.fixture(scope="module")
-def speaker(path: Path) -> ReadingAloud:
-    return ReadingAloud(path, "base")
 
 
 def answer(engine: Sampler, **request: Any) -> list[dict[str, Any]]:
@@ -195,20 +168,3 @@ def test_what_is_no_prompt_is_refused(speaker: ReadingAloud, prompt: Any) -> Non
     """By name, and before anything is sampled."""
     with pytest.raises(ValueError, match="prompt"):
         read_job(speaker, {"model": "base", "prompt": prompt}, is_chat=False)
-
-
-def test_text_becomes_ids_and_text_again(speaker: ReadingAloud) -> None:
-    """In vLLM's shape; of a conversation the ids its completion would be given."""
-    found = tokenize(speaker, {"model": "base", "prompt": "hé", "return_token_strs": True})
-    talk = {"model": "base", "messages": [{"role": "user", "content": "a"}]}
-
-    assert (found["count"], found["max_model_len"], len(found["token_strs"])) == (3, 512, 3)
-    assert detokenize(speaker, {"tokens": found["tokens"]}) == {"prompt": "hé"}
-    assert tokenize(speaker, talk)["tokens"] == read_job(speaker, talk, is_chat=True).prompts[0]
-    assert tokenize(speaker, talk)["token_strs"] is None
-    for odd in ({"prompt": 5}, {"prompt": "a", "chat_template": "x"}, {**talk, "add_special_tokens": True}):
-        with pytest.raises(ValueError, match=r"prompt|chat_template"):
-            tokenize(speaker, odd)
-    for ids in (["a"], [-1], [10**9], None):
-        with pytest.raises(ValueError, match="tokens"):
-            detokenize(speaker, {"tokens": ids})
