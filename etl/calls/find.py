@@ -51,6 +51,9 @@ PARSED = (
 )
 
 
+TELLING = [f"{quote}{name}{quote}" for name in ("role", "messages", "choices", "tool_calls") for quote in ('"', '\\"')]
+"""What a log record of an unknown writer holds that carries messages, also as JSON within a text."""
+
 SCOPE_BEGINNINGS = "^(" + "|".join(map(re.escape, ("agentops", openlit.SCOPE, *reading.JUDGES))) + ")"
 
 
@@ -212,12 +215,13 @@ def json_array(text: str | None) -> list[Any]:
 
 
 def records_by_span(logs: pl.DataFrame) -> dict[tuple[str, str, str], list[LogRecord]]:
-    """Collect the GenAI log records of each span, in the order they happened."""
+    """Collect the log records of each span that may tell of its model call, in the order they happened."""
     records: dict[tuple[str, str, str], list[LogRecord]] = defaultdict(list)
     relevant = logs.filter(
         (
             pl.col("event_name").str.starts_with("gen_ai.").fill_null(value=False)
-            | pl.col("attributes").str.contains(STREAMING_LOOP, literal=True).fill_null(value=False)
+            | pl.col("attributes").str.contains_any([STREAMING_LOOP, *TELLING]).fill_null(value=False)
+            | pl.col("body").str.contains_any(TELLING).fill_null(value=False)
         )
         & pl.col("trace_id").is_not_null()
         & pl.col("span_id").is_not_null()

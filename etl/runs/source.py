@@ -62,13 +62,16 @@ def touched_traces(reader: Reader, window: Window) -> set[Trace]:
         select project, {stand_ins.TRACE_ID} as trace_id
         from log_records
         where received_seq between ?::bigint and ?::bigint
-            and event_name like 'gen_ai.%'
+            and (event_name like 'gen_ai.%' or regexp_matches(concat(body, attributes), '{MESSAGES}'))
             and (trace_id is not null or event_name = '{EVALUATION_EVENT}')
         """,
         [str(window.since_seq), str(window.until_seq)] * 2,
     )
     return set(zip(table["project"].to_pylist(), table["trace_id"].to_pylist(), strict=True))
 
+
+MESSAGES = '"(role|messages|choices|tool_calls)'
+"""What a log record of an unknown writer holds that carries messages (`etl.calls.find`)."""
 
 LINKS = (EPISODE_ID, *SESSIONS)
 """Attributes by which traces may be one episode, or one session."""

@@ -83,6 +83,8 @@ def _read_leftover(
             readings.agents[span.index] = found
         case Evaluation():
             readings.evaluations[span.index] = found
+        case structure.Candidate() if found.survey.kind is Kind.CALL or found.survey.has_exchange():
+            readings.unread[span.scope or "(no scope)"] += 1
         case _ if reading.looks_like_traffic(span):
             readings.unread[span.scope or "(no scope)"] += 1
 

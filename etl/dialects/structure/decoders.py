@@ -38,6 +38,9 @@ SENDERS = {
 }
 """Types of messages that say who sent them."""
 
+SAID = {"content", "contents", "data", "text", "responses"}
+"""Keys of a message under which its words or results stand; Java's libraries have `text`, and results in a list."""
+
 PAYLOADS = frozenset(
     (
         "arguments",
@@ -120,12 +123,8 @@ def is_message(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     role = value.get("role")
     if isinstance(role, str) and role_of(role) in SIDES:
         return True
-    name = value.get("type")
-    if (
-        isinstance(name, str)
-        and (name.lower() in SENDERS)
-        and ("content" in value or "contents" in value or "data" in value)
-    ):
+    name = first(value, "type", "message_type")
+    if isinstance(name, str) and name.lower() in SENDERS and not SAID.isdisjoint(value):
         return True
     if isinstance(value.get("message"), dict) and len(value) == 1:
         return is_message(value["message"])
@@ -151,13 +150,15 @@ def as_item(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         return value
     if isinstance(value.get("message"), dict) and "role" not in value:
         value = {**{key: item for key, item in value.items() if key != "message"}, **value["message"]}
-    name = value.get("type")
+    name = first(value, "type", "message_type")
     if "role" not in value and isinstance(name, str) and name.lower() in SENDERS:
         value = {**value, **(value["data"] if isinstance(value.get("data"), dict) else {})}
         value = {
             "role": name.lower().removesuffix("message"),
             **{key: item for key, item in value.items() if key != "type"},
         }
+    if isinstance(value.get("responses"), list) and value["responses"]:
+        value = {**value, "content": [_result(item) for item in value["responses"]]}
     if "content" not in value and "parts" not in value:
         content = first(value, "contents", "text", "message")
         if content is not None:
@@ -171,6 +172,12 @@ def as_item(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(calls, list) and calls:
         value = {**value, "tool_calls": [_unboxed(call) for call in calls]}
     return value
+
+
+def _result(item: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if not isinstance(item, dict) or "response_data" not in item:
+        return item
+    return {"type": "tool_result", "tool_use_id": item.get("id"), "content": item["response_data"]}
 
 
 BOXED = {"tool_call", "message_content"}

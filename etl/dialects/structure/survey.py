@@ -216,7 +216,7 @@ def _add_events(span: Span, walk: "_Walk") -> None:
             walk.found.responses.append(("events", Response(output=call.output)))
     for record, read in zip([*span.logs, *records], spoken, strict=True):
         if read is None:
-            for values in (record.body, record.attributes):
+            for values in (decode(record.body), record.attributes):
                 for name, value in values.items() if isinstance(values, dict) else ():
                     walk.visit(value, words_of(record.event_name) + words_of(name), f"{record.event_name}/{name}", 0)
 
