@@ -1,17 +1,23 @@
-"""Writes the reference pages from the code: commands with their settings, tables with their columns.
+"""Writes the reference pages from the code: commands, tables with their columns, and the names spans are read by.
 
 Run it with `make docs`; tests/test_docs.py says when a page is behind the code.
 """
 
+import ast
+import inspect
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
 
 import etl.columns
 import receiver.schema
 import train.schema
+from etl.dialects import reading
+from etl.dialects.structure import names
+from etl.schema import RejectReason
 from spanloop.cli import app
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -39,9 +45,38 @@ def tables_page() -> str:
     return "".join(parts)
 
 
+def names_page() -> str:
+    """Return the readers in their order, the table of names that all else is read by, and why calls are rejected."""
+    parts = [NOTE + "# Names\n\nHow spans are read: [dialects](../dialects.md).\n\n## Readers\n\n"]
+    parts.append("A span is read by the first that recognises it; the rest is read by the names below.\n\n")
+    for number, reader in enumerate(reading.ORDER, start=1):
+        path = reader.__name__.replace(".", "/") + ".py"
+        says = (reader.__doc__ or "").splitlines()[0]
+        parts.append(f"{number}. [{path}](../../{path}): {says}\n")
+    parts.append("\n## Fields\n\nWords at the end of a name, however joined.\n\n| field | names end in |\n|---|---|\n")
+    parts.extend(f"| `{field}` | {', '.join(endings)} |\n" for field, endings in names.ENDINGS.items())
+    parts.append("\n## Sides and kinds\n\n| what | words |\n|---|---|\n")
+    sides = (("asked", names.ASKED), ("answered", names.ANSWERED), ("content of a side", names.CONTENT))
+    told = [*sides, *((f"a span that is: {kind.value}", words) for kind, words in names.KINDS)]
+    parts.extend(f"| {what} | {', '.join(sorted(words))} |\n" for what, words in told)
+    parts.append("\n## Why a call is no transition\n\n| reason | |\n|---|---|\n")
+    parts.extend(f"| `{reason}` | {says} |\n" for reason, says in _reasons())
+    return "".join(parts)
+
+
+def _reasons() -> Iterator[tuple[str, str]]:
+    """Return each reason with the words that stand below it in the code."""
+    (declared,) = ast.parse(inspect.getsource(RejectReason)).body
+    assert isinstance(declared, ast.ClassDef)
+    for assigned, says in pairwise(declared.body):
+        if isinstance(assigned, ast.Assign) and isinstance(says, ast.Expr):
+            yield ast.literal_eval(assigned.value), ast.literal_eval(says.value)
+
+
 def pages() -> Mapping[Path, str]:
     """Return the content of every generated page."""
-    return {REFERENCE / "commands.md": commands_page(), REFERENCE / "tables.md": tables_page()}
+    made = {"commands.md": commands_page(), "tables.md": tables_page(), "names.md": names_page()}
+    return {REFERENCE / name: content for name, content in made.items()}
 
 
 if __name__ == "__main__":

@@ -142,7 +142,15 @@ def _is_object(value: Any) -> bool:
         return False
 
 
-VARIANTS: dict[str, Change] = {one.__name__: one for one in (rename, camel, double, listed, event, bag, unwrapped)}
+def turned(row: Row) -> Row:
+    """Turn the order of a span's attributes round."""
+    made = rename(row)
+    return {**made, "attributes": dict(reversed(made["attributes"].items()))}
+
+
+VARIANTS: dict[str, Change] = {
+    one.__name__: one for one in (rename, camel, double, listed, event, bag, unwrapped, turned)
+}
 
 
 def without(name: str, span_id: str | None = None) -> Change:

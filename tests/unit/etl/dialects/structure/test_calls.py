@@ -1,16 +1,11 @@
 """Spans that nobody described are read by the shape of their values, and never as anything else."""
 
 import json
-import os
-from collections.abc import Callable
 from typing import Any
 
-import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tests.recordings import load, run
+from tests.recordings import run
 from tests.spans import logs_frame, span, spans_frame
 
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 12*7?"}]
@@ -196,109 +191,3 @@ def test_what_is_not_whole_is_rejected(reason: str, bodies: dict[str, Any]) -> N
 
     assert (tables["transitions"].height, tables["llm_calls"].height) == (0, 1)
     assert tables["rejected"]["reason"].to_list() in ([reason], ["no_observation"])
-
-
-RECORDINGS = [
-    (producer, scenario)
-    for producer in (
-        "laminar",
-        "mastra",
-        "sentry-js",
-        "otel-genai-openai",
-        "openinference-openai",
-        "traceloop-openai-0.40",
-    )
-    for scenario in ("tool_call", "parallel_tools", "multi_turn")
-]
-PREFIXES = ("gen_ai.", "llm.", "openinference.", "traceloop.", "lmnr.", "mastra.", "sentry.")
-Row = dict[str, Any]
-
-
-def _renamed(name: str) -> str:
-    prefix = next((prefix for prefix in PREFIXES if name.startswith(prefix)), "")
-    return f"acme.{name.removeprefix(prefix)}" if prefix else name
-
-
-def rename(row: Row, _: int) -> Row:
-    """Give attributes, events and the scope other names."""
-    events = [{**e, "name": _renamed(e["name"]), "attributes": _all(e["attributes"])} for e in row["events"]]
-    return {**row, "attributes": _all(row["attributes"]), "events": events, "scope_name": "acme"}
-
-
-def _all(attributes: Row) -> Row:
-    return {_renamed(name): value for name, value in attributes.items()}
-
-
-def _is_json(value: object) -> bool:
-    return isinstance(value, str) and value.startswith(("{", "["))
-
-
-def encode_twice(row: Row, number: int) -> Row:
-    """Write JSON as the text of a text, in a list of one."""
-    row = rename(row, number)
-    return {**row, "attributes": {k: [v] if _is_json(v) else v for k, v in row["attributes"].items()}}
-
-
-def move_to_event(row: Row, number: int) -> Row:
-    """Move JSON from the attributes to an event."""
-    row = rename(row, number)
-    moved = {name: value for name, value in row["attributes"].items() if _is_json(value)}
-    kept = {name: value for name, value in row["attributes"].items() if name not in moved}
-    event = {"name": "acme.details", "time_ns": row["start_ns"], "attributes": moved, "dropped_attributes_count": 0}
-    return {**row, "attributes": kept, "events": [*row["events"], event]}
-
-
-def reverse(row: Row, _: int) -> Row:
-    """Turn the order of the attributes round."""
-    return {**row, "attributes": dict(reversed(row["attributes"].items()))}
-
-
-def lose(row: Row, number: int) -> Row:
-    """Lose the attributes of one name, of those that hold no instructions: nothing tells that there were any."""
-    names = sorted(name for name in row["attributes"] if "instructions" not in name and "content" not in name)
-    lost = names[number % len(names)] if names else None
-    return {**row, "attributes": {name: value for name, value in row["attributes"].items() if name != lost}}
-
-
-def _signature(messages: list[Row]) -> str:
-    return json.dumps(
-        [
-            [m["role"], m.get("text") or None, [[c["name"], c["arguments"]] for c in m.get("tool_calls") or ()]]
-            for m in messages
-        ]
-    )
-
-
-def pairs_of(spans: pl.DataFrame, logs: pl.DataFrame) -> set[tuple[str, str]]:
-    """Return observation and action of every transition."""
-    rows = run(spans, logs).tables["transitions"].iter_rows(named=True)
-    return {(_signature(json.loads(row["observation"])), _signature([json.loads(row["action"])])) for row in rows}
-
-
-@settings(max_examples=300 if os.environ.get("RELIABILITY") == "long" else 12, deadline=None)
-@given(
-    st.sampled_from(RECORDINGS),
-    st.sampled_from([rename, encode_twice, move_to_event, reverse, lose]),
-    st.integers(0, 40),
-)
-def test_another_form_gives_the_same_transitions_or_rejections(
-    recording: tuple[str, str], change: Callable[[Row, int], Row], number: int
-) -> None:
-    """However a recording is renamed, boxed, moved, turned or robbed of one attribute: never another transition."""
-    spans, logs, expected = load(*recording)
-    rows = [
-        {**row, "attributes": json.loads(row["attributes"]), "events": json.loads(row["events"] or "[]")}
-        for row in spans.iter_rows(named=True)
-    ]
-    changed = [change(row, number) for row in rows]
-    frame = pl.DataFrame(
-        [{**r, "attributes": json.dumps(r["attributes"]), "events": json.dumps(r["events"])} for r in changed],
-        schema=spans.schema,
-    )
-    truth = {
-        (_signature(call["input"]), _signature(call["output"]))
-        for call in expected["llm_calls"]
-        if call["input"] and call["output"]
-    }
-
-    assert pairs_of(frame, logs) <= truth
