@@ -8,7 +8,7 @@ LOCK := requirements/constraints.txt
 PARALLEL := -n auto --dist loadgroup --inline-snapshot=disable  # whole files to each worker; see tests/conftest.py
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test test-long setup setup-vllm soak-serve soak test-ray test-verl test-exporter test-js check format lock reliability interop docs clean
+.PHONY: demo test test-long setup setup-vllm soak-serve soak test-ray test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -65,6 +65,9 @@ test-exporter: setup  ## the exporter's tests on the oldest Python and SDK it su
 		PYTHONPATH=. build/exporter/bin/python -m pytest -q -p no:cacheprovider -c /dev/null --rootdir . --noconftest \
 			--import-mode=importlib tests/unit/otel_exporter; \
 	done
+
+test-frameworks: setup  ## the examples of frameworks, each in an environment of its own; needs PyPI: half an hour
+	$(BIN)/python -m tests.frameworks.run --write $(FRAMEWORKS)
 
 test-js:  ## the tracker for JavaScript; needs node 20 and npm
 	cd otel_exporter/js && node --test test/

@@ -196,9 +196,15 @@ CONTENT = (
 )  # fmt: skip
 """Attributes, or how they begin, that hold what was said."""
 
+GENAI = (
+    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only"
+    " OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental"
+)
+"""OpenTelemetry's own variables."""
+
 CAPTURE = (
     ("openinference.", "OPENINFERENCE_HIDE_INPUTS=false OPENINFERENCE_HIDE_OUTPUTS=false"),
-    ("gcp.vertex.agent", "ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS=true"),
+    ("gcp.vertex.agent", f"ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS=true {GENAI}"),
     ("agent_framework", "ENABLE_INSTRUMENTATION=true ENABLE_SENSITIVE_DATA=true"),
     ("semantic_kernel", "SEMANTICKERNEL_EXPERIMENTAL_GENAI_ENABLE_OTEL_DIAGNOSTICS_SENSITIVE=true"),
     ("Microsoft.SemanticKernel", "SEMANTICKERNEL_EXPERIMENTAL_GENAI_ENABLE_OTEL_DIAGNOSTICS_SENSITIVE=true"),
@@ -256,10 +262,7 @@ def capture_variables(scope: str) -> str:
     for begins, variables in CAPTURE:
         if scope.lower().startswith(begins.lower()):
             return variables
-    return (
-        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only"
-        " OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental"
-    )
+    return GENAI
 
 
 def _check_sampling(reader: Reader) -> Iterator[Finding]:

@@ -1,0 +1,18 @@
+"""An agent on LiteLLM: a loop around completions and one tool."""
+
+import json
+
+import litellm
+
+PARAMETERS = {"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "number"}}}
+TOOLS = [{"type": "function", "function": {"name": "multiply", "parameters": PARAMETERS}}]
+messages = [{"role": "user", "content": "What is 17 times 23?"}]
+while True:
+    message = litellm.completion(model="openai/scripted-1", messages=messages, tools=TOOLS).choices[0].message
+    messages.append(message.model_dump(exclude_none=True))
+    if not message.tool_calls:
+        break
+    for call in message.tool_calls:
+        numbers = json.loads(call.function.arguments)
+        messages.append({"role": "tool", "tool_call_id": call.id, "content": str(numbers["a"] * numbers["b"])})
+print(message.content)

@@ -1,0 +1,27 @@
+"""An agent of Semantic Kernel with one plugin."""
+
+import asyncio
+
+from semantic_kernel.agents import ChatCompletionAgent
+from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion
+from semantic_kernel.functions import kernel_function
+
+
+class Calculator:
+    """A plugin."""
+
+    @kernel_function
+    def multiply(self, a: int, b: int) -> int:
+        """Multiply two numbers."""
+        return a * b
+
+
+async def main() -> None:
+    """Ask it."""
+    agent = ChatCompletionAgent(
+        name="calculator", service=OpenAIChatCompletion(ai_model_id="scripted-1"), plugins=[Calculator()]
+    )
+    print(await agent.get_response("What is 17 times 23?"))
+
+
+asyncio.run(main())
