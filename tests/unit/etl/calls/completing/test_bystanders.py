@@ -1,0 +1,28 @@
+"""Calls that are nobody's action: of judges, and of what the settings leave out."""
+
+from etl.settings import EtlConfig
+from etl.transform import transform
+from tests.spans import Span, agent, llm, logs_frame, span, spans_frame
+
+
+def rejected(*spans: Span, exclude: tuple[str, ...] = ()) -> list[str]:
+    config = EtlConfig(complete_after=0, exclude_agents=list(exclude))
+    return sorted(transform(spans_frame(spans), logs_frame(), config).tables["rejected"]["reason"].to_list())
+
+
+def episode() -> list[Span]:
+    return [
+        span("root", end=20),
+        agent("helper", agent_name="title-writer", parent="root", end=10),
+        llm("a", parent="helper", start=1),
+        llm("b", parent="root", start=2, asked=[("user", "b")]),
+    ]
+
+
+def test_agents_and_spans_are_left_out_by_patterns_of_their_names() -> None:
+    """A span leaves out what is below it, and not itself alone."""
+    assert rejected(*episode()) == []
+    assert rejected(*episode(), exclude=("title-*",)) == ["excluded"]
+    assert rejected(*episode(), exclude=("helper",)) == ["excluded"]
+    assert rejected(*episode(), exclude=("root",)) == ["excluded", "excluded"]
+    assert rejected(*episode(), exclude=("nobody",)) == []

@@ -1,0 +1,66 @@
+"""Whether a recording is the whole exchange: what is cut, missing or contradictory is no transition, and says why."""
+
+import json
+from typing import Any
+
+import pytest
+
+from etl.settings import EtlConfig
+from etl.transform import transform
+from tests.spans import Span, llm, logs_frame, span, spans_frame
+
+
+def reasons(*spans: Span) -> dict[str, list[str]]:
+    """Return why calls are no transitions, by the id of their answer."""
+    tables = transform(spans_frame([span("root", end=99), *spans]), logs_frame(), EtlConfig(complete_after=0)).tables
+    ids = dict(zip(tables["llm_calls"]["span_id"], tables["llm_calls"]["response_id"], strict=True))
+    found: dict[str, list[str]] = {}
+    for row in tables["rejected"].rows(named=True):
+        if row["stage"] == "transitions":
+            found.setdefault(ids[row["span_id"]], []).append(row["reason"])
+    return found
+
+
+def asked(*messages: dict[str, Any]) -> dict[str, str]:
+    return {"gen_ai.input.messages": json.dumps(list(messages))}
+
+
+def text(role: str, words: str) -> dict[str, Any]:
+    return {"role": role, "parts": [{"type": "text", "content": words}]}
+
+
+def test_a_whole_exchange_is_a_transition() -> None:
+    """Nothing is said against it."""
+    assert reasons(llm("a", parent="root", response_id="a")) == {}
+
+
+def test_a_result_that_nobody_asked_for_is_a_hole() -> None:
+    """The assistant's request before it is lost."""
+    result = {"role": "tool", "parts": [{"type": "tool_call_response", "id": "1", "response": "42"}]}
+    lost = llm("a", parent="root", response_id="a", attributes=asked(text("user", "hi"), result))
+
+    assert list(reasons(lost)) == ["a"]
+
+
+@pytest.mark.parametrize("message", [{"role": "user", "parts": []}, {"role": "assistant", "parts": []}])
+def test_a_message_that_says_nothing_at_all_is_a_hole(message: dict[str, Any]) -> None:
+    """No provider takes one."""
+    found = reasons(llm("a", parent="root", response_id="a", attributes=asked(text("user", "hi"), message)))
+
+    assert list(found) == ["a"]
+
+
+def test_an_answer_that_a_later_request_goes_on_from_with_tools_asked_for_them() -> None:
+    """Its own span shows words alone, so what it asked for is missing."""
+    calls = {"type": "tool_call", "id": "1", "name": "add", "arguments": {}}
+    history = [
+        text("user", "hi"),
+        {"role": "assistant", "parts": [{"type": "text", "content": "one moment"}, calls]},
+        {"role": "tool", "parts": [{"type": "tool_call_response", "id": "1", "response": "42"}]},
+    ]
+    found = reasons(
+        llm("a", parent="root", start=1, said="one moment", response_id="a"),
+        llm("b", parent="root", start=3, response_id="b", attributes=asked(*history)),
+    )
+
+    assert "b" not in found

@@ -1,0 +1,124 @@
+"""Tests stand where their modules stand, and no folder is a heap."""
+
+import ast
+from collections import Counter
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "tests" / "unit"
+ROOTS = ("foundation", "otel_exporter", "receiver", "etl", "train", "serve", "spanloop")
+LOGIC = (ast.If, ast.For, ast.While, ast.Try, ast.IfExp, ast.BoolOp, ast.comprehension, ast.Match)
+LEAST = 5
+"""Branches and loops from which a module has logic of its own; what has fewer is held by whoever uses it."""
+
+MOST_MODULES = 14
+"""In one folder."""
+
+LARGER = {"otel_exporter": 21}
+"""Agents import its modules by name, so they stay where they are."""
+
+ELSEWHERE = {
+    # Kinds of modules.
+    "*/cli.py": "tests/integration/spanloop/test_command_line.py",
+    "*/settings.py": "tests/test_docs.py",
+    "*/schema.py": "tests/test_docs.py",
+    # Readers, whose tests are recordings of what producers wrote.
+    "etl/dialects/*": "tests/unit/etl/dialects/test_recordings.py",
+    "etl/calls/completing/*": "tests/unit/etl/dialects/test_recordings.py",
+    "etl/calls/find.py": "tests/unit/etl/dialects/test_recordings.py",
+    "etl/assemble.py": "tests/unit/etl/test_transform.py",
+    "etl/counts.py": "tests/unit/etl/test_transform.py",
+    "etl/rewards/attributes.py": "tests/unit/etl/rewards/test_given.py",
+    # Runs over a store, on real ones.
+    "etl/runs/*": "tests/integration/etl/test_run.py",
+    "etl/published/rows.py": "tests/integration/etl/test_windows.py",
+    "etl/exports/*": "tests/integration/etl/test_exports.py",
+    # Servers and what only a socket or another process shows.
+    "receiver/intake/*": "tests/integration/receiver/test_answers.py",
+    "receiver/service.py": "tests/integration/receiver/test_commands.py",
+    "receiver/query/reads.py": "tests/unit/receiver/query/test_guard.py",
+    "receiver/query/worker.py": "tests/unit/receiver/query/test_processes.py",
+    "receiver/log/*": "tests/unit/receiver/log/test_wal.py",
+    "receiver/days/opened.py": "tests/unit/receiver/days/test_held.py",
+    "receiver/days/forgetting.py": "tests/integration/spanloop/test_forget.py",
+    "receiver/database.py": "tests/unit/receiver/query/test_guard.py",
+    "receiver/tables.py": "tests/test_docs.py",
+    "serve/server.py": "tests/integration/serve/test_embedded.py",
+    "serve/starting.py": "tests/integration/serve/test_gates.py",
+    "serve/canary/observations.py": "tests/integration/serve/test_observations.py",
+    "serve/evidence/sending.py": "tests/unit/serve/evidence/test_delivery.py",
+    "serve/gateway/entrance.py": "tests/unit/serve/gateway/test_endpoint.py",
+    "serve/engines/embedded/*": "tests/unit/serve/engines/embedded/test_responses.py",
+    "serve/engines/unix_socket.py": "tests/unit/serve/engines/test_engine.py",
+    "serve/engines/vllm_extension.py": "tests/integration/serve/test_vllm.py",
+    # What runs in an agent's process.
+    "otel_exporter/*": "tests/unit/otel_exporter/test_exporter.py",
+    # The loop of training, tested as a loop.
+    "train/run.py": "tests/unit/train/engine/test_checkpoint.py",
+    "train/publishing.py": "tests/unit/train/engine/test_checkpoint.py",
+    "train/engine/*": "tests/unit/train/test_loop.py",
+    "train/credit/assignment.py": "tests/unit/train/test_plan.py",
+    "train/data/forms.py": "tests/unit/train/data/test_render.py",
+    # The roof starts stages as processes.
+    "spanloop/demo/*": "tests/e2e/test_demo.py",
+    "spanloop/doctor/*": "tests/unit/spanloop/test_doctor.py",
+    "spanloop/forget.py": "tests/integration/spanloop/test_forget.py",
+    "spanloop/nightly.py": "tests/integration/spanloop/test_nightly.py",
+    "spanloop/processes.py": "tests/integration/spanloop/test_nightly.py",
+    "spanloop/reward.py": "tests/integration/receiver/test_reward_command.py",
+    "spanloop/sql.py": "tests/integration/spanloop/test_command_line.py",
+}
+"""Modules that no test mirrors, and the one that holds them."""
+
+SEVERAL = {
+    "deploy/*", "examples/*", "etl/dialects/*", "etl/test_examples.py", "etl/test_invariants.py",
+    "etl/test_stray_values.py", "receiver/store/test_arrival_order.py", "serve/gateway/test_malformed.py",
+    "spanloop/test_doctor.py",
+    "train/test_learning.py", "train/credit/test_bias.py", "train/losses/test_parity.py", "test_mirror.py",
+}  # fmt: skip
+"""Tests of what several modules do together, or of what is no module."""
+
+
+def modules() -> list[str]:
+    found = (path for root in ROOTS for path in (ROOT / root).rglob("*.py") if path.name[:2] != "__")
+    return sorted(path.relative_to(ROOT).as_posix() for path in found if "build" not in path.parts)
+
+
+def mirror(module: str) -> Path:
+    path = Path(module)
+    return UNIT / path.parent / f"test_{path.name}"
+
+
+def has_logic(module: str) -> bool:
+    tree = ast.parse((ROOT / module).read_text())
+    return sum(isinstance(node, LOGIC) for node in ast.walk(tree)) >= LEAST
+
+
+def test_every_module_with_logic_has_its_test_beside_it_or_a_reason() -> None:
+    """Whoever changes a module knows what to run."""
+    alone = [module for module in modules() if not mirror(module).exists() and has_logic(module)]
+
+    assert [module for module in alone if not any(fnmatchcase(module, kind) for kind in ELSEWHERE)] == []
+    assert [test for test in ELSEWHERE.values() if not (ROOT / test).exists()] == []
+    needless = [kind for kind in ELSEWHERE if not any(fnmatchcase(module, kind) for module in alone)]
+    assert needless == [], "these have their tests now"
+
+
+def test_every_unit_test_is_of_a_module() -> None:
+    """Of the one it is named for; a test that was left behind by a move tests nothing one would look for there."""
+    known = {mirror(module) for module in modules()}
+    tests = [path for path in UNIT.rglob("test_*.py") if path not in known]
+    names = [path.relative_to(UNIT).as_posix() for path in tests]
+
+    assert [name for name in names if not any(fnmatchcase(name, kind) for kind in SEVERAL)] == []
+
+
+def test_no_folder_is_a_heap() -> None:
+    """About a dozen modules are found by reading their names; more are searched."""
+    places = [*(Path(module).parent for module in modules())]
+    places += [path.relative_to(ROOT).parent for path in (ROOT / "benchmarks").rglob("*.py")]
+
+    assert {
+        str(place): count for place, count in Counter(places).items() if count > LARGER.get(str(place), MOST_MODULES)
+    } == {}
