@@ -12,7 +12,7 @@ from tests.scale import times
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported; workers and servers share the cores
 
-settings.register_profile("spanloop", deadline=None, max_examples=times(short=50, long=1000))
+settings.register_profile("spanloop", deadline=None, max_examples=times(short=25, long=1000))
 settings.load_profile("spanloop")
 
 LONGEST_FIRST = ("e2e", "vllm", "integration")

@@ -21,12 +21,14 @@ from typing import Any
 
 import orjson
 
-from etl.calls.completing.alignment import ITEM_ID
 from etl.calls.tree import Forest
 from etl.dialects.conventions import anthropic_client, gateway
 from etl.dialects.shapes.json_values import decode
 from etl.dialects.shapes.media import digests
 from etl.dialects.spans import Embedding, LlmCall, Message
+
+ITEM_ID = "fc_"
+"""How ids of the Responses API's items begin, which stand for calls in some recordings."""
 
 CLOCK_SKEW_NS = 2_000_000_000
 """How far apart the clocks of agent and gateway may be."""

@@ -16,7 +16,7 @@ from receiver.decode.json_reading import JsonReader, read_document
 from receiver.decode.native import NativeSpans, decode_spans
 from receiver.decode.refusals import Undecodable
 from receiver.decode.shared import MAX_EXPANDED_BYTES, MAX_INLINE_BYTES, MAX_NAME_LENGTH
-from receiver.decode.wire_repair import Irreparable, repair
+from receiver.decode.wire_repair import Irreparable, repair_wire
 
 MAX_NS = 2**63 - 1
 """Latest instant a BIGINT of nanoseconds holds, in the year 2262."""
@@ -73,7 +73,7 @@ def read_protobuf(signal: Signal, body: bytes) -> Request:
     except DecodeError:
         pass
     try:
-        message, num_repaired = repair(kind, body)
+        message, num_repaired = repair_wire(kind, body)
     except Irreparable as error:
         raise Undecodable(f"not an {kind.DESCRIPTOR.name}: {error}") from None
     return _check(signal, message.SerializeToString(), message, num_repaired)

@@ -27,7 +27,7 @@ class Irreparable(Exception):
     """The bytes are not this message, whatever is done to its fields."""
 
 
-def repair(message: type[Any], body: bytes) -> tuple[Any, int]:
+def repair_wire(message: type[Any], body: bytes) -> tuple[Any, int]:
     """Return the parsed message and how many fields were replaced to make it so. Raises `Irreparable`."""
     for skip_clean in (True, False):
         mender = _Mender(skip_clean=skip_clean)

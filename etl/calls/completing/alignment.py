@@ -10,9 +10,8 @@ from typing import Any
 
 import orjson
 
+from etl.calls.merge import ITEM_ID
 from etl.dialects.spans import LlmCall, Message
-
-ITEM_ID = "fc_"
 
 
 def align_item_ids(calls: list[LlmCall]) -> None:

@@ -101,4 +101,4 @@ def running(data: Path, *arguments: str, log: Path | None = None) -> Iterator[Re
     finally:
         if receiver.process.poll() is None:
             receiver.process.send_signal(signal.SIGTERM)
-            assert receiver.process.wait(timeout=20) == 0, receiver.log.read_text()
+            assert receiver.process.wait(timeout=120) == 0, receiver.log.read_text()

@@ -105,7 +105,6 @@ def test_the_order_of_spans_does_not_matter(spans: list[Span], logs: list[dict[s
     same(run(spans_frame(spans), logs), run(spans_frame(shuffled), mixed))
 
 
-@settings(deadline=None, max_examples=50)
 @given(forests(), st.randoms(use_true_random=False))
 def test_how_spans_were_divided_into_requests_does_not_matter(spans: list[Span], random: Any) -> None:
     """Over whichever requests they came: only the first and the last request tell of it."""
@@ -124,7 +123,6 @@ def without_doubles(spans: list[Span]) -> list[Span]:
     return list({(one["trace_id"], one["span_id"]): one for one in reversed(spans)}.values())
 
 
-@settings(deadline=None, max_examples=50)
 @given(forests(), records())
 def test_rewards_are_conserved(spans: list[Span], logs: list[dict[str, Any]]) -> None:
     """What was given is what episodes and steps have, and what was not used, exactly; and every score says which."""
