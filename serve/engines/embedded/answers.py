@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from serve.engines.embedded.chat import BadConversation, ToolCall, ToolCallStream, encode_conversation, parse_tool_calls
+from serve.engines.embedded.forms import read_form
 from serve.engines.embedded.generation import Token, prompt_logprobs
 from serve.engines.embedded.models import GrowingAnswer, Job, Piece, Sampler, Weights
 from serve.engines.embedded.parameters import check_parameters
@@ -15,6 +16,15 @@ from serve.sampling import UnsupportedParameter, parse_sampling
 MAX_CHOICES = 128
 MAX_ROWS = 1024
 """Choices of all prompts of a request together."""
+
+
+class PromptTooLong(ValueError):
+    """A prompt leaves no room for an answer; said in the words clients look for."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+
 
 RESERVED = {"tokenize", "tools", "conversation", "chat_template", "return_dict", "return_tensors", "documents"}
 """What templates get from the engine, and nobody else."""
@@ -33,19 +43,21 @@ def read_job(engine: Sampler, request: Mapping[str, Any], *, is_chat: bool) -> J
         parse_tools = False
     for prompt in prompts:
         if not 0 < len(prompt) < weights.max_length:
-            raise BadConversation(
+            raise PromptTooLong(
+                "messages" if is_chat else "prompt",
                 f"This model's maximum context length is {weights.max_length} tokens, and the prompt has "
-                f"{len(prompt)}: it and at least one token of an answer must fit."
+                f"{len(prompt)}: it and at least one token of an answer must fit.",
             )
     room = weights.max_length - min(len(prompt) for prompt in prompts)
     num_choices = 1 if request.get("n") is None else request["n"]
     if type(num_choices) is not int or not 1 <= num_choices <= MAX_CHOICES:
-        raise UnsupportedParameter(f"n must be between 1 and {MAX_CHOICES}")
+        raise UnsupportedParameter("n", f"must be between 1 and {MAX_CHOICES}")
     if len(prompts) * num_choices > MAX_ROWS:
-        raise UnsupportedParameter(f"prompt asks for more than {MAX_ROWS} choices together")
+        raise UnsupportedParameter("prompt", f"asks for more than {MAX_ROWS} choices together")
     # Completions answer 16 tokens when nothing is said, chat as many as there is room for: OpenAI's own defaults.
     asked = request if is_chat or request.get("max_tokens") is not None else {**request, "max_tokens": 16}
     sampling = parse_sampling(asked, default_max_tokens=room)
+    form = read_form(request, _read_tools(request) if is_chat else None, engine.special_tokens)
     logprobs = request.get("logprobs")
     return Job(
         id=f"{'chatcmpl' if is_chat else 'cmpl'}-{uuid.uuid4().hex}",
@@ -61,6 +73,8 @@ def read_job(engine: Sampler, request: Mapping[str, Any], *, is_chat: bool) -> J
         token_ids=bool(request.get("return_token_ids")),
         prompt_logprobs=request.get("prompt_logprobs") is not None,
         parse_tools=parse_tools,
+        form=form,
+        is_named=isinstance(choice := request.get("tool_choice"), dict) and choice.get("type") == "function",
         created=int(time.time()),
     )
 
@@ -76,9 +90,9 @@ def _read_stream_options(request: Mapping[str, Any]) -> dict[str, Any]:
     if options is None:
         return {}
     if not isinstance(options, dict):
-        raise UnsupportedParameter("stream_options must be an object")
+        raise UnsupportedParameter("stream_options", "must be an object")
     if not request.get("stream"):
-        raise UnsupportedParameter("stream_options is for streamed answers: stream must be true")
+        raise UnsupportedParameter("stream_options", "is for streamed answers: stream must be true")
     return options
 
 
@@ -87,11 +101,11 @@ def _read_tools(request: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     if not tools:
         return None
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise UnsupportedParameter("tools must be a list of objects")
+        raise UnsupportedParameter("tools", "must be a list of objects")
     for index, tool in enumerate(tools):
         function = tool.get("function")
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise UnsupportedParameter(f"tools[{index}] is not a function with a name")
+            raise UnsupportedParameter(f"tools[{index}]", "is not a function with a name")
     return tools
 
 
@@ -100,10 +114,10 @@ def _read_rendering(request: Mapping[str, Any]) -> dict[str, Any]:
     goes_on = bool(request.get("continue_final_message"))
     opens_turn = request.get("add_generation_prompt")
     if goes_on and opens_turn:
-        raise UnsupportedParameter("continue_final_message and add_generation_prompt exclude each other")
+        raise UnsupportedParameter("continue_final_message", "and add_generation_prompt exclude each other")
     extra = request.get("chat_template_kwargs") or {}
     if not isinstance(extra, dict) or set(extra) & RESERVED:
-        raise UnsupportedParameter(f"chat_template_kwargs must be an object without {', '.join(sorted(RESERVED))}")
+        raise UnsupportedParameter("chat_template_kwargs", f"must be an object without {', '.join(sorted(RESERVED))}")
     opens_turn = (not goes_on) if opens_turn is None else bool(opens_turn)
     return {**extra, "add_generation_prompt": opens_turn, "continue_final_message": goes_on}
 
@@ -127,7 +141,7 @@ def read_ids(weights: Weights, ids: object, name: str) -> list[int]:
     size = weights.vocabulary_size
     if isinstance(ids, list) and all(type(item) is int and 0 <= item < size for item in ids):
         return ids
-    raise BadConversation(f"{name} must be text or token ids of this model, or a list of such")
+    raise BadConversation(name, "must be text or token ids of this model, or a list of such")
 
 
 def _token_text(engine: Sampler, token_id: int) -> str:
@@ -187,11 +201,12 @@ def _message(job: Job, choice: GrowingAnswer) -> tuple[dict[str, Any], str | Non
     message: dict[str, Any] = {"role": "assistant", "content": content}
     if calls:
         message["tool_calls"] = [call.as_openai() for call in calls]
-    return message, _finish_reason(choice, calls)
+    return message, _finish_reason(job, choice, calls)
 
 
-def _finish_reason(choice: GrowingAnswer, calls: list[ToolCall]) -> str | None:
-    return "tool_calls" if calls and choice.finish_reason == "stop" else choice.finish_reason
+def _finish_reason(job: Job, choice: GrowingAnswer, calls: list[ToolCall]) -> str | None:
+    # Of a call that the request named, OpenAI and vLLM say `stop`.
+    return "tool_calls" if calls and choice.finish_reason == "stop" and not job.is_named else choice.finish_reason
 
 
 async def answer_whole(engine: Sampler, job: Job) -> dict[str, Any]:
@@ -270,4 +285,4 @@ def read_delta(job: Job, piece: Piece, splitter: ToolCallStream) -> tuple[dict[s
     delta: dict[str, Any] = {"content": content} if content else {}
     if calls:
         delta["tool_calls"] = [{"index": index, **call.as_openai()} for index, call in enumerate(calls)]
-    return delta, _finish_reason(choice, calls)
+    return delta, _finish_reason(job, choice, calls)

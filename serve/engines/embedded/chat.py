@@ -11,24 +11,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from serve.sampling import UnsupportedParameter
+
 TOOL_CALL_START = "<tool_call>"
+TOOL_CALL_END = "</tool_call>"
 TOOL_CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
 
 
-class BadConversation(ValueError):
+class BadConversation(UnsupportedParameter):
     """The messages cannot be made into a prompt; the message says why and quotes none of them."""
 
 
 def prepare_messages(messages: object) -> list[dict[str, Any]]:
     """Return messages as chat templates expect them: text joined, tool arguments as objects, no null content."""
     if not isinstance(messages, list) or not messages:
-        raise BadConversation("messages must be a list that is not empty")
+        raise BadConversation("messages", "must be a list that is not empty")
     return [_prepare_message(index, message) for index, message in enumerate(messages)]
 
 
 def _prepare_message(index: int, message: object) -> dict[str, Any]:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise BadConversation(f"messages[{index}] is not an object with a role")
+        raise BadConversation(f"messages[{index}]", "is not an object with a role")
     prepared = {name: value for name, value in message.items() if value is not None}
     prepared["content"] = _text(index, message.get("content"))
     if calls := prepared.get("tool_calls"):
@@ -44,7 +47,7 @@ def _text(index: int, content: object) -> str:
     texts = []
     for part in content if isinstance(content, list) else [content]:
         if not isinstance(part, dict) or not isinstance(part.get("text"), str):
-            raise BadConversation(f"messages[{index}] has content that is not text")
+            raise BadConversation(f"messages[{index}]", "has content that is not text")
         texts.append(part["text"])
     return "\n".join(texts)
 
@@ -57,7 +60,7 @@ def _prepare_call(index: int, call: object) -> dict[str, Any]:
             function["arguments"] = json.loads(arguments) if arguments else {}
         prepared: dict[str, Any] = {**call, "function": function}  # type: ignore[dict-item]
     except (TypeError, KeyError, ValueError) as error:
-        raise BadConversation(f"messages[{index}] has a malformed tool call") from error
+        raise BadConversation(f"messages[{index}]", "has a malformed tool call") from error
     return prepared
 
 
@@ -84,7 +87,9 @@ def encode_conversation(
     except BadConversation:
         raise
     except Exception as error:  # the template is the model's own program and raises what it likes
-        raise BadConversation(f"the model's chat template refused the messages ({type(error).__name__})") from error
+        raise BadConversation(
+            "messages", f"were refused by the model's chat template ({type(error).__name__})"
+        ) from error
     return ids
 
 

@@ -17,7 +17,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from serve.engines.embedded.grammar import Constraint, GrammarFailed
 from serve.sampling import Sampling
+
+CUT_OFF = -9999.0
+"""Log-probability that is reported of a token that could not be sampled."""
 
 PREFILL_TOKENS = 8192
 """Padded prompt tokens of one prefill pass; bounds its memory."""
@@ -35,6 +39,9 @@ class Row:
 
     fail: Callable[[Exception], None]
     """Called once, instead of further tokens, when the batch could not go on with this row."""
+
+    constraint: Constraint | None = None
+    """What the next token may be, where the answer is held to a form."""
 
     num_sampled: int = 0
     is_cancelled: bool = False
@@ -89,8 +96,12 @@ def sample(logits: Tensor, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
     """Sample one id a row; return the ids (B) and the log-probabilities of the whole vocabulary (B, V).
 
     Draws by exponential races (argmax of p/e), which need one number an entry and no sorting; a row with a seed draws
-    from its own generator, so that what else is in the batch does not change its answer.
+    from its own generator, so that what else is in the batch does not change its answer. What a form forbids has no
+    probability, whatever the temperature: that comes after, as in vLLM.
     """
+    for index, row in enumerate(rows):
+        if row.constraint is not None:
+            logits[index] = row.constraint.mask(logits[index])
     logprobs = processed_logits(logits.float(), [row.sampling for row in rows]).log_softmax(-1)
     race = torch.empty_like(logprobs).exponential_()
     for index, row in enumerate(rows):
@@ -162,14 +173,22 @@ class Batch:
         for place, (row, token_id, logprob) in enumerate(zip(rows, ids.tolist(), chosen, strict=True)):
             row.num_sampled += 1
             reason = None
-            if token_id in row.eos_ids and not row.sampling.ignore_eos:
+            try:
+                is_over = row.constraint is not None and row.constraint.take(token_id)
+            except GrammarFailed as error:
+                row.fail(error)
+                finished.add(indices.start + place)
+                continue
+            if (token_id in row.eos_ids and not row.sampling.ignore_eos) or (is_over and _ends_without_token(row)):
                 reason = "stop"
             elif row.num_sampled >= row.sampling.max_tokens:
                 reason = "length"
             alternatives: tuple[tuple[int, float], ...] = ()
             if top is not None and row.sampling.num_top_logprobs:
                 pairs = zip(top.indices[place].tolist(), top.values[place].tolist(), strict=True)
-                alternatives = tuple(pairs)[: row.sampling.num_top_logprobs]
+                # What was cut off has no finite one, and JSON has no infinite; vLLM says the same.
+                finite = ((token, max(logprob, CUT_OFF)) for token, logprob in pairs)
+                alternatives = tuple(finite)[: row.sampling.num_top_logprobs]
             sampled.append((row, Token(token_id, logprob, alternatives, reason)))
             if reason is not None:
                 finished.add(indices.start + place)
@@ -208,6 +227,11 @@ class Batch:
         for ours, theirs in zip(self.cache.layers, cache.layers, strict=True):
             ours.keys = torch.cat([_pad_left(ours.keys, length, dim=2), _pad_left(theirs.keys, length, dim=2)])
             ours.values = torch.cat([_pad_left(ours.values, length, dim=2), _pad_left(theirs.values, length, dim=2)])
+
+
+def _ends_without_token(row: Row) -> bool:
+    """Tell whether a complete answer is not ended by a token, because there is none or it was to be passed over."""
+    return row.sampling.ignore_eos or not row.eos_ids
 
 
 def _pad_left(tensor: Tensor, length: int, *, dim: int) -> Tensor:

@@ -14,7 +14,9 @@ from tokenizers.decoders import DecodeStream
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from serve.engines.adapters import adapter_base
+from serve.engines.embedded.forms import Form
 from serve.engines.embedded.generation import Batch, Generator, Row, Token
+from serve.engines.embedded.grammar import Constraint, Grammars, special_tokens
 from serve.sampling import Sampling
 
 
@@ -86,6 +88,14 @@ class Job:
     prompt_logprobs: bool
     parse_tools: bool
     created: int
+    form: Form | None = None
+    """What the answer is to be held to."""
+
+    is_named: bool = False
+    """Whether the request names the one tool to be called."""
+
+    constraint: Constraint | None = None
+    """The form compiled: `Sampler.compile` adds it."""
 
 
 class UnknownModel(ValueError):
@@ -109,6 +119,8 @@ class Sampler:
 
     def __init__(self, model_path: Path, name: str) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True, trust_remote_code=False)
+        self.special_tokens = special_tokens(self.tokenizer)
+        self._grammars = Grammars(self.tokenizer)
         self._models = {name: self._describe(model_path, load_model(model_path))}
 
     def _describe(self, path: Path, model: Any) -> Weights:  # noqa: ANN401
@@ -162,6 +174,14 @@ class Sampler:
         if weights is not None and weights.running is not None:
             weights.running.cancel()
 
+    async def compile(self, job: Job) -> Job:
+        """Return the job with its form compiled; raise `UnsupportedParameter` for one no answer can be held to."""
+        if job.form is None:
+            return job
+        weights = job.weights
+        constraint = await self._grammars.compile(job.form, weights.vocabulary_size, weights.eos_ids)
+        return replace(job, constraint=constraint)
+
     async def sample(self, job: Job) -> AsyncGenerator[Piece, None]:
         """Yield every sampled token of every choice as it comes; leaving early takes the rows out of the batch."""
         pieces: asyncio.Queue[tuple[int, Token] | Exception] = asyncio.Queue()
@@ -178,6 +198,7 @@ class Sampler:
                 job.weights.eos_ids,
                 deliver=partial(deliver, choice.index),
                 fail=pieces.put_nowait,
+                constraint=None if job.constraint is None else job.constraint.fresh(),
             )
             for choice in choices
         ]

@@ -7,9 +7,10 @@ nobody has heard of included: what is neither honoured, nor said not to touch th
 from collections.abc import Mapping
 from typing import Any
 
+from serve.engines.embedded import forms
 from serve.sampling import UnsupportedParameter
 
-HONOURED = frozenset(
+HONOURED = forms.PARAMETERS | frozenset(
     {
         "model", "messages", "prompt", "tools", "temperature", "top_p", "top_k", "min_p", "max_tokens",
         "max_completion_tokens", "seed", "stop", "ignore_eos", "logprobs", "top_logprobs", "n", "stream",
@@ -17,11 +18,11 @@ HONOURED = frozenset(
         "chat_template_kwargs",
     }
 )  # fmt: skip
-HONOURED_RESPONSES = frozenset(
+HONOURED_RESPONSES = forms.PARAMETERS.difference({"response_format"}) | frozenset(
     {
         "model", "input", "instructions", "tools", "temperature", "top_p", "top_k", "min_p", "max_output_tokens",
         "seed", "stop", "ignore_eos", "top_logprobs", "stream", "stream_options", "enable_response_messages",
-        "chat_template_kwargs",
+        "chat_template_kwargs", "text.format",
     }
 )  # fmt: skip
 """Of the Responses API, whose `prompt` is another thing than that of plain completions."""
@@ -40,9 +41,6 @@ NEUTRAL_ONLY: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "repetition_penalty": (1,),
     "logit_bias": ({},),
-    "response_format": ({"type": "text"},),
-    "tool_choice": ("auto", "none"),
-    "parallel_tool_calls": (True,),
     "suffix": ("",),
     "echo": (False,),
     "best_of": (1,),
@@ -61,7 +59,6 @@ NEUTRAL_ONLY: dict[str, tuple[Any, ...]] = {
     "truncation": ("disabled",),
     "background": (False,),
     "text": ({},),
-    "text.format": ({"type": "text"},),
     "text.verbosity": ("medium",),
     "reasoning": ({},),
     "reasoning.summary": ("auto", "concise", "detailed"),
@@ -93,5 +90,5 @@ def check_parameters(request: Mapping[str, Any], honoured: frozenset[str] = HONO
             value == one and isinstance(value, bool) == isinstance(one, bool) for one in neutral
         ):
             raise UnsupportedParameter(
-                f"{name} is not supported by the embedded engine; leave it out, or serve the model with vLLM"
+                name, "is not supported by the embedded engine; leave it out, or serve the model with vLLM"
             )

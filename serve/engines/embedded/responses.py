@@ -22,6 +22,9 @@ ITEMS = ("message", "function_call", "function_call_output", "reasoning")
 ECHOED = ("instructions", "max_output_tokens", "metadata", "temperature", "top_p", "user", "safety_identifier")
 """What a response repeats of its request as it was."""
 
+NAMES = {"response_format": "text.format", "max_tokens": "max_output_tokens"}
+"""What this API calls parameters of chat."""
+
 
 @dataclass(frozen=True)
 class ResponseJob:
@@ -39,16 +42,20 @@ def read_response_job(engine: Sampler, request: Mapping[str, Any]) -> ResponseJo
     _check_input(request.get("input"))
     for name, kind, words in (("instructions", str, "a text"), ("tools", list, "a list"), ("include", list, "a list")):
         if request.get(name) is not None and not isinstance(request[name], kind):
-            raise UnsupportedParameter(f"{name} must be {words}")
+            raise UnsupportedParameter(name, f"must be {words}")
     if not all(isinstance(tool, dict) for tool in request.get("tools") or ()):
-        raise UnsupportedParameter("tools must be a list of objects")
+        raise UnsupportedParameter("tools", "must be a list of objects")
     wants = client_wants(request)
-    chat = {name: value for name, value in as_chat(request).items() if name in HONOURED | {"tool_choice"}}
+    chat = {name: value for name, value in as_chat(request).items() if name in HONOURED}
     chat["logprobs"] = wants.logprobs
     if not wants.logprobs:
         chat.pop("top_logprobs", None)  # alternatives to nothing
-    job = read_job(engine, chat, is_chat=True)
-    return ResponseJob(request, replace(job, id=_new_id("resp")), wants.token_ids)
+    try:
+        job = read_job(engine, chat, is_chat=True)
+    except UnsupportedParameter as error:
+        raise error.of(NAMES.get(error.param, error.param)) from error
+    form = job.form and replace(job.form, param=NAMES.get(job.form.param, job.form.param))
+    return ResponseJob(request, replace(job, id=_new_id("resp"), form=form), wants.token_ids)
 
 
 def _check_input(asked: object) -> None:
@@ -56,13 +63,15 @@ def _check_input(asked: object) -> None:
     if isinstance(asked, str):
         return
     if not isinstance(asked, list) or not asked:
-        raise BadConversation("input must be a text, or a list of items that is not empty")
+        raise BadConversation("input", "must be a text, or a list of items that is not empty")
     for index, item in enumerate(asked):
         kind = item.get("type", "message") if isinstance(item, dict) else None
         if kind not in ITEMS:
-            raise BadConversation(f"input[{index}] is none of the items the embedded engine knows: {', '.join(ITEMS)}")
+            raise BadConversation(
+                f"input[{index}]", f"is none of the items the embedded engine knows: {', '.join(ITEMS)}"
+            )
         if kind == "function_call" and not all(isinstance(item.get(name), str) for name in ("name", "arguments")):
-            raise BadConversation(f"input[{index}] is a function_call without name or arguments")
+            raise BadConversation(f"input[{index}]", "is a function_call without name or arguments")
 
 
 async def response_events(engine: Sampler, job: ResponseJob) -> AsyncGenerator[Json, None]:
@@ -191,8 +200,8 @@ class _Answer:
             "usage": self._usage() if is_over else None,
             "tools": request.get("tools") or [],
             "tool_choice": request.get("tool_choice") or "auto",
-            "parallel_tool_calls": True,
-            "text": {"format": {"type": "text"}},
+            "parallel_tool_calls": request.get("parallel_tool_calls") is not False,
+            "text": {"format": (request.get("text") or {}).get("format") or {"type": "text"}},
             "top_logprobs": chat.sampling.num_top_logprobs,
             "reasoning": None,
             "truncation": "disabled",

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,8 +22,9 @@ from serve.api.answers import Json
 from serve.api.bodies import read_object
 from serve.engines.child import end_with_parent
 from serve.engines.embedded.answers import answer_whole, read_job, stream_answer
-from serve.engines.embedded.models import Sampler, UnknownModel
-from serve.engines.embedded.responses import read_response_job, response_events
+from serve.engines.embedded.grammar import GrammarFailed
+from serve.engines.embedded.models import Job, Sampler, UnknownModel
+from serve.engines.embedded.responses import ResponseJob, read_response_job, response_events
 from serve.engines.embedded.tokens import detokenize, tokenize
 
 Understood = TypeVar("Understood")
@@ -57,16 +59,25 @@ async def _health(_: web.Request) -> web.Response:
 
 def _handler(engine: Sampler, *, is_chat: bool) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(http: web.Request) -> web.StreamResponse:
-        job = await _understand(http, lambda request: read_job(engine, request, is_chat=is_chat))
+        async def read(request: Json) -> Job:
+            return await engine.compile(read_job(engine, request, is_chat=is_chat))
+
+        job = await _understand(http, read)
         if isinstance(job, web.Response):
             return job
         if not job.stream:
-            return _json(await answer_whole(engine, job))
+            try:
+                return _json(await answer_whole(engine, job))
+            except GrammarFailed as error:
+                return _error(error)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(http)
-        async with contextlib.aclosing(stream_answer(engine, job)) as chunks:
-            async for chunk in chunks:
-                await response.write(b"data: " + orjson.dumps(chunk) + b"\n\n")
+        try:
+            async with contextlib.aclosing(stream_answer(engine, job)) as chunks:
+                async for chunk in chunks:
+                    await response.write(b"data: " + orjson.dumps(chunk) + b"\n\n")
+        except GrammarFailed as error:
+            await response.write(b"data: " + orjson.dumps(_error_body(error)) + b"\n\n")
         await response.write(b"data: [DONE]\n\n")
         return response
 
@@ -75,16 +86,26 @@ def _handler(engine: Sampler, *, is_chat: bool) -> Callable[[web.Request], Await
 
 def _responses_handler(engine: Sampler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(http: web.Request) -> web.StreamResponse:
-        job = await _understand(http, lambda request: read_response_job(engine, request))
+        async def read(request: Json) -> ResponseJob:
+            job = read_response_job(engine, request)
+            return replace(job, chat=await engine.compile(job.chat))
+
+        job = await _understand(http, read)
         if isinstance(job, web.Response):
             return job
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         if job.chat.stream:
             await response.prepare(http)
-        async with contextlib.aclosing(response_events(engine, job)) as events:
-            async for event in events:
-                if job.chat.stream:
-                    await response.write(f"event: {event['type']}\ndata: ".encode() + orjson.dumps(event) + b"\n\n")
+        try:
+            async with contextlib.aclosing(response_events(engine, job)) as events:
+                async for event in events:
+                    if job.chat.stream:
+                        await response.write(_event(event))
+        except GrammarFailed as error:
+            if not job.chat.stream:
+                return _error(error)
+            await response.write(_event({"type": "error", **_error_body(error)["error"]}))
+            return response
         # The last event holds the whole answer.
         return response if job.chat.stream else _json(event["response"])
 
@@ -95,23 +116,26 @@ def _tokens_handler(
     engine: Sampler, answer: Callable[[Sampler, Json], Json]
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(http: web.Request) -> web.StreamResponse:
-        answered = await _understand(http, lambda request: answer(engine, request))
+        async def read(request: Json) -> Json:
+            return answer(engine, request)
+
+        answered = await _understand(http, read)
         return answered if isinstance(answered, web.Response) else _json(answered)
 
     return handle
 
 
-async def _understand(http: web.Request, read: Callable[[Json], Understood]) -> Understood | web.Response:
+async def _understand(http: web.Request, read: Callable[[Json], Awaitable[Understood]]) -> Understood | web.Response:
     """Return what is read from a request's body, or the refusal of one that cannot be."""
     try:
-        return read(read_object(await http.read()))
+        return await read(read_object(await http.read()))
     except UnknownModel as error:
-        return _error(str(error), status=404)
+        return _error(error, status=404)
     except ValueError as error:
-        return _error(str(error))
+        return _error(error)
     except (TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         # Nothing but the request was read, so it is the request that is odd.
-        return _error(f"the request is malformed ({type(error).__name__})")
+        return _error(ValueError(f"the request is malformed ({type(error).__name__})"))
 
 
 def _load_handler(engine: Sampler) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -137,9 +161,17 @@ def _json(body: object, status: int = 200) -> web.Response:
     return web.Response(body=orjson.dumps(body), content_type="application/json", status=status)
 
 
-def _error(message: str, status: int = 400) -> web.Response:
-    kind = "BadRequestError" if status < 500 else "InternalServerError"
-    return _json({"error": {"message": message, "type": kind, "param": None, "code": status}}, status)
+def _event(event: Json) -> bytes:
+    return f"event: {event['type']}\ndata: ".encode() + orjson.dumps(event) + b"\n\n"
+
+
+def _error(error: ValueError, status: int = 400) -> web.Response:
+    return _json(_error_body(error, status), status)
+
+
+def _error_body(error: ValueError, status: int = 400) -> Json:
+    param = getattr(error, "param", None)
+    return {"error": {"message": str(error), "type": "BadRequestError", "param": param, "code": status}}
 
 
 async def _serve(arguments: argparse.Namespace) -> None:

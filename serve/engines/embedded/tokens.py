@@ -28,12 +28,12 @@ def tokenize(engine: Sampler, request: Mapping[str, Any]) -> dict[str, Any]:
     prompt, adds_special = request.get("prompt"), request.get("add_special_tokens")
     if request.get("messages") is not None:
         if adds_special:
-            raise BadConversation("add_special_tokens is for a prompt; of messages, the template says what is added")
+            raise BadConversation("add_special_tokens", "is for a prompt; of messages, the template says what is added")
         ids = read_conversation(engine, request)
     elif isinstance(prompt, str):
         ids = engine.tokenizer.encode(prompt, add_special_tokens=adds_special is None or bool(adds_special))
     else:
-        raise BadConversation("prompt must be a text, or messages a list")
+        raise BadConversation("prompt", "must be a text, or messages a list")
     answer: dict[str, Any] = {"count": len(ids), "max_model_len": weights.max_length, "tokens": ids}
     strings = engine.tokenizer.convert_ids_to_tokens(ids) if request.get("return_token_strs") else None
     return {**answer, "token_strs": strings}

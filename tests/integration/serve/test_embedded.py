@@ -206,7 +206,29 @@ def test_force_overrules_the_evaluation_only(served: Served, tmp_path: Path) -> 
 def test_the_engine_refuses_what_it_would_have_to_ignore(served: Served) -> None:
     """400 with the parameter's name, passed on by the gateway."""
     with pytest.raises(Exception, match="400"):
-        served.ask(messages=USER, response_format={"type": "json_object"})
+        served.ask(messages=USER, frequency_penalty=0.5)
+
+
+def test_an_answer_held_to_a_form_says_so(served: Served) -> None:
+    """OpenAI's client reads what it asked for, whole and streamed; the evidence is complete, and marked `masked`."""
+    client = OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0)
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {**schema, "additionalProperties": False}}}
+    asked: dict[str, Any] = {"model": "base:live", "messages": USER, "max_tokens": 60, "response_format": form}
+
+    whole = client.chat.completions.create(**asked)
+    chunks = list(client.chat.completions.create(**asked, stream=True))
+    with pytest.raises(BadRequestError) as refused:
+        client.chat.completions.create(**{**asked, "response_format": {"type": "json_schema", "json_schema": {}}})
+
+    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    for text in (whole.choices[0].message.content or "", streamed):
+        assert set(json.loads(text)) == {"ok"}
+    assert refused.value.param == "response_format"
+    span = served.span_of(whole.id)
+    assert span[names.LOGPROBS_MODE] == "masked"
+    ids, logprobs = names.CHOICE_TOKEN_IDS.format(index=0), names.CHOICE_LOGPROBS.format(index=0)
+    assert len(span[logprobs]) == len(span[ids])
 
 
 def test_openais_client_gets_responses(served: Served) -> None:

@@ -131,7 +131,7 @@ def test_a_response_samples_what_a_chat_would(path: Path) -> None:
         ({"tools": [{"type": "web_search"}]}, r"tools\[0\]"),
         ({"tools": ["f"]}, "tools"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:,"}]}]}, "not text"),
-        ({"max_output_tokens": 0}, "max_tokens"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
     ],
 )
 def test_what_would_be_left_out_is_refused(speaker: ReadingAloud, request_: dict[str, Any], name: str) -> None:
