@@ -14,6 +14,7 @@ from serve.engines.transformers_engine import EmbeddedEngine
 from serve.engines.upstream import UpstreamEngine
 from serve.evidence.delivery import Delivery
 from serve.evidence.own_keys import OwnKeys
+from serve.evidence.privacy import Privacy, captures_content
 from serve.evidence.sending import has_headers, make_sender
 from serve.evidence.spool import Spool
 from serve.schema import Registry, read_registry
@@ -63,7 +64,10 @@ def make_delivery(config: ServeConfig) -> Delivery:
     if config.spool_mb:
         spool_path = config.data / "serve" / "spool"
         spool = Spool(spool_path, max_bytes=config.spool_mb << 20, min_free_bytes=MIN_FREE_BYTES)
-    return Delivery(sender, spool, own_keys)
+    privacy = Privacy(captures_content(config.capture_content), config.redactor())
+    if not privacy.captures_content:
+        log.warning("spans are without content: nothing can be learned from them", setting="capture_content")
+    return Delivery(sender, spool, own_keys, privacy=privacy)
 
 
 def choose_engine(config: ServeConfig) -> type[Engine]:
@@ -80,6 +84,4 @@ def choose_engine(config: ServeConfig) -> type[Engine]:
         choice = "vllm" if vllm.is_installed() else "embedded"
     if choice == "vllm" and not vllm.is_installed():
         raise SettingsError("vLLM is not installed", hint="make setup-vllm, or --engine embedded")
-    if choice == "embedded" and config.strict_tools:
-        raise SettingsError("the embedded engine cannot hold answers to a schema", hint="Leave --strict-tools out.")
     return vllm.VllmEngine if choice == "vllm" else EmbeddedEngine

@@ -18,6 +18,7 @@ from foundation.narration import get_logger
 from otel_exporter.schema import CALLER_PROJECT
 from serve.evidence.otlp import encode, halve
 from serve.evidence.own_keys import OwnKeys
+from serve.evidence.privacy import Privacy
 from serve.evidence.sending import Outcome, Sender, Verdict
 from serve.evidence.spool import Batch, NoRoom, Spool
 
@@ -54,6 +55,7 @@ class Delivery(SpanProcessor):
         spool: Spool | None,
         own_keys: OwnKeys | None = None,
         *,
+        privacy: Privacy = Privacy(),
         first_retry_s: float = FIRST_RETRY_S,
         max_queued: int = MAX_QUEUED_SPANS,
         max_encoded_bytes: int = MAX_ENCODED_BYTES,
@@ -61,6 +63,7 @@ class Delivery(SpanProcessor):
         self._sender = sender
         self._spool = spool
         self._own_keys = own_keys
+        self._privacy = privacy
         self._first_retry_s = first_retry_s
         self._max_queued = max_queued
         self._max_encoded_bytes = max_encoded_bytes
@@ -169,7 +172,12 @@ class Delivery(SpanProcessor):
     def _encode(self, spans: Sequence[ReadableSpan]) -> Iterator[Batch]:
         """Encode spans, those of each project on their own."""
         of_project: dict[str | None, list[ReadableSpan]] = {}
-        for span in spans:
+        for ended in spans:
+            try:
+                span = self._privacy.apply(ended)
+            except Exception as error:  # noqa: BLE001 - better no span than one that says what it must not
+                self.lose("unencodable", 1, because=type(error).__name__)
+                continue
             project = (span.attributes or {}).get(CALLER_PROJECT) if self._own_keys is not None else None
             of_project.setdefault(None if project is None else str(project), []).append(span)
         for project, group in of_project.items():

@@ -2,16 +2,18 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from otel_exporter.redaction import Redactor
 from serve.api.answers import Choice, Recording
 from serve.evidence.delivery import BATCH, Delivery
 from serve.evidence.own_keys import OwnKeys
+from serve.evidence.privacy import Privacy
 from serve.evidence.sending import Outcome, Sender, Verdict
 from serve.evidence.spans import Call, Caller, Policy, end_span, make_provider, start_span
 from serve.evidence.spool import Spool
@@ -32,9 +34,11 @@ class Receiver(Sender):
         self.taken: dict[bytes, str | None] = {}
         self.hold = threading.Event()
         self.hold.set()
+        self.bodies: list[bytes] = []
 
     def send(self, body: bytes, key: str | None) -> Outcome:
         self.hold.wait()
+        self.bodies.append(body)
         spans = [
             span
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans
@@ -54,7 +58,7 @@ class Receiver(Sender):
 class Bench:
     """A delivery and whoever ends spans."""
 
-    def __init__(self, receiver: Receiver, spool: Spool | None, own_keys: OwnKeys | None = None, **bounds: int) -> None:
+    def __init__(self, receiver: Receiver, spool: Spool | None, own_keys: OwnKeys | None = None, **bounds: Any) -> None:
         self.receiver = receiver
         self.delivery = Delivery(receiver, spool, own_keys, first_retry_s=0.01, **bounds)
         self.tracer = make_provider(self.delivery).get_tracer("t")
@@ -245,3 +249,27 @@ def test_an_error_nobody_thought_of_does_not_end_delivery(bench: Bench) -> None:
     bench.receiver.answer = lambda *_: TAKEN
 
     bench.wait(num_spans_exported=3, num_spans_waiting=0)
+
+
+def test_what_is_to_be_left_out_never_leaves(receiver: Receiver) -> None:
+    """Content by the switch, secrets by redaction; a span redaction stumbles over costs itself alone."""
+
+    class Stumbling(Redactor):
+        def span(self, *parts: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
+            if "stumble" in str(parts):
+                raise ZeroDivisionError
+            return super().span(*parts)
+
+    bench = Bench(receiver, None, privacy=Privacy(redactor=Stumbling()))
+    for said in ("mail alice@example.com", "stumble", "nothing"):
+        bench.end(messages=[{"role": "user", "content": said}])
+    bench.delivery.close(10)
+    bare = Bench(receiver, None, privacy=Privacy(captures_content=False))
+    bare.end(messages=[{"role": "user", "content": "a prompt"}])
+    bare.delivery.close(10)
+
+    sent = b"".join(receiver.bodies)
+    assert b"<EMAIL_" in sent
+    assert b"alice@example.com" not in sent
+    assert b"a prompt" not in sent
+    assert bench.delivery.counts() == {**bare.delivery.counts(), "num_spans_exported": 2, "num_spans_unencodable": 1}
