@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter
 from cyclopts.config import Env, Toml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -89,6 +89,10 @@ def main() -> None:
 def _explain(error: CycloptsError) -> str:
     """Say which setting has which value and why it cannot be, where a settings model refused it."""
     refusal = error.__cause__
+    argument = error.argument
+    if isinstance(error, MissingArgumentError) and argument is not None and argument.field_info.is_positional:
+        # Said as it is written: cyclopts calls it by an option's name.
+        return f"spanloop {' '.join(error.command_chain or ())} needs {argument.name.lstrip('-').upper()}"
     if not isinstance(refusal, ValidationError):
         return str(error)
     return "\n".join(map(_explain_one, refusal.errors()))

@@ -12,9 +12,10 @@ from foundation.errors import SpanloopError
 from receiver.database import open_database
 from receiver.days import sequence
 from receiver.days.files import attach, database_name, day_files
+from receiver.decode.shared import COLUMNS, PREFIX
 from receiver.log.disk import OsDisk
 from receiver.log.wal import scan
-from receiver.tables import TABLES
+from receiver.tables import SHARED_TEXTS, TABLES
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def _verify_day(connection: duckdb.DuckDBPyConnection, day: date, path: Path) ->
         for table, columns in TABLES.items():
             digests = ", ".join(f"bit_xor(hash({column.name}))" for column in columns)
             connection.execute(f"select {digests} from {name}.{table}").fetchall()
+        yield from _verify_shared_texts(connection, name, path)
         num_doubled = connection.execute(
             f"""
             select count(*) from (
@@ -66,3 +68,22 @@ def _verify_day(connection: duckdb.DuckDBPyConnection, day: date, path: Path) ->
         return
     if num_doubled:
         yield Damage(path, f"{num_doubled} spans are there more than once")
+
+
+def _verify_shared_texts(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> Iterator[Damage]:
+    """Every text is the one its reference is the digest of, and every reference leads to one."""
+    tables = "select 1 from duckdb_tables() where database_name = ? and table_name = ?"
+    if not connection.execute(tables, [name, SHARED_TEXTS]).fetchall():
+        return  # a day of an earlier release
+    changed = f"select count(*) from {name}.{SHARED_TEXTS} where reference <> '{PREFIX}' || sha256(text)"
+    if num_changed := connection.execute(changed).fetchall()[0][0]:
+        yield Damage(path, f"{num_changed} texts that rows share are not what was stored")
+    for table in TABLES:
+        for column in COLUMNS:
+            missing = f"""
+                select count(distinct {column}) from {name}.{table}
+                where starts_with({column}, '{PREFIX}')
+                    and {column} not in (select reference from {name}.{SHARED_TEXTS})
+                """
+            if num_missing := connection.execute(missing).fetchall()[0][0]:
+                yield Damage(path, f"{num_missing} texts that rows of {table} share are missing ({column})")

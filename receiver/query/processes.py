@@ -46,6 +46,11 @@ GRACE_S = 1.0
 SPARE_BYTES = 512 << 20
 """What a query's process may hold beside what DuckDB accounts for: libraries, a result being written."""
 
+QUICK_S = 0.5
+"""How long a query runs before the others, ingest included: a lookup is done by then."""
+
+QUICK_PRIORITY = -5
+
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
 
@@ -181,6 +186,7 @@ class _Process:
             os.close(lifeline)
         self._temp = temp_path(data, self._process.pid)
         self.idle_since = 0.0
+        self._priority = 0
         self._why = ""
         self._check: Callable[[], None] = lambda: None
         output = cast("BinaryIO", self._process.stdout)
@@ -203,8 +209,10 @@ class _Process:
             raise SpanloopError("a process for queries could not be started") from None
 
     def run(self, snapshot: Snapshot, job: Job, *, is_wanted: Callable[[], bool], memory_bytes: int) -> Iterator[bytes]:
-        deadline = time.monotonic() + (job.bounds.timeout_s + GRACE_S if job.bounds else float("inf"))
+        began = time.monotonic()
+        deadline = began + (job.bounds.timeout_s + GRACE_S if job.bounds else float("inf"))
         self._why = "its process ended"
+        self._set_priority(QUICK_PRIORITY)
 
         def check() -> None:
             if time.monotonic() > deadline:
@@ -214,6 +222,8 @@ class _Process:
                 self.kill("the query needs more memory than it may have")
             elif not is_wanted():
                 self.kill("nobody waits for it")
+            elif self._priority and time.monotonic() > began + QUICK_S:
+                self._set_priority(0)
 
         self._check = check
         feeder = _Feeder(cast("BinaryIO", self._process.stdin), snapshot, job)
@@ -237,6 +247,14 @@ class _Process:
             raise query.QueryTooExpensive(feeder.problem, hint=query.NARROW)
         if kind == frames.ERROR:
             raise _Answered(_error_of(orjson.loads(content)))
+
+    def _set_priority(self, priority: int) -> None:
+        """Let all threads of the process run before others, or as others; not every receiver may (`LimitNICE`)."""
+        if priority == self._priority:
+            return
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PGRP, self._process.pid, priority)
+            self._priority = priority
 
     def _resident_bytes(self) -> int:
         try:

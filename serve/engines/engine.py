@@ -23,7 +23,7 @@ import orjson
 from foundation.errors import GateRefused, SpanloopError
 from foundation.narration import get_logger
 from serve.engines.child import PARENT
-from serve.engines.heartbeat import Pulse, wait_until_hung
+from serve.engines.heartbeat import Pulse, wait_until_hung, wait_until_stalled
 from serve.engines.unix_socket import PatientUnixConnector
 from train.schema import Probe
 
@@ -75,6 +75,7 @@ class Engine(ABC):
         self.is_hung = False
         """It was killed because it did not answer any more."""
 
+        self.is_changing = False
         self._process: subprocess.Popen[bytes] | None = None
         self._heart: asyncio.Task[None] | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -151,7 +152,17 @@ class Engine(ABC):
         await self.complete([0], max_tokens=2)
 
     async def _watch_heart(self) -> None:
-        await wait_until_hung(self._answers, self.pulse)
+        watches = [
+            asyncio.create_task(wait_until_hung(self._answers, self.pulse)),
+            asyncio.create_task(wait_until_stalled(self._progress_unless_changing, self._generates, self.pulse)),
+        ]
+        try:
+            done, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
+        finally:
+            for each in watches:
+                each.cancel()
         if self.is_running():
             self.is_hung = True
             log.error("the engine does not answer any more; it is killed", log=str(self.log))
@@ -165,6 +176,41 @@ class Engine(ABC):
                 return True
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
+
+    async def progress(self) -> str | None:
+        """Return something that changes with every step of the model; null where the engine says nothing of it."""
+        return None
+
+    async def _progress_unless_changing(self) -> str | None:
+        return None if self.is_changing else await self.progress()
+
+    async def _generates(self, timeout_s: float) -> bool:
+        """Tell whether a token, or a refusal, comes within a time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.complete([0], max_tokens=1)
+        except TimeoutError:
+            return False
+        except EngineFailed:
+            return True
+        return True
+
+    async def read(self, path: str) -> str | None:
+        """Return what the engine answers to a question about itself; null where it does not."""
+        try:
+            async with self.session.get(f"{self.url}{path}", timeout=aiohttp.ClientTimeout(total=10)) as response:
+                return await response.text() if response.status == 200 else None
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return None
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Let a change of weights take as long as it takes: meanwhile no token is expected."""
+        self.is_changing = True
+        try:
+            yield
+        finally:
+            self.is_changing = False
 
     def _kill(self) -> None:
         """End the process and what it started, without asking."""

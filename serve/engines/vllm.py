@@ -6,6 +6,7 @@ backend needs is added there. Measurements and upstream bugs behind each setting
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import aiohttp
 
 from serve.engines.adapters import adapter_base, adapter_rank
 from serve.engines.engine import Engine, EngineFailed, LoadRefused
+from serve.engines.heartbeat import Pulse
 
 
 def is_installed() -> bool:
@@ -44,6 +46,11 @@ CPU_ARGUMENTS = (
     "--kv-cache-memory-bytes", "1073741824",  # else it wants 92 % of the machine's memory to be free
 )  # fmt: skip
 
+PROGRESS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total", "vllm:request_success_total")
+
+CPU_STALL_TIMEOUT_S = 600.0
+"""A step may take minutes where a long prompt is read by a large model on a CPU."""
+
 CPU_ENVIRONMENT = {
     # With eager execution a few sampler functions are still compiled, at the first request: 15 s.
     "TORCH_COMPILE_DISABLE": "1",
@@ -55,6 +62,11 @@ class VllmEngine(Engine):
 
     kind = "vllm"
     provider = "vllm"
+
+    def __init__(self, model: Path, name: str, log: Path, extra_arguments: Sequence[str] = ()) -> None:
+        super().__init__(model, name, log, extra_arguments)
+        if is_cpu_build():
+            self.pulse = Pulse(stall_timeout_s=CPU_STALL_TIMEOUT_S)
 
     def command(self) -> list[str]:
         """Return the command line; what the user adds comes last and so wins."""
@@ -90,6 +102,13 @@ class VllmEngine(Engine):
         adapters = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"} if self.max_adapter_rank else {}
         return common | adapters | (CPU_ENVIRONMENT if is_cpu_build() else {})
 
+    async def progress(self) -> str | None:
+        """Return vLLM's own counts of tokens and steps, which its process for the model reports."""
+        found = await self.read("/metrics")
+        if found is None:
+            return None
+        return "\n".join(line for line in found.splitlines() if line.startswith(PROGRESS)) or None
+
     def can_add(self, checkpoint: Path) -> bool:
         """Tell whether a checkpoint is an adapter over the base there is, of a rank vLLM was started for."""
         rank = adapter_rank(checkpoint)
@@ -119,15 +138,16 @@ class VllmEngine(Engine):
 
     async def load(self, checkpoint: Path) -> str:
         """Pause, swap the weights in every worker, drop what was cached under the old ones, resume."""
-        await self.post("/pause", mode="wait")
-        try:
-            answer = await self.post(
-                "/collective_rpc", {"method": "swap_weights", "args": [str(checkpoint)], "timeout": 600}
-            )
-            for result in answer["results"]:
-                if not result["ok"]:
-                    raise LoadRefused(f"vLLM refused {checkpoint}: {result['error']}")
-            await self.post("/reset_prefix_cache")
-        finally:
-            await self.post("/resume")
+        with self.changing():
+            await self.post("/pause", mode="wait")
+            try:
+                answer = await self.post(
+                    "/collective_rpc", {"method": "swap_weights", "args": [str(checkpoint)], "timeout": 600}
+                )
+                for result in answer["results"]:
+                    if not result["ok"]:
+                        raise LoadRefused(f"vLLM refused {checkpoint}: {result['error']}")
+                await self.post("/reset_prefix_cache")
+            finally:
+                await self.post("/resume")
         return str(answer["results"][0]["dtype"])

@@ -32,6 +32,9 @@ def spanloop(*arguments: str, cwd: Path, **environment: str) -> subprocess.Compl
     [
         (("etl", "run", "--tool-eror", "-0.2"), "Did you mean --tool-error?"),
         (("etl", "rn"), 'Did you mean "run"?'),
+        (("receiver", "keys", "revoke"), "spanloop receiver keys revoke needs ID"),
+        (("serve", "promote"), "spanloop serve promote needs CHECKPOINT"),
+        (("receiver", "backup"), "--out"),
         (("etl", "run", "--tool-error", "5"), "tool_error = '5': Input should be less than or equal to 0"),
     ],
 )

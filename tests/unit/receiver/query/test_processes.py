@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,7 +16,7 @@ from foundation.errors import SettingsError
 from receiver.days.files import day_of
 from receiver.query import guard
 from receiver.query import run as query
-from receiver.query.processes import Job, QueryProcesses
+from receiver.query.processes import QUICK_PRIORITY, Job, QueryProcesses
 from receiver.query.views import show
 from tests.export_requests import span
 from tests.unit.receiver.store.test_landing import DAY, DAY_NS, Landing
@@ -106,6 +107,29 @@ def test_a_query_that_heeds_nothing_is_killed_at_its_time(
         ask(store, processes, job(STUCK, bounds=query.Bounds(0.5, 10, 1000)))
 
     assert time.monotonic() - began < 20
+    assert ask(store, processes, job("select 1 as a")) == [{"a": 1}]
+
+
+def test_a_query_goes_before_others_for_a_moment(
+    store: Landing, processes: QueryProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lookup is done by then; what takes longer runs as everything else. Where that is not allowed, likewise."""
+    asked: list[int] = []
+
+    def set_priority(which: int, who: int, priority: int) -> None:
+        assert os.getpgid(who) == who  # all its threads
+        assert which == os.PRIO_PGRP
+        asked.append(priority)
+        if len(asked) == 3:
+            raise PermissionError
+
+    monkeypatch.setattr("receiver.query.processes.os.setpriority", set_priority)
+    monkeypatch.setattr("receiver.query.processes.QUICK_S", 0.1)
+    monkeypatch.setattr("receiver.query.processes.GRACE_S", 0.1)
+
+    with pytest.raises(query.QueryTooExpensive):
+        ask(store, processes, job(STUCK, bounds=query.Bounds(0.5, 10, 1000)))
+    assert asked == [QUICK_PRIORITY, 0]
     assert ask(store, processes, job("select 1 as a")) == [{"a": 1}]
 
 

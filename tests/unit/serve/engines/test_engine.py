@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from serve.engines.engine import Engine, EngineFailed
-from serve.engines.heartbeat import Pulse, wait_until_hung
+from serve.engines.heartbeat import Pulse, wait_until_hung, wait_until_stalled
 from serve.engines.unix_socket import PatientUnixConnector
 
 PROGRAM = """
@@ -25,8 +25,23 @@ async def answer(_):
 async def hang(_):
     await asyncio.sleep(3600)
 
+stuck = []
+
+async def complete(request):
+    if stuck:
+        await asyncio.sleep(3600)
+    return await answer(request)
+
+async def stick(request):
+    stuck.append(1)
+    return await answer(request)
+
+async def steps(_):
+    return web.Response(text=str(len(stuck)))
+
 app = web.Application()
-app.add_routes([web.get("/health", answer), web.post("/v1/completions", answer), web.post("/hang", hang)])
+app.add_routes([web.get("/health", answer), web.post("/v1/completions", complete), web.post("/hang", hang)])
+app.add_routes([web.post("/stick", stick), web.get("/steps", steps)])
 web.run_app(app, path=sys.argv[1], print=None)
 """
 
@@ -43,6 +58,9 @@ class ScriptEngine(Engine):
     async def load(self, _: Path) -> str:
         raise AssertionError
 
+    async def progress(self) -> str | None:
+        return await self.read("/steps")
+
     @property
     def pid(self) -> int:
         assert self._process is not None
@@ -52,7 +70,7 @@ class ScriptEngine(Engine):
 def run(tmp_path: Path, scenario: Callable[[ScriptEngine], Awaitable[None]]) -> None:
     async def main() -> None:
         engine = ScriptEngine(tmp_path, "base", tmp_path / "engine.log")
-        engine.pulse = Pulse(interval_s=0.05, timeout_s=0.3)
+        engine.pulse = Pulse(interval_s=0.05, timeout_s=0.3, stall_interval_s=0.05, stall_timeout_s=0.3)
         await engine.start(60)
         try:
             await scenario(engine)
@@ -76,6 +94,51 @@ def test_an_engine_that_hangs_is_killed_and_its_calls_end(tmp_path: Path) -> Non
         assert not engine.is_running()
 
     run(tmp_path, scenario)
+
+
+def test_a_server_that_answers_for_a_model_that_hangs_is_killed(tmp_path: Path) -> None:
+    """Its health is good, its calls wait for ever, and nothing moves. While weights change, nothing has to."""
+
+    async def scenario(engine: ScriptEngine) -> None:
+        with engine.changing():
+            await engine.post("/stick")
+            waiting = asyncio.create_task(engine.post("/v1/completions"))
+            await asyncio.sleep(4 * engine.pulse.stall_timeout_s)
+            assert engine.is_running()
+        with pytest.raises(EngineFailed):
+            await asyncio.wait_for(waiting, 20)
+        await asyncio.wait_for(engine.ended(), 20)
+        assert engine.is_hung
+
+    run(tmp_path, scenario)
+
+
+def test_what_comes_further_is_busy_and_what_says_nothing_is_believed() -> None:
+    """However late a token is: steps that go on, or an engine that counts none, are no sign of a hang."""
+
+    async def scenario(progress: list[str | None], answers: list[bool]) -> int:
+        steps, gives = iter(progress), iter(answers)
+        asked = 0
+
+        async def come() -> str | None:
+            found = next(steps, "over")
+            if found == "over":
+                raise StopAsyncIteration
+            return found
+
+        async def generate(_: float) -> bool:
+            nonlocal asked
+            asked += 1
+            return next(gives)
+
+        await wait_until_stalled(come, generate, Pulse(stall_interval_s=0))
+        return asked
+
+    with pytest.raises(RuntimeError):  # it never returns: the script ends first
+        asyncio.run(scenario(["1", "2", "3", None, None, "4", "5"], []))
+    with pytest.raises(RuntimeError):
+        asyncio.run(scenario(["1", "1", "2", "2", "3"], [False, False]))
+    assert asyncio.run(scenario(["1", "1", "2", "2", "2"], [True, False])) == 2
 
 
 @pytest.mark.long
