@@ -123,7 +123,7 @@ def test_what_comes_further_is_busy_and_what_says_nothing_is_believed() -> None:
         async def come() -> str | None:
             found = next(steps, "over")
             if found == "over":
-                raise StopAsyncIteration
+                raise EOFError
             return found
 
         async def generate(_: float) -> bool:
@@ -134,9 +134,9 @@ def test_what_comes_further_is_busy_and_what_says_nothing_is_believed() -> None:
         await wait_until_stalled(come, generate, Pulse(stall_interval_s=0))
         return asked
 
-    with pytest.raises(RuntimeError):  # it never returns: the script ends first
+    with pytest.raises(EOFError):  # it never returns: the script ends first
         asyncio.run(scenario(["1", "2", "3", None, None, "4", "5"], []))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(EOFError):
         asyncio.run(scenario(["1", "1", "2", "2", "3"], [False, False]))
     assert asyncio.run(scenario(["1", "1", "2", "2", "2"], [True, False])) == 2
 
