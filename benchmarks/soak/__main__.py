@@ -6,7 +6,7 @@ Agents call the gateway with keys, other spans go to the receiver, and both reme
 drawn from `benchmarks.soak.faults` without putting back, so that all are seen before one comes twice. At the end the
 store is read: every acknowledged span once, every answer's span with the version that the answer named, recorded
 log-probabilities as those weights give them, no row of one project for another's key. Two hours are the long form. Ends
-with status 1 when any of it is not so. Not injected: jumps of the clock, EIO, a slow disk.
+with status 1 when any of it is not so. `--only NAME` injects these faults and no others.
 """
 
 import argparse
@@ -35,12 +35,13 @@ KILL_WINDOW_S = 2.0
 """Calls answered so shortly before the gateway is killed may lack their span: docs/serving.md names what is lost."""
 
 
-def inject(world: World, minutes: float, every_s: float, seed: int) -> list[dict[str, Any]]:
+def inject(world: World, minutes: float, every_s: float, seed: int, only: list[str]) -> list[dict[str, Any]]:
     """Inject a fault every so many seconds, wait until service is back, and note how long that took."""
     choice = random.Random(seed)
     seen: list[dict[str, Any]] = []
     end = time.monotonic() + 60 * minutes
-    rounds = itertools.chain.from_iterable(choice.sample(list(FAULTS), len(FAULTS)) for _ in itertools.count())
+    names = only or list(FAULTS)
+    rounds = itertools.chain.from_iterable(choice.sample(names, len(names)) for _ in itertools.count())
     for name in rounds:
         if time.monotonic() + every_s > end:
             return seen
@@ -138,12 +139,13 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--agents", type=int, default=4)
+    parser.add_argument("--only", nargs="+", choices=FAULTS, default=[])
     arguments = parser.parse_args()
     disable_progress_bar()
     with tempfile.TemporaryDirectory() as directory:
         world = World(Path(directory), arguments.seed)
         with world.running(arguments.agents):
-            seen = inject(world, arguments.minutes, arguments.every, arguments.seed)
+            seen = inject(world, arguments.minutes, arguments.every, arguments.seed, arguments.only)
             world.end_load()
             world.wait_until_delivered()
             found = check(world)

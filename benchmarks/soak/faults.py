@@ -6,6 +6,8 @@ import resource
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -324,17 +326,73 @@ def slow_query(world: World) -> str:
 def backup(world: World) -> str:
     """Back up while spans arrive."""
     target = world.root / f"backup-{time.monotonic_ns()}"
-    ended = world.command("receiver", "backup", str(target))
+    ended = world.command("receiver", "backup", "--out", str(target))
+    assert "Traceback" not in ended.stderr, ended.stderr[-300:]
+    assert ended.returncode in (0, 75), f"it ended with {ended.returncode}: {ended.stderr[-300:]}"
+    if ended.returncode:
+        return "busy"
+    whole = [sys.executable, "-m", "spanloop", "receiver", "verify", "--data", str(target)]
+    verified = subprocess.run(whole, capture_output=True, text=True, check=False, timeout=120)
     shutil.rmtree(target, ignore_errors=True)
-    assert "Traceback" not in ended.stderr, ended.stderr[-300:]
-    return f"ended with {ended.returncode}"
+    assert verified.returncode == 0, verified.stdout[-300:] + verified.stderr[-300:]
+    return "made, and sound"
 
 
-def verified(world: World) -> str:
-    """Verify what is stored."""
+def verified_while_running(world: World) -> str:
+    """Verify what a receiver holds: it is refused."""
     ended = world.command("receiver", "verify")
-    assert "Traceback" not in ended.stderr, ended.stderr[-300:]
-    return f"ended with {ended.returncode}"
+    assert ended.returncode == 75, f"it ended with {ended.returncode}: {ended.stderr[-300:]}"
+    return "refused with 75"
+
+
+# --- the machine
+
+
+def receiver_clock_leaps(world: World) -> str:
+    """Set the receiver's clock two days ahead for some seconds, and right again."""
+    with world.machines["receiver"].failing(clock_s=2 * 86_400):
+        time.sleep(6)
+    return "two days ahead for 6 s"
+
+
+def receiver_clock_set_back(world: World) -> str:
+    """Set the receiver's clock back for some seconds."""
+    with world.machines["receiver"].failing(clock_s=-3 * 3600):
+        time.sleep(6)
+    return "three hours back for 6 s"
+
+
+def gateway_clock_jumps(world: World) -> str:
+    """Set the clock of gateway and engine ahead and back."""
+    for clock_s in (86_400, -86_400):
+        with world.machines["gateway"].failing(clock_s=clock_s):
+            time.sleep(3)
+    return "a day ahead, a day back"
+
+
+def receiver_disk_fails(world: World) -> str:
+    """Every sync and write of the receiver's is an I/O error."""
+    with world.machines["receiver"].failing(has_io_errors=True):
+        time.sleep(5)
+    return "EIO for 5 s"
+
+
+def receiver_disk_slow(world: World) -> str:
+    """Every sync of the receiver's takes half a second longer."""
+    with world.machines["receiver"].failing(sync_ms=500):
+        time.sleep(8)
+    return "500 ms a sync for 8 s"
+
+
+def gateway_disk_fails(world: World) -> str:
+    """Let no sync of the registry or of the spool work while the model is to change."""
+    before = read_registry(world.data)
+    with world.machines["gateway"].failing(has_io_errors=True):
+        status = world.command("serve", "promote", str(world.models[1])).returncode
+    after = read_registry(world.data)
+    assert status in (0, 1, 75), f"promote ended with {status}"
+    assert (after == before) == (status != 0 or before is None or before.live == str(world.models[1])), "half changed"
+    return f"promote ended with {status}"
 
 
 def control_port_asked_by_a_stranger(world: World) -> str:
@@ -362,6 +420,9 @@ FAULTS: dict[str, Fault] = {
         malformed_calls, calls_broken_off, idle_connections, burst, wrong_keys,
         agents_key_rotated, key_made_and_revoked,
         receiver_killed, receiver_ended, receiver_paused, receiver_away, gateway_ended_while_receiver_away,
-        receiver_disk_full, malformed_exports, slow_query, backup, verified, control_port_asked_by_a_stranger,
+        receiver_disk_full, malformed_exports, slow_query, backup, verified_while_running,
+        control_port_asked_by_a_stranger,
+        receiver_clock_leaps, receiver_clock_set_back, gateway_clock_jumps,
+        receiver_disk_fails, receiver_disk_slow, gateway_disk_fails,
     )
 }  # fmt: skip

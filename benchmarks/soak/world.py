@@ -20,6 +20,7 @@ from typing import Any
 
 import grpc
 
+from benchmarks.soak.machine import Machine, build
 from foundation.keys import Scope, create_key
 from receiver.schema import connect
 from serve.change.control import ask_running
@@ -57,6 +58,8 @@ class World:
                 ("stranger", "q", Scope.QUERY),
             )
         }
+        library = build(root)
+        self.machines = {name: Machine(library, root / f"{name}.machine") for name in ("receiver", "gateway")}
         self.outcomes: Counter[int | str] = Counter()
         self.answers: list[Answer] = []
         self.acknowledged: set[int] = set()
@@ -72,7 +75,8 @@ class World:
     @contextlib.contextmanager
     def running(self, agents: int) -> Iterator[None]:
         """Run all of it for as long as the block does."""
-        self.receiver = start(self.data, log=self.root / "receiver.log")
+        with self.machines["receiver"].under():
+            self.receiver = start(self.data, log=self.root / "receiver.log")
         self.ports = ("--grpc", self.receiver.grpc, "--http", self.receiver.http.removeprefix("http://"))
         self.start_gateway()
         self.wait_until_served()
@@ -97,7 +101,7 @@ class World:
         listen = "127.0.0.1:0" if running is None else self.url.removeprefix("http://")
         arguments = ["serve", "run", "--data", str(self.data), "--model", str(self.models[0]), "--name", "base"]
         arguments += ["--engine", "embedded", "--listen", listen, "--otlp-endpoint", f"http://{self.receiver.grpc}"]
-        with (self.root / "gateway.log").open("ab") as log:
+        with (self.root / "gateway.log").open("ab") as log, self.machines["gateway"].under():
             self.gateway = subprocess.Popen(
                 [sys.executable, "-m", "spanloop", *arguments],
                 stdout=log,
@@ -114,7 +118,8 @@ class World:
 
     def start_receiver(self) -> None:
         """Start the receiver where it was."""
-        self.receiver = start(self.data, *self.ports, log=self.root / "receiver.log")
+        with self.machines["receiver"].under():
+            self.receiver = start(self.data, *self.ports, log=self.root / "receiver.log")
 
     def engine_pid(self) -> int:
         """Return the engine's process."""
