@@ -91,12 +91,13 @@ lock: setup  ## write the lock anew from pyproject.toml
 		--no-emit-package torch --no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec \
 		--no-emit-package triton --no-emit-package spanloop-otel-exporter --output-file $(LOCK)
 
-reliability: setup  ## 1,125 kills, 100,000 power losses, 1,500,000 malformed requests: about an hour on two cores
+reliability: setup  ## 1,125 kills, 100,000 power losses, 1,500,000 malformed requests, 5,000 command lines: about two hours on two cores
 	RELIABILITY=long $(BIN)/python -m pytest -v --durations=0 tests/unit/receiver/log/test_wal.py \
 		tests/unit/receiver/decode/test_otlp.py tests/unit/receiver/decode/test_native.py tests/integration/receiver/test_kill.py \
 		tests/integration/receiver/test_faults.py tests/integration/receiver/test_disk_full.py \
 		tests/unit/receiver/store/test_arrival_order.py tests/unit/etl/dialects/test_malformed.py tests/integration/etl/test_kill.py \
-		tests/integration/train/test_resume.py tests/unit/serve/gateway/test_malformed.py
+		tests/integration/train/test_resume.py tests/unit/serve/gateway/test_malformed.py \
+		tests/integration/spanloop/test_command_line.py
 
 interop: setup  ## OpenTelemetry JS and Python, and Rotel, through a killed receiver; needs node 20, npm and the network
 	$(BIN)/python -m tests.interop.run --scratch build/interop

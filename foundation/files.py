@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from foundation.directories import unusable
 from foundation.errors import Busy
 
 
@@ -97,9 +98,12 @@ def exclusive(path: Path, *, purpose: str) -> Iterator[None]:
     The lock is the kernel's (flock), so it is gone with its holder however that ended; the text in the file only says
     who it was.
     """
-    make_directory(path.parent)
-    is_new = not path.exists()
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        make_directory(path.parent)
+        is_new = not path.exists()
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unusable(path, error) from error
     try:
         if is_new:
             _give_to_owner_of(path.parent, path)

@@ -216,7 +216,7 @@ class KeyRing:
         try:
             status = keys_path(self._data).stat()
             seen = (status.st_mtime_ns, status.st_ino, status.st_mode)
-        except FileNotFoundError:
+        except OSError:  # reading it says why
             seen = None
         with self._lock:
             if seen is None or seen != self._seen:

@@ -35,6 +35,8 @@ def read_state(path: Path, *, version: int, hint: str) -> dict[str, Any] | None:
         raw = path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise StateUnreadable(f"{str(path)[:300]} cannot be read: {error.strerror}") from error
     try:
         content = json.loads(raw)
     except ValueError as error:

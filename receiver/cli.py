@@ -14,6 +14,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
+from foundation.directories import check_directory, require_directory
 from foundation.errors import SettingsError, SpanloopError
 from foundation.http import answers
 from foundation.keys import Scope, create_key, read_keys, revoke_key
@@ -23,7 +24,7 @@ from foundation.settings import DEFAULT_DATA
 from receiver.reading.find import find_receiver
 from receiver.reading.opening import reading
 from receiver.settings import ReceiverConfig, Redaction
-from receiver.store.lock import check_directory, hold, keep_out_writers, require_directory
+from receiver.store.lock import hold, keep_out_writers
 
 app = App(name="receiver", help="OTLP in, DuckDB out.")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from foundation.directories import check_directory
 from foundation.errors import SpanloopError
 from foundation.files import exclusive
 from foundation.narration import get_logger
@@ -36,6 +37,7 @@ def run(*engine_arguments: str, config: Annotated[ServeConfig, Parameter(name="*
     """
     from serve.server import run as serve
 
+    check_directory(config.data)
     serve(config, engine_arguments)
 
 

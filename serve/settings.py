@@ -75,7 +75,7 @@ class PrivacyConfig(Settings):
             raise SettingsError(f"redaction: {error}") from None
 
 
-class EndpointConfig(PrivacyConfig):
+class EndpointConfig(Settings):
     """Settings of an endpoint: what answers, and where."""
 
     data: Path = Field(default=DEFAULT_DATA)
@@ -133,7 +133,7 @@ class EndpointConfig(PrivacyConfig):
     """How long a change of model waits for answers in flight. None of them is cut off: after this the change fails."""
 
 
-class ServeConfig(GateConfig, EndpointConfig):
+class ServeConfig(GateConfig, PrivacyConfig, EndpointConfig):
     """Settings of the serving process."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 
+from foundation.directories import require_directory
 from foundation.errors import SettingsError, SpanloopError
 from foundation.files import sync_directory
 from receiver.database import open_database
@@ -16,7 +17,7 @@ from receiver.days.files import attach, database_name, day_files
 from receiver.reading.files import recover
 from receiver.reading.find import find_receiver
 from receiver.reading.remote import answering, ask
-from receiver.store.lock import keep_out_writers, require_directory
+from receiver.store.lock import keep_out_writers
 from receiver.tables import spans_directory
 
 

@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from foundation.directories import check_directory
 from foundation.errors import Busy, SettingsError
-from receiver.store.lock import announcement_path, check_directory, holder_of, is_held
+from receiver.store.lock import announcement_path, holder_of, is_held
 
 PATIENCE_S = 15.0
 """How long to wait for a receiver that is starting, or for another reader that is recovering a log."""

@@ -1,7 +1,6 @@
 """The lock on a DATA directory: one process at a time writes its log and day files."""
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -10,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from foundation.errors import Busy, SettingsError
+from foundation.directories import check_directory, unusable
+from foundation.errors import Busy
 from foundation.files import exclusive
 
 PATIENCE_S = 1.0
@@ -33,7 +33,7 @@ def hold(data: Path, purpose: str, *, wait_s: float = PATIENCE_S) -> Iterator[No
                     raise
                 time.sleep(0.05)
             except OSError as error:
-                raise _unusable(data, error) from error
+                raise unusable(data, error) from error
         yield
 
 
@@ -72,7 +72,7 @@ def _open_lock(data: Path) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unusable(data, error) from error
+        raise unusable(data, error) from error
 
 
 def _share(fd: int) -> bool:
@@ -90,35 +90,6 @@ def holder_of(data: Path) -> dict[str, Any]:
         return holder if {"pid", "purpose"} <= set(holder) else {}
     except (OSError, ValueError, TypeError):
         return {}
-
-
-def check_directory(data: Path) -> bool:
-    """Tell whether DATA is there. Raises `SettingsError` when it can never be: something else stands in its place."""
-    try:
-        if data.is_dir():
-            next(data.iterdir(), None)
-            return True
-        if data.exists() or data.is_symlink():
-            raise SettingsError(
-                f"{data} is not a directory", hint="Name the directory that keeps everything: --data DIR"
-            )
-    except (OSError, ValueError) as error:
-        raise _unusable(data, error) from error
-    return False
-
-
-def require_directory(data: Path) -> None:
-    """Raise `SettingsError` unless DATA is there: what is asked of it makes no sense of a name with a typo."""
-    if not check_directory(data):
-        raise SettingsError(f"there is no directory {data}", hint="Name the one the receiver writes to: --data DIR")
-
-
-def _unusable(data: Path, error: Exception) -> SettingsError | Busy:
-    reason = getattr(error, "strerror", None) or str(error)
-    message = f"{str(data)[:200]} cannot be used: {reason}"
-    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}:
-        return Busy(message, hint="Free some space; nothing acknowledged is lost.")
-    return SettingsError(message, hint="Mend its permissions, run as the receiver's user, or name another: --data DIR")
 
 
 def lock_path(data: Path) -> Path:

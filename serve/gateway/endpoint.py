@@ -350,7 +350,7 @@ async def read_request(http: web.Request, model_names: tuple[str, ...], media_do
     if request.get("top_logprobs") and "messages" in request and not request.get("logprobs"):
         raise BadRequest("top_logprobs needs logprobs to be true", param="top_logprobs")
     if (place := find_refused(request, media_domains)) is not None:
-        raise BadRequest(f"{place} names a URL to fetch; send media inline, as a data: URL")
+        raise BadRequest(f"{place} names a URL to fetch; send media inline, as a data: URL", param=place)
     return request
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from foundation.errors import ExitStatus
 from tests.commands import spanloop as run_here
+from tests.scale import times
 
 pytestmark = pytest.mark.integration
 
@@ -101,6 +102,17 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "receiver keys list": ((),),
     "receiver keys create": (("--name", "VALUE"), ("--name", "VALUE", "--project", "VALUE"), ("--scope", "VALUE")),
     "receiver keys revoke": (("VALUE",), ()),
+    "serve status": ((), ("--json",)),
+    "serve promote": (("PATH",), ("PATH", "--json"), ()),
+    "serve rollback": ((), ("--json",)),
+    "serve canary": (("PATH",), ("PATH", "--share", "VALUE"), ("PATH", "--shares", "VALUE")),
+    "serve run": (
+        ("--model", "PATH", "--listen", "127.0.0.1:0"),
+        ("--listen", "VALUE"),
+        ("--model", "PATH", "--listen", "127.0.0.1:0", "--upstream", "VALUE"),
+        ("--listen", "127.0.0.1:0", "--redact", "VALUE"),
+        ("--listen", "127.0.0.1:0", "--otlp-endpoint", "VALUE"),
+    ),
     "receiver run": (("--grpc", "VALUE"), ("--memory-limit", "VALUE"), ("--http", "VALUE", "--grpc", "nowhere:1")),
 }
 """Commands and the arguments they are tried with; words in capitals stand for what a fuzzer puts there."""
@@ -138,6 +150,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [*(str(root / name) for name in names), "/proc/nothing", "/dev/null", "x" * 5000, str(root / ("y" * 300))]
 
 
+@pytest.mark.timeout(times(short=300, long=7200))
 def test_no_command_line_ends_in_a_traceback(
     places: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,7 +160,7 @@ def test_no_command_line_ends_in_a_traceback(
     monkeypatch.setattr("receiver.days.held.OPEN_PATIENCE_S", 0.1)
     seed = int(os.environ.get("SEED", "7"))
     chance = random.Random(seed)
-    num_lines = 5_000 if os.environ.get("RELIABILITY") == "long" else 150
+    num_lines = times(short=200, long=5_000)
     for number in range(num_lines):
         command = chance.choice([*COMMANDS])
         words = {

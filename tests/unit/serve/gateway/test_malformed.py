@@ -11,6 +11,7 @@ from collections import Counter, deque
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -113,6 +114,7 @@ class Counting(Sender):
         pass
 
 
+@pytest.mark.timeout(times(short=300, long=14_400))
 def test_no_request_is_a_500_or_costs_evidence() -> None:
     """Whatever of it is odd: an answer in OpenAI's shape, one span a call that reached the engine, none lost."""
     num_requests, seed = times(short=1500, long=1_000_000), random.randrange(2**32)
