@@ -172,7 +172,7 @@ def prune(
     *,
     data: Path = DEFAULT_DATA,
     retain_days: Annotated[int | None, Parameter(validator=validators.Number(gte=2))] = None,
-    retain_gb: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None,
+    retain_gb: Annotated[float | None, Parameter(validator=validators.Number(gt=0, lt=float("inf")))] = None,
     dry_run: bool = False,
 ) -> None:
     """Remove the oldest sealed days, by age or until the rest fits. A running receiver does so by its own settings.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from foundation.errors import SettingsError
 from foundation.settings import DEFAULT_DATA, Settings
@@ -40,6 +40,8 @@ class Redaction(Settings):
 
 class ReceiverConfig(Redaction):
     """Settings of a running receiver."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     data: Path = DEFAULT_DATA
     """Directory that keeps everything."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from foundation.errors import SettingsError
 from foundation.settings import DEFAULT_DATA, Settings
@@ -136,9 +136,13 @@ class EndpointConfig(Settings):
 class ServeConfig(GateConfig, PrivacyConfig, EndpointConfig):
     """Settings of the serving process."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
 
 class CanaryConfig(Settings):
     """Settings of a canary."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     data: Path = Field(default=DEFAULT_DATA)
     """Directory that holds everything: spans, dataset, checkpoints, registry."""

@@ -33,6 +33,8 @@ def spanloop(*arguments: str, cwd: Path, **environment: str) -> subprocess.Compl
     [
         (("etl", "run", "--tool-eror", "-0.2"), "Did you mean --tool-error?"),
         (("etl", "rn"), 'Did you mean "run"?'),
+        (("receiver", "prune", "--retain-gb", "inf"), "--retain-gb"),
+        (("receiver", "run", "--retain-gb", "inf"), "finite"),
         (("receiver", "keys", "revoke"), "spanloop receiver keys revoke needs ID"),
         (("serve", "promote"), "spanloop serve promote needs CHECKPOINT"),
         (("receiver", "backup"), "--out"),
