@@ -13,10 +13,10 @@ import argparse
 import itertools
 import json
 import random
+import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def inject(world: World, minutes: float, every_s: float, seed: int, only: list[s
         try:
             said = FAULTS[name](world)
             recovered_s = world.wait_until_served()
-        except (AssertionError, OSError, urllib.error.URLError) as error:
+        except (AssertionError, OSError, subprocess.SubprocessError) as error:
             said, recovered_s = f"FAILED: {type(error).__name__}: {error}", float("nan")
         outcomes = {str(key): count for key, count in (Counter(world.outcomes) - before).items() if key != 200}
         seen.append({"fault": name, "said": said, "recovered_s": round(recovered_s, 1), "other_than_200": outcomes})

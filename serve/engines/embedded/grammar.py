@@ -7,6 +7,7 @@ goes on. llguidance bounds its own memory and work; what is beyond that is refus
 import asyncio
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,8 +67,8 @@ class Grammars:
 
     async def compile(self, form: Form, vocabulary_size: int, eos_ids: frozenset[int]) -> Constraint:
         """Return what holds an answer to a form; raise `UnsupportedParameter` where nothing can."""
-        work = self.compile_now, form, vocabulary_size, eos_ids
-        return await asyncio.get_running_loop().run_in_executor(self._thread, *work)
+        work = partial(self.compile_now, form, vocabulary_size, eos_ids)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def compile_now(self, form: Form, vocabulary_size: int, eos_ids: frozenset[int]) -> Constraint:
         """Do so in this thread."""
