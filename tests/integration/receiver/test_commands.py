@@ -119,7 +119,7 @@ def test_local_readers_are_unbounded_and_others_are_not(tmp_path: Path) -> None:
 
 def test_a_reader_after_a_crash_misses_nothing(tmp_path: Path) -> None:
     """What was acknowledged and not landed is recovered before reading; the stale announcement fools nobody."""
-    receiver = start(tmp_path / "data", "--land-every-s", "600")
+    receiver = start(tmp_path / "data", "--land-every-s", "60")
     receiver.export(traces(span(1), span(2)).SerializeToString())
     receiver.kill()
     assert (tmp_path / "data" / "receiver.json").exists()
@@ -132,7 +132,7 @@ def test_a_reader_after_a_crash_misses_nothing(tmp_path: Path) -> None:
 def test_sigterm_lands_what_was_taken_and_ends_in_time(tmp_path: Path) -> None:
     """The next start has nothing to replay, and the announcement is gone."""
     data = tmp_path / "data"
-    receiver = start(data, "--land-every-s", "600")
+    receiver = start(data, "--land-every-s", "60")
     receiver.export(traces(span(1)).SerializeToString())
     receiver.process.send_signal(signal.SIGTERM)
 
