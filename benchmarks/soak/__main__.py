@@ -26,6 +26,7 @@ from transformers.utils.logging import disable_progress_bar
 from benchmarks.serving.promotions import TOLERANCE, worst_difference
 from benchmarks.soak.faults import FAULTS
 from benchmarks.soak.world import World
+from foundation.errors import SpanloopError
 from otel_exporter import schema as names
 from otel_exporter.schema import GATEWAY_SCOPE
 from receiver.schema import connect
@@ -50,7 +51,7 @@ def inject(world: World, minutes: float, every_s: float, seed: int, only: list[s
         try:
             said = FAULTS[name](world)
             recovered_s = world.wait_until_served()
-        except (AssertionError, OSError, subprocess.SubprocessError) as error:
+        except (AssertionError, OSError, subprocess.SubprocessError, SpanloopError) as error:
             said, recovered_s = f"FAILED: {type(error).__name__}: {error}", float("nan")
         outcomes = {str(key): count for key, count in (Counter(world.outcomes) - before).items() if key != 200}
         seen.append({"fault": name, "said": said, "recovered_s": round(recovered_s, 1), "other_than_200": outcomes})
