@@ -51,23 +51,24 @@ class Exporting:
     @property
     def num_dropped(self) -> int:
         """How much did not and will not reach the receiver."""
-        return self._sender.num_dropped if self._sender else 0
+        sender = self._sender
+        return sender.num_dropped if sender else 0
 
     def take(self, items: Sequence[Any]) -> bool:
         """Put a batch on its way; tell whether there is one."""
-        if self._sender is None:
+        sender = self._sender  # a shutdown in another thread takes it away
+        if sender is None:
             return False
         try:
             chosen = self._choose(items)
             if chosen:
-                self._put(chosen)
+                self._put(sender, chosen)
         except Exception as error:  # noqa: BLE001 - as above
-            self._sender.drop(len(items), f"a stage failed: {type(error).__name__}")
+            sender.drop(len(items), f"a stage failed: {type(error).__name__}")
             return False
         return True
 
-    def _put(self, items: Sequence[Any]) -> None:
-        assert self._sender is not None
+    def _put(self, sender: Sender, items: Sequence[Any]) -> None:
         try:
             request = self._encode(items)
             if self._stage is not None:
@@ -76,22 +77,22 @@ class Exporting:
             if len(items) == 1:
                 raise
             for one in items:  # an odd one costs itself
-                self.take_one(one)
+                self._put_one(sender, one)
             return
         body = Body(request.SerializeToString(), len(items))
-        self._sender.put(self._signal, len(body.content), lambda: body, num_items=len(items))
+        sender.put(self._signal, len(body.content), lambda: body, num_items=len(items))
 
-    def take_one(self, item: Any) -> None:  # noqa: ANN401
+    def _put_one(self, sender: Sender, item: Any) -> None:  # noqa: ANN401
         """Put one item on its way, or count it as dropped."""
-        assert self._sender is not None
         try:
-            self._put([item])
+            self._put(sender, [item])
         except Exception as error:  # noqa: BLE001 - as above
-            self._sender.drop(1, f"it could not be encoded: {type(error).__name__}")
+            sender.drop(1, f"it could not be encoded: {type(error).__name__}")
 
     def flush(self, timeout_s: float) -> bool:
         """Send what waits; tell whether all of it left within the time."""
-        return self._sender is None or self._sender.flush(timeout_s)
+        sender = self._sender
+        return sender is None or sender.flush(timeout_s)
 
     def shutdown(self) -> None:
         """Send what waits, for at most two seconds, and take no more."""

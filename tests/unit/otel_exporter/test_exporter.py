@@ -193,6 +193,27 @@ def test_a_stage_that_fails_costs_its_span_and_says_so_once(
     assert "secret" not in caplog.text
 
 
+def test_a_shutdown_in_the_middle_of_an_export_raises_nothing(
+    sent: list[ExportTraceServiceRequest], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The SDK may give up waiting for its own thread; what comes too late is counted and said."""
+    ours = SpanloopExporter()
+    encode = ours._exporting._encode
+
+    def ends_meanwhile(spans: Any) -> Any:
+        ours.shutdown()
+        return encode(spans)
+
+    monkeypatch.setattr(ours._exporting, "_encode", ends_meanwhile)
+    span = TracerProvider().get_tracer("tests").start_span("late")
+    span.end()
+
+    ours.export([span])  # type: ignore[list-item]
+
+    assert sent == []
+    assert "1 spans or records did not reach Spanloop" in caplog.text
+
+
 def test_the_agent_waits_for_nobody_and_what_waits_at_its_end_lies_on_disk(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
