@@ -132,6 +132,7 @@ def update(data: Path, *, forget: bool = False) -> None:
     if forget and runs:
         runs = _with_last_ones_merged(directory, runs, 0, sizes, parts, f"{number:09d}-all")
         number += 1
+    _sync(directory, set(runs) - set(known["runs"]))
     write_json(directory / "index.json", {"made_by": MADE_BY, "next": number, "parts": parts, "runs": runs})
     kept = {f"{name}.{kind}" for name in runs for kind in ("keys", "at")} | {"index.json"}
     for path in directory.iterdir():
@@ -179,17 +180,22 @@ def _sorted(entries: Sequence[tuple[Hashes, Numbers]]) -> tuple[Hashes, Numbers]
 
 
 def _write(directory: Path, name: str, entries: Iterator[tuple[Hashes, Numbers]]) -> int:
-    """Write a run, durable; return how many entries it has."""
+    """Write a run; return how many entries it has."""
     size = 0
     with create_private(directory / f"{name}.keys") as keys_file, create_private(directory / f"{name}.at") as at_file:
         for keys, at in entries:
             keys_file.write(np.ascontiguousarray(keys, dtype="<u8").data)
             at_file.write(np.ascontiguousarray(at, dtype="<u4").data)
             size += len(keys)
-        for file in (keys_file, at_file):
-            file.flush()
-            os.fsync(file.fileno())
     return size
+
+
+def _sync(directory: Path, runs: Collection[str]) -> None:
+    """Make runs durable: an index that names them must not find them torn."""
+    for name in runs:
+        for kind in ("keys", "at"):
+            with (directory / f"{name}.{kind}").open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def _open(directory: Path, name: str) -> _Run:
