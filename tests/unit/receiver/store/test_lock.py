@@ -5,15 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from foundation.errors import Busy, SettingsError
+from foundation.errors import Busy
 from receiver.store.lock import (
-    check_directory,
     hold,
     holder_of,
     is_held,
     keep_out_writers,
     lock_path,
-    require_directory,
 )
 
 
@@ -46,14 +44,3 @@ def test_a_lock_file_that_says_nothing_names_nobody(tmp_path: Path) -> None:
     for content in (b"", b"[]", b'{"pid": 1}'):
         lock_path(tmp_path).write_bytes(content)
         assert holder_of(tmp_path) == {}
-
-
-def test_what_can_be_no_directory_is_a_wrong_setting(tmp_path: Path) -> None:
-    """What is not there yet may be made; a file never becomes one."""
-    (tmp_path / "file").touch()
-
-    assert not check_directory(tmp_path / "new")
-    with pytest.raises(SettingsError, match="not a directory"):
-        check_directory(tmp_path / "file")
-    with pytest.raises(SettingsError, match="there is no directory"):
-        require_directory(tmp_path / "new")
