@@ -15,10 +15,11 @@ from train.credit.token_values import CRITIC_STEP, make_value_head
 from train.engine.adapters import attach, has_adapter
 from train.engine.learner import Learner
 from train.engine.policy import SampledTokens, load_policy, save_activations
+from train.engine.standout import Standout
 from train.loop import default_learning_rate
 from train.plan import Plan
 from train.schema import base_of
-from train.settings import TrainConfig
+from train.settings import OptimizerName, TrainConfig
 
 
 @contextlib.contextmanager
@@ -79,6 +80,19 @@ def open_policy(config: TrainConfig, accelerator: Accelerator) -> PreTrainedMode
     return policy
 
 
+def chosen_optimizer(config: TrainConfig, plan: Plan) -> OptimizerName:
+    """Return the optimiser of a run: the one that was asked for, else what its settings and its data speak for.
+
+    `standout` needs calls on which a distance can be measured; a learning rate or a size of updates means AdamW.
+    """
+    is_of_adamw = config.token_critic or any(
+        value is not None for value in (config.learning_rate, config.episodes_per_update, config.tokens_per_update)
+    )
+    own = sum(each.num_trained for each in plan.own_sequences())
+    is_measured = 2 * own >= sum(each.num_trained for each in plan.sequences)
+    return config.optimizer or ("standout" if is_measured and not is_of_adamw else "adamw")
+
+
 def make_learner(accelerator: Accelerator, policy: PreTrainedModel, plan: Plan, config: TrainConfig) -> Learner:
     """Return what a run trains with: the model, its token critic where asked for, and their optimiser, wrapped."""
     width = policy.config.get_text_config().hidden_size
@@ -87,7 +101,11 @@ def make_learner(accelerator: Accelerator, policy: PreTrainedModel, plan: Plan, 
     groups: list[dict[str, Any]] = [{"params": [weight for weight in policy.parameters() if weight.requires_grad]}]
     if head is not None:
         groups.append({"params": list(head.parameters()), "lr": CRITIC_STEP / width, "weight_decay": 0.0})
-    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), weight_decay=config.weight_decay)
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+        groups, lr=rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
+    )
+    if chosen_optimizer(config, plan) == "standout":
+        optimizer = Standout(groups)
     tokens, optimizer = accelerator.prepare(SampledTokens(policy, head), optimizer)
     return Learner(accelerator, tokens, optimizer, plan, config)
 

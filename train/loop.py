@@ -10,10 +10,11 @@ import torch
 
 from foundation.errors import GateRefused
 from foundation.narration import get_logger, track
-from train.engine.learner import Learner
+from train.engine.learner import Learner, local
 from train.engine.resume import Keeper, Progress
+from train.engine.standout import NUM_BATCHES, standout
 from train.engine.update import NotFinite, update
-from train.gate.distance import Yardstick, are_finite, copy_weights, go_back
+from train.gate.distance import Yardstick, are_finite, copy_weights, go_along, go_back
 from train.gate.pace import Pace
 from train.metrics.measures import describe_rewards, describe_roles, describe_staleness, describe_values
 from train.plan import Plan
@@ -28,6 +29,12 @@ REFERENCE_RATE = 3e-4
 ADAPTER_FACTOR = 10
 """An adapter wants about ten times the learning rate of full training, whatever its rank (LoRA Without
 Regret, 2025)."""
+
+EPISODES_PER_UPDATE = 64
+"""Of AdamW, where nothing else is asked for."""
+
+FIRST_REACH = 0.01
+"""What the search along a direction of `standout` begins with, on its scale."""
 
 MOST_SETBACKS = 4
 """Checks in a row after which nothing could be kept, at a smaller step each time, that end a run."""
@@ -117,8 +124,11 @@ def learn(learner: Learner, write: Callable[[dict[str, Any]], None], keeper: Kee
     _refuse_mismatch(mismatch, config)
     episodes = plan.episode_sequences()
     tokens_per_episode = sum(sequence.num_trained for sequence in plan.sequences) / max(1, len(episodes))
-    per_update = config.episodes_per_update
-    if config.tokens_per_update is not None:
+    moves_by_pass = standout(learner.optimizer)
+    per_update: float = config.episodes_per_update or EPISODES_PER_UPDATE
+    if moves_by_pass:
+        per_update = max(1.0, len(episodes) / NUM_BATCHES)
+    elif config.tokens_per_update is not None:
         per_update = max(1, round(config.tokens_per_update / tokens_per_episode))
     units = keep_pairs(plan, episodes)
     units_per_update = max(1, round(per_update * len(units) / max(1, len(episodes))))
@@ -127,6 +137,7 @@ def learn(learner: Learner, write: Callable[[dict[str, Any]], None], keeper: Kee
         learner,
         yardstick,
         Pace(yardstick.budget, per_epoch * config.epochs, may_hasten=config.learning_rate is None),
+        per_epoch,
         learner.optimizer.param_groups[0]["lr"],
         write,
     )
@@ -147,7 +158,7 @@ def learn(learner: Learner, write: Callable[[dict[str, Any]], None], keeper: Kee
             progress.position += 1
             done = progress.epoch * per_epoch + progress.position
             if walk.is_due(progress, done):
-                stopped = walk.check(progress, done)
+                stopped = walk.move(progress, done) if moves_by_pass else walk.check(progress, done)
             if stopped is not None:
                 break
             if keeper is not None and progress.position < len(deals):
@@ -175,6 +186,7 @@ class _Walk:
     learner: Learner
     yardstick: Yardstick
     pace: Pace
+    per_epoch: int
     learning_rate: float
     write: Callable[[dict[str, Any]], None]
     start: list[torch.Tensor] | None = None
@@ -198,6 +210,8 @@ class _Walk:
 
     def is_due(self, progress: Progress, done: int) -> bool:
         """Tell whether the distance is to be measured now."""
+        if standout(self.learner.optimizer):
+            return bool(progress.pending) and done % self.per_epoch == 0
         return bool(progress.pending) and self.pace.is_due(progress.num_updates, len(progress.pending), done)
 
     def check(self, progress: Progress, done: int) -> str | None:
@@ -226,14 +240,46 @@ class _Walk:
             kept, found = {"kept_share": share}, distance
         else:
             progress.rate *= self.pace.correct(found, done, rate=progress.rate)
-        progress.distance, progress.num_setbacks = found, 0
+        self._keep(progress, found, kept)
+        return None
+
+    def move(self, progress: Progress, done: int) -> str | None:
+        """Move along what stood out of the gradients of a pass, as far as its part of the budget, and write its lines.
+
+        Returns why the run ends, if it does.
+        """
+        learner, optimizer = self.learner, standout(self.learner.optimizer)
+        assert self.start is not None
+        assert optimizer is not None
+        directions = optimizer.directions(learner.weights)
+        optimizer.begin_anew()
+        if not any(_is_some(each, learner) for each in directions):
+            progress.pending = []
+            return "nothing stands out: the gradients of the night's batches have nothing in common"
+        reach, found = go_along(
+            learner,
+            self.start,
+            directions,
+            lambda: self.yardstick.measure(learner),
+            began=progress.distance,
+            reach=FIRST_REACH * progress.rate,
+            allowed=self.pace.allowed(done),
+        )
+        if not reach:
+            return self._set_back(progress, found)
+        progress.rate = reach / FIRST_REACH
+        self._keep(progress, found, {"learning_rate": reach})
+        return None
+
+    def _keep(self, progress: Progress, distance: float, facts: dict[str, float]) -> None:
+        """Let what was done since the last check stand."""
+        progress.distance, progress.num_setbacks = distance, 0
         for line in progress.pending:
             progress.num_updates += 1
-            progress.lines.append({"update": progress.num_updates, **line, "kl_call": found, **kept})
+            progress.lines.append({"update": progress.num_updates, **line, "kl_call": distance, **facts})
             self.write(progress.lines[-1])
         progress.pending = []
-        self.start = copy_weights(learner)
-        return None
+        self.start = copy_weights(self.learner)
 
     def _set_back(self, progress: Progress, found: float) -> str | None:
         progress.num_setbacks += 1
@@ -245,8 +291,13 @@ class _Walk:
         return f"no step is small enough: {found:.3g} nats a call, {self.yardstick.budget:.3f} at most"
 
     def set_rate(self, rate: float) -> None:
-        """Set the policy's learning rate to a multiple of the one the run began with."""
+        """Set the policy's learning rate to a multiple of the one the run began with; `standout` has none."""
         self.learner.optimizer.param_groups[0]["lr"] = self.learning_rate * rate
+
+
+def _is_some(direction: torch.Tensor, learner: Learner) -> bool:
+    """Tell whether a direction leads anywhere, on any process."""
+    return bool(float(learner.accelerator.reduce(local(direction).abs().sum(), "sum")))
 
 
 def _forget_moments(learner: Learner) -> None:

@@ -9,29 +9,43 @@ Recipe = Literal["lightning", "window", "grpo", "ppo", "rloo", "offline", "imita
 
 RECIPES: dict[Recipe, dict[str, Any]] = {
     "lightning": {},
-    "window": {"epochs": 1, "negative": 1.0},
+    "window": {"epochs": 1},
     "grpo": {
         "loss": "grpo",
         "credit": "identical",
         "baseline": "group_mean",
         "scale": "group_std",
         "shrinkage": 0.0,
-        "negative": 1.0,
+        "optimizer": "adamw",
         "epochs": 1,
         "reference_kl": 0.04,
         "kl_estimator": "k3",
     },
-    "ppo": {"loss": "ppo", "token_critic": True, "token_lambda": 0.95, "negative": 1.0, "epochs": 4},
+    "ppo": {"loss": "ppo", "token_critic": True, "token_lambda": 0.95, "optimizer": "adamw", "epochs": 4},
     "rloo": {
         "loss": "rloo",
         "credit": "identical",
         "baseline": "leave_one_out",
         "shrinkage": 0.0,
-        "negative": 1.0,
+        "optimizer": "adamw",
         "epochs": 1,
     },
-    "offline": {"loss": "awr", "credit": "return_to_go", "epochs": 3, "max_version_lag": 50, "max_mismatch": 1.0},
-    "imitate": {"loss": "rft", "credit": "return_to_go", "baseline": "midrange", "air": 0.0},
+    "offline": {
+        "loss": "awr",
+        "credit": "return_to_go",
+        "optimizer": "adamw",
+        "epochs": 3,
+        "max_version_lag": 50,
+        "max_mismatch": 1.0,
+    },
+    "imitate": {
+        "loss": "rft",
+        "credit": "return_to_go",
+        "baseline": "midrange",
+        "air": 0.0,
+        "optimizer": "adamw",
+        "epochs": 4,
+    },
 }
 """Values that differ from the defaults; `lightning` is the defaults."""
 

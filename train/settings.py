@@ -34,6 +34,7 @@ Scale = Literal["none", "role_std", "group_std"]
 Correction = Literal["none", "token_truncate", "token_mask", "call_truncate", "call_mask", "call_band"]
 Estimator = Literal["k1", "k2", "k3", "smaller"]
 Cluster = Literal["task", "user", "episode"]
+OptimizerName = Literal["standout", "adamw"]
 
 NEEDED = Parameter(group=Group("What people need", sort_key=0))
 DATA = Parameter(group=Group("What is learned from", sort_key=1))
@@ -104,10 +105,10 @@ class TrainConfig(Settings):
     """Weight, in episodes, of the mean over other tasks in a task's baseline: few attempts make a noisy mean. With 0 an
     episode whose task was attempted once teaches nothing."""
 
-    negative: Annotated[float, METHOD] = Field(default=0.0, ge=0, le=1)
-    """Weight of negative advantages. By default a run learns from what worked better than its baseline: pushing away
-    from a failure says nothing of where to go instead, and a night's few calls are read many times (arXiv:2506.20520;
-    measured in docs/training.md). 1 is the plain policy gradient, for large batches and one epoch."""
+    negative: Annotated[float, METHOD] = Field(default=1.0, ge=0, le=1)
+    """Weight of negative advantages. 1 is the plain policy gradient; below it a run learns more from what worked better
+    than its baseline than from what did not, which protects where few calls are read many times by `adamw`
+    (arXiv:2506.20520; measured in docs/training.md)."""
 
     air: Annotated[float, METHOD] = Field(default=1.0, ge=0)
     """Weight of the intermediate rewards beside the outcome; 0 ignores them."""
@@ -147,17 +148,22 @@ class TrainConfig(Settings):
     merge: Annotated[bool, ADAPTERS] = False
     """Publish the adapter merged into its base, as a whole model that any engine loads."""
 
+    optimizer: Annotated[OptimizerName | None, STEP] = None
+    """How weights are moved. `standout`: once a pass, those whose gradient stands out of the noise between the night's
+    batches, as far as the KL budget allows. `adamw`: update by update. Default: `standout` where the calls were sampled
+    by the model itself or a parent, and none of the settings of AdamW is given."""
+
     learning_rate: Annotated[float | None, STEP] = Field(default=None, gt=0)
     """Largest learning rate of AdamW. Default: by the model's width, 3e-4 x (128 / hidden size)^1.5 to begin with, so
     1e-5 for a 0.6 B and 2e-6 for an 8 B model, ten times that for an adapter; up to four times as much where the pace
     of the KL budget allows it."""
 
-    epochs: Annotated[int, STEP] = Field(default=4, ge=1)
+    epochs: Annotated[int, STEP] = Field(default=2, ge=1)
     """Passes over the episodes. The KL budget is spread over all of them: more passes make smaller steps, and follow
     more of what is chance in these very episodes."""
 
-    episodes_per_update: Annotated[int, STEP] = Field(default=64, ge=1)
-    """Episodes in one optimiser step."""
+    episodes_per_update: Annotated[int | None, STEP] = Field(default=None, ge=1)
+    """Episodes in one optimiser step of AdamW. Default: 64."""
 
     tokens_per_update: Annotated[int | None, STEP] = Field(default=None, ge=1)
     """Trained tokens in one optimiser step, on average, in place of `episodes_per_update`: the number of episodes then
@@ -202,11 +208,11 @@ class TrainConfig(Settings):
     kl_estimator: Annotated[Estimator, METHOD] = "smaller"
     """How these two are estimated from one sample: `k1`, `k2`, `k3`, or the `smaller` of the last two."""
 
-    kl_budget: Annotated[float, STEP] = Field(default=0.5, gt=0)
+    kl_budget: Annotated[float, STEP] = Field(default=1.0, gt=0)
     """How far the policy may come from the one the run began with: nats a call, mean over a sample of the logged calls;
-    for calls of more than 32 tokens it grows with the root of their length. It is spread over the run's updates, and
-    the step follows: what leads too far is gone back from. The further away, the less the logged calls say of the new
-    policy: half a nat leaves about 0.4 of them effective."""
+    for calls of more than 32 tokens it grows with the root of their length, and it is at most 0.4 of a call's entropy.
+    It is spread over the run's updates, and the step follows: what leads too far is gone back from. The further away,
+    the less the logged calls say of the new policy: half a nat leaves about 0.4 of them effective."""
 
     max_grad_norm: Annotated[float, STEP] = Field(default=1.0, gt=0)
     """Gradient norm above which gradients are scaled down."""
@@ -324,7 +330,7 @@ class EvaluateConfig(Settings):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Confidence of the interval around the estimated gain."""
 
-    max_kl: float = Field(default=0.7, gt=0)
+    max_kl: float = Field(default=1.0, gt=0)
     """Distance, in nats a held-out call, beyond which the calls are too few to tell: the verdict is `inconclusive`."""
 
     min_ess: float = Field(default=0.3, ge=0, le=1)

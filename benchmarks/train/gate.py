@@ -93,12 +93,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nights", type=int, default=2000)
     parser.add_argument("--gain", type=float, default=0.1)
+    parser.add_argument("--sizes", type=float, nargs="+", default=[0.3, 0.8])
     arguments = parser.parse_args()
     names = ("change", "size", "tasks x attempts x calls", "better", "worse", "bootstrap: better", "worse")
     names += ("seen", "overstated", "understated")
     print(f"| {' | '.join(names)} |", "|---" * len(names) + "|", sep="\n")
     for kind in ("even", "uneven", "few"):
-        for size in (0.3, 0.8):
+        for size in arguments.sizes:
             for shape in SHAPES:
                 counts = np.zeros(7)
                 for seed in range(arguments.nights):

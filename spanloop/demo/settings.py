@@ -31,7 +31,7 @@ class DemoConfig(Settings):
     attempts (docs/training.md)."""
 
     heldout: int | None = Field(default=None, ge=32)
-    """Held-out problems, tried once before the first night and once after the last. Default: 256; quick: 160."""
+    """Held-out problems, tried once before the first night and once after the last. Default: 256; quick: 240."""
 
     concurrency: int = Field(default=32, ge=1)
     """Episodes under way at once."""
@@ -42,5 +42,5 @@ class DemoConfig(Settings):
     @property
     def sizes(self) -> tuple[int, int, int]:
         """Nights, problems a night and held-out problems, defaults filled in."""
-        nights, problems, heldout = (2, 160, 160) if self.quick else (4, 256, 256)
+        nights, problems, heldout = (2, 160, 240) if self.quick else (4, 256, 256)
         return self.nights or nights, self.problems or problems, self.heldout or heldout

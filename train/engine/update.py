@@ -9,6 +9,7 @@ import torch
 from train.data.lineage import Sequence
 from train.engine.learner import Learner, local
 from train.engine.policy import SampledTokens
+from train.engine.standout import standout
 from train.losses.registry import weigh
 from train.metrics.flops import peak_flops, update_flops
 from train.metrics.measures import (
@@ -103,7 +104,8 @@ def _clip_gradients(learner: Learner) -> float:
     """
     critic = learner.weights_of_critic
     policy = [weight for weight in learner.weights if all(weight is not other for other in critic)]
-    bound = learner.config.max_grad_norm
+    # One that weighs batches against one another must see them as they are.
+    bound = math.inf if standout(learner.optimizer) else learner.config.max_grad_norm
     norm = float(learner.accelerator.clip_grad_norm_(policy, bound))
     if critic and not math.isfinite(float(learner.accelerator.clip_grad_norm_(critic, bound))):
         return math.nan

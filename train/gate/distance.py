@@ -18,13 +18,19 @@ YARDSTICK = 64
 USUAL_LENGTH = 32
 """Tokens of a call up to which the KL budget is what the settings say."""
 
+MOST_OF_ENTROPY = 0.4
+"""Largest distance as a share of the entropy of a call: a policy that is sure of what it does is soon another one."""
+
 MOST_MEASUREMENTS = 6
 """Of one way back: each costs a fraction of an update."""
+
+MOST_EXTENSIONS = 12
+"""Of a way that proves shorter than what is allowed."""
 
 SMALLEST_SHARE = 1e-9
 """Of a way, below which nothing of it is worth keeping."""
 
-CLOSE_ENOUGH = 0.7
+CLOSE_ENOUGH = 0.85
 """Share of what is allowed from which the search for the furthest point ends."""
 
 
@@ -60,7 +66,10 @@ class Yardstick:
         step = max(1, len(own) // YARDSTICK)
         chosen = own[::step][:YARDSTICK]
         num_calls, num_tokens = _sizes(chosen)
-        return cls(chosen, learner.score(chosen), call_budget(learner.config.kl_budget, num_tokens / max(1, num_calls)))
+        home = learner.score(chosen)
+        allowed = call_budget(learner.config.kl_budget, num_tokens / max(1, num_calls))
+        entropy = -float(home.sum()) / max(1, num_calls)  # of what the policy sampled itself, by one sample a call
+        return cls(chosen, home, min(allowed, MOST_OF_ENTROPY * entropy))
 
     @torch.no_grad()
     def measure(self, learner: Learner) -> float:
@@ -111,6 +120,35 @@ def set_weights(learner: Learner, start: list[Tensor], end: list[Tensor] | None 
     for index, weight in enumerate(learner.weights):
         point = start[index] if end is None or not share else start[index].lerp(end[index], share)
         local(weight).copy_(point)
+
+
+def go_along(
+    learner: Learner,
+    start: list[Tensor],
+    directions: list[Tensor],
+    measure: Callable[[], float],
+    *,
+    began: float,
+    reach: float,
+    allowed: float,
+) -> tuple[float, float]:
+    """Go from `start` along a line about as far as the allowed distance; return how far that is, and the distance.
+
+    `reach`, multiples of `directions`, is tried first.
+    """
+    end = start
+    for _ in range(MOST_EXTENSIONS):
+        end = [each + reach * local(way).cpu() for each, way in zip(start, directions, strict=True)]
+        set_weights(learner, end)
+        found = measure() if are_finite(learner) else math.nan
+        if not found <= allowed:
+            share, found = go_back(learner, start, measure, began=began, found=found, allowed=allowed)
+            return share * reach, found
+        if found >= CLOSE_ENOUGH * allowed:
+            return reach, found
+        further = math.sqrt(max(0.9 * allowed - began, 0.0) / max(found - began, 1e-12))
+        reach *= min(max(further, 1.3), 10.0)
+    return reach, found
 
 
 def go_back(

@@ -136,8 +136,8 @@ def test_without_values_every_token_gets_the_return_of_its_call(model: Path) -> 
 
 
 def test_negative_weighs_the_advantages_of_tokens(model: Path) -> None:
-    """By default what went worse than expected is not pushed away."""
-    it = learner(model)
+    """At 0 what went worse than expected is not pushed away."""
+    it = learner(model, negative=0.0)
     it.objective.set_values(torch.ones(it.objective.num_tokens))
 
     found = it.objective._token_advantages

@@ -1,0 +1,86 @@
+"""What stands out of the noise moves, and nothing else does."""
+
+import numpy as np
+import pytest
+import torch
+from torch.distributed.checkpoint.state_dict import get_state_dict
+
+from train.engine.standout import QUIET, SMALLEST_SIZE, THRESHOLD, Standout, standout
+
+
+def gathered(weight: torch.Tensor, gradients: torch.Tensor) -> Standout:
+    """Return an optimiser that was given gradients of one weight tensor, batch by batch."""
+    optimizer = Standout([weight])
+    for gradient in gradients:
+        weight.grad = gradient.clone()
+        optimizer.step()
+    return optimizer
+
+
+def test_a_direction_is_that_of_its_definition() -> None:
+    """Mean over standard error, shrunk, times the tensor's size: by an independent reading in numpy."""
+    weight = torch.nn.Parameter(torch.linspace(-2, 2, 12, dtype=torch.float64).reshape(3, 4))
+    gradients = torch.randn(30, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    gradients[:, 0] += torch.tensor([3.0, -3.0, 1.0, 0.2])
+
+    (found,) = gathered(weight, gradients).directions([weight])
+
+    each = gradients.numpy()
+    error = each.std(axis=0, ddof=1) / np.sqrt(len(each))
+    t = each.mean(axis=0) / (error + QUIET * error.mean())
+    size = np.sqrt((weight.detach().numpy() ** 2).mean())
+    expected = np.where(t**2 > THRESHOLD, -size * (t - THRESHOLD / t), 0)
+    assert found.numpy() == pytest.approx(expected, rel=1e-6)
+    assert set(found[0, :2].sign().tolist()) == {-1.0, 1.0}
+
+
+def test_chance_moves_one_weight_in_fifty() -> None:
+    """Gradients with nothing in common."""
+    weight = torch.nn.Parameter(torch.ones(100, 100))
+    gradients = torch.randn(48, 100, 100, generator=torch.Generator().manual_seed(1))
+
+    (found,) = gathered(weight, gradients).directions([weight])
+
+    assert 0 < float((found != 0).float().mean()) < 0.02
+
+
+def test_what_one_batch_alone_says_moves_nothing() -> None:
+    """A row of an embedding that only one batch has seen, or a night that is one batch."""
+    weight = torch.nn.Parameter(torch.ones(2, 4))
+    gradients = torch.zeros(20, 2, 4)
+    gradients[3, 0] = 5.0
+
+    assert not gathered(weight, gradients).directions([weight])[0].any()
+    assert not gathered(weight, gradients[3:4]).directions([weight])[0].any()
+
+
+def test_a_tensor_of_zeros_can_leave_them() -> None:
+    """The second half of an adapter begins there."""
+    weight = torch.nn.Parameter(torch.zeros(4))
+    noise = torch.randn(20, 4, generator=torch.Generator().manual_seed(2))
+
+    (found,) = gathered(weight, 5 + noise).directions([weight])
+
+    assert (found < -SMALLEST_SIZE).all()
+
+
+def test_a_new_pass_begins_with_nothing() -> None:
+    """Or the second pass would go where the first one did."""
+    weight = torch.nn.Parameter(torch.ones(4))
+    optimizer = gathered(weight, 5 + torch.randn(20, 4))
+
+    optimizer.begin_anew()
+
+    assert not optimizer.directions([weight])[0].any()
+
+
+def test_asking_for_its_state_counts_no_batch() -> None:
+    """Torch makes a step of its own, at a rate of 0, to find out what there is to be kept."""
+    model = torch.nn.Linear(2, 2)
+    optimizer = Standout(model.parameters())
+
+    get_state_dict(model, optimizer)
+
+    assert standout(optimizer) is optimizer
+    assert [float(state["count"]) for state in optimizer.state.values()] == [0, 0]
+    assert optimizer.param_groups[0]["lr"] == 1
