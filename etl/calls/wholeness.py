@@ -75,32 +75,38 @@ def judge_instructions(calls: Sequence[LlmCall]) -> None:
     Of two requests of which one goes on from the other's answer, both have instructions, or none; the one without
     lost them. Providers that hold histories take them anew with each request, so such a call is left alone.
     """
-    traces: dict[Hashable, list[LlmCall]] = defaultdict(list)
+    agents: dict[Hashable, list[LlmCall]] = defaultdict(list)
     for call in calls:
         if call.input and call.answer is not None and call.previous_response_id is None:
-            traces[call.span.project, call.span.trace_id, call.agent].append(call)
-    for own in traces.values():
-        has_instructions = [_has_instructions(call) for call in own]
-        if all(has_instructions) or not any(has_instructions):
-            continue
-        ends: dict[Hashable, list[LlmCall]] = defaultdict(list)
-        for call in own:
-            ends[_spoken([*(call.input or ()), call.answer or {}])].append(call)
-        for call in own:
-            spoken = _spoken(call.input or ())
-            for length in range(1, len(spoken)):
-                for earlier in ends.get(spoken[:length], ()):
-                    if _has_instructions(earlier) != _has_instructions(call):
-                        lost = call if _has_instructions(earlier) else earlier
-                        lost.incomplete.add(RejectReason.CONTRADICTORY)
+            agents[call.span.project, call.agent].append(call)
+    for own in agents.values():
+        has_instructions = {_has_instructions(call) for call in own}
+        if len(has_instructions) > 1:
+            _judge_instructions(own)
+
+
+def _judge_instructions(calls: Sequence[LlmCall]) -> None:
+    numbers: dict[tuple[int, Hashable], int] = {}
+    ends: dict[int, list[LlmCall]] = defaultdict(list)
+    beginnings: list[list[int]] = []
+    for call in calls:
+        current, own = 0, []
+        for message in call.input or ():
+            if message["role"] != "system":
+                current = numbers.setdefault((current, message_key(message)), len(numbers) + 1)
+                own.append(current)
+        beginnings.append(own)
+        ends[numbers.setdefault((current, message_key(call.answer or {"role": ""})), len(numbers) + 1)].append(call)
+    for call, own in zip(calls, beginnings, strict=True):
+        for number in own:
+            for earlier in ends.get(number, ()):
+                if _has_instructions(earlier) != _has_instructions(call):
+                    lost = call if _has_instructions(earlier) else earlier
+                    lost.incomplete.add(RejectReason.CONTRADICTORY)
 
 
 def _has_instructions(call: LlmCall) -> bool:
     return any(message["role"] == "system" for message in call.input or ())
-
-
-def _spoken(messages: Sequence[Message]) -> tuple[Hashable, ...]:
-    return tuple(message_key(message) for message in messages if message["role"] != "system")
 
 
 def _went_on_with_tools(messages: Sequence[Message], position: int, earlier: LlmCall) -> bool:

@@ -64,3 +64,15 @@ def test_an_answer_that_a_later_request_goes_on_from_with_tools_asked_for_them()
     )
 
     assert "b" not in found
+
+
+def test_instructions_that_a_later_request_of_the_conversation_has_were_there_before() -> None:
+    """Each turn in a trace of its own, the first without the instructions that the second has: the first lost them."""
+    first = llm("first", trace="a", asked=[("user", "Hello?")], said="Good day.")
+    history = [("system", "Be brief."), ("user", "Hello?"), ("assistant", "Good day."), ("user", "Bye.")]
+    second = llm("second", trace="b", asked=history, said="Bye.", start=5)
+
+    tables = transform(spans_frame([first, second]), logs_frame(), EtlConfig(complete_after=0)).tables
+
+    assert tables["transitions"]["span_id"].to_list() == [second["span_id"]]
+    assert tables["rejected"]["reason"].to_list() == ["recordings_disagree"]
