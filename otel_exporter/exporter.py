@@ -17,11 +17,11 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_exporter.cutting import Stage
 from otel_exporter.messages import change
-from otel_exporter.post import DEFAULT_ENDPOINT, PREFIX, Post, http_post, read_settings
-from otel_exporter.selection import Selection
-from otel_exporter.sender import LEAVING_S, STAGES, Body, Sender
+from otel_exporter.sending.post import DEFAULT_ENDPOINT, PREFIX, Post, http_post, read_settings
+from otel_exporter.sending.sender import LEAVING_S, STAGES, Body, Sender
+from otel_exporter.stages.cutting import Stage
+from otel_exporter.stages.selection import Selection
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +180,6 @@ def connect(environment: Mapping[str, str]) -> Post:
     """Return what sends protobuf with our settings. Only the protocol in use is loaded into the agent's process."""
     if _protocol(environment) == "http/protobuf":
         return http_post(read_settings(environment, DEFAULT_ENDPOINT), "application/x-protobuf")
-    from otel_exporter.grpc_post import grpc_post
+    from otel_exporter.sending.grpc_post import grpc_post
 
     return grpc_post(read_settings(environment, "http://localhost:4317"))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from otel_exporter.cutting import Stage
+from otel_exporter.stages.cutting import Stage
 
 
 def change(request: Any, stage: Stage) -> int:  # noqa: ANN401 - generated classes

@@ -36,9 +36,9 @@ _REMEMBERED = 4096
 class Redactor:
     """Redacts by patterns and by names of fields.
 
-    `kinds` are those of `otel_exporter.sensitive.KINDS`; `patterns` further ones, kind to regular expression; `names`
-    further names of secret fields; `key` makes placeholders that nobody without it can tell the text of; `find` finds
-    what no pattern can (names of people), e.g. `otel_exporter.presidio.finder()`.
+    `kinds` are those of `otel_exporter.sensitive.KINDS`; `patterns` further ones, kind to regular expression;
+    `names` further names of secret fields; `key` makes placeholders that nobody without it can tell the text of; `find`
+    finds what no pattern can (names of people), e.g. `otel_exporter.presidio.finder()`.
     """
 
     def __init__(

@@ -33,9 +33,9 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from otel_exporter import schema
-from otel_exporter.sender import Record, Sender, attributes
-from otel_exporter.streams import is_finished
-from otel_exporter.transport import Exchange, looks_like_a_call, wrap
+from otel_exporter.sending.sender import Record, Sender, attributes
+from otel_exporter.tracking.streams import is_finished
+from otel_exporter.tracking.transport import Exchange, looks_like_a_call, wrap
 
 log = logging.getLogger("otel_exporter.tracker")
 

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel
 
 from otel_exporter import schema, tracker
-from otel_exporter.sender import Sender
+from otel_exporter.sending.sender import Sender
 from tests.model_server import TEXT, ModelServer, model_server
 
 pytestmark = [

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_exporter import schema, tracker
-from otel_exporter.sender import Sender
+from otel_exporter.sending.sender import Sender
 from tests.commands import spanloop
 from tests.model_server import TEXT, ModelServer, model_server
 

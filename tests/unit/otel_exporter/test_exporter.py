@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 
 from otel_exporter import exporter
 from otel_exporter.exporter import SpanloopExporter, connect
-from otel_exporter.post import Unreachable, read_settings
+from otel_exporter.sending.post import Unreachable, read_settings
 
 
 @pytest.fixture(autouse=True)

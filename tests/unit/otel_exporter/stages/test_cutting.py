@@ -2,8 +2,8 @@
 
 import pytest
 
-from otel_exporter.cutting import SHORTEST_MEDIUM, Cutter, stages
 from otel_exporter.schema import CUT
+from otel_exporter.stages.cutting import SHORTEST_MEDIUM, Cutter, stages
 
 IMAGE = "iVBORw0KGgo" + "A" * SHORTEST_MEDIUM
 

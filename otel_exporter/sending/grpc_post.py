@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from otel_exporter.post import PREFIX, Post, Refused, Settings, Unreachable
+from otel_exporter.sending.post import PREFIX, Post, Refused, Settings, Unreachable
 
 METHODS = {
     "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",

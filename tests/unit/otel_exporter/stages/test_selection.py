@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from otel_exporter.selection import MAX_ASIDE, Selection, tells_of_an_agent
+from otel_exporter.stages.selection import MAX_ASIDE, Selection, tells_of_an_agent
 
 
 def span(number: int, *, parent: int | None = None, events: tuple[str, ...] = (), **attributes: Any) -> Any:

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from otel_exporter.cutting import Stage, stages
-from otel_exporter.post import PREFIX, Post, Refused, Unreachable, http_post, read_settings
-from otel_exporter.spool import Spool
+from otel_exporter.sending.post import PREFIX, Post, Refused, Unreachable, http_post, read_settings
+from otel_exporter.sending.spool import Spool
+from otel_exporter.stages.cutting import Stage, stages
 
 log = logging.getLogger("otel_exporter.tracker")
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache
 from typing import Any
 
-from otel_exporter.streams import read_answer
+from otel_exporter.tracking.streams import read_answer
 
 MAX_BYTES = 32 << 20
 """Of a request or an answer; a larger one is recorded without its content."""

@@ -5,7 +5,7 @@ import stat
 import time
 from pathlib import Path
 
-from otel_exporter.spool import ABANDONED_S, Spool
+from otel_exporter.sending.spool import ABANDONED_S, Spool
 
 
 def test_the_oldest_comes_first_and_once(tmp_path: Path) -> None:

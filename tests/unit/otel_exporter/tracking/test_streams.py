@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from otel_exporter.streams import is_finished, read_answer
+from otel_exporter.tracking.streams import is_finished, read_answer
 
 
 def sse(*events: dict[str, Any], newline: str = "\n") -> bytes:
