@@ -252,9 +252,9 @@ class _Walk:
         assert self.start is not None
         assert optimizer is not None
         directions = optimizer.directions(learner.weights)
-        optimizer.begin_anew()
         if not any(_is_some(each, learner) for each in directions):
             progress.pending = []
+            optimizer.begin_anew()
             return "nothing stands out: the gradients of the night's batches have nothing in common"
         reach, found = go_along(
             learner,
@@ -265,6 +265,7 @@ class _Walk:
             reach=FIRST_REACH * progress.rate,
             allowed=self.pace.allowed(done),
         )
+        optimizer.begin_anew()
         if not reach:
             return self._set_back(progress, found)
         progress.rate = reach / FIRST_REACH

@@ -54,7 +54,10 @@ class Standout(torch.optim.Optimizer):
 
     @torch.no_grad()
     def directions(self, weights: Sequence[Tensor]) -> list[Tensor]:
-        """Return the direction of each weight tensor, of its shape; all zero where nothing stands out."""
+        """Return the direction of each weight tensor, of its shape; all zero where nothing stands out.
+
+        They take the place of the sums, so that no copy of the model more is needed: `begin_anew` comes next.
+        """
         return [self._direction(weight) for weight in weights]
 
     def _direction(self, weight: Tensor) -> Tensor:
@@ -70,7 +73,8 @@ class Standout(torch.optim.Optimizer):
             return torch.zeros_like(weight)
         t = mean / (error + QUIET * typical)
         shrunk = t * (1 - THRESHOLD / t.square().clamp(min=1e-9)).clamp(min=0)
-        direction: Tensor = -shrunk * max(_whole(weight.detach().float().square().mean()) ** 0.5, SMALLEST_SIZE)
+        size = max(_whole(weight.detach().float().square().mean()) ** 0.5, SMALLEST_SIZE)
+        direction: Tensor = state["sum"].copy_(-shrunk * size)
         return direction
 
     @torch.no_grad()
