@@ -36,7 +36,7 @@ WORSE = {"gain": -0.1, "gain_low": -0.2, "gain_high": -0.01}
         ({}, Verdict.PASSED, "gain +0.1000"),
         ({"gain_low": -0.01}, Verdict.INCONCLUSIVE, "in [-0.0100"),
         (WORSE, Verdict.REFUSED, "worse"),
-        ({"kl_call": 0.71}, Verdict.INCONCLUSIVE, "max_kl"),
+        ({"kl_call": 1.01}, Verdict.INCONCLUSIVE, "max_kl"),
         ({"ess_share": 0.29}, Verdict.INCONCLUSIVE, "min_ess"),
         (WORSE | {"ess_share": 0.29}, Verdict.INCONCLUSIVE, "min_ess"),
         ({"num_episodes": 15}, Verdict.INCONCLUSIVE, "min_episodes"),
