@@ -150,12 +150,13 @@ def _train(
         **{name: round(trained.last[name], 4) for name in ("reward", "kl_call", "clip_fraction") if trained.last},
     )
     if not trained.num_updates:
-        raise GateRefused(
-            f"no update was made: {trained.stopped or 'no call has an advantage'}",
-            hint="metrics and the lines above say which updates were undone, and why."
-            if trained.num_undone
-            else "Every call went as well as its baseline had it: more varied outcomes teach, or another --baseline.",
-        )
+        if trained.num_undone:
+            hint = "metrics and the lines above say which updates were undone, and why."
+        elif trained.stopped:
+            hint = "More episodes or more varied outcomes have more in common; --optimizer adamw moves all alike."
+        else:
+            hint = "Every call went as well as its baseline had it: more varied outcomes teach, or another --baseline."
+        raise GateRefused(f"no update was made: {trained.stopped or 'no call has an advantage'}", hint=hint)
     report.update(
         num_updates=trained.num_updates,
         num_undone=trained.num_undone,

@@ -192,6 +192,19 @@ def test_settings_of_adamw_mean_adamw(
     assert (chosen_optimizer(config, make_plan(config, **limits(model))) == "standout") is is_moved_by_pass
 
 
+def test_where_nothing_stands_out_nothing_moves(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the run says so."""
+    data = publish(tmp_path, bandit(model, num_tasks=16, attempts=4, rewarded=130))
+    monkeypatch.setattr("train.engine.standout.THRESHOLD", 1e9)
+
+    it, lines, trained = train(model, data)
+
+    assert trained.num_updates == len(lines) == 0
+    assert str(trained.stopped).startswith("nothing stands out")
+    before = load_policy(model).parameters()
+    assert all(torch.equal(one, other) for one, other in zip(it.tokens.policy.parameters(), before, strict=True))
+
+
 def test_a_policy_that_is_sure_goes_less_far(model: Path, tmp_path: Path) -> None:
     """At most a share of the entropy of a call, whatever the budget."""
     rows = bandit(model, num_tasks=64, attempts=16, rewarded=40)
