@@ -135,5 +135,5 @@ def test_the_wheel_holds_one_package(tmp_path: Path) -> None:
 
     names = zipfile.ZipFile(wheel).namelist()
     modules = sorted(name for name in names if ".dist-info/" not in name)
-    sources = [path for path in (ROOT / "otel_exporter").iterdir() if path.suffix == ".py" or path.name == "py.typed"]
-    assert modules == sorted(f"otel_exporter/{path.name}" for path in sources)
+    sources = [*(ROOT / "otel_exporter").rglob("*.py"), ROOT / "otel_exporter" / "py.typed"]
+    assert modules == sorted(str(path.relative_to(ROOT)) for path in sources)
