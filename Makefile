@@ -16,8 +16,8 @@ demo: setup  ## the main job, end to end: an agent gets better from its own trac
 test: setup  ## every test that needs no accelerator, but for what is long by nature: minutes
 	$(BIN)/python -m pytest $(PARALLEL) -m "not long"
 
-test-long: setup  ## what takes minutes by nature: the demo, kills, canaries, learning
-	$(BIN)/python -m pytest $(PARALLEL) -m long
+test-long: setup  ## what takes minutes by nature: the demo, kills, canaries, learning, properties with 100 examples
+	$(BIN)/python -m pytest $(PARALLEL) -m "long or hypothesis" --hypothesis-profile=long
 
 setup: $(VENV)/.ready  ## .venv with the pinned versions
 
@@ -100,6 +100,7 @@ reliability: setup  ## 1,125 kills, 100,000 power losses, 1,500,000 malformed re
 	RELIABILITY=long $(BIN)/python -m pytest -v --durations=0 tests/unit/receiver/log/test_wal.py \
 		tests/unit/receiver/decode/test_otlp.py tests/unit/receiver/decode/test_native.py tests/integration/receiver/test_kill.py \
 		tests/integration/receiver/test_faults.py tests/integration/receiver/test_disk_full.py \
+		tests/integration/receiver/test_commands.py tests/integration/receiver/test_query_bounds.py \
 		tests/unit/receiver/store/test_arrival_order.py tests/unit/etl/dialects/test_malformed.py tests/integration/etl/test_kill.py \
 		tests/integration/train/test_resume.py tests/unit/serve/gateway/test_malformed.py \
 		tests/integration/spanloop/test_command_line.py

@@ -13,7 +13,8 @@ from tests.scale import times
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported; workers and servers share the cores
 
 settings.register_profile("spanloop", deadline=None, max_examples=times(short=25, long=1000))
-settings.load_profile("spanloop")
+settings.register_profile("long", settings.get_profile("spanloop"), max_examples=times(short=100, long=1000))
+settings.load_profile("spanloop")  # `make test-long` loads the other: properties of every file, with more examples
 
 LONGEST_FIRST = ("e2e", "vllm", "integration")
 """Markers in the order in which their tests begin: a worker that ends with a long file leaves the others waiting."""

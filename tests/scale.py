@@ -9,3 +9,11 @@ IS_LONG = os.environ.get("RELIABILITY") == "long"
 def times(short: int, long: int) -> int:
     """Return how often to try."""
     return long if IS_LONG else short
+
+
+def within(promised_s: float) -> float:
+    """Return how many seconds a promise has: those promised in a long run, which has the machine to itself, else more.
+
+    Parallel workers on a busy machine get six times less of it; what hangs, hangs for longer than that.
+    """
+    return promised_s * times(short=6, long=1)

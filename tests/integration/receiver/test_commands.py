@@ -15,6 +15,7 @@ from receiver.schema import connect, show_files
 from tests.commands import spanloop
 from tests.export_requests import logs, span, traces
 from tests.integration.receiver.processes import running, start
+from tests.scale import within
 
 pytestmark = pytest.mark.integration
 
@@ -136,7 +137,7 @@ def test_sigterm_lands_what_was_taken_and_ends_in_time(tmp_path: Path) -> None:
     receiver.export(traces(span(1)).SerializeToString())
     receiver.process.send_signal(signal.SIGTERM)
 
-    assert receiver.process.wait(timeout=120) == 0
+    assert receiver.process.wait(timeout=within(10)) == 0
     assert not (data / "receiver.json").exists()
     with running(data) as again:
         assert "replayed_requests=0" in again.log.read_text()

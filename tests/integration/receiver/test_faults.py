@@ -44,7 +44,7 @@ from receiver.store.landing import Decoded
 from tests.export_requests import logs, span, traces
 from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running, start
 from tests.integration.receiver.test_kill import Client
-from tests.scale import times
+from tests.scale import times, within
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -385,14 +385,14 @@ def test_slow_http_clients_are_let_go(tmp_path: Path, monkeypatch: pytest.Monkey
         silent, half, slow, bodiless = (
             connect_silently(address, 1, said)[0] for said in (b"", HEAD[:40], b"P", HEAD + b"a few bytes")
         )
-        for byte in HEAD[1:]:
+        for byte in HEAD[1:80]:  # eight seconds, or more
             time.sleep(0.1)
             try:
                 slow.sendall(bytes([byte]))
             except OSError:
                 break
         else:
-            raise AssertionError("it was never let go")
+            raise AssertionError("it was not let go within eight seconds")
         for client in (silent, half):
             assert client.recv(1000) == b""
         assert bodiless.recv(1000).startswith(b"HTTP/1.1 503")
@@ -477,7 +477,7 @@ def test_times_are_stored_as_sent(receiver: Receiver) -> None:
 
 
 def test_a_herd_that_comes_back_at_once_is_served(tmp_path: Path) -> None:
-    """Two hundred clients find the receiver again after its restart; none waits for longer than an SDK does."""
+    """Two hundred clients find the receiver again after its restart; none waits for ten seconds, as an SDK would."""
     data = tmp_path / "data"
     first = start(data)
     address = first.grpc
@@ -493,7 +493,8 @@ def test_a_herd_that_comes_back_at_once_is_served(tmp_path: Path) -> None:
             for channel, body in zip(channels, bodies, strict=True)
         ]
         with running(data, "--grpc", address):
-            assert [future.result() for future in waiting] == [b""] * 200
+            deadline = time.monotonic() + within(10)
+            assert [future.result(deadline - time.monotonic()) for future in waiting] == [b""] * 200
     assert stored(data) == list(range(1, 201))
 
 
@@ -501,7 +502,7 @@ def test_a_herd_that_comes_back_at_once_is_served(tmp_path: Path) -> None:
 
 
 def test_sigterm_under_load_drains_and_loses_nothing(tmp_path: Path) -> None:
-    """Every request that was answered OK has landed when the process ends, with 0."""
+    """Every request that was answered OK has landed when the process ends with 0, within ten seconds."""
     receiver = start(tmp_path / "data")
     numbers = itertools.count(1)
     clients = [Client(receiver.grpc, numbers) for _ in range(8)]
@@ -511,7 +512,7 @@ def test_sigterm_under_load_drains_and_loses_nothing(tmp_path: Path) -> None:
     while sum(len(client.acknowledged) for client in clients) <= 100 and time.monotonic() < deadline:
         time.sleep(0.05)
     receiver.process.send_signal(signal.SIGTERM)
-    status = receiver.process.wait(timeout=120)
+    status = receiver.process.wait(timeout=within(10))
     for client in clients:
         client.join()
 

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.settings import EtlConfig
@@ -17,7 +17,6 @@ from etl.transform import transform
 from tests.spans import SECOND_NS, Span, agent, llm, logs_frame, span, spans_frame, tool
 
 Message = dict[str, Any]
-EXAMPLES = 25
 
 LOST_SILENTLY = {
     "gen_ai.system_instructions",  # a request need not have any
@@ -104,7 +103,6 @@ def exchanged(dataset: Dataset) -> dict[str, tuple[str, str]]:
     return {span_id: (own[0], own[1]) for span_id, own in believed(dataset).items()}
 
 
-@settings(deadline=None, max_examples=EXAMPLES)
 @given(conversations(), st.randoms(use_true_random=False))
 def test_order_doubling_and_division_change_nothing(spans: list[Span], random: Any) -> None:
     """In any order, twice, over any requests."""
@@ -114,7 +112,6 @@ def test_order_doubling_and_division_change_nothing(spans: list[Span], random: A
     assert believed(run(mixed)) == believed(run(spans))
 
 
-@settings(deadline=None, max_examples=EXAMPLES)
 @given(conversations(), st.data())
 def test_clocks_that_differ_by_less_than_a_second_change_nothing(spans: list[Span], data: st.DataObject) -> None:
     """Each span by the clock of its own machine."""
@@ -127,7 +124,6 @@ def test_clocks_that_differ_by_less_than_a_second_change_nothing(spans: list[Spa
     assert believed(run(skewed)) == believed(run(spans))
 
 
-@settings(deadline=None, max_examples=EXAMPLES)
 @given(conversations(), st.data())
 def test_an_attribute_less_is_the_same_or_a_rejection(spans: list[Span], data: st.DataObject) -> None:
     """Dropped by an SDK, which counts it, or by a processor, which does not."""
@@ -146,7 +142,6 @@ def test_an_attribute_less_is_the_same_or_a_rejection(spans: list[Span], data: s
     assert {span_id: own for span_id, own in less.items() if own != whole.get(span_id)} == {}
 
 
-@settings(deadline=None, max_examples=EXAMPLES)
 @given(conversations(), st.data())
 def test_a_span_less_takes_no_other_call_along(spans: list[Span], data: st.DataObject) -> None:
     """What a lost span was, the others did not become."""
@@ -159,7 +154,6 @@ def test_a_span_less_takes_no_other_call_along(spans: list[Span], data: st.DataO
 
 
 @pytest.mark.parametrize("limit", [40, 64, 100, 128, 200])
-@settings(deadline=None, max_examples=EXAMPLES)
 @given(spans=conversations())
 def test_values_cut_at_a_length_change_no_exchange(limit: int, spans: list[Span]) -> None:
     """By `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`."""

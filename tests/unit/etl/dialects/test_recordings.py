@@ -3,10 +3,11 @@
 import pytest
 
 from tests.held import Held
-from tests.recordings import PAGE, compare, coverage, page_with_table, scenarios
+from tests.recordings import FRAMEWORKS, PAGE, compare, coverage, page_with_table, scenarios
 from tests.spans import logs_frame, span, spans_frame
 
 RECORDINGS = scenarios()
+OF_FRAMEWORKS = scenarios(FRAMEWORKS)
 
 
 @pytest.mark.parametrize(("producer", "scenario"), RECORDINGS, ids=["-".join(pair) for pair in RECORDINGS])
@@ -16,6 +17,15 @@ def test_every_recorded_call_is_recovered_once(producer: str, scenario: str) -> 
 
     lost = comparison.expected - comparison.recovered
     assert (lost, comparison.duplicates, comparison.invented) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("producer", "scenario"), OF_FRAMEWORKS, ids=["-".join(pair) for pair in OF_FRAMEWORKS])
+def test_what_a_framework_recorded_is_what_was_on_the_wire(producer: str, scenario: str) -> None:
+    """Every call comes out once, none is made up, and no value is another than the model server had noted."""
+    comparison = compare(producer, scenario, FRAMEWORKS)
+
+    assert (comparison.recovered, comparison.duplicates, comparison.invented) == (comparison.expected, 0, 0)
+    assert comparison.differences == []
 
 
 def test_the_coverage_page_is_current() -> None:

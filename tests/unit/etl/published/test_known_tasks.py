@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import numpy as np
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.episodes import near_duplicates
@@ -47,7 +47,6 @@ def write_parts(directory: Path, signatures: Signatures, groups: Sequence[str], 
     return files[::-1]
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 30), st.sampled_from([2, 5, 32]))
 def test_what_is_left_out_changes_no_group(seed: int, num_known: int, num_new: int, many: int) -> None:
     """The groups are those that come of all published tasks at once, however few are read and kept at a time."""

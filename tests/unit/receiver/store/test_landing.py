@@ -183,7 +183,7 @@ def test_queries_during_landing_see_every_row_once(landing: Landing) -> None:
     thread = threading.Thread(target=land)
     thread.start()
     try:
-        for number in range(1, 61):
+        for number in range(1, 120):
             landing.arrive(span(number))
             assert landing.query("select count(*), count(distinct span_id) from spans") == [(number, number)]
     finally:
