@@ -15,43 +15,17 @@ Never two with different response ids, and never siblings without one: identical
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable
-from dataclasses import fields, replace
-from typing import Any
 
-import orjson
-
+from etl.calls.fold import fold_calls
+from etl.calls.likeness import answers_agree, exchange_digest, ids_agree, is_bare, is_gateway
 from etl.calls.tree import Forest
-from etl.dialects.conventions import anthropic_client, gateway
-from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.media import digests
-from etl.dialects.spans import Embedding, LlmCall, Message
-
-ITEM_ID = "fc_"
-"""How ids of the Responses API's items begin, which stand for calls in some recordings."""
+from etl.dialects.spans import Embedding, LlmCall
 
 CLOCK_SKEW_NS = 2_000_000_000
 """How far apart the clocks of agent and gateway may be."""
 
 MOST_AT_ONCE = 64
 """How many calls of a trace are looked at that began before a bare span and may still have been open."""
-
-IDENTITY = {
-    "span",
-    "dialect",
-    "agent",
-    "conversation_id",
-    "params",
-    "truncated",
-    "merged",
-    "error",
-    "usage",
-    "finish_reasons",
-    "told",
-    "pieced",
-    "incomplete",
-}
-"""Fields that do not simply come from the most exact source."""
 
 
 def merge_calls(calls: list[LlmCall], forest: Forest) -> tuple[list[LlmCall], list[LlmCall]]:
@@ -66,7 +40,7 @@ def merge_calls(calls: list[LlmCall], forest: Forest) -> tuple[list[LlmCall], li
     for number, call in enumerate(calls):
         if number not in wrappers:
             members[groups.find(number)].append(call)
-    merged = [_fold(group, forest) for group in members.values()]
+    merged = [fold_calls(group, forest) for group in members.values()]
     merged.sort(key=lambda call: call.span.index)
     return merged, [calls[number] for number in sorted(wrappers)]
 
@@ -103,15 +77,6 @@ class _Groups:
         self._parent[max(a, b)] = min(a, b)
 
 
-def _is_bare(call: LlmCall) -> bool:
-    """Tell whether a span names a call without its content, as a client's own spans do (Anthropic's)."""
-    return call.input is None and call.output is None
-
-
-def _is_gateway(call: LlmCall) -> bool:
-    return call.dialect == gateway.DIALECT
-
-
 def _join_by_response_id(calls: list[LlmCall], groups: _Groups) -> None:
     by_id: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, call in enumerate(calls):
@@ -125,9 +90,9 @@ def _join_by_response_id(calls: list[LlmCall], groups: _Groups) -> None:
             ]:  # a call is seen by a handful of layers, never by hundreds
                 other = calls[earlier]
                 near = call.span.trace_id == other.span.trace_id or any(
-                    _is_gateway(one) or _is_bare(one) for one in (call, other)
+                    is_gateway(one) or is_bare(one) for one in (call, other)
                 )
-                if near and _answers_agree(call, other, strict=False) and not _follow(other, call):
+                if near and answers_agree(call, other, strict=False) and not _follow(other, call):
                     groups.join(earlier, number)
                     break
 
@@ -136,7 +101,7 @@ def _follow(one: LlmCall, other: LlmCall) -> bool:
     """Tell whether these are two calls of one layer, one after the other, that said different things: a stub's id."""
     spans = sorted((one.span, other.span), key=lambda span: span.start_ns)
     is_one_layer = one.span.scope == other.span.scope and one.span.trace_id == other.span.trace_id
-    return is_one_layer and spans[1].start_ns >= spans[0].end_ns and not _answers_agree(one, other, strict=True)
+    return is_one_layer and spans[1].start_ns >= spans[0].end_ns and not answers_agree(one, other, strict=True)
 
 
 def _join_nested(calls: list[LlmCall], forest: Forest, groups: _Groups) -> set[int]:
@@ -176,7 +141,7 @@ def _is_same_nested(outer: LlmCall, inner: LlmCall, *, only: bool) -> bool:
         return only
     if only and _counts(outer) is not None and _counts(outer) == _counts(inner):
         return True  # whatever words the framework has for the same answer
-    return _answers_agree(outer, inner, strict=True) and _usage_agrees(outer, inner)
+    return answers_agree(outer, inner, strict=True) and _usage_agrees(outer, inner)
 
 
 def _counts(call: LlmCall) -> tuple[int, int] | None:
@@ -206,16 +171,16 @@ def _join_layers(calls: list[LlmCall], groups: _Groups, wrappers: set[int]) -> N
     layers: dict[int, set[str]] = defaultdict(set)
     for number, call in enumerate(calls if open_numbers else ()):
         layers[groups.find(number)].add(call.span.scope)
-    exchanges = {number: _exchange(calls[number]) for number in open_numbers}
+    exchanges = {number: exchange_digest(calls[number]) for number in open_numbers}
     waiting: dict[tuple[str, str | None, bytes], list[int]] = defaultdict(list)
     for number in open_numbers:
         span, exchange = calls[number].span, exchanges[number]
-        if not _is_gateway(calls[number]):
+        if not is_gateway(calls[number]):
             waiting[span.project, span.trace_id, exchange].append(number)
             waiting[span.project, None, exchange].append(number)
     for number in open_numbers:
         call = calls[number]
-        trace_id = None if _is_gateway(call) else call.span.trace_id  # the gateway's call may be of any trace
+        trace_id = None if is_gateway(call) else call.span.trace_id  # the gateway's call may be of any trace
         candidates = waiting[call.span.project, trace_id, exchanges[number]]
         best = min(
             (
@@ -224,7 +189,7 @@ def _join_layers(calls: list[LlmCall], groups: _Groups, wrappers: set[int]) -> N
                 if call.span.scope not in layers[groups.find(other)]
                 and layers[groups.find(number)].isdisjoint(layers[groups.find(other)])
                 and _lies_within(call, calls[other])
-                and _ids_agree(call, calls[other])
+                and ids_agree(call, calls[other])
             ),
             key=lambda other: (abs(calls[other].span.start_ns - call.span.start_ns), other),
             default=None,
@@ -242,7 +207,7 @@ def _where_layers_meet(calls: list[LlmCall], numbers: list[int]) -> list[int]:
     for number in numbers:
         span = calls[number].span
         scopes[span.project, span.trace_id].add(span.scope)
-        if _is_gateway(calls[number]):
+        if is_gateway(calls[number]):
             gateways.add(span.project)
     return [
         number
@@ -254,11 +219,11 @@ def _where_layers_meet(calls: list[LlmCall], numbers: list[int]) -> list[int]:
 def _lies_within(inner: LlmCall, outer: LlmCall) -> bool:
     if inner.response_id and outer.response_id and inner.response_id != outer.response_id:
         return False
-    if _is_gateway(outer):
+    if is_gateway(outer):
         return False
-    if not _is_gateway(inner) and inner.span.trace_id != outer.span.trace_id:
+    if not is_gateway(inner) and inner.span.trace_id != outer.span.trace_id:
         return False
-    skew = CLOCK_SKEW_NS if _is_gateway(inner) else 0
+    skew = CLOCK_SKEW_NS if is_gateway(inner) else 0
     if outer.streamed and inner.streamed and not skew:  # a lazy stream: the client's begins when somebody reads it
         return outer.span.start_ns <= inner.span.start_ns <= outer.span.end_ns + CLOCK_SKEW_NS
     return outer.span.start_ns - skew <= inner.span.start_ns and inner.span.end_ns <= outer.span.end_ns + skew
@@ -267,12 +232,12 @@ def _lies_within(inner: LlmCall, outer: LlmCall) -> bool:
 def _join_bare(calls: list[LlmCall], groups: _Groups, wrappers: set[int]) -> None:
     """Join a client's own bare span that no id joined to the nearest call of another layer during which it began."""
     alone = Counter(groups.find(number) for number in range(len(calls)))
-    bare = [number for number, call in enumerate(calls) if _is_bare(call) and alone[groups.find(number)] == 1]
+    bare = [number for number, call in enumerate(calls) if is_bare(call) and alone[groups.find(number)] == 1]
     traces = {(calls[number].span.project, calls[number].span.trace_id) for number in bare}
     others: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, call in enumerate(calls if bare else ()):
         key = (call.span.project, call.span.trace_id)
-        if key in traces and not (_is_bare(call) or _is_gateway(call) or number in wrappers):
+        if key in traces and not (is_bare(call) or is_gateway(call) or number in wrappers):
             others[key].append(number)
     for numbers in others.values():
         numbers.sort(key=lambda number: calls[number].span.start_ns)
@@ -299,134 +264,3 @@ def _is_bare_of(bare: LlmCall, other: LlmCall) -> bool:
         and (bare.response_id is None or other.response_id is None)
         and max(len(models), len(counts)) <= 1
     )
-
-
-def _exchange(call: LlmCall) -> bytes:
-    """Return what was asked and answered, or that it failed; no ids, nor words beside tool calls: CrewAI drops them."""
-    asked = [message_signature(message)[:3] for message in call.input or ()]  # one layer may hide what media hold
-    answered = [[role, None if calls else text, calls] for role, text, calls in _answer_signature(call)]
-    return orjson.dumps([asked, answered, call.error is not None], option=orjson.OPT_SORT_KEYS)
-
-
-def message_signature(message: Message) -> list[Any]:
-    """Return what makes two recordings of one message alike: role, text, tool calls by name and arguments, media."""
-    media = digests(message)
-    return [
-        message["role"],
-        message.get("text") or None,
-        [[call["name"], call["arguments"]] for call in message.get("tool_calls") or ()],
-        *([media] if media else []),
-    ]
-
-
-def message_key(message: Message) -> Hashable:
-    """Return the same as `message_signature` in a form that is quick to compare."""
-    calls = message.get("tool_calls")
-    requests = orjson.dumps([[call["name"], call["arguments"]] for call in calls], default=str) if calls else None
-    if message.get("parts"):
-        return message["role"], message.get("text") or None, requests, tuple(digests(message))
-    return message["role"], message.get("text") or None, requests
-
-
-def _answer_signature(call: LlmCall) -> list[Any]:
-    """Return what makes two recordings of one answer alike; a framework may write an object that it parsed anew."""
-    signatures = [message_signature(message) for message in call.output or ()]
-    for signature in signatures:
-        if signature[1] and signature[1].startswith("{"):
-            signature[1] = decode(signature[1])
-    return signatures
-
-
-def _answers_agree(one: LlmCall, other: LlmCall, *, strict: bool) -> bool:
-    if one.output is None or other.output is None:
-        return not strict
-    if strict or (one.output and other.output):
-        left, right = _answer_signature(one), _answer_signature(other)
-        return left == right or (not strict and ("" in (_said(one), _said(other)) or _said(one) == _said(other)))
-    return True
-
-
-def _said(call: LlmCall) -> str:
-    """Return the text of the first choice: layers may differ in how they record tool calls, never in what was said."""
-    return (call.output[0].get("text") or "") if call.output else ""
-
-
-def _ids_agree(one: LlmCall, other: LlmCall) -> bool:
-    left, right = _tool_call_ids(one), _tool_call_ids(other)
-    return not left or not right or left == right
-
-
-def _tool_call_ids(call: LlmCall) -> list[str]:
-    requests = [request for message in call.output or () for request in message["tool_calls"]]
-    return [request["id"] for request in requests if request["id"] and not request["id"].startswith(ITEM_ID)]
-
-
-def _fold(group: list[LlmCall], forest: Forest) -> LlmCall:
-    if len(group) == 1:
-        return group[0]
-    primary = min(
-        group, key=lambda call: (_is_gateway(call), -_content(call), forest.enter[call.span.index], call.span.index)
-    )
-    rest = sorted((call for call in group if call is not primary), key=lambda call: (-_content(call), call.span.index))
-    by_exactness = sorted([primary, *rest], key=lambda call: not _is_gateway(call))
-    folded = replace(primary)
-    for name in (entry.name for entry in fields(LlmCall)):
-        if name not in IDENTITY:
-            setattr(folded, name, _first(getattr(call, name) for call in by_exactness))
-    folded.incomplete = set()
-    for name in ("input", "output"):
-        source = _fullest(by_exactness, name)
-        setattr(folded, name, getattr(source, name))
-        folded.incomplete |= source.incomplete
-    folded.agent = _first(call.agent for call in [primary, *rest])
-    folded.conversation_id = _first(call.conversation_id for call in [primary, *rest])
-    folded.error = _first(call.error for call in [primary, *rest]) if folded.output is None else primary.error
-    folded.finish_reasons = next((call.finish_reasons for call in by_exactness if call.finish_reasons), [])
-    by_count = sorted(by_exactness, key=lambda call: (not _is_gateway(call), call.dialect != anthropic_client.DIALECT))
-    folded.usage = _fold_usage(call.usage for call in by_count)
-    folded.params = {key: value for call in reversed(by_exactness) for key, value in call.params.items()}
-    folded.told = [fact for call in group for fact in call.told]
-    folded.pieced = {
-        name
-        for name in set().union(*(call.pieced for call in group))
-        if all(name in call.pieced or getattr(call, name) is None for call in group)
-    }
-    folded.truncated = all(call.truncated for call in group)
-    folded.merged = [span for call in rest for span in [call.span, *call.merged]] + primary.merged
-    return folded
-
-
-def _fullest(by_exactness: list[LlmCall], name: str) -> LlmCall:
-    """Return the layer whose messages are the fullest, equally full ones in order of exactness.
-
-    One that is known to be incomplete gives way to a whole one with as many messages.
-    """
-    fullest = max(by_exactness, key=lambda call: _facts(getattr(call, name)))
-    whole = [call for call in by_exactness if not call.incomplete and getattr(call, name) is not None]
-    best = max(whole, key=lambda call: _facts(getattr(call, name)), default=fullest)
-    return best if len(getattr(best, name) or ()) >= len(getattr(fullest, name) or ()) else fullest
-
-
-def _fold_usage(usages: Iterable[dict[str, int | None] | None]) -> dict[str, int | None] | None:
-    """Take each count from the first layer that has it."""
-    known = [usage for usage in usages if usage is not None]
-    return {key: _first(usage[key] for usage in known) for key in known[0]} if known else None
-
-
-def _first(values: Iterable[Any]) -> Any:  # noqa: ANN401 - fields of any type
-    return next((value for value in values if value is not None), None)
-
-
-def _facts(value: Any) -> int:  # noqa: ANN401 - any JSON value
-    """Count what a recording says: every value that is there, tool calls down to their ids."""
-    if isinstance(value, dict):
-        return sum(_facts(item) for item in value.values())
-    if isinstance(value, list):
-        return sum(_facts(item) for item in value)
-    return int(value is not None)
-
-
-def _content(call: LlmCall) -> int:
-    """How much of the exchange a span holds."""
-    messages = [*(call.input or ()), *(call.output or ())]
-    return _facts(messages) + 2 * len(call.tools or ()) + 3 * (call.output is not None) + (call.response_id is not None)

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
-from etl.calls.merge import message_key
+from etl.calls.likeness import message_key
 from etl.dialects.shapes.messages import UNREAD, has_content
 from etl.dialects.spans import LlmCall, Message
 from etl.schema import RejectReason

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
-from etl.calls.merge import message_key
+from etl.calls.likeness import message_key
 from etl.dialects.spans import LlmCall
 
 EMPTY = 0

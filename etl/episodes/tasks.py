@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from etl.calls.merge import message_signature
+from etl.calls.likeness import message_signature
 from etl.dialects.spans import LlmCall
 from etl.episodes.grouping import Episode
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from etl.calls.merge import ITEM_ID
+from etl.calls.likeness import ITEM_ID
 from etl.dialects.spans import LlmCall, Message
 
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from etl.calls.merge import message_key
+from etl.calls.likeness import message_key
 from etl.dialects.spans import LlmCall, Message, ToolCall
 
 MOST_EARLIER = 64

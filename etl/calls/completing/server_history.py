@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from etl.calls.merge import message_key
+from etl.calls.likeness import message_key
 from etl.dialects.shapes.json_values import decode
 from etl.dialects.spans import LlmCall, Message
 from etl.schema import RejectReason

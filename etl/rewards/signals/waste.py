@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Sequence
 from collections.abc import Set as AbstractSet
 
-from etl.calls.merge import message_key
+from etl.calls.likeness import message_key
 from etl.dialects.spans import LlmCall
 
 SHORTEST_HISTORY = 4
