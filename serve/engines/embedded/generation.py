@@ -1,22 +1,25 @@
 """Continuous batching over a Transformers model: rows join and leave between steps, each with its own sampling.
 
-The batch is one left-padded key-value cache. A row that joins is prefilled on its own and its cache is stacked under
-the others; a row that ends is taken out. So 32 short requests cost one forward pass a token, not 32, and none waits for
-the longest. Transformers' own continuous batching reports log-probabilities too, but knows one setting of temperature
-and truncation for a whole batch (5.19), while here every request brings its own.
+The batch is one left-padded key-value cache. What is new of the prompts that join is read and stacked under the
+others; a row that ends is taken out. So 32 short requests cost one forward pass a token, not 32, none waits for the
+longest, and what many prompts begin with is read once. Transformers' own continuous batching reports log-probabilities
+too, but knows one setting of temperature and truncation for a whole batch (5.19), while here every request brings its
+own.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from torch.nn.functional import pad
 
+from serve.engines.embedded.cache import Memory, Remembered, RowCache, first_tokens
 from serve.engines.embedded.grammar import Constraint, GrammarFailed
 from serve.sampling import Sampling
 
@@ -43,7 +46,9 @@ class Row:
     constraint: Constraint | None = None
     """What the next token may be, where the answer is held to a form."""
 
-    num_sampled: int = 0
+    sampled: list[int] = field(default_factory=list)
+    """Ids so far."""
+
     is_cancelled: bool = False
     """Set by anybody; the row leaves before the next step."""
 
@@ -95,58 +100,94 @@ def _truncate(logits: Tensor, sampling: Sampling) -> Tensor:
 def sample(logits: Tensor, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
     """Sample one id a row; return the ids (B) and the log-probabilities of the whole vocabulary (B, V).
 
-    Draws by exponential races (argmax of p/e), which need one number an entry and no sorting; a row with a seed draws
-    from its own generator, so that what else is in the batch does not change its answer. What a form forbids has no
-    probability, whatever the temperature: that comes after, as in vLLM.
+    Draws by inverting the cumulative distribution: one number a row, from the row's own generator where it has a seed,
+    so that what else is in the batch does not change its answer. What a form forbids has no probability, whatever the
+    temperature: that comes after, as in vLLM.
     """
     for index, row in enumerate(rows):
         if row.constraint is not None:
             logits[index] = row.constraint.mask(logits[index])
     logprobs = processed_logits(logits.float(), [row.sampling for row in rows]).log_softmax(-1)
-    race = torch.empty_like(logprobs).exponential_()
+    drawn = torch.rand(len(rows), 1, dtype=torch.float64)
     for index, row in enumerate(rows):
         if row.generator is not None:
-            race[index].exponential_(generator=row.generator)
-    ids = (logprobs.exp() / race).argmax(-1)
+            drawn[index].uniform_(generator=row.generator)
+    cumulated = logprobs.exp().cumsum(-1, dtype=torch.float64)
+    whole = cumulated[:, -1:].contiguous()
+    # The first id above what was drawn, so never one without probability; the last that has one, should rounding reach
+    # the whole.
+    ids = torch.searchsorted(cumulated, drawn * whole, right=True)
+    ids = torch.minimum(ids, torch.searchsorted(cumulated, whole)).squeeze(-1)
     is_greedy = torch.tensor([row.sampling.temperature == 0 for row in rows])
     return torch.where(is_greedy, logprobs.argmax(-1), ids), logprobs
 
 
 @dataclass
 class Batch:
-    """The rows in flight and their cache."""
+    """The rows in flight, their cache, and what is remembered of rows that have ended."""
 
     model: Any
     rows: list[Row] = field(default_factory=list)
-    cache: Any = None
+    cache: RowCache = field(default_factory=RowCache)
+    memory: Memory = field(default_factory=Memory)
     mask: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))  # (B, T), 0 = padding
     last_ids: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))  # (B)
 
+    def change_model(self, model: Any) -> None:  # noqa: ANN401
+        """Put other weights in place. Called while no row is in flight."""
+        self.model = model
+        self.memory.clear()
+
     @torch.inference_mode()
     def admit(self, rows: Sequence[Row]) -> list[tuple[Row, Token]]:
-        """Prefill the prompts of new rows, stack them under the running rows and sample their first tokens."""
-        longest = max(len(row.prompt) for row in rows)
-        ids = torch.zeros(len(rows), longest, dtype=torch.long)
-        mask = torch.zeros(len(rows), longest, dtype=torch.long)
-        for index, row in enumerate(rows):
-            ids[index, longest - len(row.prompt) :] = torch.tensor(row.prompt)
-            mask[index, longest - len(row.prompt) :] = 1
+        """Read the prompts of new rows, each once, stack them under the running rows and sample their first tokens."""
+        prompts: dict[tuple[int, ...], list[Row]] = {}
+        for row in rows:
+            prompts.setdefault(tuple(row.prompt), []).append(row)
             if row.sampling.seed is not None:
                 row.generator = torch.Generator().manual_seed(row.sampling.seed % 2**63)
-        # Without a config every layer keeps every position, sliding ones too: their mask still slides, and rows can be
-        # stacked whatever the architecture.
-        cache = DynamicCache()
+        begin, logits = len(self.rows), []
+        for group in _alike([(prompt, *self.memory.find(prompt)) for prompt in prompts]):
+            cache, mask, last = self._read(group)
+            sources = []
+            for place, (prompt, _, _) in enumerate(group):
+                sources += [place] * len(prompts[prompt])
+                self.rows.extend(prompts[prompt])
+                self.memory.add(prompt, cache.remember(place, len(prompt)))
+            width = max(mask.shape[1], self.mask.shape[1])
+            self.mask = torch.cat([_pad_left(self.mask, width), _pad_left(mask[sources], width)])
+            self.cache.append(cache, sources)
+            logits.append(last[sources])
+        self.last_ids = torch.cat([self.last_ids, torch.zeros(len(rows), dtype=torch.long)])
+        return self._sample(torch.cat(logits), range(begin, len(self.rows)))
+
+    def _read(self, group: Sequence["_Prompt"]) -> tuple[RowCache, Tensor, Tensor]:
+        """Run the model over what is new of prompts; return cache, mask (B, T) and the logits after the last (B, V).
+
+        Every row has as many columns to compute; one of which more is known computes some of that again.
+        """
+        columns = max(len(prompt) - known for prompt, known, _ in group)
+        used = [max(0, len(prompt) - columns) for prompt, _, _ in group]
+        past = max(used)
+        ids = torch.zeros(len(group), columns, dtype=torch.long)
+        mask = torch.zeros(len(group), past + columns, dtype=torch.long)
+        for index, (prompt, _, _) in enumerate(group):
+            new = prompt[used[index] :]
+            ids[index, columns - len(new) :] = torch.tensor(new)
+            mask[index, past + columns - len(prompt) :] = 1
+        some = next((held for _, _, held in group if held is not None), None)
+        cache = RowCache()
+        if past and some is not None:
+            pasts = [first_tokens(held or some, length) for (_, _, held), length in zip(group, used, strict=True)]
+            cache = RowCache.beginning_with(pasts, past)
         logits = self.model(
             input_ids=ids,
             attention_mask=mask,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, past:],
             past_key_values=cache,
             logits_to_keep=1,
         ).logits[:, -1]
-        self._stack(cache, mask)
-        self.rows.extend(rows)
-        self.last_ids = torch.cat([self.last_ids, torch.zeros(len(rows), dtype=torch.long)])
-        return self._sample(logits, range(len(self.rows) - len(rows), len(self.rows)))
+        return cache, mask, logits
 
     @torch.inference_mode()
     def step(self) -> list[tuple[Row, Token]]:
@@ -171,7 +212,7 @@ class Batch:
         top = logprobs.topk(min(num_top, logprobs.shape[1])) if num_top else None
         sampled, finished = [], set()
         for place, (row, token_id, logprob) in enumerate(zip(rows, ids.tolist(), chosen, strict=True)):
-            row.num_sampled += 1
+            row.sampled.append(token_id)
             reason = None
             try:
                 is_over = row.constraint is not None and row.constraint.take(token_id)
@@ -181,7 +222,7 @@ class Batch:
                 continue
             if (token_id in row.eos_ids and not row.sampling.ignore_eos) or (is_over and _ends_without_token(row)):
                 reason = "stop"
-            elif row.num_sampled >= row.sampling.max_tokens:
+            elif len(row.sampled) >= row.sampling.max_tokens:
                 reason = "length"
             alternatives: tuple[tuple[int, float], ...] = ()
             if top is not None and row.sampling.num_top_logprobs:
@@ -196,37 +237,48 @@ class Batch:
         return sampled
 
     def drop(self, leaving: set[int]) -> None:
-        """Take rows out, and the padding that only they needed."""
+        """Take rows out, and the padding that only they needed; what they read and wrote is remembered."""
         if not leaving:
             return
-        keep = [index for index in range(len(self.rows)) if index not in leaving]
-        self.rows = [self.rows[index] for index in keep]
-        if not keep:
+        for index in leaving:
+            row = self.rows[index]
+            if not row.is_cancelled:
+                # The last token was sampled and never read.
+                self.memory.add([*row.prompt, *row.sampled[:-1]], self.cache.remember(index, self._length(index)))
+        num_rows = len(self.rows) - len(leaving)
+        if not num_rows:
             self.clear()
             return
-        index = torch.tensor(keep)
-        mask = self.mask[index]
+        staying = iter(index for index in range(num_rows, len(self.rows)) if index not in leaving)
+        moves = [(place, next(staying)) for place in sorted(leaving) if place < num_rows]
+        order = list(range(num_rows))
+        for place, source in moves:
+            order[place] = source
+        self.rows = [self.rows[index] for index in order]
+        mask = self.mask[order]
         padding = int(mask.argmax(1).min())  # columns no row that stays has a token in
-        self.mask, self.last_ids = mask[:, padding:], self.last_ids[index]
-        for layer in self.cache.layers:
-            layer.keys = layer.keys[index, :, padding:]
-            layer.values = layer.values[index, :, padding:]
+        self.mask, self.last_ids = mask[:, padding:], self.last_ids[order]
+        self.cache.keep(moves, num_rows, padding)
+
+    def _length(self, index: int) -> int:
+        return int(self.mask[index].sum())
 
     def clear(self) -> None:
         """Take every row out."""
-        self.rows, self.cache = [], None
+        self.rows, self.cache = [], RowCache()
         self.mask = torch.zeros(0, 0, dtype=torch.long)
         self.last_ids = torch.zeros(0, dtype=torch.long)
 
-    def _stack(self, cache: Any, mask: Tensor) -> None:  # noqa: ANN401 - transformers ships no types
-        if self.cache is None:
-            self.cache, self.mask = cache, mask
-            return
-        length = max(mask.shape[1], self.mask.shape[1])
-        self.mask = torch.cat([_pad_left(self.mask, length, dim=1), _pad_left(mask, length, dim=1)])
-        for ours, theirs in zip(self.cache.layers, cache.layers, strict=True):
-            ours.keys = torch.cat([_pad_left(ours.keys, length, dim=2), _pad_left(theirs.keys, length, dim=2)])
-            ours.values = torch.cat([_pad_left(ours.values, length, dim=2), _pad_left(theirs.values, length, dim=2)])
+
+_Prompt = tuple[tuple[int, ...], int, Remembered | None]
+"""Ids, how many of the first are known, and the text that holds them."""
+
+
+def _alike(prompts: Sequence[_Prompt]) -> Iterator[list[_Prompt]]:
+    """Group prompts of which about as much is new: within a factor of two."""
+    ordered = sorted(prompts, key=lambda each: len(each[0]) - each[1])
+    for _, group in groupby(ordered, key=lambda each: (len(each[0]) - each[1]).bit_length()):
+        yield list(group)
 
 
 def _ends_without_token(row: Row) -> bool:
@@ -234,13 +286,8 @@ def _ends_without_token(row: Row) -> bool:
     return row.sampling.ignore_eos or not row.eos_ids
 
 
-def _pad_left(tensor: Tensor, length: int, *, dim: int) -> Tensor:
-    missing = length - tensor.shape[dim]
-    if missing == 0:
-        return tensor
-    shape = list(tensor.shape)
-    shape[dim] = missing
-    return torch.cat([tensor.new_zeros(shape), tensor], dim=dim)
+def _pad_left(mask: Tensor, width: int) -> Tensor:
+    return pad(mask, (width - mask.shape[1], 0))
 
 
 SHORT_PASS_S = 0.02
@@ -315,10 +362,11 @@ class Generator:
 
     def _take_group(self, room: int) -> list[Row]:
         """Take the rows to prefill together: as many as there is room for, within a bound on padded tokens."""
-        count, longest = 0, 0
+        count, longest, prompts = 0, 0, set[tuple[int, ...]]()
         for row in self._waiting[:room]:
             longest = max(longest, len(row.prompt))
-            if count and longest * (count + 1) > PREFILL_TOKENS:
+            prompts.add(tuple(row.prompt))
+            if count and longest * len(prompts) > PREFILL_TOKENS:
                 break
             count += 1
         group, self._waiting = self._waiting[:count], self._waiting[count:]

@@ -10,10 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from tokenizers.decoders import DecodeStream
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from serve.engines.adapters import adapter_base
+from serve.engines.embedded.cache import choose_attention
 from serve.engines.embedded.forms import Form
 from serve.engines.embedded.generation import Batch, Generator, Row, Token
 from serve.engines.embedded.grammar import Constraint, Grammars, special_tokens
@@ -21,20 +23,30 @@ from serve.sampling import Sampling
 
 
 def load_model(path: Path) -> Any:  # noqa: ANN401 - transformers ships no types
-    """Open a model directory: safetensors only, no code of its own, in the checkpoint's own precision.
+    """Open a model directory: safetensors only, no code of its own.
 
-    The weights of an adapter directory are those of its base with the adapter merged into them.
+    In the checkpoint's own precision, but in float32 where that is half a precision this processor has no instructions
+    for: it would take several times as long. The weights of an adapter directory are those of its base with the adapter
+    merged into them.
     """
     base = adapter_base(path)
     model = AutoModelForCausalLM.from_pretrained(
         base or path, dtype="auto", local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
+    if model.dtype == torch.float16 or (model.dtype == torch.bfloat16 and not _computes_in_bfloat16()):
+        model = model.float()
     if base is not None:
         model = _merge(model, path)
     model.eval()
+    choose_attention(model)
     if getattr(model, "_is_stateful", False):
         raise ValueError(f"{type(model).__name__} keeps recurrent state, which the embedded engine cannot batch")
     return model
+
+
+def _computes_in_bfloat16() -> bool:
+    """Tell whether this processor has instructions for bfloat16."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001
 
 
 def _merge(model: Any, adapter: Path) -> Any:  # noqa: ANN401
@@ -162,7 +174,7 @@ class Sampler:
         else:
 
             def put_in_place(batch: Batch) -> None:
-                batch.model = model
+                batch.change_model(model)
 
             await weights.generator.when_idle(put_in_place)
             weights.path = path
