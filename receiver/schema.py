@@ -15,9 +15,12 @@ value with nothing set as null. Instants exist twice: `*_time TIMESTAMPTZ` (micr
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from receiver.tables import LOG_RECORDS, SCHEMA_VERSION, SPANS, TABLES, Column, Reader, show_files, spans_directory
+
+if TYPE_CHECKING:
+    from receiver.reading.bounded import FileQueries
 
 __all__ = [
     "LOG_RECORDS",
@@ -28,6 +31,7 @@ __all__ = [
     "Reader",
     "connect",
     "find",
+    "query_files",
     "show_files",
     "spans_directory",
 ]
@@ -45,3 +49,10 @@ def connect(data: Path) -> Reader:
     from receiver.reading.opening import open_reader  # deferred: the contract itself imports nothing heavy
 
     return open_reader(data)
+
+
+def query_files(data: Path) -> "FileQueries":
+    """Return what answers bounded SQL from the files of DATA, for servers that have no receiver to ask."""
+    from receiver.reading.bounded import FileQueries
+
+    return FileQueries(data)

@@ -235,7 +235,7 @@ class HttpServer:
             form: Any = request.query.get("format", "arrow")
             query.CONTENT_TYPES[form]
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, TooLarge, Undecodable):
-            text = 'expected JSON {"sql": "select …", "parameters": […]} and ?format=arrow|json|csv'
+            text = 'expected JSON {"sql": "select …", "parameters": […]} and ?format=arrow|json|csv|parquet'
             return web.json_response({"error": text}, status=400)
         except Overloaded as error:
             return _busy(error)

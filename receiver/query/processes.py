@@ -69,6 +69,8 @@ class Job:
     form: query.Format
     bounds: query.Bounds | None
     """None for this machine's own readers: rows come as a stream of Arrow, and end when the reader leaves."""
+    keeps_days_open: bool = True
+    """The process leaves sealed days open for the next query; where no receiver runs, one could not start meanwhile."""
 
     @property
     def tables(self) -> list[str]:
@@ -332,6 +334,7 @@ class _Feeder(threading.Thread):
                     "tables": job.tables,
                     "columns": {table: job.columns(table) for table in job.tables},
                     "reads_once": job.needs.reads_once,
+                    "keeps_days_open": job.keeps_days_open,
                     "sealed": {name: str(path.absolute()) for name, path in self._snapshot.sealed.items()},
                 },
             )

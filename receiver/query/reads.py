@@ -142,7 +142,10 @@ def _traces(condition: Node, parameters: list[Any]) -> frozenset[str] | None:
 
 
 def _condition(condition: Node, table: str | None, parameters: list[Any]) -> str | None:
-    """Return a comparison of a column with a constant as SQL, or None for everything else."""
+    """Return a comparison of a column with a constant, or with null, as SQL; None for everything else."""
+    if kind(condition) == "OPERATOR_IS_NULL" and table is not None:
+        name = _column(condition["children"][0])
+        return f"{name} is null" if name in {column.name for column in TABLES[table]} else None
     sign = COMPARISONS.get(kind(condition))
     if sign is None or table is None:
         return None

@@ -14,12 +14,13 @@ from foundation import rows
 from foundation.errors import SettingsError, SpanloopError
 from receiver.query import guard
 
-Format = Literal["arrow", "json", "csv"]
+Format = Literal["arrow", "json", "csv", "parquet"]
 
 CONTENT_TYPES: dict[Format, str] = {
     "arrow": "application/vnd.apache.arrow.stream",
     "json": "application/json",
     "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
 }
 
 BATCH_ROWS = 20_480
@@ -122,6 +123,11 @@ def encode(table: pa.Table, form: Format) -> bytes:
     if form == "csv":
         return rows.as_csv(table)
     sink = io.BytesIO()
+    if form == "parquet":
+        from pyarrow import parquet  # deferred: few ask for it
+
+        parquet.write_table(table, sink, compression="zstd")
+        return sink.getvalue()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return sink.getvalue()

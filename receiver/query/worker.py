@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -43,7 +43,7 @@ class Worker:
         job = orjson.loads(head)
         readers = {table: frames.FrameReader(source) for table in job["tables"]}
         try:
-            with contextlib.closing(self._connection.cursor()) as cursor:
+            with self._days_closed_after(job), contextlib.closing(self._connection.cursor()) as cursor:
                 self._attach(job["sealed"])
                 tail = {table: self._rows(cursor, table, reader, job) for table, reader in readers.items()}
                 create_views(
@@ -67,6 +67,14 @@ class Worker:
             frames.send_json(sink, frames.ERROR, _told(error))
         sink.flush()
         return True
+
+    @contextlib.contextmanager
+    def _days_closed_after(self, job: Mapping[str, Any]) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if not job["keeps_days_open"]:
+                self._attach({})
 
     def _rows(
         self, cursor: duckdb.DuckDBPyConnection, table: str, reader: frames.FrameReader, job: Mapping[str, Any]
