@@ -15,25 +15,22 @@ Everything is posted by OTLP/JSON from a thread in the background to SPANLOOP_EX
 raises into the agent, blocks it, or outlives it. Beside OpenTelemetry's instrumentations it joins their trace.
 """
 
-import contextlib
 import functools
 import inspect
 import json
 import logging
 import math
-import os
 import secrets
-import sys
-import threading
 import time
 from collections.abc import Callable
-from contextvars import ContextVar, Token
 from numbers import Real
-from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from otel_exporter import schema
-from otel_exporter.sending.sender import Record, Sender, attributes
+from otel_exporter.blocks import CONVERSATION, Attempt
+from otel_exporter.sending.sender import Record, attributes
+from otel_exporter.tracking import outbox
+from otel_exporter.tracking.spans import current, place, span, span_record
 from otel_exporter.tracking.streams import is_finished
 from otel_exporter.tracking.transport import Exchange, looks_like_a_call, wrap
 
@@ -42,8 +39,7 @@ log = logging.getLogger("otel_exporter.tracker")
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C")
 
-_lock = threading.Lock()
-_shared: "Sender | None" = None
+__all__ = ["agent", "annotate", "episode", "flush", "reward", "span", "tool", "track"]
 
 
 def track(client: C) -> C:
@@ -61,107 +57,8 @@ def track(client: C) -> C:
     return client
 
 
-class span(contextlib.ContextDecorator):  # noqa: N801 - used as `with span(...)`, as contextlib's own are
-    """Something that takes time and has calls inside: a context manager, async too, and a decorator of functions.
-
-    Without OpenTelemetry around it the outermost one is the root of a new trace.
-    """
-
-    def __init__(self, name: str, values: "dict[str, Any] | None" = None) -> None:
-        self.name = name
-        self.values = dict(values or {})
-        self.events: list[tuple[int, dict[str, Any]]] = []
-        self.trace_id = self.span_id = ""
-        self.parent_id: str | None = None
-        self.inherited: dict[str, Any] = {}
-        self.error: str | None = None
-        self._outer_otel: str | None = None
-        self._start_ns = 0
-        self._token: Token[span | None] | None = None
-
-    def _recreate_cm(self) -> "span":
-        """Return one for a single call of a decorated function."""
-        return type(self)(self.name, self.values)
-
-    def __call__(self, function: F) -> F:
-        """Decorate a function: each call is a span of its own."""
-        if not inspect.iscoroutinefunction(function):
-            return super().__call__(function)
-
-        @functools.wraps(function)
-        async def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            with self._recreate_cm():
-                return await function(*args, **kwargs)
-
-        return called  # type: ignore[return-value]
-
-    def __enter__(self) -> "span":  # noqa: PYI034 - typing.Self is 3.11's
-        self.trace_id, self.parent_id, self.inherited = _place()
-        self.span_id = secrets.token_hex(8)
-        self._outer_otel = (_otel_context() or (None, None))[1]
-        self._start_ns = time.time_ns()
-        self._token = _current.set(self)
-        return self
-
-    def __exit__(
-        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
-    ) -> None:
-        if self._token is not None:
-            with contextlib.suppress(ValueError):  # left in another context, as generators do
-                _current.reset(self._token)
-            self._token = None
-        if kind is not None and kind is not GeneratorExit:
-            self.error = kind.__name__
-        end_ns = time.time_ns()
-        size = 500 + sum(len(value) for value in self.values.values() if isinstance(value, str))
-        _sender().put("traces", size, lambda: self._record(end_ns))
-
-    async def __aenter__(self) -> "span":  # noqa: PYI034 - typing.Self is 3.11's
-        return self.__enter__()
-
-    async def __aexit__(
-        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
-    ) -> None:
-        self.__exit__(kind, error, trace)
-
-    def _record(self, end_ns: int) -> Record:
-        return _span_record(
-            self.trace_id, self.span_id, self.parent_id, self.name, 1, self._start_ns, end_ns,
-            {**self.inherited, **self.values}, self.error, self.events,
-        )  # fmt: skip
-
-
-_current: "ContextVar[span | None]" = ContextVar("spanloop_span", default=None)
-
-JOINING = (schema.EPISODE_ID, "gen_ai.conversation.id")
-"""Written on every span of an episode, since beside OpenTelemetry they may lie in several traces."""
-
-
-class episode(span):  # noqa: N801
-    """One attempt at one task: `with episode("id", task="…")`, `async with`, or a decorator. Everything is optional.
-
-    `task` groups attempts at the same task, `conversation` joins the episodes of one user's history, `split="heldout"`
-    keeps it out of training; further attributes go onto the root span.
-    """
-
-    def __init__(
-        self,
-        id: "str | None" = None,  # noqa: A002 - what everybody calls it
-        *,
-        task: "str | None" = None,
-        conversation: "str | None" = None,
-        split: "str | None" = None,
-        **values: Any,  # noqa: ANN401
-    ) -> None:
-        named = {
-            schema.EPISODE_ID: id, schema.TASK_ID: task, "gen_ai.conversation.id": conversation, schema.SPLIT: split,
-        }  # fmt: skip
-        super().__init__("episode", {**values, **{name: value for name, value in named.items() if value is not None}})
-
-    def _recreate_cm(self) -> "episode":
-        again = episode()
-        again.values = dict(self.values)
-        return again
+class episode(Attempt[span], span):  # noqa: N801
+    """One attempt at one task, as `Attempt` says: the root span of what happens inside."""
 
 
 def agent(name: str) -> span:
@@ -212,7 +109,7 @@ def tool(function: "F | None" = None, *, name: "str | None" = None) -> "F | Call
 
 def annotate(**values: Any) -> bool:  # noqa: ANN401
     """Add attributes to the span around this line; tell whether there is one."""
-    around = _current.get()
+    around = current.get()
     if around is None:
         return False
     around.values.update(values)
@@ -247,10 +144,10 @@ def reward(
     }  # fmt: skip
     now = time.time_ns()
     ids = {
-        "gen_ai.response.id": response_id, schema.EPISODE_ID: episode_id, "gen_ai.conversation.id": session_id,
+        "gen_ai.response.id": response_id, schema.EPISODE_ID: episode_id, CONVERSATION: session_id,
     }  # fmt: skip
     if trace_id is None and not any(ids.values()):
-        around = _current.get()
+        around = current.get()
         if around is None:
             log.warning("reward %r is not recorded: there is no episode around it, and it names nothing", name)
             return False
@@ -258,28 +155,19 @@ def reward(
         return True
 
     def make() -> Record:
-        [passed] = _passed(said)
+        [passed] = outbox.passed(said)
         record: Record = {
             "timeUnixNano": str(now), "eventName": schema.EVALUATION_EVENT, "attributes": attributes({**passed, **ids}),
         }  # fmt: skip
         return record | {name: one for name, one in (("traceId", trace_id), ("spanId", span_id)) if one is not None}
 
-    _sender().put("logs", 500, make)
+    outbox.sender().put("logs", 500, make)
     return True
 
 
 def flush(timeout_s: float = 5.0) -> bool:
     """Send what is recorded now; tell whether all of it left within the time. A program that just ends need not ask."""
-    return _sender().flush(timeout_s)
-
-
-def _sender() -> Sender:
-    global _shared
-    if _shared is None:
-        with _lock:
-            if _shared is None:
-                _shared = Sender(os.environ)
-    return _shared
+    return outbox.sender().flush(timeout_s)
 
 
 def _begin(request: Any) -> "Exchange | None":  # noqa: ANN401
@@ -287,7 +175,7 @@ def _begin(request: Any) -> "Exchange | None":  # noqa: ANN401
     try:
         if not looks_like_a_call(request):
             return None
-        trace_id, parent_id, inherited = _place()
+        trace_id, parent_id, inherited = place()
         span_id = secrets.token_hex(8)
         if "traceparent" not in request.headers:
             request.headers["traceparent"] = f"00-{trace_id}-{span_id}-01"
@@ -295,7 +183,7 @@ def _begin(request: Any) -> "Exchange | None":  # noqa: ANN401
         def finish(exchange: Exchange) -> None:
             size = len(exchange.request_body) + exchange.size_bytes + 1000
             make = functools.partial(_call_record, exchange, trace_id, span_id, parent_id, inherited)
-            _sender().put("traces", size, make)
+            outbox.sender().put("traces", size, make)
 
         return Exchange(request, {}, finish)
     except Exception:  # noqa: BLE001 - the agent's call goes on without us
@@ -324,78 +212,9 @@ def _call_record(
         values[schema.RESPONSE_PARTIAL] = True
     error = exchange.error or (str(exchange.status) if (exchange.status or 0) >= 400 else None)
     name = f"chat {model}" if isinstance(model, str) else "chat"
-    return _span_record(
+    return span_record(
         trace_id, span_id, parent_id, name, 3, exchange.start_ns, exchange.end_ns, values, error, []
     )  # fmt: skip
-
-
-def _span_record(
-    trace_id: str,
-    span_id: str,
-    parent_id: "str | None",
-    name: str,
-    kind: int,
-    start_ns: int,
-    end_ns: int,
-    values: "dict[str, Any]",
-    error: "str | None",
-    events: "list[tuple[int, dict[str, Any]]]",
-) -> Record:
-    if error is not None:
-        values = {**values, "error.type": error}
-    values, *told = _passed(values, *(said for _, said in events))
-    record: Record = {
-        "traceId": trace_id, "spanId": span_id, "name": name, "kind": kind,
-        "startTimeUnixNano": str(start_ns), "endTimeUnixNano": str(end_ns), "attributes": attributes(values),
-    }  # fmt: skip
-    if parent_id:
-        record["parentSpanId"] = parent_id
-    if events:
-        record["events"] = [
-            {"name": schema.EVALUATION_EVENT, "timeUnixNano": str(time_ns), "attributes": attributes(said)}
-            for (time_ns, _), said in zip(events, told)  # noqa: B905 - CPython 3.10 and older
-        ]
-    if error is not None:
-        record["status"] = {"code": 2, "message": error}
-    return record
-
-
-def _passed(*parts: "dict[str, Any]") -> "list[dict[str, Any]]":
-    """Return attributes of a span and its events as the stages let them through. What they change is text."""
-    stage = _sender().stage
-    if stage is None:
-        return list(parts)
-    plain = [{name: one for name, one in part.items() if one is not None} for part in parts]
-    return stage.span(*plain)[0]
-
-
-def _place() -> "tuple[str, str | None, dict[str, Any]]":
-    """Return trace id, parent span id and inherited attributes of what begins here.
-
-    The parent is the innermost span around, ours or OpenTelemetry's: theirs when it began inside of ours.
-    """
-    around = _current.get()
-    theirs = _otel_context()
-    if around is None:
-        return (*theirs, {}) if theirs else (secrets.token_hex(16), None, {})
-    inherited = {
-        name: value for name in JOINING if (value := around.values.get(name, around.inherited.get(name))) is not None
-    }
-    if theirs and theirs[1] != around._outer_otel:  # noqa: SLF001
-        return (*theirs, inherited or {schema.EPISODE_ID: around.trace_id})
-    return around.trace_id, around.span_id, inherited
-
-
-def _otel_context() -> "tuple[str, str] | None":
-    """Return the ids of OpenTelemetry's current span, where a program has loaded it and is in one."""
-    module = sys.modules.get("opentelemetry.trace")
-    if module is None:
-        return None
-    try:
-        context = module.get_current_span().get_span_context()
-    except Exception:  # noqa: BLE001 - an OpenTelemetry we do not know
-        return None
-    return (f"{context.trace_id:032x}", f"{context.span_id:016x}") if context.is_valid else None
 
 
 def _signature(function: Callable[..., Any]) -> "inspect.Signature | None":

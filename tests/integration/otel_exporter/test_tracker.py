@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from otel_exporter import schema, tracker
 from otel_exporter.sending.sender import Sender
+from otel_exporter.tracking import outbox
 from tests.model_server import TEXT, ModelServer, model_server
 
 pytestmark = [
@@ -41,7 +42,7 @@ ROOT = Path(__file__).parents[3]
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
     with model_server() as one:
         sender = Sender({"SPANLOOP_EXPORTER_OTLP_ENDPOINT": one.url})
-        monkeypatch.setattr(tracker, "_shared", sender)
+        monkeypatch.setattr(outbox, "_shared", sender)
         yield one
         gc.collect()  # a stream that lies about would be recorded after the test, by another sender
         sender.close()
@@ -315,14 +316,14 @@ def test_a_receiver_that_is_away_costs_the_agent_nothing(
     """What happens meanwhile lies in the spool, and arrives when the receiver is back, from the next process."""
     settings = {"SPANLOOP_EXPORTER_OTLP_SPOOL": str(tmp_path / "spool")}
     away = Sender(settings | {"SPANLOOP_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"})
-    monkeypatch.setattr(tracker, "_shared", away)
+    monkeypatch.setattr(outbox, "_shared", away)
     with tracker.episode("e1"):
         pass
     away.close()
     assert len(list((tmp_path / "spool").iterdir())) == 1
 
     back = Sender(settings | {"SPANLOOP_EXPORTER_OTLP_ENDPOINT": server.url})
-    monkeypatch.setattr(tracker, "_shared", back)
+    monkeypatch.setattr(outbox, "_shared", back)
     with tracker.episode("e2"):
         pass
     back.close()
@@ -338,7 +339,7 @@ def test_what_the_receiver_refuses_is_counted_and_said_once(
     """A key that is wrong drops the records; the agent's log has one line, not one a record."""
     server.export_status = 401
     sender = Sender({"SPANLOOP_EXPORTER_OTLP_ENDPOINT": server.url})
-    monkeypatch.setattr(tracker, "_shared", sender)
+    monkeypatch.setattr(outbox, "_shared", sender)
 
     for _ in range(3):
         with tracker.episode():

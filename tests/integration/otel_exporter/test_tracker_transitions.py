@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_exporter import schema, tracker
 from otel_exporter.sending.sender import Sender
+from otel_exporter.tracking import outbox
 from tests.commands import spanloop
 from tests.model_server import TEXT, ModelServer, model_server
 
@@ -30,7 +31,7 @@ SYSTEM, USER = {"role": "system", "content": "Be brief."}, {"role": "user", "con
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
     with model_server() as one:
         sender = Sender({"SPANLOOP_EXPORTER_OTLP_ENDPOINT": one.url})
-        monkeypatch.setattr(tracker, "_shared", sender)
+        monkeypatch.setattr(outbox, "_shared", sender)
         yield one
         sender.close()
 

@@ -177,7 +177,7 @@ def test_queries_during_landing_see_every_row_once(landing: Landing) -> None:
     stop = threading.Event()
 
     def land() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.001):  # a lock that is let go at once is had by who asks again at once
             landing.store.land()
 
     thread = threading.Thread(target=land)
