@@ -54,7 +54,8 @@ ELSEWHERE = {
     "serve/engines/unix_socket.py": "tests/unit/serve/engines/test_engine.py",
     "serve/engines/vllm_extension.py": "tests/integration/serve/test_vllm.py",
     # What runs in an agent's process.
-    "otel_exporter/sending/*": "tests/unit/otel_exporter/test_exporter.py",
+    "otel_exporter/sending/grpc_post.py": "tests/integration/otel_exporter/test_delivery.py",
+    "otel_exporter/sending/sender.py": "tests/unit/otel_exporter/test_exporter.py",
     "otel_exporter/later.py": "tests/unit/otel_exporter/test_rewards.py",
     "otel_exporter/sensitive.py": "tests/unit/otel_exporter/test_redaction.py",
     "otel_exporter/tracking/transport.py": "tests/integration/otel_exporter/test_tracker.py",
