@@ -26,7 +26,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.came.append((self.path, dict(self.headers), body))
+        self.server.came.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
         self.send_response(self.server.status)
         self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", "0")
@@ -59,7 +59,7 @@ def test_headers_and_compression_are_those_of_the_settings(server: Scripted) -> 
 
     path, headers, body = server.came[-1]
     assert (path, gzip.decompress(body)) == ("/v1/traces", b"{}")
-    assert (headers["X-a"], headers["X-b"], headers["Content-Encoding"]) == ("1,2", "c", "gzip")
+    assert (headers["x-a"], headers["x-b"], headers["content-encoding"]) == ("1,2", "c", "gzip")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_refusal_is_for_good_or_for_now(server: Scripted, status: int, expecte
 
 def test_nobody_there_is_for_now() -> None:
     """And the error says where, without a word of the request."""
-    with pytest.raises(Unreachable, match="127.0.0.1:1"):
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
         http_post(read_settings({f"{PREFIX}ENDPOINT": "http://127.0.0.1:1"}))("traces", b"secret")
 
 
