@@ -46,7 +46,7 @@ for position, (name, place, what) in enumerate(
         ("reward", "spanloop.reward:reward", "Say how well a trace went."),
         ("forget", "spanloop.forget:forget", "Take a user, a trace or an attribute out of everything that is kept."),
         ("page", "spanloop.page.command:page", "Show traces, rewards, nights and checkpoints in a browser."),
-        ("nightly", "spanloop.nightly:nightly", "Run a night: transitions, a checkpoint, its gates, its promotion."),
+        ("nightly", "spanloop.nightly.run:nightly", "Run a night: transitions, a checkpoint, its gates, promotion."),
     )
 ):
     app.command(place, name=name, group=roof, help=what, sort_key=position)

@@ -1,6 +1,5 @@
 """A night with stages of cardboard: each leaves what the real one leaves, and stops dead where it is told to.
 
-Run as `python -m tests.nights DATA STOP nightly [its arguments]`: the real `spanloop nightly`, whose stages are this
 Run as `python -m tests.nights DATA STOP nightly [its arguments]`: the real `spanloop nightly`, whose stages are
 killed.
 """

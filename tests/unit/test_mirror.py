@@ -72,7 +72,7 @@ ELSEWHERE = {
     "spanloop/page/questions.py": "tests/integration/spanloop/test_page.py",
     "spanloop/page/server.py": "tests/integration/spanloop/test_page.py",
     "spanloop/page/views/*": "tests/integration/spanloop/test_page.py",
-    "spanloop/nightly.py": "tests/integration/spanloop/test_nightly.py",
+    "spanloop/nightly/run.py": "tests/integration/spanloop/test_nightly.py",
     "spanloop/processes.py": "tests/integration/spanloop/test_nightly.py",
     "spanloop/reward.py": "tests/integration/receiver/test_reward_command.py",
     "spanloop/sql.py": "tests/integration/spanloop/test_command_line.py",

@@ -93,5 +93,5 @@ def test_a_setting_that_makes_no_sense_is_named(name: str, value: str) -> None:
 
 def test_an_address_of_another_kind_is_refused() -> None:
     """Nothing but HTTP is spoken here."""
-    with pytest.raises(ValueError, match="localhost:4318"):
+    with pytest.raises(ValueError, match="http://host:4318"):
         http_post(read_settings({f"{PREFIX}ENDPOINT": "localhost:4317"}))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from serve.schema import Canary, Registry
-from spanloop.retention import choose_superseded, prune
+from spanloop.nightly.retention import choose_superseded, prune
 from tests.serving import with_manifest
 from train.schema import MANIFEST, PRUNED, Base
 

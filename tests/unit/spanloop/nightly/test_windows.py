@@ -7,8 +7,8 @@ import pytest
 
 from foundation.errors import Busy, ExitStatus
 from serve.schema import Registry, registry_path
+from spanloop.nightly.windows import Readiness, count_episodes, watch
 from spanloop.processes import StageFailed
-from spanloop.windows import Readiness, count_episodes, watch
 from tests.logged import frame, publish, transition
 
 

@@ -1,0 +1,52 @@
+"""Settings of a night."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from foundation.settings import DEFAULT_DATA, Settings
+
+
+class NightlyConfig(Settings):
+    """Settings of one night. Every stage reads its own settings from the environment and spanloop.toml as ever."""
+
+    data: Path = Field(default=DEFAULT_DATA)
+    """Directory that holds everything: spans, dataset, checkpoints, registry."""
+
+    model: Path | None = None
+    """Model to train further, a directory or the id of a downloaded one. Default: the live checkpoint of the registry.
+    Whichever it is, what comes of it is compared with what is live."""
+
+    out: Path | None = None
+    """Where checkpoints go. Default: DATA/checkpoints."""
+
+    canary: bool = False
+    """Try the checkpoint on a share of the calls (`spanloop serve canary`) instead of making it live at once. Needs a
+    running gateway; while the canary of another night is under way, status 75, and the next run goes on from there.
+    A checkpoint of which the held-out calls say too little is tried so anyway, where a gateway runs."""
+
+    margin: float = Field(default=0.1, gt=0, lt=1)
+    """Margin of non-inferiority of such a canary: it gets all calls once it is known to earn no less than this below
+    the live model, as a part of the reward's range."""
+
+    keep: int | None = Field(default=None, ge=1)
+    """Newest checkpoints to keep once a night is promoted, beside whatever is live, may be rolled back to, is being
+    tried or is an adapter's base. Of the others the weights are removed. Default: all are kept."""
+
+    watch: bool = False
+    """Go on for ever: a window of training as soon as enough episodes of the live model arrived, and again."""
+
+    episodes: int = Field(default=128, ge=1)
+    """With `watch`: new rewarded episodes of the live model that make a window."""
+
+    every_s: float | None = Field(default=None, gt=0)
+    """With `watch`: seconds after which fewer make one too. Default: never."""
+
+    windows: int | None = Field(default=None, ge=1)
+    """With `watch`: end after this many windows. Default: never."""
+
+    poll_s: float = Field(default=10, gt=0)
+    """With `watch`: seconds between looks at what arrived."""
+
+    warm: bool = True
+    """With `watch`: keep a process that has imported everything, of which every stage is a fork."""
