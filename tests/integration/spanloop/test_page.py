@@ -1,7 +1,11 @@
 """The page over real files and a real receiver: who sees what, and what a browser is told."""
 
+import html
+import io
 import json
-from collections.abc import Iterator
+import re
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +17,12 @@ from receiver.pipeline import Pipeline
 from spanloop.page import server
 from spanloop.page.settings import PageConfig
 from spanloop.page.views.sql import saved_queries
+from tests import page_data
+from tests.commands import spanloop
 from tests.export_requests import span, traces
 from tests.integration.receiver.processes import running
-from tests.pages import Visitor, running_page
+from tests.pages import Seen, Visitor, running_page
+from tests.spans import identifier
 
 pytestmark = pytest.mark.integration
 
@@ -130,3 +137,135 @@ def test_the_queries_to_begin_from_are_those_of_the_docs() -> None:
 
     assert len(saved_queries()) > 20
     assert [title for title, text in saved_queries() if title not in docs or text not in docs] == []
+
+
+# --- over made data, on the files
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return page_data.make(tmp_path_factory.mktemp("made") / "data")
+
+
+@pytest.fixture(scope="module")
+def reader(made: Path) -> Iterator[Visitor]:
+    with running_page(made) as visitor:
+        visitor.get("/login")
+        yield visitor
+
+
+def ids(seen: Seen) -> list[str]:
+    return re.findall(r'<tr data-id="([0-9a-f]{32})"', seen.text)
+
+
+def pages_of(reader: Visitor, path: str) -> list[str]:
+    """Return the ids of a list, page after page."""
+    found: list[str] = []
+    for _ in range(20):
+        seen = reader.get(path)
+        assert seen.status == 200
+        found += ids(seen)
+        older = re.search(r'href="([^"]+)" rel="next"', seen.text)
+        if older is None:
+            return found
+        path = html.unescape(older[1])
+    raise AssertionError("the list has no end")
+
+
+def traces_where(wanted: Callable[[int], bool]) -> set[str]:
+    return {identifier(f"plain-{number}", 32) for number in range(page_data.NUM_PLAIN) if wanted(number)}
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted", "has_hostile"),
+    [
+        ("", lambda number: bool(number % 10), True),
+        ("status=error", lambda number: number % 3 == 0, True),
+        ("status=ok", lambda number: bool(number % 3 and number % 10), False),
+        ("status=rootless", lambda number: number % 10 == 0, False),
+        ("service=shop", lambda number: bool(number % 10 and number % 2 == 0), False),
+        ("agent=agent-1", lambda number: number % 3 == 1, False),
+        ("agent=agent-1&status=ok", lambda number: number % 3 == 1, False),
+        ("text=QUESTION+6", lambda number: str(number).startswith("6"), False),
+        ("outcome_from=0.2&outcome_to=0.3", lambda _: False, True),
+        ("evidence=A", lambda _: False, False),
+        ("model=nobody", lambda _: False, False),
+        ("since=2026-09-21T14:13&until=2026-09-21T14:14", lambda number: bool(number // 4 == 0 and number % 10), True),
+    ],
+)
+def test_a_list_holds_what_is_wanted_once_page_after_page(
+    reader: Visitor, query: str, wanted: Callable[[int], bool], has_hostile: bool
+) -> None:
+    """Newest first, also where many began at one instant."""
+    found = pages_of(reader, f"/traces?{query}")
+
+    assert len(found) == len(set(found))
+    assert set(found) - {page_data.TRACE} == traces_where(wanted)
+    assert (page_data.TRACE in found) is has_hostile
+
+
+def test_a_call_says_why_it_was_pushed_down(reader: Visitor) -> None:
+    """In a sentence, with its parts, its score, its conversation and its route."""
+    seen = reader.get(f"/traces/{page_data.TRACE}?span={identifier('first', 16)}")
+
+    assert "Pushed down by" in seen.words
+    assert "(loss cispo, advantage -0.350): what came of it (0.25) was less than could be expected" in seen.words
+    assert "What the model was shown" in seen.words
+    assert seen.text.count('class="message ') >= 3
+
+
+def test_what_was_sent_is_text_wherever_it_stands(reader: Visitor) -> None:
+    """No markup of a span, a checkpoint or a night is ever the page's."""
+    trace = f"/traces/{page_data.TRACE}"
+    spans = [identifier(name, 16) for name in ("root", "first", "tool", "second")]
+    details = [f"{trace}/spans/{span_id}" for span_id in spans] + [f"{trace}?span={span_id}" for span_id in spans]
+    for path in (
+        "/",
+        "/traces",
+        *details,
+        f"{trace}/branch?of={spans[0]}",
+        f"/sql?q=select+*+from+spans+where+trace_id='{page_data.TRACE}'",
+    ):
+        seen = reader.get(path)
+        assert seen.status == 200, path
+        assert "<script>window" not in seen.text, path
+        assert "<img src=x" not in seen.text, path
+        assert "&lt;script&gt;" in seen.text, path
+
+
+def test_a_trace_taken_away_is_the_one_that_arrived(reader: Visitor, made: Path, tmp_path: Path) -> None:
+    """Imported elsewhere, every column that was sent is the same; a fixture holds what the ETL makes of it."""
+    (tmp_path / "a.json").write_bytes(reader.get(f"/traces/{page_data.TRACE}/otlp.json").body)
+    assert spanloop("receiver", "import", "--data", tmp_path / "data", tmp_path / "a.json").returncode == 0
+    where = f"where trace_id = '{page_data.TRACE}' order by span_id"
+    sql = f"select * exclude (received_time, received_seq) from spans {where}"
+    before, after = (
+        json.loads(spanloop("sql", "--data", data, "--format", "json", sql).stdout)
+        for data in (made, tmp_path / "data")
+    )
+
+    assert before == after
+    with zipfile.ZipFile(io.BytesIO(reader.get(f"/traces/{page_data.TRACE}/fixture.zip").body)) as archive:
+        names = archive.namelist()
+        expected = json.loads(archive.read(next(name for name in names if name.endswith("expected.json"))))
+    assert [statement["equals"]["outcome"] for statement in expected["expect"]] == [0.25, 0.25]
+
+
+def test_what_is_not_there_is_said(reader: Visitor) -> None:
+    """With the status that means it."""
+    for path in (
+        f"/traces/{'0' * 32}", "/traces/x", f"/traces/{page_data.TRACE}/spans/0",
+        f"/traces/{page_data.TRACE}/branch?of=0",
+        f"/traces/{'0' * 32}/otlp.json", f"/traces/{page_data.TRACE}/spans/0/picture", "/nowhere",
+    ):  # fmt: skip
+        assert reader.get(path).status == 404, path
+
+
+def test_a_reward_needs_a_receiver(reader: Visitor) -> None:
+    """And says how to start one."""
+    trace = f"/traces/{page_data.TRACE}"
+    refused = reader.submit(trace, f"{trace}/reward", {"name": "outcome", "value": "1"})
+
+    assert refused.status == 503
+    assert "spanloop receiver run" in refused.words
+    assert reader.submit(trace, f"{trace}/reward", {"name": "outcome", "value": "x"}).status == 400
