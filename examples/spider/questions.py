@@ -26,6 +26,11 @@ class Question:
     gold: str
     split: Split
 
+    @property
+    def cluster(self) -> str:
+        """The gold query on its database: Spider asks most of them in two wordings."""
+        return f"{self.database.stem}: {self.gold.lower()}"
+
 
 @dataclass(frozen=True)
 class Restriction:
@@ -64,7 +69,7 @@ def _fitting(
         if not database.is_file():
             raise missing(database)
         schema = describe(tables[row["db_id"]], names)[: restriction.schema_chars]
-        yield Question(row["id"], row["question"], database, schema, row["query"], split)
+        yield Question(row["id"], " ".join(row["question"].split()), database, schema, row["query"], split)
 
 
 def tables_of(sql: str, names: list[str]) -> list[str]:

@@ -30,6 +30,23 @@ def draw(nights: Sequence[dict[str, Any]], *, before: float, after: float) -> Fi
     return figure
 
 
+def draw_windows(windows: Sequence[dict[str, Any]], *, task: str, before: float, after: float) -> Figure:
+    """Draw the mean reward of each window, its running mean over eight, and the held-out reward at both ends."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    numbers = [window["window"] for window in windows]
+    rewards = [window["reward"] for window in windows]
+    smooth = [sum(last) / len(last) for last in (rewards[max(0, end - 8) : end] for end in numbers)]
+    axes.plot(numbers, rewards, marker=".", alpha=0.4, label="a window's episodes")
+    axes.plot(numbers, smooth, label="mean of the last eight")
+    axes.plot([0.5, numbers[-1] + 0.5], [before, after], marker="s", linestyle="--", label="held-out questions")
+    axes.set(xlabel="window", ylabel="mean reward", ylim=(0, 1))
+    axes.set_title(f"{task}: held-out reward {before:.2f} → {after:.2f} in {len(windows)} windows")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left")
+    return figure
+
+
 def save(figure: Figure, directory: Path, *, rows: Sequence[dict[str, Any]]) -> tuple[Path, Path]:
     """Write `reward.png` and `reward.html` (picture and table) and return their paths."""
     png, page = directory / "reward.png", directory / "reward.html"

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from foundation.errors import GateRefused, SettingsError
 from foundation.report import RunReport
+from spanloop.demo.learn import learn
 from spanloop.demo.plot import draw, save
 from spanloop.demo.settings import DemoConfig
 from spanloop.demo.significance import paired_p_value
@@ -35,6 +36,9 @@ def demo(
 
     Ends with status 0 only if success on problems it never trained on rose by more than chance (exact paired test).
 
+    With `--task` a benchmark instead, on a small pretrained model (docs/tasks.md): status 0 only if the 95 % interval
+    of the held-out gain lies above 0.
+
     Example: spanloop demo --quick
 
     Parameters
@@ -42,6 +46,9 @@ def demo(
     as_json
         Print the report on stdout.
     """
+    if config.task != "calculator":
+        learn(config, as_json=as_json)
+        return
     if not (EXAMPLE / "policy" / "config.json").exists():
         raise SettingsError(f"{EXAMPLE} has no policy", hint="The demo runs from a checkout of the repository.")
     data = (config.data or Path("demo-data") / f"{datetime.now(UTC):%Y%m%dT%H%M%S}").absolute()

@@ -18,7 +18,7 @@ from foundation.narration import get_logger
 from receiver.schema import connect
 from serve.schema import read_registry, read_server
 from spanloop.demo.settings import DemoConfig
-from spanloop.processes import StageFailed, free_port, run_program, run_stage, running_server, spanloop_command
+from spanloop.processes import Server, StageFailed, free_port, run_program, run_stage, running_server, spanloop_command
 
 log = get_logger("demo")
 
@@ -81,7 +81,7 @@ class World:
         spans_before = self.count("spans")
         with self.steps.step(f"{label}/{nights}: collecting episodes"):
             seed = ("--seed", str(self.config.seed + night))
-            attempts = ("--attempts", str(self.config.attempts))
+            attempts = ("--attempts", str(self.config.attempts_each))
             rows = self._collect(f"night-{night}", "--episodes", str(problems), *attempts, *seed)
             # What the evaluation judges by: the live policy on held-out problems, drawn apart from the final test's.
             gate_seed = ("--seed", str(self.config.seed + GATE_SEED + night))
@@ -145,13 +145,32 @@ class World:
 @contextmanager
 def running_world(config: DemoConfig, data: Path, narration: TextIO, steps: Steps) -> Iterator[World]:
     """Start receiver and gateway on free ports, and stop them at the end."""
+    with running_servers(data, EXAMPLE / "policy", "calculator", config.engine, steps) as servers:
+        yield World(config, data, narration, steps, servers.otlp_grpc, servers.openai_base_url, servers.engine)
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Receiver and gateway, and where they listen."""
+
+    receiver: Server
+    gateway: Server
+    otlp_grpc: str
+    otlp_http: str
+    openai_base_url: str
+    engine: str
+
+
+@contextmanager
+def running_servers(data: Path, model: Path, name: str, engine: str, steps: Steps) -> Iterator[Servers]:
+    """Start receiver and gateway on free ports, and stop them at the end. What is live already stays live."""
     grpc, http, gateway = free_port(), free_port(), free_port()
     receiver = spanloop_command(
         *("receiver", "run", "--data", str(data), "--grpc", f"127.0.0.1:{grpc}", "--http", f"127.0.0.1:{http}")
     )
     serve = spanloop_command(
-        *("serve", "run", "--data", str(data), "--model", str(EXAMPLE / "policy"), "--name", "calculator"),
-        *("--engine", config.engine, "--listen", f"127.0.0.1:{gateway}"),
+        *("serve", "run", "--data", str(data), "--model", str(model), "--name", name),
+        *("--engine", engine, "--listen", f"127.0.0.1:{gateway}"),
         *("--otlp-endpoint", f"http://127.0.0.1:{grpc}"),
     )
     with (
@@ -161,7 +180,7 @@ def running_world(config: DemoConfig, data: Path, narration: TextIO, steps: Step
             ready_url=f"http://127.0.0.1:{http}/readyz",
             log=data / "receiver.log",
             timeout_s=60,
-        ),
+        ) as receiving,
         steps.step("starting receiver and engine"),
         running_server(
             "the gateway",
@@ -169,8 +188,9 @@ def running_world(config: DemoConfig, data: Path, narration: TextIO, steps: Step
             ready_url=f"http://127.0.0.1:{gateway}/readyz",
             log=data / "serve.log",
             timeout_s=300,
-        ),
+        ) as serving,
     ):
         server = read_server(data)
         assert server is not None
-        yield World(config, data, narration, steps, f"http://127.0.0.1:{grpc}", f"{server.url}/v1", server.engine)
+        places = (f"http://127.0.0.1:{grpc}", f"http://127.0.0.1:{http}", f"{server.url}/v1")
+        yield Servers(receiving, serving, *places, server.engine)

@@ -1,0 +1,300 @@
+"""Lets an agent attempt tasks, many at a time, and says in its traces how each attempt went.
+
+What any team has around its agent: OpenTelemetry's SDK with the stock OTLP exporter, an instrumentation of the
+framework, and a grader. A score is an event of the GenAI conventions, `gen_ai.evaluation.result`; the names of task and split are
+two attributes of the attempt's span. Nothing of Spanloop is imported.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import openai
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import Span
+
+
+class Task(Protocol):
+    """Something to attempt."""
+
+    @property
+    def id(self) -> str:
+        """Name of the task, the same in every run."""
+
+    @property
+    def split(self) -> str:
+        """`train`, or a split that is kept out of training."""
+
+    @property
+    def cluster(self) -> str:
+        """What tasks share whose outcomes are no separate observations, such as two wordings of one question."""
+
+
+@dataclass(frozen=True)
+class Grade:
+    """How an attempt went."""
+
+    reward: float
+    measures: Mapping[str, float] = field(default_factory=dict)
+    """What else is worth reporting, by name; nothing is learned from it."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at one task."""
+
+    task_id: str
+    attempt: int
+    trace_id: str
+    reward: float | None
+    """0.0 where the agent failed; None when the endpoint did, which is nobody's merit or fault."""
+
+    error: str | None
+    measures: Mapping[str, float]
+    cluster: str = ""
+
+
+Play = Callable[[Any], Awaitable[Grade]]
+"""Lets the agent attempt a task, and grades it."""
+
+
+class _CountEnded(SpanProcessor):
+    def __init__(self) -> None:
+        self.spans = 0
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.spans += bool(span.context and span.context.trace_flags.sampled)
+
+
+class _CountExported(SpanExporter):
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self.spans = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._exporter.export(spans)
+        if result is SpanExportResult.SUCCESS:
+            self.spans += len(spans)
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """The tracer provider of this process, and what went through it."""
+
+    provider: TracerProvider
+    ended: _CountEnded
+    exported: _CountExported
+
+    def flush(self) -> None:
+        """Send what has ended."""
+        self.provider.force_flush()
+
+
+def open_telemetry(service: str, exporter: SpanExporter | None = None) -> Telemetry:
+    """Set up tracing; where to is what the variables of OpenTelemetry say."""
+    ended, exported = _CountEnded(), _CountExported(exporter or OTLPSpanExporter())
+    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    provider.add_span_processor(ended)
+    provider.add_span_processor(BatchSpanProcessor(exported, max_queue_size=65_536, schedule_delay_millis=500))
+    return Telemetry(provider, ended, exported)
+
+
+async def attempt(
+    play: Play, task: Task, number: int, telemetry: Telemetry, *, timeout_s: float, coin: float | None = None
+) -> Attempt:
+    """Let the agent attempt one task under a span of its own that carries the reward: its own, or that of a coin.
+
+    An agent that raises, or takes longer than its time, has failed; an endpoint that cannot be reached or breaks down
+    has told nothing of the agent.
+    """
+    attributes = {"spanloop.task.id": task.id, "spanloop.split": "train" if task.split == "train" else "heldout"}
+    tracer = telemetry.provider.get_tracer("examples.attempts")
+    with tracer.start_as_current_span("attempt", attributes=attributes) as span:
+        grade: Grade | None = Grade(0.0)
+        error: str | None = None
+        try:
+            grade = await asyncio.wait_for(play(task), timeout_s)
+        except Exception as failure:  # noqa: BLE001 - whatever an agent raises is its failure, and no attempt ends the others
+            error = type(failure).__name__
+            grade = None if is_endpoint_failure(failure) else grade
+        if grade is not None:
+            give_reward(span, grade.reward if coin is None else float(random.random() < coin))
+        trace_id = f"{span.get_span_context().trace_id:032x}"
+        reward = None if grade is None else grade.reward
+        return Attempt(task.id, number, trace_id, reward, error, grade.measures if grade else {}, task.cluster)
+
+
+def is_endpoint_failure(failure: BaseException) -> bool:
+    """Tell whether the model's endpoint failed, however frameworks have wrapped what it raised."""
+    seen: set[int] = set()
+    chain: list[BaseException | None] = [failure]
+    while chain:
+        one = chain.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, openai.APIConnectionError | openai.InternalServerError | openai.AuthenticationError):
+            return True
+        chain += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+    return False
+
+
+def give_reward(span: Span, reward: float) -> None:
+    """Say how it went, as the GenAI conventions of OpenTelemetry have it."""
+    score = {"gen_ai.evaluation.name": "outcome", "gen_ai.evaluation.score.value": float(reward)}
+    span.add_event("gen_ai.evaluation.result", score)
+
+
+async def attempt_all(
+    play: Play,
+    tasks: Sequence[Task],
+    telemetry: Telemetry,
+    *,
+    attempts: int,
+    concurrency: int,
+    timeout_s: float,
+    coin: float | None = None,
+) -> list[Attempt]:
+    """Attempt each task so many times; results come in the order of the tasks."""
+    results: dict[tuple[int, int], Attempt] = {}
+    todo = ((row, column) for row in range(len(tasks)) for column in range(attempts))
+
+    async def work(places: Iterator[tuple[int, int]]) -> None:
+        for row, column in places:
+            results[row, column] = await attempt(play, tasks[row], column, telemetry, timeout_s=timeout_s, coin=coin)
+
+    await asyncio.gather(*(work(todo) for _ in range(concurrency)))
+    return [results[place] for place in sorted(results)]
+
+
+def summarize(results: Sequence[Attempt], telemetry: Telemetry, *, duration_s: float) -> dict[str, Any]:
+    """Return what a run amounts to."""
+    graded = [result for result in results if result.reward is not None]
+    names = sorted({name for result in graded for name in result.measures})
+    return {
+        "episodes": len(results),
+        "reward": _mean([result.reward or 0.0 for result in graded]),
+        **{name: _mean([result.measures.get(name, 0.0) for result in graded]) for name in names},
+        "ungraded": len(results) - len(graded),
+        "errors": dict(Counter(result.error for result in results if result.error)),
+        "spans": telemetry.ended.spans,
+        "spans_exported": telemetry.exported.spans,
+        "duration_s": round(duration_s, 2),
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def choose(tasks: Sequence[Any], number: int | None, *, seed: int, offset: int = 0) -> list[Any]:
+    """Return so many tasks, from an offset on, in an order that the seed decides; where they end they begin again."""
+    order = list(tasks)
+    random.Random(seed).shuffle(order)
+    return order if number is None else [order[(offset + index) % len(order)] for index in range(number)]
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """Return the parser of what every task is told on its command line."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--datasets", type=Path, required=True, help="directory of the data sets: docs/tasks.md")
+    parser.add_argument("--split", default="train", help="split of the questions")
+    parser.add_argument("--episodes", type=int, help="questions, default: all of the split")
+    parser.add_argument("--offset", type=int, default=0, help="first of them, in the order the seed decides")
+    parser.add_argument("--attempts", type=int, default=1, help="attempts at each")
+    parser.add_argument("--seed", type=int, default=0, help="decides the order of the questions")
+    parser.add_argument("--concurrency", type=int, default=16, help="attempts under way at once")
+    parser.add_argument("--timeout-s", type=float, default=300, help="after which an attempt has failed")
+    parser.add_argument("--model", default="live", help="name the endpoint knows the model by")
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--coin", type=float, help="reward 1 with this probability, whatever came: a control")
+    parser.add_argument("--output", type=Path, help="file for one JSON line an attempt")
+    parser.add_argument(
+        "--orders", action="store_true", help="read further runs from stdin: one JSON object of options each"
+    )
+    return parser
+
+
+class Agent(Protocol):
+    """What a task's script hands over: its tasks, and how they are played with the options at hand."""
+
+    def tasks(self, options: argparse.Namespace) -> Sequence[Task]:
+        """Return the tasks of a split."""
+
+    def playing(self, options: argparse.Namespace) -> AbstractAsyncContextManager[Play]:
+        """Open what an agent needs, and return how it plays."""
+
+
+async def run(agent: Agent, options: argparse.Namespace, telemetry: Telemetry) -> dict[str, Any]:
+    """Attempt what the options say; return the summary, after the last span was sent."""
+    tasks = choose(agent.tasks(options), options.episodes, seed=options.seed, offset=options.offset)
+    began = time.monotonic()
+    async with agent.playing(options) as play:
+        results = await attempt_all(
+            play,
+            tasks,
+            telemetry,
+            attempts=options.attempts,
+            concurrency=options.concurrency,
+            timeout_s=options.timeout_s,
+            coin=options.coin,
+        )
+    await asyncio.to_thread(telemetry.flush)
+    if options.output:
+        options.output.write_text("".join(json.dumps(asdict(result)) + "\n" for result in results))
+    return summarize(results, telemetry, duration_s=time.monotonic() - began)
+
+
+def find_faults(summary: Mapping[str, Any]) -> list[str]:
+    """Return what makes a run unfit to learn from, in sentences; nothing when it is sound."""
+    faults = []
+    if summary["spans"] != summary["spans_exported"]:
+        faults.append(f"{summary['spans_exported']} of {summary['spans']} spans were delivered")
+    if summary["ungraded"]:
+        faults.append(f"{summary['ungraded']} attempts failed at the endpoint: {summary['errors']}")
+    return faults
+
+
+def main(agent: Agent, parser: argparse.ArgumentParser, telemetry: Telemetry) -> int:
+    """Run what the command line says, then what stdin orders; print a summary each and return the exit status."""
+    options = parser.parse_args()
+    status = 0
+    try:
+        for one in _orders(options):
+            summary = asyncio.run(run(agent, one, telemetry))
+            print(json.dumps(summary), flush=True)
+            for fault in find_faults(summary):
+                sys.stderr.write(f"{fault}\n")
+                status = 1
+    except FileNotFoundError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    finally:
+        telemetry.provider.shutdown()
+    return status
+
+
+def _orders(options: argparse.Namespace) -> Iterator[argparse.Namespace]:
+    if not options.orders:
+        yield options
+        return
+    for line in sys.stdin:
+        given = json.loads(line)
+        given |= {key: Path(given[key]) for key in ("output", "datasets") if given.get(key)}
+        yield argparse.Namespace(**vars(options) | given)

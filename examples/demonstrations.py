@@ -1,0 +1,115 @@
+r"""Makes a model that can begin: it imitates runs of the agent whose model was the gold answers.
+
+    python -m examples.spider.warm_start --datasets DIR --model build/models/smollm2-135m-instruct --out MODEL \
+        --python build/tasks/spider/bin/python
+
+The agent runs against a teacher, its spans go to a receiver, the ETL makes transitions of them, and `spanloop train run
+--recipe imitate` trains on them: the loop itself, with another model behind the agent. No gold but the train split's is used.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from socket import socket
+from time import monotonic, sleep
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from examples.teacher import Reply, serving
+
+ROOT = Path(__file__).parents[1]
+
+TRAINING = ("--recipe", "imitate", "--epochs", "1", "--learning-rate", "2e-4", "--episodes-per-update", "16")
+"""The same for every task."""
+
+
+def parse(description: str | None, *, episodes: int) -> tuple[argparse.Namespace, list[str]]:
+    """Read the command line; what is not known here is for the agent."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--datasets", type=_absolute, required=True)
+    parser.add_argument("--model", type=_absolute, required=True, help="what imitates")
+    parser.add_argument("--out", type=_absolute, required=True, help="directory the warm model appears in")
+    parser.add_argument(
+        "--python", type=_absolute, default=Path(sys.executable), help="interpreter that has the framework"
+    )
+    parser.add_argument("--episodes", type=int, default=episodes, help="demonstrations")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_known_args()
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).absolute()  # not resolved: the interpreter of an environment is a link
+
+
+def warm_start(script: str, reply: Reply, options: argparse.Namespace, flags: Sequence[str]) -> Path:
+    """Have the agent of a script demonstrate, train on it, and return the warm model's directory."""
+    if (options.out / "manifest.json").exists():
+        return Path(options.out)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "none"}
+    with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=".warm-") as scratch:
+        data = Path(scratch) / "data"
+        collect = [options.python, "-m", script, "--datasets", options.datasets, "--split", "train", *flags]
+        collect += ["--episodes", str(options.episodes), "--seed", str(options.seed), "--concurrency", "8"]
+        with serving(reply) as url, _receiving(data) as endpoint:
+            told = {"OPENAI_BASE_URL": url, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+            done = subprocess.run(collect, env=environment | told, cwd=ROOT, check=True, stdout=subprocess.PIPE)
+        summary = json.loads(done.stdout)
+        sys.stderr.write(f"{summary['episodes']} demonstrations, mean reward {summary['reward']:.3f}\n")
+        _spanloop("etl", "run", "--data", str(data), "--complete-after", "0")
+        _spanloop(
+            "train", "run", "--data", str(data), "--model", str(options.model), "--out", f"{scratch}/out", *TRAINING
+        )
+        (made,) = Path(scratch, "out").glob("*/manifest.json")
+        shutil.move(made.parent, options.out)
+    return Path(options.out)
+
+
+def _spanloop(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "spanloop", *arguments], check=True, cwd=ROOT)
+
+
+class _receiving:  # noqa: N801 - reads as the verb it is
+    """Runs a receiver while a block lasts; gives its address."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+
+    def __enter__(self) -> str:
+        grpc, http = _free_port(), _free_port()
+        places = ("--grpc", f"127.0.0.1:{grpc}", "--http", f"127.0.0.1:{http}")
+        command = [sys.executable, "-m", "spanloop", "receiver", "run", "--data", str(self.data), *places]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = monotonic() + 60
+        while not _answers(f"http://127.0.0.1:{http}/readyz"):
+            if monotonic() > deadline or self.process.poll() is not None:
+                self.process.kill()
+                raise RuntimeError("the receiver did not start")
+            sleep(0.1)
+        return f"http://127.0.0.1:{http}"
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def _free_port() -> int:
+    with closing(socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
