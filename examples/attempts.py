@@ -1,8 +1,8 @@
 """Lets an agent attempt tasks, many at a time, and says in its traces how each attempt went.
 
 What any team has around its agent: OpenTelemetry's SDK with the stock OTLP exporter, an instrumentation of the
-framework, and a grader. A score is an event of the GenAI conventions, `gen_ai.evaluation.result`; the names of task and split are
-two attributes of the attempt's span. Nothing of Spanloop is imported.
+framework, and a grader. A score is an event of the GenAI conventions, `gen_ai.evaluation.result`; the names of task
+and split are two attributes of the attempt's span. Nothing of Spanloop is imported.
 """
 
 import argparse
@@ -276,12 +276,13 @@ def main(agent: Agent, parser: argparse.ArgumentParser, telemetry: Telemetry) ->
     options = parser.parse_args()
     status = 0
     try:
-        for one in _orders(options):
-            summary = asyncio.run(run(agent, one, telemetry))
-            print(json.dumps(summary), flush=True)
-            for fault in find_faults(summary):
-                sys.stderr.write(f"{fault}\n")
-                status = 1
+        with asyncio.Runner() as runner:  # one loop for all orders: frameworks keep their connections with it
+            for one in _orders(options):
+                summary = runner.run(run(agent, one, telemetry))
+                print(json.dumps(summary), flush=True)
+                for fault in find_faults(summary):
+                    sys.stderr.write(f"{fault}\n")
+                    status = 1
     except FileNotFoundError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -4,7 +4,8 @@ r"""Makes a model that can begin: it imitates runs of the agent whose model was 
         --python build/tasks/spider/bin/python
 
 The agent runs against a teacher, its spans go to a receiver, the ETL makes transitions of them, and `spanloop train run
---recipe imitate` trains on them: the loop itself, with another model behind the agent. No gold but the train split's is used.
+--recipe imitate` trains on them: the loop itself, with another model behind the agent. Only gold of the train split is
+used.
 """
 
 import argparse

@@ -22,7 +22,8 @@ from serve.schema import read_registry
 from spanloop.demo.benchmarks import ROOT, Benchmark
 from spanloop.demo.settings import DemoConfig
 from spanloop.demo.world import Servers, Steps, running_servers
-from spanloop.nightly import NightlyConfig, nightly
+from spanloop.nightly.run import nightly
+from spanloop.nightly.settings import NightlyConfig
 from spanloop.processes import StageFailed, stages_run_by
 from spanloop.warm import WarmStages
 
