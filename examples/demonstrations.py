@@ -15,13 +15,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from socket import socket
 from time import monotonic, sleep
 from urllib.error import URLError
 from urllib.request import urlopen
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Tracer
 
 from examples.teacher import Reply, serving
 
@@ -59,7 +65,7 @@ def warm_start(script: str, reply: Reply, options: argparse.Namespace, flags: Se
         data = Path(scratch) / "data"
         collect = [options.python, "-m", script, "--datasets", options.datasets, "--split", "train", *flags]
         collect += ["--episodes", str(options.episodes), "--seed", str(options.seed), "--concurrency", "8"]
-        with serving(reply) as url, _receiving(data) as endpoint:
+        with _receiving(data) as endpoint, _tracing(endpoint) as tracer, serving(reply, tracer) as url:
             told = {"OPENAI_BASE_URL": url, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
             done = subprocess.run(collect, env=environment | told, cwd=ROOT, check=True, stdout=subprocess.PIPE)
         summary = json.loads(done.stdout)
@@ -75,6 +81,16 @@ def warm_start(script: str, reply: Reply, options: argparse.Namespace, flags: Se
 
 def _spanloop(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "spanloop", *arguments], check=True, cwd=ROOT)
+
+
+@contextmanager
+def _tracing(endpoint: str) -> Iterator[Tracer]:
+    provider = TracerProvider(resource=Resource.create({"service.name": "teacher"}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint}/v1/traces"), max_queue_size=65_536))
+    try:
+        yield provider.get_tracer("examples.teacher")
+    finally:
+        provider.shutdown()
 
 
 class _receiving:  # noqa: N801 - reads as the verb it is

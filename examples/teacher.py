@@ -9,7 +9,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from typing import Any
+
+from opentelemetry import propagate
+from opentelemetry.trace import SpanKind, Tracer
 
 Message = dict[str, Any]
 Reply = Callable[[list[Message]], Message]
@@ -21,16 +25,26 @@ class UnknownQuestion(LookupError):
 
 
 @contextmanager
-def serving(reply: Reply) -> Iterator[str]:
-    """Answer chat completions with a reply while a block runs; yields the base URL."""
+def serving(reply: Reply, tracer: Tracer | None = None) -> Iterator[str]:
+    """Answer chat completions with a reply while a block runs; yields the base URL.
+
+    With a tracer each exchange is recorded whole in the caller's trace, as a model server with tracing does: some
+    instrumentations of agents leave out the tools a model was shown.
+    """
+    numbers = count()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            asked = json.loads(text)
             try:
-                status, body = 200, completion(reply(asked["messages"]), asked["model"])
+                status, body = 200, completion(reply(asked["messages"]), asked["model"], number=next(numbers))
+                if tracer is not None:
+                    told = {"spanloop.request.body": text, "spanloop.response.body": json.dumps(body)}
+                    context = propagate.extract(dict(self.headers.items()))
+                    tracer.start_span("chat", context, kind=SpanKind.SERVER, attributes=told).end()
             except (UnknownQuestion, KeyError, IndexError, ValueError) as error:
                 status, body = 400, {"error": {"message": f"no answer to this: {error!r}", "type": "unknown_question"}}
             content = json.dumps(body).encode()
@@ -54,11 +68,11 @@ def serving(reply: Reply) -> Iterator[str]:
         server.server_close()
 
 
-def completion(message: Message, model: str) -> dict[str, Any]:
-    """Return a whole answer around a message."""
+def completion(message: Message, model: str, *, number: int) -> dict[str, Any]:
+    """Return a whole answer around a message, by its number."""
     finish = "tool_calls" if message.get("tool_calls") else "stop"
     return {
-        "id": "chatcmpl-gold",
+        "id": f"chatcmpl-gold-{number}",
         "object": "chat.completion",
         "created": 1,
         "model": model,

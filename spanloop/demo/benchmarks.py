@@ -57,13 +57,24 @@ BENCHMARKS = {
         Benchmark(
             "musique",
             heldout="dev",
-            restricted=("--hops", "2", "--top-k", "1", "--paragraph-chars", "160", "--max-tokens", "48"),
+            restricted=(
+                "--hops",
+                "2",
+                "--top-k",
+                "2",
+                "--paragraph-chars",
+                "120",
+                "--max-tokens",
+                "48",
+                "--reward",
+                "recall",
+            ),
             measures=("support_recall", "f1"),
         ),
         Benchmark(
             "calcx",
             heldout="dev",
-            restricted=("--dataset", "svamp", "--max-tokens", "48"),
+            restricted=("--dataset", "svamp", "--steps", "1", "--max-tokens", "48"),
             measures=("exact", "called"),
         ),
     )
