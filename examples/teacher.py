@@ -43,7 +43,7 @@ def serving(reply: Reply, tracer: Tracer | None = None) -> Iterator[str]:
                 status, body = 200, completion(reply(asked["messages"]), asked["model"], number=next(numbers))
                 if tracer is not None:
                     told = {"spanloop.request.body": text, "spanloop.response.body": json.dumps(body)}
-                    context = propagate.extract(dict(self.headers.items()))
+                    context = propagate.extract({name.lower(): value for name, value in self.headers.items()})
                     tracer.start_span("chat", context, kind=SpanKind.SERVER, attributes=told).end()
             except (UnknownQuestion, KeyError, IndexError, ValueError) as error:
                 status, body = 400, {"error": {"message": f"no answer to this: {error!r}", "type": "unknown_question"}}

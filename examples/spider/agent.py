@@ -7,7 +7,6 @@
 It knows nothing of rewards, of training or of what traces it.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -19,6 +18,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from examples.spider.database import Limits, QueryFailed, run_query, show
+from examples.spider.replies import query_of, rewritten, says_correct
 
 WRITE = "Write one SQLite query that answers the question. Answer with the query alone."
 CHECK = (
@@ -27,8 +27,6 @@ CHECK = (
 )
 REWRITE = "The query does not answer the question. Write a better SQLite query. Answer with the query alone."
 
-FENCED = re.compile(r"```(?:\w*\n)?(.*?)(?:```|$)", re.DOTALL)
-VERDICT = re.compile(r"THE QUERY IS (IN)?CORRECT", re.IGNORECASE)
 
 SHOWN = Limits(instructions=5_000_000, seconds=5, rows=1000)
 """What running a query for the agents may cost."""
@@ -67,26 +65,6 @@ def run_sql(database: str, query: str, max_chars: int) -> str:
     return show(run_query(Path(database), query, SHOWN), max_rows=20, max_chars=max_chars)
 
 
-def query_of(text: str, otherwise: str) -> str:
-    r"""Return the last fenced block, or what stands for it.
-
-    >>> query_of("So:\n```sql\nSELECT 1\n```", ""), query_of("SELECT 2", otherwise="SELECT 2")
-    ('SELECT 1', 'SELECT 2')
-    """
-    blocks = [block.strip() for block in FENCED.findall(text) if block.strip()]
-    return blocks[-1] if blocks else otherwise.strip()
-
-
-def says_correct(text: str) -> bool:
-    """Tell whether the last verdict of a checker is that the query is correct; without a verdict it is not.
-
-    >>> says_correct("THE QUERY IS INCORRECT. No: the query is correct"), says_correct("It is fine.")
-    (True, False)
-    """
-    verdicts = VERDICT.findall(text)
-    return bool(verdicts) and not verdicts[-1]
-
-
 def build(model: ChatOpenAI, settings: Settings = Settings()) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Return the graph. `model` answers for all three agents."""
     agents = {
@@ -114,9 +92,7 @@ def build(model: ChatOpenAI, settings: Settings = Settings()) -> CompiledStateGr
 
     async def rewrite(state: State) -> State:
         text = await ask("rewrite", *_seen(state), f"Feedback: {state['verdict']}")
-        fenced = query_of(text, otherwise="")
-        is_query = text.lstrip().lower().startswith(("select", "with"))
-        return {"query": fenced or (text.strip() if is_query else state["query"]), "turns": state["turns"] + 1}
+        return {"query": rewritten(text, otherwise=state["query"]), "turns": state["turns"] + 1}
 
     def after_execute(state: State) -> Literal["check", "__end__"]:
         return "check" if state["turns"] < settings.max_turns else END
