@@ -96,6 +96,7 @@ def run(spans: pl.DataFrame, logs: pl.DataFrame) -> Dataset:
     return transform(spans, logs, EtlConfig(complete_after=0))
 
 
+@cache
 def compare(producer: str, scenario: str, root: Path = FIXTURES) -> Comparison:
     """Run one recording and compare."""
     spans, logs, expected = load(producer, scenario, root)

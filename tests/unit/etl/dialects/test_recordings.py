@@ -35,7 +35,7 @@ def test_the_coverage_page_is_current() -> None:
     assert page_with_table(page) == page, "run `python -m tests.recordings`"
 
 
-@pytest.mark.parametrize("producer", sorted(coverage()))
+@pytest.mark.parametrize("producer", sorted({producer for producer, _ in RECORDINGS}))
 def test_response_ids_are_exact(producer: str) -> None:
     """What duplicates are found by is never wrong, only absent."""
     total = coverage()[producer]
