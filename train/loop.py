@@ -12,7 +12,7 @@ from foundation.errors import GateRefused
 from foundation.narration import get_logger, track
 from train.engine.learner import Learner, local
 from train.engine.resume import Keeper, Progress
-from train.engine.standout import NUM_BATCHES, standout
+from train.engine.standout import LEAST_BATCHES, NUM_BATCHES, standout
 from train.engine.update import NotFinite, update
 from train.gate.distance import Yardstick, are_finite, copy_weights, go_along, go_back
 from train.gate.pace import Pace
@@ -32,6 +32,9 @@ Regret, 2025)."""
 
 EPISODES_PER_UPDATE = 64
 """Of AdamW, where nothing else is asked for."""
+
+TASKS_PER_UPDATE = 8
+"""Of AdamW at least, where there are as many: an update of few tasks is one for them."""
 
 FIRST_REACH = 0.01
 """What the search along a direction of `standout` begins with, on its scale."""
@@ -61,10 +64,12 @@ def deal_episodes(num_episodes: int, episodes_per_update: int, *, seed: str) -> 
     return [share.tolist() for share in shares]
 
 
-def keep_pairs(plan: Plan, episodes: list[list[int]]) -> list[list[int]]:
-    """Group what must be in one update: the episodes, by their sequences, of every pair of DPO; others are alone.
+def keep_together(plan: Plan, episodes: list[list[int]], *, most: float) -> list[list[int]]:
+    """Group what belongs into one update: the episodes, by their sequences, of every pair of DPO, and of a task.
 
     Each side of a pair answers for the pair while the other stands still, which is right only within one update.
+    Attempts at one task share its prompt, and what they were compared with: `most` of them stay together, so that it is
+    read once and batches are as independent of one another as tasks are.
     """
     place = {
         int(call): index
@@ -86,7 +91,14 @@ def keep_pairs(plan: Plan, episodes: list[list[int]]) -> list[list[int]]:
     units: dict[int, list[int]] = {}
     for index in range(len(episodes)):
         units.setdefault(root(index), []).append(index)
-    return list(units.values())
+    tasks: dict[str, list[list[int]]] = {}
+    for unit in units.values():
+        task = plan.logged.episodes[plan.episode_of(plan.sequences[episodes[unit[0]][0]])].task
+        attempts = tasks.setdefault(task, [[]])
+        if attempts[-1] and len(attempts[-1]) + len(unit) > most:
+            attempts.append([])
+        attempts[-1] += unit
+    return [attempts for task in tasks.values() for attempts in task]
 
 
 @dataclass(frozen=True)
@@ -130,7 +142,8 @@ def learn(learner: Learner, write: Callable[[dict[str, Any]], None], keeper: Kee
         per_update = max(1.0, len(episodes) / NUM_BATCHES)
     elif config.tokens_per_update is not None:
         per_update = max(1, round(config.tokens_per_update / tokens_per_episode))
-    units = keep_pairs(plan, episodes)
+    together = len(episodes) / LEAST_BATCHES if moves_by_pass else per_update / TASKS_PER_UPDATE
+    units = keep_together(plan, episodes, most=together)
     units_per_update = max(1, round(per_update * len(units) / max(1, len(episodes))))
     per_epoch = len(deal_episodes(len(units), units_per_update, seed=""))
     walk = _Walk(

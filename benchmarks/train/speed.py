@@ -2,10 +2,12 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.train.speed trl        # beside TRL's GRPOTrainer on the same logged batch
     OMP_NUM_THREADS=1 python -m benchmarks.train.speed merge      # ten-turn traces, merged and call by call
+    OMP_NUM_THREADS=1 python -m benchmarks.train.speed share      # attempts that share their prompt, and one by one
     OMP_NUM_THREADS=1 python -m benchmarks.train.speed memory     # peak memory with 4 k to 256 k ids
 
-Models have random weights. Contestants take turns in one process, and rates are of its CPU time, which other work on
-the machine disturbs less than the clock. Every comparison first checks that both sides make the same gradient.
+Models have random weights, unless `--model` names one. Contestants take turns in one process, and rates are of its CPU
+time, which other work on the machine disturbs less than the clock. Every comparison first checks that both sides make
+the same gradient.
 """
 
 import argparse
@@ -58,10 +60,10 @@ def write_model(path: Path, *, vocabulary: int, hidden: int = 128, layers: int =
     return path
 
 
-def learner(model: Path, rows: list[dict[str, Any]], *, tokens_per_batch: int) -> Learner:
+def learner(model: Path, rows: list[dict[str, Any]], *, tokens_per_batch: int, data: Path | None = None) -> Learner:
     """Return a learner over rows, by the plan a run would make of them; the loss is TRL's default token loss."""
     config = TrainConfig(
-        data=publish(Path(tempfile.mkdtemp(dir=model.parent)) / "data", rows),
+        data=publish(Path(tempfile.mkdtemp(dir=data or model.parent)) / "data", rows),
         model=model,
         loss="dapo",
         credit="return_to_go",
@@ -139,7 +141,7 @@ def gradient(weights: list[torch.Tensor]) -> torch.Tensor:
     return flat
 
 
-def take_turns(contestants: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+def take_turns(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Run all contestants in every round, in turning order, and return the CPU seconds of each."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):
@@ -337,6 +339,58 @@ def merged(arguments: argparse.Namespace) -> None:
         report(seconds, num_tokens, ours="merged", theirs="call by call")
 
 
+# --- prompts shared by attempts
+
+
+def shared(arguments: argparse.Namespace) -> None:
+    """Compare updates over attempts at the same prompts: the prompt once a task, or once an attempt."""
+    with tempfile.TemporaryDirectory() as directory:
+        model = arguments.model or write_model(Path(directory) / "model", vocabulary=arguments.vocabulary)
+        vocabulary, _ = read_limits(model)
+        rng = np.random.default_rng(0)
+        rows = []
+        for task in range(arguments.tasks):
+            prompt = rng.integers(3, 200, arguments.prompt_tokens).tolist()
+            for attempt in range(GROUP):
+                answer = rng.integers(3, 200, arguments.new_tokens).tolist()
+                name = f"{task}-{attempt}"
+                rows.append(
+                    transition(
+                        episode_id=name,
+                        span_id=name,
+                        task_id=str(task),
+                        prompt_token_ids=prompt,
+                        response_token_ids=answer,
+                        behavior_logprobs=[-float(np.log(vocabulary))] * len(answer),
+                        outcome=float(attempt % 2),
+                    )
+                )
+        ours = learner(model, rows, tokens_per_batch=4096, data=Path(directory))
+        sequences = ours.plan.sequences
+        num_tokens = sum(sequence.num_trained for sequence in sequences)
+
+        def pass_over(*, is_shared: bool) -> dict[str, float]:
+            ours.__dict__["shares"] = is_shared
+            return accumulate(ours, sequences, denominator=float(num_tokens))
+
+        read, flat = [], []
+        for is_shared in (False, True):
+            read.append(pass_over(is_shared=is_shared)["num_forward_tokens"])
+            flat.append(gradient(ours.weights))
+        difference = float((flat[0] - flat[1]).norm() / flat[0].norm())
+        assert difference < 1e-4, f"the gradients differ by {difference:.1e}"
+        print(
+            f"{len(rows)} attempts of {arguments.prompt_tokens} + {arguments.new_tokens} tokens; {read[0]:.0f} tokens "
+            f"one by one, {read[1]:.0f} shared ({read[0] / read[1]:.1f} times); "
+            f"relative difference of gradients {difference:.1e}"
+        )
+        seconds = take_turns(
+            {"one by one": lambda: pass_over(is_shared=False), "shared": lambda: pass_over(is_shared=True)},
+            arguments.rounds,
+        )
+        report(seconds, num_tokens, ours="shared", theirs="one by one")
+
+
 # --- memory by vocabulary
 
 
@@ -377,13 +431,17 @@ def resident(field: str) -> int:
 def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["trl", "merge", "memory", "memory-of"])
+    parser.add_argument("what", choices=["trl", "merge", "share", "memory", "memory-of"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--tasks", type=int, default=8, help=f"tasks of {GROUP} attempts")
     parser.add_argument("--traces", type=int, default=8)
+    parser.add_argument("--model", type=Path, help="of `share`; random weights without")
+    parser.add_argument("--prompt-tokens", type=int, default=180)
+    parser.add_argument("--new-tokens", type=int, default=60)
     parser.add_argument("--vocabulary", type=int, default=4096)
     arguments = parser.parse_args()
-    {"trl": beside_trl, "merge": merged, "memory": memory, "memory-of": memory_of}[arguments.what](arguments)
+    modes = {"trl": beside_trl, "merge": merged, "share": shared, "memory": memory, "memory-of": memory_of}
+    modes[arguments.what](arguments)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from torch.distributed.fsdp import FSDPModule
 
 from train.data.lineage import Sequence
 from train.engine.objective import Objective
-from train.engine.pack import MicroBatch, collate, plan_batches
-from train.engine.policy import SampledTokens, packs
+from train.engine.pack import MicroBatch, collate
+from train.engine.policy import SampledTokens, packs, shares
+from train.engine.sharing import plan_batches
 from train.engine.truncation import Kept, Limits
 from train.losses.sampled import Sampled
 from train.plan import Plan
@@ -56,6 +57,13 @@ class Learner:
         inner = self.accelerator.unwrap_model(self.tokens)
         assert isinstance(inner, SampledTokens)
         return self.config.tokens_per_batch if packs(inner.policy) else 1
+
+    @cached_property
+    def shares(self) -> bool:
+        """Tell whether sequences in a row share what they begin with."""
+        inner = self.accelerator.unwrap_model(self.tokens)
+        assert isinstance(inner, SampledTokens)
+        return shares(inner.policy)
 
     def prepare(self) -> None:
         """Find out what the model the run begins with makes of the calls; to be called before the first update."""
@@ -124,7 +132,8 @@ class Learner:
 
         Every process gets equally many, the last ones perhaps only for company: wrappers wait for one another.
         """
-        batches = plan_batches([len(sequence.ids) for sequence in sequences], self.tokens_per_batch)
+        shared = self.shares
+        batches = plan_batches([sequence.ids for sequence in sequences], self.tokens_per_batch, shared=shared)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         for turn in range(-(-len(batches) // world)):
             index = turn * world + rank
@@ -134,6 +143,7 @@ class Learner:
                 self.plan.temperature,
                 self.plan.advantages,
                 device=self.accelerator.device,
+                shared=shared,
             )
             yield replace(batch, kept=self.objective.kept_of(batch.calls)), index < len(batches)
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Linear, Module
@@ -11,9 +12,12 @@ from transformers.utils import logging as transformers_logging
 
 from foundation.errors import SettingsError
 from foundation.narration import get_logger
+from train.data.lineage import UNTRAINED, Sequence, Start
 from train.engine.adapters import open_adapter
 from train.engine.attention import PACKED
 from train.engine.logprob import find_kept, token_logprobs
+from train.engine.pack import collate
+from train.engine.sharing import SHORTEST_SHARED
 from train.engine.truncation import Kept, Limits
 from train.schema import base_of
 
@@ -58,6 +62,11 @@ def packs(policy: PreTrainedModel) -> bool:
     return bool(policy.config._attn_implementation == PACKED)  # noqa: SLF001 - where transformers keeps it
 
 
+def shares(policy: PreTrainedModel) -> bool:
+    """Tell whether sequences in a row may share what they begin with. On GPUs they do not: no kernel was tried."""
+    return packs(policy) and policy.device.type == "cpu"
+
+
 def save_activations(policy: PreTrainedModel) -> None:
     """Keep only what enters each layer for the backward pass, which computes the rest anew.
 
@@ -93,6 +102,7 @@ class SampledTokens(Module):
         at: Tensor,
         targets: Tensor,
         temperature: Tensor,
+        parents: Tensor | None = None,
         kept: Kept | None = None,
         limits: Limits | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None] | Kept:
@@ -110,6 +120,7 @@ class SampledTokens(Module):
             cu_seq_lens_k=boundaries,
             max_length_q=longest,
             max_length_k=longest,
+            **({} if parents is None else {"parents": parents}),
         ).last_hidden_state
         chosen = hidden.squeeze(0).index_select(0, at)  # (token, hidden)
         if limits is not None:
@@ -134,11 +145,13 @@ def _choose_attention(policy: PreTrainedModel) -> None:
     usual = policy.config._attn_implementation  # noqa: SLF001
     num_ids = policy.get_input_embeddings().num_embeddings
     sequences = [torch.arange(begin, begin + length) % num_ids for begin, length in ((1, 9), (3, 5), (2, 5))]
+    common = torch.arange(SHORTEST_SHARED) % num_ids
+    sequences += [torch.cat([common, torch.arange(begin, begin + 3) % num_ids]) for begin in (4, 6)]
     theirs = torch.cat([_own_logprobs(policy, ids) for ids in sequences])
     tolerance = HALF_TOLERANCE if policy.dtype in (torch.bfloat16, torch.float16) else HEAD_TOLERANCE
     try:
         policy.set_attn_implementation(PACKED)
-        if _difference(theirs, _our_logprobs(policy, sequences)) <= tolerance:
+        if _difference(theirs, _our_logprobs(policy, sequences, shared=True)) <= tolerance:
             return
     except (NotImplementedError, ValueError, TypeError) as error:  # what models raise that know no other attention
         log.debug("no packed attention", reason=str(error))
@@ -158,21 +171,16 @@ def _own_logprobs(policy: PreTrainedModel, ids: Tensor) -> Tensor:
     return logprobs
 
 
-def _our_logprobs(policy: PreTrainedModel, sequences: list[Tensor]) -> Tensor:
-    lengths = torch.tensor([len(ids) for ids in sequences])
-    boundaries = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
-    row, positions = torch.cat(sequences), torch.cat([torch.arange(len(ids)) for ids in sequences])
-    predicted = torch.nonzero(positions).squeeze(-1)
+def _our_logprobs(policy: PreTrainedModel, sequences: list[Tensor], *, shared: bool = False) -> Tensor:
+    calls = [np.where(np.arange(len(ids)) > 0, index, UNTRAINED) for index, ids in enumerate(sequences)]
+    chosen = [
+        Sequence(ids.numpy(), call, np.zeros(len(ids), np.float32), Start.FIRST)
+        for ids, call in zip(sequences, calls, strict=True)
+    ]
+    ones = np.ones(len(sequences))
+    batch = collate(chosen, ones, ones, device=policy.device, shared=shared)
     logprobs: Tensor
-    logprobs, _, _ = SampledTokens(policy)(
-        row[None],
-        positions[None],
-        boundaries.int(),
-        int(lengths.max()),
-        predicted - 1,
-        row[predicted],
-        torch.ones(len(predicted)),
-    )
+    logprobs, _, _ = SampledTokens(policy)(*batch.inputs)
     return logprobs.float()
 
 

@@ -27,6 +27,10 @@ SMALLEST_SIZE = 0.01
 NUM_BATCHES = 48
 """Batches a pass is divided into: enough to know a standard error, and each as large as possible."""
 
+LEAST_BATCHES = 16
+"""Fewer of them, down to this, where the attempts at one task make larger ones: what they share is read once, and a
+standard error is that of tasks, not of attempts that had the same prompt."""
+
 
 class Standout(torch.optim.Optimizer):
     """Adds up gradients; `directions` says where they lead. It moves no weight itself, so its `lr` has no meaning."""

@@ -56,7 +56,7 @@ def update(learner: Learner, sequences: list[Sequence], *, denominator: float) -
         "weight_norm": _norm(learner),
         "learning_rate": learner.optimizer.param_groups[0]["lr"],
     }
-    return metrics | _costs(learner, teaching, metrics["num_tokens"], duration_s=time.monotonic() - began)
+    return metrics | _costs(learner, teaching, metrics, duration_s=time.monotonic() - began)
 
 
 def accumulate(
@@ -70,6 +70,7 @@ def accumulate(
     accelerator = learner.accelerator
     watch = watch or Stopwatch(accelerator.device)
     kept: list[torch.Tensor] = []
+    num_read = torch.zeros(1, dtype=torch.int64, device=accelerator.device)
     shares = list(learner.share(sequences))
     for index, (batch, counts) in enumerate(shares):
         is_last = index == len(shares) - 1
@@ -84,6 +85,7 @@ def accumulate(
             with watch.phase("backward"):
                 accelerator.backward(share * counts)
         if counts:
+            num_read += batch.input_ids.numel()
             kept.append(keep_tokens(sampled, token, entropies, value_losses))
     num_rows = len(ROWS) + len(CRITIC_ROWS) * learner.config.token_critic
     table = gather_tokens(kept, accelerator, num_rows=num_rows)
@@ -91,7 +93,7 @@ def accumulate(
     return found | {
         "num_tokens": table.shape[1],
         "num_calls": sum(len(sequence.calls) for sequence in sequences),
-        "num_forward_tokens": sum(len(sequence.ids) for sequence in sequences),
+        "num_forward_tokens": int(accelerator.reduce(num_read, "sum")),
         "num_batches": len(shares) * accelerator.num_processes,
         "longest": max(len(sequence.ids) for sequence in sequences),
     }
@@ -118,16 +120,19 @@ def _norm(learner: Learner) -> float:
     return float(torch.stack([local(weight).float().norm() for weight in learner.weights]).norm())
 
 
-def _costs(learner: Learner, sequences: list[Sequence], num_tokens: float, *, duration_s: float) -> dict[str, float]:
-    """Return what an update took, and what of it was useful."""
+def _costs(
+    learner: Learner, sequences: list[Sequence], metrics: dict[str, float], *, duration_s: float
+) -> dict[str, float]:
+    """Return what an update took, and what of it was useful; what sequences share was computed once."""
     accelerator = learner.accelerator
     inner = accelerator.unwrap_model(learner.tokens)
     assert isinstance(inner, SampledTokens)
     lengths = [len(sequence.ids) for sequence in sequences]
-    flops_per_s = update_flops(inner.policy, lengths, int(num_tokens)) / duration_s
+    num_tokens, num_read = metrics["num_tokens"], metrics["num_forward_tokens"]
+    flops_per_s = update_flops(inner.policy, lengths, int(num_tokens)) * num_read / sum(lengths) / duration_s
     found = {
         "tokens_per_s": num_tokens / duration_s,
-        "forward_tokens_per_s": sum(lengths) / duration_s,
+        "forward_tokens_per_s": num_read / duration_s,
         "flops_per_s": flops_per_s,
         "duration_s": round(duration_s, 3),
     }

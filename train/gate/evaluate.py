@@ -18,8 +18,9 @@ from train.data.lineage import build_sequences
 from train.data.logged import Logged
 from train.data.reading import read_calls, read_transitions
 from train.data.render import make_renderer
-from train.engine.pack import collate, plan_batches
-from train.engine.policy import SampledTokens, load_policy, packs
+from train.engine.pack import collate
+from train.engine.policy import SampledTokens, load_policy, packs, shares
+from train.engine.sharing import plan_batches
 from train.engine.truncation import Kept, Limits
 from train.gate.estimate import Estimate, estimate
 from train.gate.verdict import Likelihood, Verdict, judge
@@ -206,9 +207,10 @@ def score_calls(
     is_cut = any(call.truncation is not None and call.set_aside is None for call in logged.calls)
     limits = Limits.of([call.truncation for call in logged.calls], device=device) if is_cut else None
     budget = tokens_per_batch if packs(tokens.policy) else 1
-    for members in plan_batches([len(sequence.ids) for sequence in sequences], budget):
+    shared = shares(tokens.policy)
+    for members in plan_batches([sequence.ids for sequence in sequences], budget, shared=shared):
         chosen = [sequences[member] for member in members]
-        batch = collate(chosen, temperature, np.zeros(len(temperature)), device=device)
+        batch = collate(chosen, temperature, np.zeros(len(temperature)), device=device, shared=shared)
         if kept is not None and limits is not None:
             order = list(dict.fromkeys(batch.calls.tolist()))
             if any(call not in kept for call in order):

@@ -61,7 +61,7 @@ METRICS: Mapping[str, str] = {
     "num_episodes": "episodes in the update",
     "num_calls": "calls trained",
     "num_tokens": "tokens trained",
-    "num_forward_tokens": "tokens of the forward passes: trained ones and their context",
+    "num_forward_tokens": "tokens of the forward passes: trained ones and their context, what sequences share once",
     "num_batches": "forward passes of all processes",
     "longest": "tokens of the longest sequence",
     "tokens_per_s": "tokens trained a second",

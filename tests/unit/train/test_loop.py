@@ -21,7 +21,7 @@ from train.engine.policy import SampledTokens, load_policy
 from train.engine.update import accumulate
 from train.equipment import chosen_optimizer, make_learner
 from train.gate.distance import MOST_OF_ENTROPY, are_finite
-from train.loop import deal_episodes, keep_pairs, learn
+from train.loop import deal_episodes, keep_together, learn
 from train.losses.routing import route_calls
 from train.plan import Plan, make_plan, read_limits
 from train.settings import TrainConfig
@@ -343,18 +343,23 @@ def test_half_precision_computes_and_full_precision_keeps(model: Path) -> None:
     assert not torch.equal(one, other)
 
 
-def test_both_sides_of_a_pair_are_in_one_update(model: Path, tmp_path: Path) -> None:
-    """Under DPO; without pairs every episode is dealt alone."""
+def test_both_sides_of_a_pair_and_attempts_at_a_task_are_in_one_update(model: Path, tmp_path: Path) -> None:
+    """Under DPO pairs, however small an update; attempts at one task as far as it is large enough."""
     data = publish(tmp_path, bandit(model, num_tasks=16, attempts=4, rewarded=130))
 
     paired, alone = (
         make_plan(TrainConfig(data=data, model=model, loss=loss), **limits(model)) for loss in ("dpo", "ppo")
     )
 
-    units = keep_pairs(paired, paired.episode_sequences())
+    units = keep_together(paired, paired.episode_sequences(), most=1)
     unit_of = {episode: number for number, unit in enumerate(units) for episode in unit}
     episodes = [paired.logged.calls[index].episode for index in range(64)]
     pairs = [(episodes[call], episodes[other]) for call, other in enumerate(paired.route.partner) if other >= 0]
     assert pairs
     assert all(unit_of[one] == unit_of[other] for one, other in pairs)
-    assert keep_pairs(alone, alone.episode_sequences()) == [[index] for index in range(64)]
+    dealt = {most: keep_together(alone, alone.episode_sequences(), most=most) for most in (1, 2.7, 9)}
+    assert dealt[1] == [[index] for index in range(64)]
+    assert {len(unit) for unit in dealt[2.7]} == {2}
+    assert {len(unit) for unit in dealt[9]} == {4}
+    for unit in dealt[9]:
+        assert len({alone.logged.episodes[episodes[index]].task for index in unit}) == 1

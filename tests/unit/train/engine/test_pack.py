@@ -1,32 +1,11 @@
-"""Packing: every sequence once, no batch over budget, every trained token where the model predicts it."""
+"""Packing: every trained token where the model predicts it."""
 
 import numpy as np
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.unit.train.calls import call
 from train.data.lineage import build_sequences
-from train.engine.pack import collate, plan_batches
-
-
-@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120))
-def test_batches_hold_every_sequence_once_within_the_budget(lengths: list[int], budget: int) -> None:
-    """Only a sequence longer than the budget exceeds it, and then alone."""
-    batches = plan_batches(lengths, budget)
-
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or sum(lengths[index] for index in batch) <= budget
-
-
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(50, 120))
-def test_batches_are_well_filled(lengths: list[int], budget: int) -> None:
-    """No two of them would fit into one."""
-    batches = plan_batches(lengths, budget)
-
-    filled = sorted(sum(lengths[index] for index in batch) for batch in batches)
-    assert len(filled) == 1 or filled[0] + filled[1] > budget
+from train.engine.pack import collate
 
 
 def test_a_trained_token_is_predicted_from_the_one_before_it() -> None:
@@ -44,3 +23,20 @@ def test_a_trained_token_is_predicted_from_the_one_before_it() -> None:
     assert batch.calls.tolist() == [0, 0, 1]
     assert batch.advantages.tolist() == [2.0, 2.0, -1.0]
     assert batch.temperature.tolist() == [0.5, 0.5, 1.0]
+
+
+def test_what_sequences_begin_with_stands_there_once() -> None:
+    """Two attempts at a prompt that begin alike too: both first tokens are predicted from the end of the one prompt."""
+    prompt = list(range(100, 140))
+    sequences = build_sequences([call(prompt, [1, 2]), call(prompt, [1, 3], episode=1), call([5], [6], episode=2)])
+
+    batch = collate(sequences, np.ones(3), np.ones(3), device=torch.device("cpu"), shared=True)
+
+    assert batch.input_ids.tolist() == [[5, 6, *prompt, 1, 2, 3]]
+    assert batch.position_ids.tolist() == [[0, 1, *range(41), 41, 41]]
+    assert batch.boundaries.tolist() == [0, 2, 43, 44, 45]
+    assert batch.parents is not None
+    assert batch.parents.tolist() == [-1, -1, 1, 1]
+    assert batch.at.tolist() == [41, 42, 41, 42, 0]
+    assert batch.targets.tolist() == [1, 2, 1, 3, 6]
+    assert batch.calls.tolist() == [0, 0, 1, 1, 2]
