@@ -1,0 +1,98 @@
+"""The three benchmarks through the whole loop, with a model that knows nothing of them: plumbing, not learning."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from etl.schema import table_files
+from foundation.errors import ExitStatus
+
+pytestmark = [pytest.mark.integration, pytest.mark.long]
+
+ROOT = Path(__file__).parents[3]
+FIXTURES = ROOT / "tests" / "fixtures" / "tasks"
+POLICY = ROOT / "examples" / "calculator" / "policy"
+
+AGENTS = {"spider": {"write"}, "musique": {"researcher"}, "calcx": {"calc"}}
+
+
+def environment(task: str) -> Path:
+    python = ROOT / "build" / "tasks" / task / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"spanloop demo --task {task} makes the environment of its framework; it needs a package index")
+    return python
+
+
+def run(task: str, data: Path, *flags: str) -> tuple[int, dict[str, Any], str]:
+    command = [sys.executable, "-m", "spanloop", "demo", "--task", task, "--no-warm", "--model", str(POLICY), "--json"]
+    command += ["--datasets", str(FIXTURES), "--engine", "embedded", "--data", str(data), "--heldout", "8", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout, done.stderr[-3000:]
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("task", AGENTS)
+def test_a_benchmark_goes_through_the_loop_and_goes_on_where_it_was(task: str, tmp_path: Path) -> None:
+    """All spans arrive, every call is an exact transition of its agent, and a second run measures nothing again."""
+    environment(task)
+    flags = ("--nights", "1", "--problems", "8", "--attempts", "4")
+
+    status, report, said = run(task, tmp_path / "data", *flags)
+
+    assert status == ExitStatus.REFUSED, said[-3000:]
+    (window,) = report["windows"]
+    assert window["episodes"] == 32
+    assert window["spans_lost"] == 0
+    assert report["heldout"]["sampled"]["attempts"] == 16
+    rows = pl.read_parquet(table_files(tmp_path / "data", "transitions"))
+    assert set(rows["agent"]) == AGENTS[task]
+    assert set(rows["evidence"]) == {"A"}
+    assert rows["episode_id"].n_unique() >= 32 + 16
+    assert set(rows["split"]) == {"train", "heldout"}
+
+    again, repeated, _ = run(task, tmp_path / "data", *flags)
+
+    assert again == ExitStatus.REFUSED
+    assert repeated["heldout"] == report["heldout"]
+    assert repeated["windows"] == report["windows"]
+    assert repeated["transitions"] == report["transitions"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("task", AGENTS)
+def test_a_warm_start_trains_on_the_gold_through_the_loop(task: str, tmp_path: Path) -> None:
+    """The agent demonstrates, its spans become transitions, and a model of its own comes of them; made once."""
+    out = tmp_path / "warm"
+    command = [sys.executable, "-m", f"examples.{task}.warm_start", "--python", environment(task), "--episodes", "40"]
+    command += ["--datasets", FIXTURES, "--model", POLICY, "--out", out]
+
+    for _ in range(2):
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    assert json.loads((out / "manifest.json").read_text())["metrics"]
+    assert "demonstrations" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["warm"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [(("--datasets", "nowhere"), "docs/tasks.md"), (("--model", "nowhere"), "make model")],
+)
+def test_what_is_missing_is_named_with_the_command_that_makes_it(
+    flags: tuple[str, ...], wanted: str, tmp_path: Path
+) -> None:
+    """Status 2, before anything is started."""
+    command = [sys.executable, "-m", "spanloop", "demo", "--task", "spider", "--datasets", str(FIXTURES)]
+
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert done.returncode == ExitStatus.SETTINGS
+    assert wanted in done.stderr
+    assert list(tmp_path.iterdir()) == []
