@@ -130,7 +130,11 @@ async def attempt(
         error: str | None = None
         try:
             grade = await asyncio.wait_for(play(task), timeout_s)
-        except Exception as failure:  # noqa: BLE001 - whatever an agent raises is its failure, and no attempt ends the others
+        except asyncio.CancelledError:
+            if (task_here := asyncio.current_task()) is not None and task_here.cancelling():
+                raise  # we are told to end; else it was a framework that cancelled its own work
+            error = "CancelledError"
+        except Exception as failure:  # noqa: BLE001 - whatever an agent raises is its failure, and ends no other attempt
             error = type(failure).__name__
             grade = None if is_endpoint_failure(failure) else grade
         if grade is not None:
@@ -245,16 +249,22 @@ async def run(agent: Agent, options: argparse.Namespace, telemetry: Telemetry) -
     """Attempt what the options say; return the summary, after the last span was sent."""
     tasks = choose(agent.tasks(options), options.episodes, seed=options.seed, offset=options.offset)
     began = time.monotonic()
-    async with agent.playing(options) as play:
-        results = await attempt_all(
-            play,
-            tasks,
-            telemetry,
-            attempts=options.attempts,
-            concurrency=options.concurrency,
-            timeout_s=options.timeout_s,
-            coin=options.coin,
-        )
+    results: list[Attempt] | None = None
+    try:
+        async with agent.playing(options) as play:
+            results = await attempt_all(
+                play,
+                tasks,
+                telemetry,
+                attempts=options.attempts,
+                concurrency=options.concurrency,
+                timeout_s=options.timeout_s,
+                coin=options.coin,
+            )
+    except (Exception, asyncio.CancelledError) as failure:
+        if results is None:
+            raise
+        sys.stderr.write(f"what the agent needed did not close: {failure!r}\n")  # such as a tool server that died
     await asyncio.to_thread(telemetry.flush)
     if options.output:
         options.output.write_text("".join(json.dumps(asdict(result)) + "\n" for result in results))

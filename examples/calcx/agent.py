@@ -4,10 +4,12 @@ It knows nothing of rewards, of training or of what traces it. The model's endpo
 """
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 from autogen_agentchat.agents import AssistantAgent
 from autogen_core.models import ModelInfo
-from autogen_core.tools import Workbench
+from autogen_core.tools import BaseTool
 from autogen_ext.models.openai import OpenAIChatCompletionClient
 
 INSTRUCTIONS = "Solve the problem with the calculator. End with ### ANSWER: <answer> ###"
@@ -25,12 +27,14 @@ def connect(*, model: str, temperature: float, max_tokens: int) -> OpenAIChatCom
     )
 
 
-def build(client: OpenAIChatCompletionClient, calculator: Workbench, *, max_steps: int) -> AssistantAgent:
+def build(
+    client: OpenAIChatCompletionClient, calculator: Sequence[BaseTool[Any, Any]], *, max_steps: int
+) -> AssistantAgent:
     """Return an agent for one problem; it may calculate so often, and then says what came of it."""
     return AssistantAgent(
         "calc",
         client,
-        workbench=calculator,
+        tools=list(calculator),
         system_message=INSTRUCTIONS,
         reflect_on_tool_use=True,
         max_tool_iterations=max_steps,

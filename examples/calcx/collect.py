@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from autogen_agentchat.messages import ToolCallExecutionEvent
-from autogen_ext.tools.mcp import McpWorkbench, StdioServerParams
+from autogen_ext.tools.mcp import StdioServerParams, create_mcp_server_session, mcp_server_tools
 from opentelemetry import trace
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
 from opentelemetry.instrumentation.openai import OpenAIInstrumentor
@@ -46,7 +46,10 @@ class Calcx:
             read_timeout_seconds=60,  # its start counts, and five seconds are too few beside other work
         )
         client = connect(model=options.model, temperature=options.temperature, max_tokens=options.max_tokens)
-        async with McpWorkbench(server) as calculator:
+        # One session for all attempts; a workbench would end for all of them with the first that is cancelled.
+        async with create_mcp_server_session(server) as session:
+            await session.initialize()
+            calculator = await mcp_server_tools(server, session=session)
 
             async def play(problem: Problem) -> Grade:
                 result = await build(client, calculator, max_steps=options.steps or 8).run(task=problem.text)

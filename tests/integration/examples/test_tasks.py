@@ -1,8 +1,11 @@
 """The three benchmarks through the whole loop, with a model that knows nothing of them: plumbing, not learning."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import polars as pl
 import pytest
 
 from etl.schema import table_files
+from examples.teacher import serving
 from foundation.errors import ExitStatus
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -96,3 +100,58 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(
     assert done.returncode == ExitStatus.SETTINGS
     assert wanted in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+USED = {"musique": "searches", "calcx": "called"}
+"""What a task reports of its tool."""
+
+SERVERS = {"musique": "examples.musique.retrieval", "calcx": "examples.calcx.calculator"}
+
+
+def children(pid: int) -> list[int]:
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    found = [int(one) for thread in threads for one in thread.read_text().split()]
+    return found + [below for one in found for below in children(one)]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("task", SERVERS)
+def test_a_tool_server_that_dies_costs_the_attempts_under_way_and_no_more(task: str, tmp_path: Path) -> None:
+    """Nothing ends; the next order finds a new server."""
+    questions = import_module(f"examples.{task}.questions").load(FIXTURES, "train")
+    gold = import_module(f"examples.{task}.teacher").teacher(questions)
+    killed: list[int] = []
+
+    def reply(messages: list[dict[str, Any]]) -> dict[str, Any]:
+        if not killed:
+            pids = [pid for pid in children(process.pid) if SERVERS[task] in Path(f"/proc/{pid}/cmdline").read_text()]
+            killed.extend(pids)
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+        return dict(gold(messages))
+
+    command = [str(environment(task)), "-m", f"examples.{task}.collect", "--datasets", str(FIXTURES), "--orders"]
+    command += ["--concurrency", "1", "--timeout-s", "20"]
+    with serving(reply) as url:
+        told = {
+            "OPENAI_BASE_URL": url,
+            "OPENAI_API_KEY": "none",
+            "OTEL_TRACES_EXPORTER": "none",
+            "PYTHONPATH": str(ROOT),
+        }
+        told["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9"  # nobody listens: agents take no harm from that
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": sys.stderr}
+        with subprocess.Popen(command, env=os.environ | told, cwd=ROOT, text=True, **pipes) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            summaries = []
+            for number in range(2):
+                process.stdin.write(json.dumps({"episodes": 3, "output": str(tmp_path / f"{number}.jsonl")}) + "\n")
+                process.stdin.flush()
+                summaries.append(json.loads(process.stdout.readline()))
+            process.kill()
+
+    assert killed
+    assert [summary["episodes"] for summary in summaries] == [3, 3]
+    assert [summary["ungraded"] for summary in summaries] == [0, 0]
+    assert summaries[0][USED[task]] < summaries[1][USED[task]]
