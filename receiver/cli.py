@@ -19,11 +19,13 @@ from foundation.errors import SettingsError, SpanloopError
 from foundation.http import answers
 from foundation.keys import Scope, create_key, read_keys, revoke_key
 from foundation.narration import get_logger
+from foundation.redaction import Redaction
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA
+from otel_exporter.redaction import build
 from receiver.reading.find import find_receiver
 from receiver.reading.opening import reading
-from receiver.settings import ReceiverConfig, Redaction
+from receiver.settings import ReceiverConfig
 from receiver.store.lock import hold, keep_out_writers
 
 app = App(name="receiver", help="OTLP in, DuckDB out.")
@@ -69,7 +71,7 @@ def import_(
 
     report = RunReport("receiver import", {"data": str(data), "files": [str(path) for path in files]})
     with report.phase("import"):
-        counts = import_files(data, files, redaction.redactor())
+        counts = import_files(data, files, redaction.redactor(build))
     report.update(**counts)
     log.info("imported", **counts)
     if json:

@@ -15,6 +15,7 @@ from aiohttp import web
 from foundation.errors import SpanloopError
 from foundation.files import write_json
 from foundation.narration import get_logger
+from otel_exporter.redaction import build
 from receiver.flow.process import prepare_process
 from receiver.intake.access import Access
 from receiver.intake.addresses import bracket, check_reachable, check_usable, is_loopback, port_busy, split_address
@@ -36,7 +37,7 @@ async def serve(config: ReceiverConfig) -> None:
     for address, flag in ((config.grpc, "--grpc"), (config.http, "--http")):
         check_reachable(address, flag, config)
     check_usable(config)
-    redactor = config.redactor()
+    redactor = config.redactor(build)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,38 +4,10 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field
 
-from foundation.errors import SettingsError
-from foundation.settings import DEFAULT_DATA, Settings
-from otel_exporter.redaction import Redactor, build
+from foundation.redaction import Redaction
+from foundation.settings import DEFAULT_DATA
 
 MEBIBYTE = 1 << 20
-
-
-class Redaction(Settings):
-    """What is taken out of spans and log records before anything is kept of them."""
-
-    redact: tuple[str, ...] = ()
-    """Kinds to replace by placeholders such as <EMAIL_4821>: `all`, or of key, secret, email, card, iban, ssn, phone;
-    `presidio` adds names of people. Default: none. Token ids go where text was redacted."""
-
-    redact_names: tuple[str, ...] = ()
-    """Further names of fields whose values are secrets."""
-
-    redact_patterns: dict[str, str] = Field(default={})
-    """Further kinds, in capital letters, and the regular expression of each."""
-
-    redact_key_file: Path | None = None
-    """File with the key of the placeholders, the same one that agents use. Default: no key, and shorter numbers."""
-
-    def redactor(self) -> Redactor | None:
-        """Return what redacts; None where nothing is asked for."""
-        try:
-            key = "" if self.redact_key_file is None else self.redact_key_file.read_text().strip()
-            return build(self.redact, patterns=self.redact_patterns, names=self.redact_names, key=key)
-        except OSError as error:
-            raise SettingsError(f"{self.redact_key_file} cannot be read: {error.strerror}") from None
-        except ValueError as error:
-            raise SettingsError(f"redaction: {error}") from None
 
 
 class ReceiverConfig(Redaction):

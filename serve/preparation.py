@@ -6,6 +6,7 @@ from pathlib import Path
 from foundation.errors import SettingsError
 from foundation.models import find_model, model_name
 from foundation.narration import get_logger
+from otel_exporter.redaction import build
 from serve.change import registry
 from serve.change.integrity import check_integrity
 from serve.engines import vllm
@@ -64,7 +65,7 @@ def make_delivery(config: ServeConfig) -> Delivery:
     if config.spool_mb:
         spool_path = config.data / "serve" / "spool"
         spool = Spool(spool_path, max_bytes=config.spool_mb << 20, min_free_bytes=MIN_FREE_BYTES)
-    privacy = Privacy(captures_content(config.capture_content), config.redactor())
+    privacy = Privacy(captures_content(config.capture_content), config.redactor(build))
     if not privacy.captures_content:
         log.warning("spans are without content: nothing can be learned from them", setting="capture_content")
     return Delivery(sender, spool, own_keys, privacy=privacy)

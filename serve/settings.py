@@ -5,9 +5,8 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from foundation.errors import SettingsError
+from foundation.redaction import Redaction
 from foundation.settings import DEFAULT_DATA, Settings
-from otel_exporter.redaction import Redactor, build
 
 
 class GateConfig(Settings):
@@ -38,41 +37,12 @@ class GateConfig(Settings):
     """By which factor answers may become longer or shorter, on average."""
 
 
-class PrivacyConfig(Settings):
+class PrivacyConfig(Redaction):
     """Settings of what the gateway's own spans keep of what was said."""
 
     capture_content: bool | None = None
     """Whether spans hold prompts, answers and their token ids. Without them nothing can be learned from a call.
     Default: OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT where it is set, else yes."""
-
-    redact: tuple[str, ...] = ()
-    """Kinds of secrets and personal data to replace by placeholders: `all`, or of key, secret, email, card, iban, ssn,
-    phone; `presidio` adds names of people. Default: none. Token ids go where text was redacted."""
-
-    redact_names: tuple[str, ...] = ()
-    """Further names of fields whose values are secrets."""
-
-    redact_patterns: dict[str, str] = Field(default={})
-    """Regular expressions of kinds of your own, by kind: `--redact-patterns.TICKET 'T-[0-9]+'`."""
-
-    redact_key_file: Path | None = None
-    """File with the key of the placeholders: the same one everywhere gives the same placeholders."""
-
-    @field_validator("redact", "redact_names", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        found = value if isinstance(value, list | tuple) else [value]
-        return [part for each in found for part in (each.split(",") if isinstance(each, str) else [each])]
-
-    def redactor(self) -> Redactor | None:
-        """Return what redacts; None where nothing is asked for."""
-        try:
-            key = "" if self.redact_key_file is None else self.redact_key_file.read_text().strip()
-            return build(self.redact, patterns=self.redact_patterns, names=self.redact_names, key=key)
-        except OSError as error:
-            raise SettingsError(f"{self.redact_key_file} cannot be read: {error.strerror}") from None
-        except (ValueError, ImportError) as error:
-            raise SettingsError(f"redaction: {error}") from None
 
 
 class EndpointConfig(Settings):

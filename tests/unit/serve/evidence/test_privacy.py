@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from foundation.errors import SettingsError
 from otel_exporter import schema as names
-from otel_exporter.redaction import Redactor
+from otel_exporter.redaction import Redactor, build
 from serve.api.answers import Choice, Recording
 from serve.evidence.privacy import CAPTURE_VARIABLE, Privacy, captures_content
 from serve.evidence.spans import Call, Policy, end_span, make_provider, start_span
@@ -108,5 +108,5 @@ def test_a_switch_or_a_pattern_that_makes_no_sense_stops_the_start() -> None:
         captures_content(None, {CAPTURE_VARIABLE: "nope"})
     for settings in ({"redact": ("nonsense",)}, {"redact_patterns": {"T": "("}}, {"redact_key_file": "/nowhere"}):
         with pytest.raises(SettingsError):
-            ServeConfig(**settings).redactor()
-    assert ServeConfig().redactor() is None
+            ServeConfig(**settings).redactor(build)
+    assert ServeConfig().redactor(build) is None
