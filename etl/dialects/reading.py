@@ -2,8 +2,9 @@
 
 from types import ModuleType
 
-from etl.dialects.conventions import anthropic_client, gateway, genai, openinference, spring_ai, traceloop
+from etl.dialects.conventions import anthropic_client, gateway, genai, spring_ai, traceloop
 from etl.dialects.frameworks import adk, autogen, haystack, pydantic_ai, strands, vercel
+from etl.dialects.openinference import reader as openinference
 from etl.dialects.platforms import agentlightning, agentops, langfuse, langsmith, litellm, logfire, mlflow, openlit
 from etl.dialects.shapes.values import text_of
 from etl.dialects.spans import AgentSpan, AnswerFact, Evaluation, Reading, Span, ToolCall, ToolFact

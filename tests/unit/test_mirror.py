@@ -24,6 +24,7 @@ ELSEWHERE = {
     "etl/dialects/reading.py": "tests/unit/etl/dialects/test_recordings.py",
     "etl/dialects/spans.py": "tests/unit/etl/dialects/test_recordings.py",
     "etl/dialects/conventions/*": "tests/unit/etl/dialects/test_recordings.py",
+    "etl/dialects/openinference/*": "tests/unit/etl/dialects/openinference/test_calls.py",
     "etl/dialects/shapes/*": "tests/unit/etl/dialects/test_recordings.py",
     "etl/dialects/structure/*": "tests/unit/etl/dialects/test_recordings.py",
     "etl/calls/completing/*": "tests/unit/etl/dialects/test_recordings.py",

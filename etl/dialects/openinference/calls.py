@@ -1,31 +1,24 @@
-"""OpenInference: `openinference.span.kind`, messages as indexed attributes, the client's own JSON in input and output.
-
-https://github.com/Arize-ai/openinference/tree/main/spec
-"""
+"""Model calls in OpenInference's attributes."""
 
 from typing import Any
 
-from etl.dialects.conventions import genai, openinference_messages
-from etl.dialects.frameworks import crewai, langgraph, llama_index
+from etl.dialects.conventions import genai
+from etl.dialects.frameworks import crewai, langgraph
+from etl.dialects.openinference import messages
+from etl.dialects.openinference.shared import DIALECT, ROUTED_SCOPES, error_told
 from etl.dialects.platforms import litellm
 from etl.dialects.shapes import client_dump, exchanges, gemini, langchain
 from etl.dialects.shapes.json_values import decode
 from etl.dialects.shapes.messages import (
-    call_arguments,
     definitions,
     has_content,
     join_answers,
-    result_text,
-    visible,
 )
 from etl.dialects.shapes.reprs import read_repr
 from etl.dialects.shapes.values import (
-    Attributes,
     complete_usage,
-    error_of,
     integer_of,
     number_of,
-    numbered,
     text_of,
     usage_of,
 )
@@ -38,11 +31,7 @@ from etl.dialects.shapes.wording import (
     restore_wording,
     uncached_usage,
 )
-from etl.dialects.spans import AgentSpan, AnswerFact, Embedding, Evaluation, LlmCall, Message, Reading, Span, ToolCall
-
-DIALECT = "openinference"
-KIND = "openinference.span.kind"
-
+from etl.dialects.spans import LlmCall, Message, Span
 
 API_BY_NAME = {
     "ChatCompletion": "chat.completions",
@@ -61,13 +50,7 @@ ANTHROPIC = ".anthropic"
 FIRST_CHUNK = "First Token Stream Event"
 """The event by which the client libraries' instrumentations mark a stream."""
 
-PASSING = {"args", "kwargs", "sanitize_inputs_outputs"}
-"""What smolagents and LlamaIndex record of a function's call, the arguments within."""
-
 AUTOGEN = ".autogen_agentchat"
-
-ROUTED_SCOPES = (".dspy", ".smolagents", ".crewai", crewai.LISTENER, ".litellm")
-"""Libraries whose calls go through LiteLLM, so that models are named with their provider."""
 
 ASKED_SCOPES = (".agno", ".bedrock", ".dspy", ".litellm", ".llama_index", ".smolagents")
 """Libraries that set `llm.model_name` before the answer: to the model asked for."""
@@ -82,93 +65,22 @@ def _names_requested_model(span: Span) -> bool:
     return span.scope.endswith(ASKED_SCOPES) and API_BY_NAME.get(span.name) != "responses"
 
 
-def recognises(span: Span) -> bool:
-    """Tell whether the span speaks this dialect, and not another that a span processor translated into it."""
-    attributes = span.attributes
-    return KIND in attributes and (genai.OPERATION not in attributes or span.scope.startswith("openinference."))
-
-
-def read(span: Span) -> Reading | list[ToolCall | AgentSpan | AnswerFact] | None:
-    """Read a model call, a tool execution or an agent; None for chains, retrievers and the like."""
-    attributes = span.attributes
-    kind = str(attributes[KIND]).upper()
-    if kind == "LLM":
-        return None if span.name.endswith("._prepare_chat_with_tools") else _read_call(span)
-    if "tool.name" in attributes or (kind == "TOOL" and not _is_handoff(span)):
-        tool = _read_tool(span)
-        coworker = _coworker(tool)
-        return [tool, AgentSpan(span, DIALECT, coworker)] if coworker is not None else tool
-    if kind == "AGENT":
-        name = text_of(attributes, "agent.name", "graph.node.id")
-        named = langgraph.agent_of_node(span.name, langgraph.metadata_of(attributes), attributes.get("output.value"))
-        name = name or named or _agent_by_span_name(span)
-        return AgentSpan(span, DIALECT, name, text_of(attributes, "session.id"))
-    if kind == "CHAIN" and langgraph.is_named_graph(span.name, langgraph.metadata_of(attributes)):
-        return AgentSpan(span, DIALECT, span.name, text_of(attributes, "session.id"))
-    if kind == "CHAIN" and span.scope.endswith(llama_index.SCOPE):
-        return llama_index.read_step(span, DIALECT)
-    if kind == "EVALUATOR":
-        return Evaluation(span, DIALECT)
-    return _read_embedding(span) if kind == "EMBEDDING" else None
-
-
-def _coworker(tool: ToolCall) -> str | None:
-    """Return the agent at work inside CrewAI's delegation, which is a tool."""
-    is_crew = tool.span.scope.endswith((".crewai", crewai.LISTENER)) and isinstance(tool.arguments, dict)
-    return text_of(tool.arguments, "coworker") if is_crew else None
-
-
-def _read_embedding(span: Span) -> Embedding:
-    attributes = span.attributes
-    call = LlmCall(span, DIALECT, provider=text_of(attributes, "llm.provider", "llm.system"))
-    invocation = decode(attributes.get("embedding.invocation_parameters"))
-    call.model_requested = text_of(invocation, "model") if isinstance(invocation, dict) else None
-    call.model_returned = text_of(attributes, "embedding.model_name")
-    counts = {"prompt_tokens": attributes.get("llm.token_count.prompt")}
-    response = decode(attributes.get("output.value"))
-    call.usage = exchanges.read_usage(response.get("usage") if isinstance(response, dict) else None)
-    call.usage = call.usage or exchanges.read_usage(counts)
-    entries = numbered(attributes, "embedding.embeddings").values()
-    texts = [entry["embedding.text"] for entry in entries if isinstance(entry.get("embedding.text"), str)]
-    vectors = [decode(entry.get("embedding.vector")) for entry in entries]
-    call.input = [{"role": "user", "text": text} for text in texts]
-    if span.scope.endswith(ROUTED_SCOPES):
-        call.model_requested = plain_model(call.model_requested)
-    if span.failed:
-        call.error = _error(span)
-    return Embedding.of(call, [len(vector) for vector in vectors if isinstance(vector, list)])
-
-
-def _agent_by_span_name(span: Span) -> str | None:
-    """Most libraries call the span after the agent; openai-agents has nameless workflow spans of this kind."""
-    if span.scope.endswith(".openai_agents"):
-        return None
-    return span.name.removesuffix(".run").removesuffix("._execute_core").removesuffix(".kickoff") or None
-
-
-def _is_handoff(span: Span) -> bool:
-    return span.scope.endswith(".openai_agents") and span.name.startswith("handoff to ")
-
-
-def _read_call(span: Span) -> LlmCall:
+def read_call(span: Span) -> LlmCall:
+    """Read a model call: what the library indexed, and the client's own JSON in input and output."""
     attributes = span.attributes
     invocation = decode(attributes.get("llm.invocation_parameters"))
     asked, recorded = attributes.get("input.value"), _unwrapped(attributes.get("output.value"))
     request = gemini.read_request(asked) or client_dump.read_request(asked)
     response = client_dump.read_response(recorded) or gemini.read_response(recorded)
     response = response or client_dump.salvage_response(recorded)
-    indexed_input = openinference_messages.indexed_input(attributes) or openinference_messages.indexed_prompts(
-        attributes
-    )
-    indexed_output = openinference_messages.indexed_output(attributes) or openinference_messages.indexed_completions(
-        attributes
-    )
+    indexed_input = messages.indexed_input(attributes) or messages.indexed_prompts(attributes)
+    indexed_output = messages.indexed_output(attributes) or messages.indexed_completions(attributes)
     call = LlmCall(span, DIALECT)
     call.provider = text_of(attributes, "llm.provider", "llm.system")
     call.conversation_id = text_of(attributes, "session.id")
     metadata = langgraph.metadata_of(attributes)
     call.agent = text_of(metadata, "lc_agent_name")
-    call.tools = openinference_messages.indexed_tools(attributes)
+    call.tools = messages.indexed_tools(attributes)
     call.truncated = span.dropped_attributes > 0
     call.usage = usage_of(
         input_tokens=integer_of(attributes, "llm.token_count.prompt"),
@@ -231,9 +143,9 @@ def _read_call(span: Span) -> LlmCall:
     if call.streamed is None and (names_a_stream(span.name) or any(e.get("name") == FIRST_CHUNK for e in span.events)):
         call.streamed = True
     if span.failed and not genai.is_incomplete(span.status_message):
-        call.error = _error(span)
+        call.error = error_told(span)
         if call.error["code"] is None:
-            call.error["code"] = text_of(langchain.read_error(recorded), "code", "type")
+            call.error["code"] = text_of(langchain.readerror_told(recorded), "code", "type")
         if call.response_id is None and call.model_returned is not None:
             call.model_requested = call.model_requested or call.model_returned
             call.model_returned = None
@@ -300,7 +212,7 @@ def _add_request(call: LlmCall, request: exchanges.Request | None, indexed: list
         call.params = {**call.params, **request.params}
         call.streamed = request.streamed if request.streamed is not None else call.streamed
     recorded = (request.input or None) if request is not None else None
-    if recorded is not None and openinference_messages.has_gaps(call.span.attributes):
+    if recorded is not None and messages.has_gaps(call.span.attributes):
         indexed = None
     if recorded and indexed and indexed[0]["role"] == "system" and recorded[0]["role"] != "system":
         recorded = [indexed[0], *recorded]  # openai-agents: the instructions are no part of the input
@@ -333,88 +245,3 @@ def _add_response(
     call.usage = complete_usage(response.usage, call.usage)
     if response.instructions and call.input is not None and not any(m["role"] == "system" for m in call.input):
         call.input = [{"role": "system", "text": response.instructions}, *call.input]
-
-
-def _error(span: Span) -> dict[str, Any]:
-    message, kind = span.status_message, None
-    for event in span.events:
-        if event.get("name") == "exception":
-            fields = event.get("attributes") or {}
-            kind = text_of(fields, "exception.type") or kind
-            message = message or text_of(fields, "exception.message")
-    return error_of(message, kind)
-
-
-def _read_tool(span: Span) -> ToolCall:
-    attributes = span.attributes
-    parameters = decode(attributes.get("tool.parameters"))
-    arguments = _passed(call_arguments(attributes.get("input.value")), parameters)
-    if _are_inputs(parameters):
-        parameters = {"type": "object", "properties": parameters}
-    is_schema = isinstance(parameters, dict) and ("properties" in parameters or parameters.get("type") == "object")
-    if isinstance(parameters, dict) and not is_schema:  # AutoGen and Agno put the arguments there
-        arguments = parameters
-    message = _tool_message(attributes)
-    result = None if span.failed else _tool_output(attributes, message)
-    error = (_error(span)["message"] or "error") if span.failed else None
-    if message.get("status") == "error" and error is None:
-        error, result = result or "error", None
-    return ToolCall(
-        span,
-        DIALECT,
-        name=text_of(attributes, "tool.name") or span.name,
-        tool_call_id=text_of(attributes, "tool_call.id") or text_of(message, "tool_call_id"),
-        arguments=arguments,
-        result=result,
-        error=error,
-        description=text_of(attributes, "tool.description"),
-        parameters=parameters if is_schema else None,
-    )
-
-
-def _are_inputs(parameters: Any) -> bool:  # noqa: ANN401 - any JSON value
-    """Tell whether these are smolagents' inputs: the properties of a schema, without the schema around them."""
-    return (
-        isinstance(parameters, dict)
-        and bool(parameters)
-        and all(isinstance(value, dict) and "type" in value for value in parameters.values())
-    )
-
-
-def _passed(arguments: Any, parameters: Any) -> Any:  # noqa: ANN401 - any JSON values
-    """Return what a function was called with, where a library recorded Python's own way of passing it."""
-    if not isinstance(arguments, dict) or not isinstance(arguments.get("kwargs"), dict) or set(arguments) - PASSING:
-        return arguments
-    names = list(parameters) if isinstance(parameters, dict) else []
-    positional = arguments.get("args")
-    return {**dict(zip(names, positional or (), strict=False)), **arguments["kwargs"]}
-
-
-def _tool_message(attributes: Attributes) -> dict[str, Any]:
-    """Return the fields of the LangChain message that a tool returned, in whichever form; empty where it did not."""
-    value = decode(attributes.get("output.value")) if attributes.get("output.mime_type") == "application/json" else None
-    if not isinstance(value, dict):
-        return {}
-    inner = value.get("output")
-    if len(value) == 1 and isinstance(inner, dict):  # JavaScript's
-        value = inner
-    fields: dict[str, Any] = value
-    if langchain.is_langchain(value):
-        fields = value["kwargs"]
-    elif value.get("type") != "tool":
-        return {}
-    elif isinstance(value.get("data"), dict):
-        fields = value["data"]
-    return fields if "content" in fields else {}
-
-
-def _tool_output(attributes: Attributes, message: dict[str, Any]) -> str | None:
-    output = visible(attributes.get("output.value"))
-    if output is None or attributes.get("output.mime_type") != "application/json":
-        return output
-    if message:
-        return result_text(message.get("content"))
-    value = decode(output)
-    if isinstance(value, dict) and "raw_output" in value and "blocks" in value:  # LlamaIndex
-        return result_text(value["blocks"])
-    return output
