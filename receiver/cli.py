@@ -19,9 +19,8 @@ from foundation.errors import SettingsError, SpanloopError
 from foundation.http import answers
 from foundation.keys import Scope, create_key, read_keys, revoke_key
 from foundation.narration import get_logger
-from foundation.redaction import Redaction
 from foundation.report import RunReport
-from foundation.settings import DEFAULT_DATA
+from foundation.settings import DEFAULT_DATA, Redaction
 from otel_exporter.redaction import build
 from receiver.reading.find import find_receiver
 from receiver.reading.opening import reading

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field
 
-from foundation.redaction import Redaction
-from foundation.settings import DEFAULT_DATA
+from foundation.settings import DEFAULT_DATA, Redaction
 
 MEBIBYTE = 1 << 20
 

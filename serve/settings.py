@@ -5,8 +5,7 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from foundation.redaction import Redaction
-from foundation.settings import DEFAULT_DATA, Settings
+from foundation.settings import DEFAULT_DATA, Redaction, Settings
 
 
 class GateConfig(Settings):

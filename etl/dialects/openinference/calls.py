@@ -145,7 +145,7 @@ def read_call(span: Span) -> LlmCall:
     if span.failed and not genai.is_incomplete(span.status_message):
         call.error = error_told(span)
         if call.error["code"] is None:
-            call.error["code"] = text_of(langchain.readerror_told(recorded), "code", "type")
+            call.error["code"] = text_of(langchain.read_error(recorded), "code", "type")
         if call.response_id is None and call.model_returned is not None:
             call.model_requested = call.model_requested or call.model_returned
             call.model_returned = None

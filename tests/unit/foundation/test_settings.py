@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import SettingsError
-from foundation.redaction import Redaction
+from foundation.settings import Redaction
 from otel_exporter.redaction import build
 from receiver.settings import ReceiverConfig
 from serve.settings import ServeConfig
