@@ -1,4 +1,4 @@
-"""The base of every settings model, and the settings that several stages have: frozen, strict about unknown keys, documented under each field.
+"""The base of every settings model (frozen, strict about unknown keys, documented), and settings that stages share.
 
 A setting is declared once. Its docstring is the `--help` text, the reference page and the JSON schema. The command line
 resolves flag, then environment, then `spanloop.toml`, then default; a stage only ever sees the finished model.
