@@ -124,6 +124,8 @@ class Pipeline:
             for loss in recovery.losses:
                 log.error("the log is damaged", file=loss.path.name, first_lost=loss.first_seq, last_lost=loss.last_seq)
             self.num_replayed = len(recovery.records)
+            if recovery.records:  # a long start says what it is about
+                log.info("replaying", requests=self.num_replayed)
             self._durable_seq = self._published_seq = self._wal.last_seq
             with ThreadPoolExecutor(thread_name_prefix="receiver-replay") as threads:
                 for start in range(0, len(recovery.records), 64):

@@ -29,6 +29,10 @@ IDENTITY = "X-Spanloop-Control"
 PING_TIMEOUT_S = 10.0
 """How long a gateway may take to say that it is there. A change itself may take minutes."""
 
+PING_EVERY_S = 10.0
+MIDWAY_TIMEOUT_S = 60.0
+"""How often it is asked again while a change goes on, which may keep it busy, and how long it may be silent then."""
+
 
 class RefusedByGateway(SpanloopError):
     """An error of the running gateway, passed on with the exit status it has there."""
@@ -88,29 +92,37 @@ async def ask(server: ServerInfo, action: str, body: dict[str, Any]) -> dict[str
     headers = {"Authorization": f"Bearer {server.control_token}"}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
     async with aiohttp.ClientSession(server.control_url, headers=headers, timeout=timeout) as session:
-        if not await _is_there(session, server):
+        if not await _is_there(session, server, PING_TIMEOUT_S):
             return None
+        asking = asyncio.ensure_future(_post(session, action, body))
         try:
-            async with session.post(f"/{action}", json=body) as response:
-                answer: dict[str, Any] = orjson.loads(await response.read())
-        except (aiohttp.ClientError, ValueError) as error:
-            raise SpanloopError(
-                f"the gateway ended while it was asked to {action}", hint="Ask for its status."
-            ) from error
-    if response.status == 200:
+            while not (await asyncio.wait({asking}, timeout=PING_EVERY_S))[0]:
+                await _is_there(session, server, MIDWAY_TIMEOUT_S)
+        finally:
+            asking.cancel()
+    status, answer = asking.result()
+    if status == 200:
         return answer
     raise RefusedByGateway(answer["message"], answer["hint"], answer["exit_status"])
 
 
-async def _is_there(session: aiohttp.ClientSession, server: ServerInfo) -> bool:
+async def _post(session: aiohttp.ClientSession, action: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    try:
+        async with session.post(f"/{action}", json=body) as response:
+            return response.status, orjson.loads(await response.read())
+    except (aiohttp.ClientError, ValueError) as error:
+        raise SpanloopError(f"the gateway ended while it was asked to {action}", hint="Ask for its status.") from error
+
+
+async def _is_there(session: aiohttp.ClientSession, server: ServerInfo, timeout_s: float) -> bool:
     """Tell whether the gateway answers; raise `Busy` when somebody takes the connection and says nothing."""
     try:
-        async with session.get("/ping", timeout=aiohttp.ClientTimeout(total=PING_TIMEOUT_S)) as response:
+        async with session.get("/ping", timeout=aiohttp.ClientTimeout(total=timeout_s)) as response:
             # Ours, and not another one that has taken the port of one that was killed.
             return IDENTITY in response.headers and response.status != 401
     except TimeoutError:
         raise Busy(
-            f"the gateway of process {server.pid} does not answer ({server.control_url}, {PING_TIMEOUT_S:.0f} s)",
+            f"the gateway of process {server.pid} does not answer ({server.control_url}, {timeout_s:.0f} s)",
             hint="It is stopped or overloaded. Try again, or restart it.",
         ) from None
     except aiohttp.ClientError:

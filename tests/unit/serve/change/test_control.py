@@ -84,6 +84,43 @@ def test_a_gateway_that_does_not_answer_is_busy(monkeypatch: pytest.MonkeyPatch)
             asyncio.run(ask(server, "status", {}))
 
 
+def test_a_gateway_that_stops_in_the_middle_of_a_change_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change may take long, and nobody waits for one that stands still; one that goes on is waited for."""
+    monkeypatch.setattr(control, "PING_EVERY_S", 0.01)
+    num_asked = 0
+
+    async def greet(_: web.Request) -> web.Response:
+        nonlocal num_asked
+        num_asked += 1
+        if num_asked > 3 and stands_still:
+            await asyncio.sleep(600)
+        return web.Response(headers={control.IDENTITY: "1"})
+
+    async def change(_: web.Request) -> web.Response:
+        while num_asked < 6:
+            await asyncio.sleep(0.001)
+        return web.json_response({"live": "b"})
+
+    async def scenario() -> Any:
+        app = web.Application()
+        app.add_routes([web.get("/ping", greet), web.post("/promote", change)])
+        runner = web.AppRunner(app, shutdown_timeout=0.01)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            return await ask(described(f"http://127.0.0.1:{runner.addresses[0][1]}"), "promote", {})
+        finally:
+            await runner.cleanup()
+
+    stands_still = True
+    monkeypatch.setattr(control, "MIDWAY_TIMEOUT_S", 0.2)
+    with pytest.raises(Busy, match="does not answer"):
+        asyncio.run(scenario())
+    stands_still, num_asked = False, 0
+    monkeypatch.setattr(control, "MIDWAY_TIMEOUT_S", 60.0)
+    assert asyncio.run(scenario()) == {"live": "b"}
+
+
 def test_a_gateway_that_ends_meanwhile_is_named() -> None:
     """The change may have come or not: its status says."""
 

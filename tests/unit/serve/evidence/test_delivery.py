@@ -17,10 +17,9 @@ from serve.evidence.privacy import Privacy
 from serve.evidence.sending import Outcome, Sender, Verdict
 from serve.evidence.spans import Call, Caller, Policy, end_span, make_provider, start_span
 from serve.evidence.spool import Spool
+from tests.scale import within
 
 TAKEN = Outcome(Verdict.TAKEN)
-
-
 AWAY = Outcome(Verdict.LATER, "UNAVAILABLE: connection refused")
 
 
@@ -73,7 +72,7 @@ class Bench:
 
     def wait(self, **counts: int) -> None:
         """Wait until so many spans are where."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + within(10)
         while not counts.items() <= (found := self.delivery.counts()).items():
             assert time.monotonic() < deadline, found
             time.sleep(0.005)
