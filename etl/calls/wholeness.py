@@ -42,14 +42,33 @@ def judge_by_histories(calls: Sequence[LlmCall]) -> None:
     """Note on calls, whose beginnings are numbered, where a later request goes on as if they had asked for tools."""
     asked: dict[Hashable, list[LlmCall]] = defaultdict(list)
     for call in calls:
-        if call.output and not any(message["tool_calls"] for message in call.output) and call.beginnings:
+        if call.output and call.beginnings:
             asked[call.span.project, call.span.trace_id, call.beginnings[-1]].append(call)
-    for call in calls if asked else ():
+    for call in calls:
         messages = call.input or []
         for position, number in enumerate(call.beginnings[: len(messages)]):
             for earlier in asked.get((call.span.project, call.span.trace_id, number), ()):
-                if earlier is not call and _went_on_with_tools(messages, position, earlier):
+                if earlier is call:
+                    continue
+                if any(message["tool_calls"] for message in earlier.output or ()):
+                    _judge_calling(earlier, messages[position])
+                elif _went_on_with_tools(messages, position, earlier):
                     earlier.incomplete.add(RejectReason.CALL_MISSING)
+
+
+def _judge_calling(earlier: LlmCall, later: Message) -> None:
+    """Note that an answer which calls tools lost words or calls, where a history of the same question has more."""
+    asked = _asked_for(later)
+    for message in earlier.output or ():
+        own = _asked_for(message)
+        if own and own == asked and later.get("text") and not message["text"]:
+            earlier.incomplete.add(RejectReason.TEXT_MISSING)
+        elif own and len(asked) > len(own) and all(request in asked for request in own):
+            earlier.incomplete.add(RejectReason.CALL_MISSING)
+
+
+def _asked_for(message: Message) -> list[tuple[str | None, str]]:
+    return [(call["name"], str(call["arguments"])) for call in message.get("tool_calls") or ()]
 
 
 def judge_answers_by_histories(calls: Sequence[LlmCall]) -> None:

@@ -1,6 +1,7 @@
 """An agent of Semantic Kernel with one plugin."""
 
 import asyncio
+import logging
 
 from semantic_kernel.agents import ChatCompletionAgent
 from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion
@@ -24,4 +25,5 @@ async def main() -> None:
     print(await agent.get_response("What is 17 times 23?"))
 
 
+logging.basicConfig(level=logging.INFO)  # the kernel tells what was said in log records of this level
 asyncio.run(main())

@@ -14,6 +14,7 @@ from etl.dialects.shapes.messages import call_arguments, canonical_output, defin
 from etl.dialects.shapes.values import text_of
 from etl.dialects.shapes.wording import api_of_model, plain_model
 from etl.dialects.spans import AgentSpan, LlmCall, LogRecord, Reading, Span, ToolCall
+from etl.dialects.structure.decoders import plain
 
 DIALECT = "adk"
 SCOPE = "gcp.vertex.agent"
@@ -61,8 +62,8 @@ def _read_call(span: Span, conversation: str | None) -> LlmCall:
     attributes = span.attributes
     call = genai.read_call(replace(span, logs=[record for record in span.logs if not _is_elided(record)]), DIALECT)
     call.conversation_id = call.conversation_id or conversation
-    request = decode(attributes.get(PREFIX + "llm_request"))
-    response = decode(attributes.get(PREFIX + "llm_response"))
+    request = plain(decode(attributes.get(PREFIX + "llm_request")))  # Java's and Go's have other spellings
+    response = plain(decode(attributes.get(PREFIX + "llm_response")))
     if isinstance(request, dict) and request:
         _add_request(call, request)
     if isinstance(response, dict) and response:
@@ -103,9 +104,9 @@ def _add_request(call: LlmCall, request: dict[str, Any]) -> None:
 
 def _add_response(call: LlmCall, response: dict[str, Any]) -> None:
     content = response.get("content")
-    call.model_returned = call.model_returned or text_of(response, "model_version", "modelVersion")
+    call.model_returned = call.model_returned or text_of(response, "model_version")
     reasons = genai.finish_reasons(call.span.attributes)
-    reason = first(response, "finish_reason", "finishReason") or (reasons[0] if reasons else None)
+    reason = text_of(response, "finish_reason") or (reasons[0] if reasons else None)
     if call.output is None and isinstance(content, dict):
         answer = {"role": "assistant", "parts": content.get("parts") or []}
         call.output = canonical_output([answer], [reason])

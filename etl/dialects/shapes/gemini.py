@@ -22,7 +22,7 @@ def read_request(value: Any) -> Request | None:  # noqa: ANN401 - any JSON value
     config = config if isinstance(config, dict) else {}
     tools = first(value, "tools") or config.get("tools")
     instructions = first({**config, **value}, "system_instruction", "systemInstruction")
-    head = [] if instructions is None else [_content(instructions, "system")]
+    head = [] if instructions is None else [{**_content(instructions, "system"), "role": "system"}]  # clients say user
     return Request(
         model=text_of(value, "model"),
         input=canonical_input([*head, *(_content(item, "user") for item in value["contents"])]) or None,

@@ -40,7 +40,7 @@ def read_message_events(call: LlmCall, span: Span, reasons: list[str]) -> None:
     records = [record for record in span.logs if record.event_name in MESSAGE_EVENTS]
     if not records:
         records = [
-            LogRecord(event["name"], int(event.get("time_ns") or 0), event.get("attributes") or {}, {})
+            LogRecord(event["name"], int(event.get("time_ns") or 0), body_of(event.get("attributes") or {}), {})
             for event in span.events
             if event.get("name") in MESSAGE_EVENTS
         ]
@@ -48,6 +48,23 @@ def read_message_events(call: LlmCall, span: Span, reasons: list[str]) -> None:
         read_messages(call, records, reasons)
     else:
         _read_content_events(call, span, reasons)
+
+
+MESSAGE_KEYS = {"content", "message", "tool_calls", "parts", "role"}
+"""Keys of an event's body of which one is there."""
+
+
+def body_of(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of an event that a span carries: its attributes, or the JSON that one of these holds.
+
+    >>> body_of({"gen_ai.system": "az", "gen_ai.event.content": '{"role": "user", "content": "hi"}'})
+    {'role': 'user', 'content': 'hi'}
+    """
+    if not MESSAGE_KEYS.isdisjoint(fields):
+        return fields
+    bodies = [decode(value) for value in fields.values() if isinstance(value, str) and value.startswith("{")]
+    bodies = [body for body in bodies if isinstance(body, dict) and not MESSAGE_KEYS.isdisjoint(body)]
+    return bodies[0] if len(bodies) == 1 else fields
 
 
 def read_messages(call: LlmCall, records: list[LogRecord], reasons: list[str]) -> None:

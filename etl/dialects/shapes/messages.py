@@ -21,6 +21,9 @@ ROLES = {
     "model": "assistant",
     "ai": "assistant",
     "human": "user",
+    "bot": "assistant",
+    "chatbot": "assistant",
+    "end_user": "user",
     "tool_call": "assistant",
     "tool-call": "assistant",
     "tool-response": "user",
@@ -226,6 +229,8 @@ class _Draft:
             self._add_reasoning(block)
         elif kind == "refusal":
             self.refusal = visible(first(block, "refusal", "content"))
+        elif name is None and isinstance(block.get("function"), dict):  # a call of the wire among the blocks
+            self.add_call(block)
         elif name is None and block.get("thought") is True:  # Gemini's thoughts
             self._add_reasoning(block)
         elif kind == "text" or (name is None and ("text" in block or "content" in block)):
@@ -332,6 +337,10 @@ def encoded_result(value: Any) -> str | None:  # noqa: ANN401
     return inner if isinstance(inner, str) else result_text(value)
 
 
+LEAD = 32
+"""Characters at the beginning of a text, white space among them, that show whether it is JSON of objects."""
+
+
 def content_of(recorded: Any) -> Any:  # noqa: ANN401 - any attribute value
     """Return the content that an attribute of its own holds: blocks, where it is the JSON of some, else as it is.
 
@@ -340,7 +349,9 @@ def content_of(recorded: Any) -> Any:  # noqa: ANN401 - any attribute value
     >>> content_of('[{"text": "84"}]'), content_of('[{"city": "Oslo"}]')
     ([{'text': '84'}], '[{"city": "Oslo"}]')
     """
-    if not isinstance(recorded, str) or not recorded.startswith(("[{", '{"', '["[{')):
+    if not isinstance(recorded, str) or not recorded[:LEAD].lstrip().startswith(("[", "{")):
+        return recorded
+    if not "".join(recorded[:LEAD].split()).startswith(("[{", '{"', '["[{')):
         return recorded
     value = decode(recorded)
     if isinstance(value, dict) and not is_block(value):
@@ -358,7 +369,7 @@ def is_block(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     name = value.get("type")
     if isinstance(name, str):
         return len(value) > 1 and (block_kind(name) is not None or MEDIA.search(name) is not None)
-    named = (key for key in NAMED_BLOCKS if isinstance(value.get(key), dict))
+    named = (key for key in (*NAMED_BLOCKS, *NAMED_MEDIA) if isinstance(value.get(key), dict))
     return (set(value) == {"text"} and isinstance(value["text"], str)) or (
         len(value) == 1 and next(named, None) is not None
     )

@@ -323,7 +323,7 @@ def _holds(fuller: list[Message], messages: list[Message]) -> bool:
 
 def _is_block_text(message: Message) -> bool:
     """Tell whether a text is the JSON of blocks of content, which somebody left as it was."""
-    return (message.get("text") or "").startswith("[{") and isinstance(content_of(message["text"]), list)
+    return (message.get("text") or "")[:1] in ("[", " ", "\n") and isinstance(content_of(message["text"]), list)
 
 
 def _add_system(call: LlmCall, other: list[Message] | None) -> None:

@@ -13,6 +13,7 @@ from etl.dialects.shapes.messages import (
     block_kind,
     canonical_input,
     canonical_output,
+    content_of,
     definitions,
     first,
     is_block,
@@ -21,6 +22,7 @@ from etl.dialects.shapes.messages import (
 )
 from etl.dialects.shapes.values import text_of
 from etl.dialects.spans import Message
+from etl.dialects.structure.names import ANSWERED, ASKED, CONTENT, words_of
 
 SIDES = {"system", "user", "assistant", "tool"}
 
@@ -164,6 +166,10 @@ def as_item(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         if content is not None:
             value = {**value, "content": content}
     content = value.get("content")
+    if isinstance(content, dict) and "type" not in content and isinstance(first(content, "content", "message"), str):
+        reason = text_of(content, "finish_reason")  # a message event's fields, as the content of a message
+        content = content_of(first(content, "content", "message"))
+        value = {**value, "content": content, **({"finish_reason": reason} if reason else {})}
     if isinstance(content, list) and any(isinstance(block, dict) and not BOXED.isdisjoint(block) for block in content):
         value = {**value, "content": [_unboxed(block) for block in content]}
     calls = first(
@@ -286,7 +292,7 @@ def read_response(value: dict[str, Any]) -> Response | None:
     elif is_messages(value.get("messages")) and {"finish_reason", "response_id", "usage"} & set(value):
         found.output = read_answers(value["messages"], (reason,))  # .NET's
     elif _is_answer(value):
-        item = {**value, "role": "assistant", "content": first(value, "content", "parts", "text", "response")}
+        item = {**value, "role": "assistant", "content": first(value, *WORDS)}
         if isinstance(item["content"], list) and item["content"] and all(map(is_tool_call, item["content"])):
             item = {**item, "content": value.get("thought"), "tool_calls": item["content"]}  # AutoGen's, words apart
         found.output = read_answers([{k: v for k, v in item.items() if k not in ("type", "parts")}], (reason,))
@@ -311,14 +317,16 @@ def _ollama_usage(value: dict[str, Any]) -> dict[str, int | None] | None:
     return read_usage({"input_tokens": value.get("prompt_eval_count"), "output_tokens": value.get("eval_count")})
 
 
+WORDS = ("content", "parts", "text", "response", "completion")
+"""Keys of an answer without a box under which its words stand."""
+
+
 def _is_answer(value: dict[str, Any]) -> bool:
     """Tell whether this is an answer without a box: an assistant's message, or its text with tool calls or a reason."""
     role = value.get("role")
     if isinstance(role, str):
         return role_of(role) == "assistant"
-    says = any(isinstance(value.get(key), str) for key in ("text", "content", "response")) or isinstance(
-        first(value, "content", "parts"), list
-    )
+    says = any(isinstance(value.get(key), str) for key in WORDS) or isinstance(first(value, "content", "parts"), list)
     calls = isinstance(first(value, "tool_calls", "tool_call_requests", "tool_execution_requests"), list)
     return (
         calls or (says and (_reason(value) is not None or "usage" in value)) or ("parts" in value and len(value) <= 2)
@@ -365,3 +373,55 @@ def is_tool_call(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     has_name = isinstance(first(call, "name", "tool_name", "toolName"), str)
     has_arguments = not {"arguments", "args", "input"}.isdisjoint(call)
     return has_name and has_arguments
+
+
+TALK = (
+    ASKED
+    | ANSWERED
+    | CONTENT
+    | frozenset(
+        (
+            "role",
+            "parts",
+            "tool",
+            "tools",
+            "call",
+            "calls",
+            "type",
+            "usage",
+            "model",
+            "finish",
+            "reason",
+            "reasoning",
+            "thinking",
+            "thought",
+            "args",
+            "arguments",
+            "kwargs",
+            "lc",
+            "delta",
+            "function",
+            "msg",
+            "assistant",
+            "generated",
+            "generation",
+            "said",
+            "error",
+            "status",
+        )
+    )
+)
+"""Words in the names of what a client or framework records of an exchange, in whatever shape."""
+
+
+def is_data(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Tell whether JSON in an answer's place is the answer's own text: nothing in it is named as writers name traffic.
+
+    >>> is_data({"city": "Oslo", "celsius": 4}), is_data({"answer": "Oslo"}), is_data([])
+    (True, False, False)
+    """
+    items = value if isinstance(value, list) else [value]
+    keys = [key for item in items if isinstance(item, dict) for key in item]
+    return (
+        bool(keys) and all(isinstance(item, dict) for item in items) and all(TALK.isdisjoint(words_of(k)) for k in keys)
+    )

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from etl.dialects.spans import Span
 
 SHORTEST = 64
-"""Characters below which values of one length are chance."""
+"""Characters below which the length of one value is chance."""
+
+SHORTEST_OF_SEVERAL = 24
+"""Characters below which several values of one length are chance."""
 
 DECODER = json.JSONDecoder(strict=False)
 JSON_BEGINS = ("[{", '{"', '["', "[[")
@@ -40,17 +43,18 @@ def _cut_names(span: Span) -> set[str | None]:
     found: set[str | None] = set()
     by_length: dict[int, set[str]] = defaultdict(set)
     names: dict[str, str | None] = {}
-    for name, value in _values(span):
+    values = list(_values(span))
+    longest = max((len(value) for _, value in values), default=0)
+    for name, value in values:
         is_whole = value.startswith(JSON_BEGINS) and value.endswith(JSON_ENDS)
         said = not is_whole and "runcated" in value[-SHORTEST:] and SAID.search(value[-SHORTEST:]) is not None
-        if said or breaks_off(value):
+        if said or ((len(value) >= SHORTEST or len(value) == longest) and breaks_off(value)):
             found.add(name)
         by_length[len(value)].add(value)
         names[value] = name
-    longest = max(by_length, default=0)
     texts = by_length[longest]
-    ends_within = all(text[-1].isalnum() or text[-1].isspace() for text in texts)
-    if _is_limit(longest) and ends_within and (len(texts) > 1 or all(text[-1].isalnum() for text in texts)):
+    told = [text for text in texts if _is_talk(text)]
+    if told and _is_limit(longest, len(texts)) and not any(text.rstrip()[-1:] in ENDS for text in told):
         found |= {names[text] for text in texts}
     if found:
         found |= {names[text] for text in texts if not text.endswith(JSON_ENDS)}
@@ -85,16 +89,30 @@ def _is_balanced(value: str) -> bool:
     return value.count("{") == value.count("}") and value.count("[") == value.count("]")
 
 
-def _is_limit(length: int) -> bool:
-    """Tell whether somebody would choose this length: a multiple of 100, or of 2 as often."""
-    return length % 100 == 0 or length & (length - 1) == 0
+ENDS = frozenset(".?!\"')]}>…。」』»`*\uff01\uff1f")
+"""What texts end in of themselves."""
+
+
+def _is_talk(text: str) -> bool:
+    """Tell whether a text is words, not an id or a digest, of which many have one length."""
+    return " " in text or "\n" in text or not text.isascii()
+
+
+def _is_limit(length: int, count: int) -> bool:
+    """Tell whether somebody would choose this length, at which so many texts end.
+
+    For one, a multiple of 50, or of 2 as often; for several, of 10 or 8 too, and less than that.
+    """
+    if count > 1:
+        return length >= SHORTEST_OF_SEVERAL and (length % 10 == 0 or length % 8 == 0)
+    return length >= SHORTEST and (length % 50 == 0 or length & (length - 1) == 0)
 
 
 def _values(span: Span) -> Iterator[tuple[str | None, str]]:
     for name, value in span.attributes.items():
-        if isinstance(value, str) and len(value) >= SHORTEST:
+        if isinstance(value, str) and len(value) >= SHORTEST_OF_SEVERAL:
             yield name, value
     for event in span.events:
         for value in (event.get("attributes") or {}).values():
-            if isinstance(value, str) and len(value) >= SHORTEST:
+            if isinstance(value, str) and len(value) >= SHORTEST_OF_SEVERAL:
                 yield None, value

@@ -132,7 +132,7 @@ ENDINGS: dict[str, tuple[str, ...]] = {
         "system instruction",
         "system prompt",
         "system message",
-        "request instructions",
+        "instructions",
         "prompt system",
     ),
     "original_length": ("messages original length",),

@@ -6,7 +6,7 @@ its place.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -111,6 +111,11 @@ class Survey:
     def fact(self, name: str) -> Any:  # noqa: ANN401 - any attribute value
         """Return the value of a fact, None where there is none."""
         return self.facts[name][1] if name in self.facts else None
+
+    def size(self) -> int:
+        """Return how many things were found that are traffic."""
+        lists: tuple[Sized, ...] = (self.requests, self.responses, self.tools, self.calls, self.runs, self.unread)
+        return sum(len(listed) for listed in (*lists, *self.texts.values()))
 
     def has_exchange(self) -> bool:
         """Tell whether there is a request with messages or an answer in a shape of its own."""
@@ -225,6 +230,7 @@ def _as_message_event(record: LogRecord) -> LogRecord | None:
     """Return the event under the conventions' name, where it carries a message; None where it does not."""
     words = words_of(record.event_name)
     body = decode(record.body)
+    body = message_events.body_of(body) if isinstance(body, dict) else body
     if not isinstance(body, dict) or {"content", "message", "tool_calls", "parts"}.isdisjoint(body):
         return None
     role = next((word for word in words if word in EVENT_ROLES), None)
@@ -298,6 +304,8 @@ class _Walk:
         if depth == 0 and (side := side_of(words)) is not None and names_content(words):
             self.found.values[side].append((place, value))
         own = field_of(words)
+        if own == "system" and not (value and isinstance(value, str | list)):
+            own = None  # a schema's field of that name
         if own in WHOLE and value is not None:
             self.found.facts.setdefault(own, (place, value))
             if own == "system":
@@ -312,7 +320,8 @@ class _Walk:
                 self.found.unread.append(place)
                 return
             if not isinstance(inner, str):
-                value = shapes.plain(inner)
+                self._visit_json(value, inner, words, place, depth)
+                return
         elif isinstance(value, dict | list) and depth == 0:
             value = shapes.plain(value)
         if isinstance(value, dict):
@@ -321,6 +330,17 @@ class _Walk:
             self._visit_list(value, words, place, depth)
         elif value is not None:
             self._visit_scalar(value, words, place)
+
+    def _visit_json(self, text: str, inner: Any, words: Words, place: str, depth: int) -> None:  # noqa: ANN401
+        """Take in what JSON text holds; on the answer's side, data of nobody's shape is the text that was answered."""
+        before = self.found.size()
+        value = shapes.plain(inner)
+        visit: Any = self._visit_object if isinstance(value, dict) else self._visit_list
+        visit(value, words, place, depth)
+        is_content = side_of(words) == "output" and names_content(words)
+        if is_content and depth == 0 and self.found.size() == before and shapes.is_data(inner):
+            text = loads(text) if text.lstrip().startswith('"') else text
+            self.found.texts["output"].append((place, text))
 
     def _visit_object(self, value: dict[str, Any], words: Words, place: str, depth: int) -> None:
         side = side_of(words)
@@ -372,6 +392,10 @@ class _Walk:
             return
         if len(value) == 1 and isinstance(value[0], str | list):
             self.visit(value[0], words, place, depth + 1)
+        elif all(isinstance(item, str) and item.startswith("{") for item in value) and shapes.is_messages(
+            inner := [shapes.plain(_decoded(item)) for item in value]
+        ):
+            self._visit_list(inner, words, place, depth)
         elif (
             all(isinstance(item, dict) and isinstance(item.get("message"), dict) for item in value) and side != "input"
         ):

@@ -74,3 +74,13 @@ def test_a_tool_that_cut_its_own_answer_was_seen_so() -> None:
     ]
 
     assert reasons(llm("call", attributes={"gen_ai.input.messages": json.dumps(turns)})) == []
+
+
+@pytest.mark.parametrize("limit", [40, 50, 80, 128])
+def test_short_limits_are_seen_where_several_texts_end_at_one(limit: int) -> None:
+    """Between words, or in the middle of one, and ids beside them; texts that end by themselves prove nothing."""
+    whole = "You are an agent of the shop, and look orders up", "Where is my order of the day before yesterday, if"
+    texts = [(text + " you please, as said before, and what about the other one that I had") * 2 for text in whole]
+
+    assert reasons(openinference(*texts, limit=limit, dumped=False)) == ["values_cut"]
+    assert reasons(openinference("What is it, and where, say?? " * 4 + "Now.", "No." * 40, dumped=False)) == []
