@@ -66,21 +66,22 @@ def answers_agree(one: LlmCall, other: LlmCall, *, strict: bool) -> bool:
         return not strict
     if strict or (one.output and other.output):
         left, right = _answer_signature(one), _answer_signature(other)
-        return left == right or (not strict and ("" in (_said(one), _said(other)) or _said(one) == _said(other)))
+        return left == right or (not strict and ("" in (said(one), said(other)) or said(one) == said(other)))
     return True
 
 
-def _said(call: LlmCall) -> str:
+def said(call: LlmCall) -> str:
     """Return the text of the first choice: layers may differ in how they record tool calls, never in what was said."""
     return (call.output[0].get("text") or "") if call.output else ""
 
 
 def ids_agree(one: LlmCall, other: LlmCall) -> bool:
     """Tell whether the ids of the tool calls asked for are the same, where both recordings have them."""
-    left, right = _tool_call_ids(one), _tool_call_ids(other)
+    left, right = tool_call_ids(one), tool_call_ids(other)
     return not left or not right or left == right
 
 
-def _tool_call_ids(call: LlmCall) -> list[str]:
+def tool_call_ids(call: LlmCall) -> list[str]:
+    """Return the ids of the tool calls that were asked for, but for items' ids."""
     requests = [request for message in call.output or () for request in message["tool_calls"]]
     return [request["id"] for request in requests if request["id"] and not request["id"].startswith(ITEM_ID)]

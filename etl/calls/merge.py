@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 
 from etl.calls.fold import fold_calls
 from etl.calls.likeness import answers_agree, exchange_digest, ids_agree, is_bare, is_gateway
+from etl.calls.runs_beside import runs_beside
 from etl.calls.tree import Forest
 from etl.dialects.spans import Embedding, LlmCall
 
@@ -34,7 +35,7 @@ def merge_calls(calls: list[LlmCall], forest: Forest) -> tuple[list[LlmCall], li
     groups = _Groups(len(calls))
     _join_by_response_id(calls, groups)
     wrappers = _join_nested(calls, forest, groups)
-    wrappers |= _runs_beside(calls, groups)
+    wrappers |= runs_beside(calls, groups.find)
     _join_layers(calls, groups, wrappers)
     _join_bare(calls, groups, wrappers)
     members: dict[int, list[LlmCall]] = defaultdict(list)
@@ -128,42 +129,6 @@ def _join_nested(calls: list[LlmCall], forest: Forest, groups: _Groups) -> set[i
         elif calls[outer].output is None and calls[outer].error is None:
             wrappers.add(outer)
     return wrappers
-
-
-def _runs_beside(calls: list[LlmCall], groups: _Groups) -> set[int]:
-    """Return the runs of agents that no parent ties to their calls any more, where they were read as calls.
-
-    A run covers its calls in time, was asked what the first was asked, ended as the last did, and asked for all
-    of their tools.
-    """
-    by_answer: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-    for number, call in enumerate(calls):
-        if _said(call) and call.input:
-            by_answer[call.span.project, call.span.trace_id, _said(call)].append(number)
-        for identifier in _tool_call_ids(call) if call.input else ():
-            by_answer[call.span.project, call.span.trace_id, identifier].append(number)
-    alike = {tuple(numbers) for numbers in by_answer.values() if len(numbers) > 1}
-    return {
-        one
-        for numbers in alike
-        for one in numbers[:MOST_AT_ONCE]
-        for other in numbers[:MOST_AT_ONCE]
-        if one != other and groups.find(one) != groups.find(other) and _is_run_of(calls[one], calls[other])
-    }
-
-
-def _is_run_of(run: LlmCall, call: LlmCall) -> bool:
-    asked, known = _asked(run), _asked(call)
-    is_around = run.span.start_ns <= call.span.start_ns and call.span.end_ns <= run.span.end_ns
-    if run.response_id is not None or not is_around or run.span.span_id == call.span.span_id:
-        return False
-    is_longer = len(known) > len(asked) or len(_tool_call_ids(run)) > len(_tool_call_ids(call))
-    return is_longer and known[: len(asked)] == asked
-
-
-def _asked(call: LlmCall) -> list[Hashable]:
-    """Return what was said before the answer, but for instructions, which a run's span may lack."""
-    return [message_key(message) for message in call.input or () if message["role"] != "system"]
 
 
 def _is_same_nested(outer: LlmCall, inner: LlmCall, *, only: bool) -> bool:

@@ -3,7 +3,7 @@
 from etl.settings import EtlConfig
 from etl.tables import Dataset
 from etl.transform import transform
-from tests.spans import Span, gateway, identifier, llm, logs_frame, messages, span, spans_frame
+from tests.spans import Span, gateway, identifier, llm, logs_frame, span, spans_frame
 
 
 def run(*spans: Span) -> Dataset:
@@ -117,27 +117,3 @@ def test_a_wrapper_without_an_answer_is_no_call() -> None:
 
     assert span_ids(dataset) == [identifier("a", 16), identifier("b", 16)]
     assert dataset.counts["spans"]["used"]["call_wrapper"] == 1
-
-
-def test_a_run_whose_parents_are_lost_is_no_call() -> None:
-    """What was asked first, the last answer, and around both calls in time, without the instructions."""
-    fields = {
-        "acme.input": messages(("user", "12*7?")),
-        "acme.output": messages(("assistant", "84.")),
-        "acme.model": "m",
-    }
-    asked = (("system", "Be brief."), ("user", "12*7?"))
-    dataset = run(
-        span("run", parent="lost", start=0, end=9, attributes=fields),
-        llm("one", parent="lost too", asked=asked, said=None, calls=(("c1", "times", {"a": 12}),), start=1, end=2),
-        llm(
-            "two",
-            parent="lost too",
-            asked=(*asked, ("assistant", "Wait."), ("user", "So?")),
-            said="84.",
-            start=3,
-            end=4,
-        ),
-    )
-
-    assert span_ids(dataset) == [identifier("one", 16), identifier("two", 16)]
