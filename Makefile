@@ -8,7 +8,7 @@ LOCK := requirements/constraints.txt
 PARALLEL := -n auto --dist loadgroup --inline-snapshot=disable  # whole files to each worker; see tests/conftest.py
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test test-long setup setup-vllm soak-serve soak test-ray test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean model tasks
+.PHONY: demo test test-long setup setup-vllm soak-serve soak test-ray test-page screenshots test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean model tasks
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -84,6 +84,22 @@ test-frameworks: setup  ## the examples of frameworks, each in an environment of
 
 test-js:  ## the tracker for JavaScript; needs node 20 and npm
 	cd otel_exporter/js && node --test test/
+
+AXE := axe-core-4.10.3.tgz
+AXE_SHA256 := 0f2b4d7dcdf7d1219df8d1959ad68e565f51d14c3f0d88bb71cd59abeb956292
+
+build/axe-core/axe.min.js:
+	mkdir -p build/axe-core
+	cd build && npm pack --silent axe-core@4.10.3 && echo "$(AXE_SHA256)  $(AXE)" | sha256sum --check --quiet
+	tar --extract --file build/$(AXE) --directory build/axe-core --strip-components 1 package/axe.min.js package/LICENSE
+
+test-page: setup build/axe-core/axe.min.js  ## the page in Chromium; needs Debian's chromium, npm and the network once
+	$(BIN)/python -m pytest tests/browser
+
+DEMO ?= $(lastword $(sort $(wildcard demo-data/*)))
+
+screenshots: setup  ## pictures of every page over a demo's data: make screenshots DEMO=demo-data/NAME
+	$(BIN)/python -m tests.browser.screenshots $(DEMO) build/screenshots
 
 check: setup  ## format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .

@@ -45,6 +45,7 @@ for position, (name, place, what) in enumerate(
         ("sql", "spanloop.sql:sql", "Run one SELECT over spans, log records and the ETL's tables."),
         ("reward", "spanloop.reward:reward", "Say how well a trace went."),
         ("forget", "spanloop.forget:forget", "Take a user, a trace or an attribute out of everything that is kept."),
+        ("up", "spanloop.up:up", "Start receiver and page together."),
         ("page", "spanloop.page.command:page", "Show traces, rewards, nights and checkpoints in a browser."),
         ("nightly", "spanloop.nightly.run:nightly", "Run a night: transitions, a checkpoint, its gates, promotion."),
     )

@@ -9,7 +9,7 @@ import polars as pl
 from foundation.files import write_json
 from receiver.schema import SPANS
 from serve.change import registry
-from spanloop.page.views.taking import as_otlp
+from spanloop.page.traces.taking import as_otlp
 from tests.commands import spanloop
 from tests.nights import train
 from tests.spans import START_NS, Span, identifier, llm, span

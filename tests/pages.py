@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlencode
 
 from aiohttp import web
 
+from spanloop.page import questions
 from spanloop.page.server import Server
 from spanloop.page.settings import PageConfig
 
@@ -89,7 +91,8 @@ def running_page(data: Path, **settings: Any) -> Iterator[Visitor]:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         return runner
 
-    runner = asyncio.run_coroutine_threadsafe(start(), loop).result(30)
+    with patch.object(questions, "AT_ONCE", 1):  # each process that answers costs a start
+        runner = asyncio.run_coroutine_threadsafe(start(), loop).result(30)
     try:
         yield Visitor(runner.addresses[0][1])
     finally:

@@ -85,12 +85,22 @@ def demo(
         report.print()
     else:
         _print_summary(report.as_dict())
+    if config.page:
+        _show(data)
     if p_value >= SIGNIFICANCE:
         raise GateRefused(
             f"held-out success went from {success_before:.3f} to {success_after:.3f}, which may be chance"
             f" (p = {p_value:.3f})",
             hint="Give it more nights or more problems: --nights, --problems.",
         )
+
+
+def _show(data: Path) -> None:
+    """Serve the page over what the demo left, until Ctrl-C."""
+    from spanloop.page.server import run
+    from spanloop.page.settings import PageConfig
+
+    run(PageConfig(data=data))
 
 
 def _mean(results: list[bool]) -> float:
@@ -126,6 +136,9 @@ def _print_summary(report: dict[str, Any]) -> None:
     console.print(f"Plot: {report['plots'][0]} and {report['plots'][1]}\nTry:", soft_wrap=True, highlight=False)
     for statement in STATEMENTS:
         console.print(f'  spanloop sql --data {report["data"]} "{statement}"', soft_wrap=True, highlight=False)
+    console.print(
+        f"See it at http://127.0.0.1:8317/: spanloop page --data {report['data']}", soft_wrap=True, highlight=False
+    )
 
 
 STATEMENTS = (

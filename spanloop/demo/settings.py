@@ -59,6 +59,9 @@ class DemoConfig(Settings):
     coin: float | None = Field(default=None, ge=0, le=1)
     """Of a benchmark: a control, in which the reward is 1 with this probability whatever was answered."""
 
+    page: bool = False
+    """Show what came of it in a browser, until Ctrl-C."""
+
     seed: int = 0
     """Chooses the problems."""
 

@@ -87,6 +87,12 @@ class Answer:
         return list(self.rows[0]) if self.rows else []
 
     @property
+    def numeric(self) -> set[str]:
+        """Names of the columns that hold numbers alone, some at least."""
+        kinds = {name: {type(row[name]) for row in self.rows} - {type(None)} for name in self.columns}
+        return {name for name, found in kinds.items() if found and found <= {int, float}}
+
+    @property
     def first(self) -> Row:
         """The first row, empty where there is none."""
         return self.rows[0] if self.rows else {}

@@ -1,14 +1,15 @@
 """The page's addresses."""
 
-from spanloop.page.views import overview, rewarding, sql, taking, trace, traces
+from spanloop.page.traces import listing, rewarding, taking, trace
+from spanloop.page.views import checkpoints, episodes, overview, rewards, runs, sql, tools, training
 
 WHOLE_DATA = ("/runs", "/training", "/checkpoints")
 """Beginnings of the addresses that show what belongs to no one project."""
 
 ROUTES = (
     ("GET", "/", overview.show),
-    ("GET", "/traces", traces.show),
-    ("GET", "/live", traces.tail),
+    ("GET", "/traces", listing.show),
+    ("GET", "/live", listing.tail),
     ("GET", "/traces/{trace_id}", trace.show),
     ("GET", "/traces/{trace_id}/branch", trace.branch),
     ("GET", "/traces/{trace_id}/spans/{span_id}", trace.detail),
@@ -16,6 +17,16 @@ ROUTES = (
     ("GET", "/traces/{trace_id}/otlp.json", taking.otlp),
     ("GET", "/traces/{trace_id}/fixture.zip", taking.fixture),
     ("POST", "/traces/{trace_id}/reward", rewarding.give),
+    ("GET", "/episodes", episodes.show),
+    ("GET", "/rewards", rewards.show),
+    ("GET", "/tools", tools.show),
+    ("GET", "/runs", runs.show),
+    ("GET", "/training", training.newest),
+    ("GET", "/training/{checkpoint}", training.show),
+    ("GET", "/training/{checkpoint}/series", training.series),
+    ("GET", "/checkpoints", checkpoints.show),
+    ("GET", "/checkpoints/compare", checkpoints.compare),
+    ("POST", "/checkpoints/{action}", checkpoints.act),
     ("GET", "/sql", sql.show),
     ("GET", "/download/{form}", sql.download),
 )

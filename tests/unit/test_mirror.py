@@ -72,10 +72,12 @@ ELSEWHERE = {
     "spanloop/forget.py": "tests/integration/spanloop/test_forget.py",
     "spanloop/page/questions.py": "tests/integration/spanloop/test_page.py",
     "spanloop/page/server.py": "tests/integration/spanloop/test_page.py",
+    "spanloop/page/traces/*": "tests/integration/spanloop/test_page.py",
     "spanloop/page/views/*": "tests/integration/spanloop/test_page.py",
     "spanloop/nightly/run.py": "tests/integration/spanloop/test_nightly.py",
     "spanloop/processes.py": "tests/integration/spanloop/test_nightly.py",
     "spanloop/reward.py": "tests/integration/receiver/test_reward_command.py",
+    "spanloop/up.py": "tests/integration/spanloop/test_up.py",
     "spanloop/sql.py": "tests/integration/spanloop/test_command_line.py",
 }
 """Modules that no test mirrors, and the one that holds them."""

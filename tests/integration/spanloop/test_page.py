@@ -7,14 +7,18 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from foundation.errors import SettingsError
 from foundation.keys import Scope, create_key
 from receiver.decode.otlp import Signal, read_protobuf
 from receiver.pipeline import Pipeline
-from spanloop.page import server
+from spanloop.page import facts, server
+from spanloop.page.routes import ROUTES
 from spanloop.page.settings import PageConfig
 from spanloop.page.views.sql import saved_queries
 from tests import page_data
@@ -22,6 +26,7 @@ from tests.commands import spanloop
 from tests.export_requests import span, traces
 from tests.integration.receiver.processes import running
 from tests.pages import Seen, Visitor, running_page
+from tests.scale import times
 from tests.spans import identifier
 
 pytestmark = pytest.mark.integration
@@ -119,15 +124,15 @@ def test_statements_are_bounded_and_refused_with_the_way_out(keys: tuple[Path, d
     assert visitor.get("/download/parquet?q=select+1+as+one").body[:4] == b"PAR1"
 
 
-def test_an_open_address_needs_keys_and_encryption(tmp_path: Path) -> None:
+def test_a_wide_address_needs_keys_and_encryption(tmp_path: Path) -> None:
     """Before it is listened on."""
-    for settings, why in ((PageConfig(data=tmp_path, listen="0.0.0.0:8317"), "anyone there could read prompts"),):
-        with pytest.raises(SettingsError, match=why):
-            server.check_reachable(settings)
+    wide = PageConfig(data=tmp_path, listen="0.0.0.0:8317")
+    with pytest.raises(SettingsError, match="anyone there could read prompts"):
+        server.check_reachable(wide)
     create_key(tmp_path, name="a", project="a", scopes=[Scope.QUERY])
     with pytest.raises(SettingsError, match="in the clear"):
-        server.check_reachable(PageConfig(data=tmp_path, listen="0.0.0.0:8317"))
-    server.check_reachable(PageConfig(data=tmp_path, listen="0.0.0.0:8317", plaintext=True))
+        server.check_reachable(wide)
+    server.check_reachable(wide.model_copy(update={"plaintext": True}))
     server.check_reachable(PageConfig(data=tmp_path, listen="[::1]:8317"))
 
 
@@ -269,3 +274,106 @@ def test_a_reward_needs_a_receiver(reader: Visitor) -> None:
     assert refused.status == 503
     assert "spanloop receiver run" in refused.words
     assert reader.submit(trace, f"{trace}/reward", {"name": "outcome", "value": "x"}).status == 400
+
+
+def test_pages_of_panels_answer_their_questions(reader: Visitor) -> None:
+    """Which tool fails most for an agent and what it cost; how attempts end; how signals are distributed."""
+    tools = reader.get("/tools")
+    assert "Tools, those that fail most first" in tools.words
+    assert "share failed" in tools.words
+    assert page_data.HOSTILE not in tools.text
+    assert "0.25" in reader.get("/episodes").words
+    signal = reader.get("/rewards?signal=reward_outcome").words
+    assert "Distribution of reward_outcome" in signal
+    for path in ("/tools?agent=nobody", "/episodes?agent=nobody", "/rewards?signal=drop&agent=nobody"):
+        assert reader.get(path).status == 200, path
+
+
+def test_a_night_reconciles_and_says_why_it_was_refused(reader: Visitor) -> None:
+    """As do the checkpoint it made and its training, whose curves can be fetched whole."""
+    nights, checkpoints = reader.get("/runs").words, reader.get("/checkpoints")
+
+    assert "Refused: worse than what it is compared with" in nights
+    assert nights.count("yes") == 6
+    assert "Refused: worse than what it is compared with" in checkpoints.words
+    id_ = reader.get("/training").headers["location"].rpartition("/")[2]
+    first, second = sorted(set(re.findall(r'href="/training/([^"]+)"', checkpoints.text)))
+    training = reader.get(f"/training/{first}?with={second}")
+    assert id_ in (first, second)
+    assert training.text.count("line line-1") > 5, "another run's curves lie over this one's"
+    series = json.loads(reader.get(f"/training/{first}/series?metric=loss&with={second}").body)["series"]
+    assert {run: len(points) for run, points in series.items()} == {first: 30, second: 30}
+    assert reader.get("/training/nobody").status == 404
+
+
+def test_changes_are_the_commands_and_on_record(reader: Visitor, made: Path) -> None:
+    """A refused one too; who asked stands there before anything is done."""
+    refused = next(path for path in (made / "checkpoints").iterdir() if not (path / "config.json").exists())
+
+    answer = reader.submit("/checkpoints", "/checkpoints/promote", {"checkpoint": refused.name})
+    assert answer.status == 400
+    assert "promote was refused" in answer.words
+    assert reader.submit("/checkpoints", "/checkpoints/rollback").status == 303
+    assert reader.submit("/checkpoints", "/checkpoints/promote", {"checkpoint": "../../etc"}).status == 400
+    assert reader.submit("/checkpoints", "/checkpoints/drop").status == 404
+
+    states = [(act["action"], act["state"].partition(":")[0]) for act in facts.acts(made)]
+    assert states == [("rollback", "done"), ("rollback", "asked"), ("promote", "refused"), ("promote", "asked")]
+    assert facts.changes(made)[0]["action"] == "rollback"
+
+
+def test_a_project_reaches_no_nights_and_changes_nothing(page: Visitor, keys: tuple[Path, dict[str, str]]) -> None:
+    """What belongs to no one project needs `admin`; a reward needs its own scope."""
+    visitor = Visitor(page.port)
+    visitor.log_in(keys[1]["shop"])
+
+    for path in ("/runs", "/training", "/training/x", "/checkpoints", "/checkpoints/compare"):
+        assert visitor.get(path).status == 403, path
+    assert visitor.submit("/", "/checkpoints/rollback").status == 403
+    assert visitor.submit("/", f"/traces/{page_data.TRACE}/reward", {"name": "a", "value": "1"}).status == 403
+
+
+ODD = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
+    [
+        "-1",
+        "nan",
+        "1e999",
+        "9" * 40,
+        "'",
+        "a' or 1=1 --",
+        "%",
+        "?",
+        "{{7*7}}",
+        "../..",
+        page_data.TRACE,
+        "\0",
+        "2026-13-45",
+    ]
+)
+PLACES = st.sampled_from([route for method, route, _ in ROUTES if method == "GET" and route != "/live"])
+NAMES_OF = st.sampled_from(
+    ["q", "service", "agent", "model", "status", "evidence", "outcome_from", "text", "since", "until", "before", "span",
+     "under", "from", "part", "project", "of", "signal", "tool", "with", "metric", "n", "run", "said", "all", "rest",
+     "name"]
+)  # fmt: skip
+
+
+@settings(max_examples=times(short=12, long=1000))
+@given(place=PLACES, parts=st.lists(ODD, min_size=3, max_size=3), query=st.dictionaries(NAMES_OF, ODD, max_size=4))
+def test_no_address_is_an_error_of_ours(reader: Visitor, place: str, parts: list[str], query: dict[str, str]) -> None:
+    """Whatever stands in it: an answer, a refusal with its reason, or nothing there."""
+    named = iter(parts)
+    path = re.sub(r"\{\w+\}", lambda _: quote(next(named) or "x", safe=""), place)
+
+    assert reader.get(f"{path}?{urlencode(query)}").status in {200, 303, 400, 404, 503}
+
+
+def test_empty_pages_name_the_next_command(tmp_path: Path) -> None:
+    """A newcomer's first look, before anything arrived."""
+    with running_page(tmp_path / "nothing") as visitor:
+        for _, path, _ in (
+            route for route in ROUTES if route[0] == "GET" and "{" not in route[1] and route[1] != "/live"
+        ):
+            assert visitor.get(path).status in {200, 303}, path
+        assert "spanloop receiver run" in visitor.get("/").words
+        assert "spanloop nightly" in visitor.get("/runs").words

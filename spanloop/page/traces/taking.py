@@ -10,8 +10,8 @@ from aiohttp import web
 
 from foundation.errors import SpanloopError
 from spanloop.page.questions import Row
-from spanloop.page.views import conversation
-from spanloop.page.views.judged import CALL
+from spanloop.page.traces import conversation
+from spanloop.page.traces.judged import CALL
 from spanloop.page.visit import NotThere, Visit
 
 SPANS = """

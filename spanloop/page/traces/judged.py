@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from spanloop.page.questions import Answer, Question, Row
-from spanloop.page.trees import Node
-from spanloop.page.views import conversation
+from spanloop.page.traces import conversation
+from spanloop.page.traces.trees import Node
 from spanloop.page.visit import Visit
 
 CALLS = """

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from spanloop.page.questions import Question
 from spanloop.page.render import address
-from spanloop.page.views.finding import HOUR_NS, MAX_NS, Wanted, find_traces, read_cursor
+from spanloop.page.traces.finding import HOUR_NS, MAX_NS, Wanted, find_traces, read_cursor
 from spanloop.page.visit import Visit
 
 CHOICES = """

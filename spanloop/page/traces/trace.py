@@ -8,11 +8,10 @@ from typing import Any
 
 from aiohttp import web
 
-from spanloop.page import trees
 from spanloop.page.questions import Answer, Question
 from spanloop.page.render import address
-from spanloop.page.trees import Node, Tree
-from spanloop.page.views import judged
+from spanloop.page.traces import judged, trees
+from spanloop.page.traces.trees import Node, Tree
 from spanloop.page.visit import NotThere, Visit
 
 SPANS = """

@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanloop.page import trees
-from spanloop.page.trees import Tree
+from spanloop.page.traces import trees
+from spanloop.page.traces.trees import Tree
 
 
 def spans(parents: Sequence[int | None]) -> list[dict[str, Any]]:

@@ -1,0 +1,178 @@
+"""The page in Chromium: the main path of every page, keys alone, no scripts, dark, a phone; and planted scripts.
+
+Needs Debian's `chromium` (CHROMIUM names another) and pip's `playwright`; without either these are skipped. axe-core
+comes from npm by `make test-page`, which checks its hash; without it the look for barriers is skipped.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import page_data
+from tests.pages import running_page
+from tests.spans import identifier
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+AXE = Path(__file__).parents[2] / "build" / "axe-core" / "axe.min.js"
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.long,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: apt-get install chromium"),
+]
+
+TRACE = f"/traces/{page_data.TRACE}"
+PAGES = ("/", "/traces", TRACE, "/episodes", "/rewards", "/tools", "/runs", "/training", "/checkpoints",
+         "/sql?q=select+service_name,+count(*)+as+spans+from+spans+group+by+all")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_page(page_data.make(tmp_path_factory.mktemp("browser") / "data")) as visitor:
+        yield visitor.url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+class Watched:
+    """A tab that remembers what went wrong in it."""
+
+    def __init__(self, browser: Any, address: str, **context: Any) -> None:
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
+        self.tab = self.context.new_page()
+        self.address = address
+        self.problems: list[str] = []
+        self.tab.on("console", lambda said: self.problems.append(said.text) if said.type == "error" else None)
+        self.tab.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.tab.on("dialog", lambda dialog: self.problems.append(f"dialog {dialog.message}") or dialog.dismiss())
+        self.tab.on("request", lambda request: self._check_request(request.url))
+
+    def _check_request(self, url: str) -> None:
+        if not url.startswith((self.address, "data:", "blob:")):
+            self.problems.append(f"it asked for {url}")
+
+    def open(self, path: str) -> Any:
+        self.tab.goto(self.address + path)
+        return self.tab
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.problems == []
+
+
+@pytest.fixture
+def watched(browser: Any, address: str) -> Iterator[Watched]:
+    tab = Watched(browser, address)
+    yield tab
+    tab.close()
+
+
+def is_clean(tab: Any) -> bool:
+    """Tell whether no planted script ran and none stands in the page."""
+    planted = 'document.querySelectorAll("img[onerror], script:not([src])").length'
+    return bool(tab.evaluate(f"window.planted === undefined && {planted} === 0"))
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_in_light_and_dark_and_on_a_phone(browser: Any, address: str, path: str) -> None:
+    """No planted script runs, nothing is asked of elsewhere, nothing is wider than the screen."""
+    for scheme, width in (("light", 1280), ("dark", 390)):
+        seen = Watched(browser, address, color_scheme=scheme, viewport={"width": width, "height": 844})
+        tab = seen.open(path)
+        assert is_clean(tab)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (ground == "rgb(16, 19, 26)") is (scheme == "dark")
+        seen.close()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_axe_finds_nothing_serious(watched: Watched, path: str) -> None:
+    """Names, roles, contrast: whatever a machine can tell of barriers."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not there: make test-page fetches it")
+    tab = watched.open(path)
+    tab.evaluate(AXE.read_text())
+    found = tab.evaluate("axe.run().then((result) => result.violations)")
+
+    grave = [rule for rule in found if rule["impact"] in {"serious", "critical"}]
+    assert [(rule["id"], [node["html"][:200] for node in rule["nodes"][:3]]) for rule in grave] == []
+
+
+def test_a_trace_by_keys_alone(watched: Watched) -> None:
+    """Arrows walk and open the tree, Enter shows a span beside it."""
+    tab = watched.open(f"{TRACE}?span={identifier('root', 16)}")
+    tab.locator("[role=treeitem][tabindex='0']").focus()
+
+    tab.keyboard.press("ArrowLeft")
+    assert tab.locator("[role=treeitem][aria-expanded=false]").count() == 1
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("Enter")
+    tab.locator(".detail >> text=Pushed down by").wait_for()
+    assert identifier("first", 16) in tab.url
+    assert tab.locator("[aria-selected=true]").count() == 1
+    assert is_clean(tab)
+
+
+def test_the_skip_link_comes_first(watched: Watched) -> None:
+    """And leads past the menu."""
+    tab = watched.open("/traces")
+    tab.keyboard.press("Tab")
+
+    assert tab.evaluate("document.activeElement.className") == "skip"
+
+
+def test_everything_is_reached_without_scripts(browser: Any, address: str) -> None:
+    """Filters, older pages, a branch, a span, a curve: links and forms do."""
+    seen = Watched(browser, address, java_script_enabled=False)
+    tab = seen.open("/traces")
+    tab.get_by_role("link", name="Older").click()
+    assert tab.get_by_role("row").count() > 5
+    tab.get_by_label("Service").fill("shop")
+    tab.get_by_role("button", name="Filter").click()
+    assert "service=shop" in tab.url
+    tab.get_by_role("link", name="root-").first.click()
+    tab.get_by_role("treeitem").filter(has_text="call-").last.locator("a.label-of").last.click()
+    assert tab.get_by_text("What the model was shown").count() == 1
+    tab.goto(f"{address}/training")
+    assert tab.locator("svg.chart polyline").count() > 5
+    seen.close()
+
+
+def test_a_curve_is_zoomed(watched: Watched) -> None:
+    """By the one script that is not ours, under the page's own policy."""
+    tab = watched.open("/training")
+    tab.get_by_role("button", name="Zoom reward", exact=True).click()
+
+    tab.locator(".uplot canvas").wait_for()
+
+
+def test_sql_is_asked_and_answered(watched: Watched) -> None:
+    """With a chart of the first number."""
+    tab = watched.open("/sql")
+    tab.locator("textarea").fill("select service_name, count(*) as spans from spans group by all order by spans")
+    tab.get_by_role("button", name="Run").click()
+
+    assert tab.get_by_role("columnheader", name="spans").count() == 1
+    assert tab.locator("rect.bar").count() == 3
+
+
+def test_times_are_in_the_readers_zone(browser: Any, address: str) -> None:
+    """The very instant stands in the tooltip."""
+    seen = Watched(browser, address, timezone_id="Asia/Tokyo", locale="en-GB")
+    tab = seen.open(f"{TRACE}")
+
+    assert "23:13:20" in tab.locator("time").first.inner_text()
+    seen.close()
