@@ -23,10 +23,10 @@ ELSEWHERE = {
     # Readers, whose tests are recordings of what producers wrote.
     "etl/dialects/reading.py": "tests/unit/etl/dialects/test_recordings.py",
     "etl/dialects/spans.py": "tests/unit/etl/dialects/test_recordings.py",
-    "etl/dialects/conventions/*": "tests/unit/etl/dialects/test_recordings.py",
+    "etl/dialects/conventions/gateway.py": "tests/unit/etl/dialects/test_recordings.py",
     "etl/dialects/openinference/*": "tests/unit/etl/dialects/openinference/test_calls.py",
-    "etl/dialects/shapes/*": "tests/unit/etl/dialects/test_recordings.py",
-    "etl/dialects/structure/*": "tests/unit/etl/dialects/test_recordings.py",
+    "etl/dialects/shapes/messages.py": "tests/unit/etl/dialects/test_handmade.py",
+    "etl/dialects/structure/*": "tests/unit/etl/dialects/test_invented.py",
     "etl/calls/completing/*": "tests/unit/etl/dialects/test_recordings.py",
     "etl/calls/find.py": "tests/unit/etl/dialects/test_recordings.py",
     "etl/assemble.py": "tests/unit/etl/test_transform.py",

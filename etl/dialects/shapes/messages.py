@@ -143,6 +143,9 @@ def call_arguments(value: Any) -> Any:  # noqa: ANN401
     return decoded if text is None else value if isinstance(value, str) else text
 
 
+PARAMETERS = ("parameters", "input_schema", "inputSchema", "parameters_json_schema", "parametersJsonSchema")
+
+
 def definition(value: Any) -> dict[str, Any] | None:  # noqa: ANN401
     """Return a tool definition as name, description and parameters, from any provider's shape."""
     value = decode(value)
@@ -154,7 +157,7 @@ def definition(value: Any) -> dict[str, Any] | None:  # noqa: ANN401
     if not isinstance(name, str):
         return None
     parameters = next(
-        (tool[key] for key in ("parameters", "input_schema", "inputSchema", "parameters_json_schema") if tool.get(key)),
+        (tool[key] for key in PARAMETERS if tool.get(key)),
         None,
     )
     parameters = decode(parameters)
@@ -171,7 +174,7 @@ def definitions(value: Any) -> list[dict[str, Any]] | None:  # noqa: ANN401
     found = []
     for item in items:
         item = decode(item)
-        nested = item.get("function_declarations") if isinstance(item, dict) else None
+        nested = first(item, "function_declarations", "functionDeclarations") if isinstance(item, dict) else None
         found += [definition(entry) for entry in (nested if isinstance(nested, list) else [item])]
     return [tool for tool in found if tool is not None] or None
 
