@@ -51,7 +51,7 @@ def learn(config: DemoConfig, *, as_json: bool) -> None:
             after = rounds.heldout("after", temperature=1.0, attempts=ATTEMPTS)
             greedy_after = rounds.heldout("after-greedy", temperature=0.0, attempts=1)
         counts = {table: rounds.count(table) for table in ("spans", "transitions")}
-        engine, spent = rounds.servers.engine, dict(rounds.spent)
+        engine = rounds.servers.engine
     gain = paired_difference(before, after)
     report.update(
         task=config.task,
@@ -62,7 +62,7 @@ def learn(config: DemoConfig, *, as_json: bool) -> None:
             "greedy": _compared(greedy_before, greedy_after, benchmark),
         },
         interval="95 %, bootstrap over clusters of held-out questions, paired",
-        seconds={part: round(seconds, 1) for part, seconds in spent.items()},
+        cpu_s=_total([row.get("cpu_s", {}) for row in rows]),
         engine=engine,
         minutes=round((time.monotonic() - began) / 60, 2),
         data=str(data),
@@ -90,6 +90,12 @@ def _compared(before: Rows, after: Rows, benchmark: Benchmark) -> dict[str, Any]
         gain = paired_difference(before, after, measure=measure)
         found[f"{measure}_gain"] = {"mean": gain.mean, "low": gain.low, "high": gain.high}
     return found
+
+
+def _total(windows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return CPU-seconds of all windows by part."""
+    parts = dict.fromkeys(part for window in windows for part in window)
+    return {part: round(sum(window.get(part, 0.0) for window in windows), 1) for part in parts}
 
 
 def _shown(gain: Difference) -> str:

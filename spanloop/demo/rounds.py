@@ -6,10 +6,9 @@ A run can be interrupted anywhere and goes on there: what is measured is a file 
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,6 +19,7 @@ from foundation.narration import get_logger
 from receiver.schema import connect
 from serve.schema import read_registry
 from spanloop.demo.benchmarks import ROOT, Benchmark
+from spanloop.demo.cpu import cpu_seconds
 from spanloop.demo.settings import DemoConfig
 from spanloop.demo.world import Servers, Steps, running_servers
 from spanloop.nightly.run import nightly
@@ -72,8 +72,6 @@ class Rounds:
     servers: Servers
     collector: Collector
     steps: Steps
-    spent: dict[str, float] = field(default_factory=dict)
-    """Wall-clock seconds by part."""
 
     def heldout(self, label: str, *, temperature: float, attempts: int) -> Rows:
         """Attempt the held-out questions with what is live."""
@@ -98,7 +96,8 @@ class Rounds:
         place = self.data / "windows" / f"{number:04d}.json"
         if place.exists():
             return dict(json.loads(place.read_text()))
-        with self.steps.step(f"{label}: collecting"), self._timed("collect"):
+        spent = self._cpu()
+        with self.steps.step(f"{label}: collecting"):
             _, summary = self.collector.collect(
                 f"window-{number:04d}",
                 split="train",
@@ -109,28 +108,32 @@ class Rounds:
                 coin=self.config.coin,
                 temperature=1.0,
             )
-        with self.steps.step(f"{label}: etl, train, evaluate, promote"), self._timed("learn"):
+        with self.steps.step(f"{label}: etl, train, evaluate, promote"):
             verdict, stages = self._learn()
         registry = read_registry(self.data)
         assert registry is not None
         row = {
             "window": number,
             **_said(summary, self.benchmark),
-            "spans": summary["spans"] - summary["spans_exported"],
+            "spans_lost": summary["spans"] - summary["spans_exported"],
             "gate": verdict,
             "stages_s": stages,
+            "cpu_s": {part: round(after - spent[part], 1) for part, after in self._cpu().items()},
             "checkpoint": registry.live_version,
         }
-        row["spans_lost"] = row.pop("spans")
         write_atomically(place, json.dumps(row).encode())
         log.info("window", **row)
         return row
 
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
-        began = time.monotonic()
-        yield
-        self.spent[part] = self.spent.get(part, 0.0) + time.monotonic() - began
+    def _cpu(self) -> dict[str, float]:
+        """Return the CPU-seconds spent so far, by part; `stages` is what `spanloop nightly` runs."""
+        servers = {
+            "receiver": self.servers.receiver.process.pid,
+            "gateway and engine": self.servers.gateway.process.pid,
+            "agent": self.collector.process.pid,
+        }
+        spent = {part: cpu_seconds(pid) for part, pid in servers.items()}
+        return spent | {"stages": cpu_seconds(os.getpid(), without=frozenset(servers.values()))}
 
     def _learn(self) -> tuple[str, dict[str, float]]:
         """Run a night on what arrived; its verdict, and seconds by stage. What a gate refuses leaves the live model."""
