@@ -126,7 +126,7 @@ reliability: setup  ## 1,125 kills, 100,000 power losses, 1,500,000 malformed re
 		tests/integration/receiver/test_faults.py tests/integration/receiver/test_disk_full.py \
 		tests/integration/receiver/test_commands.py tests/integration/receiver/test_query_bounds.py \
 		tests/unit/receiver/store/test_arrival_order.py tests/unit/etl/dialects/test_malformed.py tests/integration/etl/test_kill.py \
-		tests/integration/train/test_resume.py tests/unit/serve/gateway/test_malformed.py \
+		tests/integration/train/test_resume.py tests/integration/train/test_not_finite.py tests/unit/serve/gateway/test_malformed.py \
 		tests/integration/spanloop/test_command_line.py
 
 interop: setup  ## OpenTelemetry JS and Python, and Rotel, through a killed receiver; needs node 20, npm and the network

@@ -27,6 +27,7 @@ from train.equipment import make_accelerator, make_learner, open_policy, process
 from train.gate.distance import are_finite
 from train.gate.probes import choose_candidates, make_probes, score
 from train.loop import Trained, learn
+from train.memory import fit_memory
 from train.plan import Plan, make_plan, read_limits
 from train.publishing import describe_window, gather_weights, make_manifest, saver
 from train.schema import Manifest, model_version
@@ -34,7 +35,7 @@ from train.settings import TrainConfig
 
 log = get_logger("train")
 
-WITHOUT_EFFECT = {"out", "resume", "save_interval_s", "log_with"}
+WITHOUT_EFFECT = {"max_memory", "out", "resume", "save_interval_s", "log_with"}
 """Settings that change nothing of what comes out."""
 
 
@@ -57,6 +58,8 @@ def _run(config: TrainConfig, plan: Plan, report: RunReport) -> Path | None:
     )
     set_seed(config.seed)
     report.update(num_processes=accelerator.num_processes, device=accelerator.device.type, dtype=dtype)
+    fitting = fit_memory(config, plan, accelerator)
+    config = config.model_copy(update={"tokens_per_batch": fitting})
     window = describe_window(config.data)
     if accelerator.is_main_process:
         ready(out)

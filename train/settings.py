@@ -36,6 +36,9 @@ Estimator = Literal["k1", "k2", "k3", "smaller"]
 Cluster = Literal["task", "user", "episode"]
 OptimizerName = Literal["standout", "adamw"]
 
+TOKENS_PER_BATCH = 8192
+"""Tokens of a forward pass where nothing else is asked for and memory suffices."""
+
 NEEDED = Parameter(group=Group("What people need", sort_key=0))
 DATA = Parameter(group=Group("What is learned from", sort_key=1))
 METHOD = Parameter(group=Group("Method: a recipe sets these", sort_key=2))
@@ -230,8 +233,13 @@ class TrainConfig(Settings):
     min_informative: Annotated[int, DATA] = Field(default=16, ge=1)
     """Refuse when fewer episodes have an advantage: the others teach nothing."""
 
-    tokens_per_batch: Annotated[int, MACHINE] = Field(default=8192, ge=1)
-    """Tokens in one forward pass; changes memory and speed, never the result."""
+    max_memory: Annotated[float | None, MACHINE] = Field(default=None, gt=0)
+    """Memory of the device a run may take, GiB. What will not fit is refused before it starts.
+    Default: what is free."""
+
+    tokens_per_batch: Annotated[int | None, MACHINE] = Field(default=None, ge=1)
+    """Tokens in one forward pass; changes memory and speed, never the result. Default: what memory allows, at most
+    8192."""
 
     gradient_checkpointing: Annotated[bool, MACHINE] = False
     """Compute activations anew in the backward pass instead of keeping them: a third more time, far less memory."""
@@ -347,5 +355,5 @@ class EvaluateConfig(Settings):
     """What counts as one observation: all attempts at a task, all episodes of a user (one without a user by itself), or
     single episodes, where every one is of a user and a task of its own."""
 
-    tokens_per_batch: int = Field(default=8192, ge=1)
+    tokens_per_batch: int = Field(default=TOKENS_PER_BATCH, ge=1)
     """Tokens in one forward pass."""

@@ -19,7 +19,7 @@ from train.engine.sharing import plan_batches
 from train.engine.truncation import Kept, Limits
 from train.losses.sampled import Sampled
 from train.plan import Plan
-from train.settings import TrainConfig
+from train.settings import TOKENS_PER_BATCH, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Learner:
         """Budget of a forward pass; 1, and so a sequence a pass, for models that cannot take several."""
         inner = self.accelerator.unwrap_model(self.tokens)
         assert isinstance(inner, SampledTokens)
-        return self.config.tokens_per_batch if packs(inner.policy) else 1
+        return (self.config.tokens_per_batch or TOKENS_PER_BATCH) if packs(inner.policy) else 1
 
     @cached_property
     def shares(self) -> bool:
