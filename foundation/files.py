@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import math
 import os
 import socket
 import tempfile
@@ -87,8 +88,28 @@ def replacing(path: Path, content: bytes) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever json can write
-    """Write a value as readable JSON, atomically; keys keep their order."""
-    write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    """Write a value as readable JSON, atomically; keys keep their order, and null stands for what is not finite."""
+    write_atomically(path, readable_json(value))
+
+
+def readable_json(value: Any) -> bytes:  # noqa: ANN401 - whatever json can write
+    r"""Return a value as JSON for people. Null stands for NaN and infinities: JSON has no such numbers.
+
+    >>> readable_json({"gain": math.inf})
+    b'{\n  "gain": null\n}\n'
+    """
+    return (json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def finite(value: Any) -> Any:  # noqa: ANN401
+    """Return a value in which None stands for every number that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return value
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import SpanloopError
+from foundation.files import finite, readable_json
 
 VERSION = "schema_version"
 DIGEST = "sha256"
@@ -20,9 +21,9 @@ class StateUnreadable(SpanloopError):
 
 def encode_state(content: dict[str, Any], *, version: int) -> bytes:
     """Return the bytes of a state file: readable JSON, with its version first and its digest last."""
-    whole = {VERSION: version, **content}
+    whole = {VERSION: version, **finite(content)}
     whole[DIGEST] = _digest(whole)
-    return (json.dumps(whole, indent=2, ensure_ascii=False) + "\n").encode()
+    return readable_json(whole)
 
 
 def read_state(path: Path, *, version: int, hint: str) -> dict[str, Any] | None:

@@ -1,12 +1,14 @@
 """Files that appear whole or not at all, private to the user they are for."""
 
+import json
+import math
 import os
 from pathlib import Path
 
 import pytest
 
 from foundation.errors import Busy
-from foundation.files import exclusive, make_directory, write_atomically
+from foundation.files import exclusive, make_directory, write_atomically, write_json
 
 
 def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -50,3 +52,11 @@ def test_a_lock_names_its_holder(tmp_path: Path) -> None:
         exclusive(path, purpose="the second"),
     ):
         raise AssertionError("two hold it")
+
+
+def test_what_json_cannot_say_is_null(tmp_path: Path) -> None:
+    """NaN and infinities, however deep; a strict reader reads what is written."""
+    path = tmp_path / "report.json"
+    write_json(path, {"a": math.nan, "b": [1.5, (-math.inf, {"c": math.inf})], "d": "NaN"})
+    found = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert found == {"a": None, "b": [1.5, [None, {"c": None}]], "d": "NaN"}
