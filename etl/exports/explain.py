@@ -13,7 +13,8 @@ from etl.calls.tree import build_forest
 from etl.clean import clean, unique_logs
 from etl.dialects.spans import LlmCall, Span
 from etl.dialects.structure.names import words_of
-from etl.dialects.structure.survey import Survey, may_tell, survey
+from etl.dialects.structure.survey import Survey, survey
+from etl.dialects.structure.traffic import may_tell
 from etl.episodes.grouping import Trace
 from etl.runs.source import read_traces
 from etl.settings import DialectEntry

@@ -9,7 +9,8 @@ from etl.dialects.platforms import agentops
 from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Span, ToolCall
 from etl.dialects.structure import calls as structure
 from etl.dialects.structure.names import Kind, kind_of, names_kind, words_of
-from etl.dialects.structure.survey import may_tell, survey
+from etl.dialects.structure.survey import survey
+from etl.dialects.structure.traffic import may_tell
 
 NEVER_CALLS = {Kind.OTHER, Kind.EMBEDDING}
 

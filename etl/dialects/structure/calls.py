@@ -35,7 +35,9 @@ from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Message, Reading,
 from etl.dialects.structure.decoders import as_item
 from etl.dialects.structure.limits import is_cut
 from etl.dialects.structure.names import COUNTS, INTEGERS, NUMBERS, Kind, words_of
-from etl.dialects.structure.survey import Survey, has_gaps, has_strange, survey
+from etl.dialects.structure.numbered import has_gaps
+from etl.dialects.structure.survey import Survey, survey
+from etl.dialects.structure.traffic import has_strange
 from etl.schema import RejectReason
 
 DIALECT = "structure"

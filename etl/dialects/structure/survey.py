@@ -5,16 +5,14 @@ found under whatever prefix, in whichever of these it stands. What looks like co
 its place.
 """
 
-import re
-from collections.abc import Mapping, Sized
+from collections.abc import Sized
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from etl.dialects.shapes import langchain, message_events
 from etl.dialects.shapes.exchanges import Request, Response, read_usage
 from etl.dialects.shapes.json_values import decode, loads
-from etl.dialects.shapes.messages import canonical_input, content_of
+from etl.dialects.shapes.messages import canonical_input
 from etl.dialects.shapes.requests import Requests
 from etl.dialects.spans import LlmCall, LogRecord, Message, Span
 from etl.dialects.structure import decoders as shapes
@@ -29,11 +27,10 @@ from etl.dialects.structure.names import (
     side_of,
     words_of,
 )
+from etl.dialects.structure.numbered import NUMBERED, grouped, nested
 
 DEEPEST = 6
 """Levels of objects within objects that are looked through for what is no model's traffic itself."""
-
-NUMBERED = re.compile(r"\.\d+(\.|$)|\[\d+\]")
 
 OPENINGS = ("{", "[", '"')
 
@@ -126,28 +123,15 @@ def survey(span: Span) -> Survey:
     """Look through a span."""
     found = Survey()
     walk = _Walk(found)
-    plain, groups = _grouped(span.attributes)
+    plain, groups = grouped(span.attributes)
     for name, value in plain.items():
         walk.visit(value, words_of(name), name, 0)
     for head, fields in groups.items():
-        items, is_gapped = _nested(fields)
+        items, is_gapped = nested(fields)
         found.has_gaps |= is_gapped
         walk.visit(items, words_of(head), f"{head}.N", 0)
     _add_events(span, walk)
     return found
-
-
-def _grouped(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Part attributes from the numbered ones, which are put together by what stands before the number."""
-    plain: dict[str, Any] = {}
-    groups: dict[str, dict[str, Any]] = {}
-    for name, value in attributes.items():
-        if NUMBERED.search(name):
-            head, rest = _split(name)
-            groups.setdefault(head, {})[rest] = value
-        else:
-            plain[name] = value
-    return plain, groups
 
 
 def _decoded(value: str) -> Any:  # noqa: ANN401 - any JSON value
@@ -159,50 +143,6 @@ def _decoded(value: str) -> Any:  # noqa: ANN401 - any JSON value
         except ValueError:
             return value
     return inner
-
-
-def _split(name: str) -> tuple[str, str]:
-    name = name.replace("[", ".").replace("]", "")
-    parts = name.split(".")
-    at = next(position for position, part in enumerate(parts) if part.isdigit())
-    return ".".join(parts[:at]), ".".join(parts[at:])
-
-
-def _nested(fields: dict[str, Any]) -> tuple[list[Any], bool]:
-    """Return the list that attributes `N.rest` spread out, and whether entries of it are missing."""
-    entries: dict[int, Any] = {}
-    deeper: dict[int, dict[str, Any]] = {}
-    for rest, value in fields.items():
-        head, _, tail = rest.partition(".")
-        if not tail:
-            entries[int(head)] = value
-        else:
-            deeper.setdefault(int(head), {})[tail] = value
-    for number, inner in deeper.items():
-        entries[number] = _object(inner)
-    order = sorted(entries)
-    has_gaps = bool(order) and (order[0] > 1 or order[-1] - order[0] >= len(order))
-    return [entries[number] for number in order], has_gaps
-
-
-def _object(fields: dict[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    deeper: dict[str, dict[str, Any]] = {}
-    for name, value in fields.items():
-        head, _, tail = name.partition(".")
-        if not tail:
-            made[head] = _text_of(value) if head in ("content", "text", "message") else value
-        else:
-            deeper.setdefault(head, {})[tail] = value
-    for head, inner in deeper.items():
-        is_list = all(name.partition(".")[0].isdigit() for name in inner)
-        made[head] = _nested(inner)[0] if is_list else _object(inner)
-    return made
-
-
-def _text_of(value: Any) -> Any:  # noqa: ANN401 - any attribute value
-    """Return a message's content; LangChain's empty one comes as the JSON of the empty text."""
-    return "" if value == '""' else content_of(value)
 
 
 def _add_events(span: Span, walk: "_Walk") -> None:
@@ -238,59 +178,6 @@ def _as_message_event(record: LogRecord) -> LogRecord | None:
         return None
     name = "gen_ai.choice" if role == "choice" else f"gen_ai.{role}.message"
     return LogRecord(name, record.time_ns, body, record.attributes)
-
-
-READ = re.compile(
-    r"""gen_ai\.(?:operation\.name|system|provider\.name|conversation\.id|agent\.\w+|system_instructions|tool\.\w+
-    |input\.messages|output\.messages|output\.type|response\.(?:id|model|finish_reasons?)|tool\.call\.\w+
-    |request\.(?!tools|functions|available|is_)[\w.]+|usage\.(?:input|output|total|prompt|completion)_tokens
-    |usage\.(?:cache|reasoning)[\w.]+|prompt\.\d+\.[\w.]+|completion\.\d+\.[\w.]+|embeddings\.[\w.]+)
-    |(?:llm\.(?!messages|prompt$|completion$|input$|output$)|openinference\.|input\.|output\.|tool\.|tag\.
-    |metadata$|traceloop\.|spanloop\.|ai\.|mlflow\.|langfuse\.|langsmith\.|gcp\.vertex\.|haystack\.|logfire\.
-    |http\.|https\.|url\.|server\.|client\.|net\.|network\.|error\.|exception\.|code\.|thread\.|service\.|user\.
-    |openai\.|azure\.|aws\.|telemetry\.|deployment\.|session\.|user_agent\.|peer\.|host\.|db\.|rpc\.|messaging\.)""",
-    re.VERBOSE,
-)
-"""Names that dialects' readers have read, and names that say nothing of models."""
-
-
-@lru_cache(maxsize=2048)
-def has_strange(names: tuple[str, ...]) -> bool:
-    """Tell whether names are among these that no reader of a dialect knows, and that may be of model traffic.
-
-    >>> has_strange(("gen_ai.input.messages",)), has_strange(("gen_ai.response.text",)), has_strange(("db.system",))
-    (False, True, False)
-    """
-    return any(READ.match(name) is None and may_tell(name) for name in names)
-
-
-@lru_cache(maxsize=8192)
-def may_tell(name: str) -> bool:
-    """Tell whether a name may be of model traffic, a tool or an agent."""
-    words = words_of(name)
-    return field_of(words) is not None or side_of(words) is not None or names_kind(words) or bool(TRAFFIC & set(words))
-
-
-TRAFFIC = {"messages", "message", "llm", "prompt", "completion", "tool", "tools", "agent", "model"}
-
-
-@lru_cache(maxsize=2048)
-def has_gaps(names: tuple[str, ...]) -> bool:
-    """Tell whether numbered names lack numbers at their beginning or in their middle: the SDK dropped these.
-
-    >>> has_gaps(("m.0.a", "m.1.a")), has_gaps(("m.4.a", "m.5.a"))
-    (False, True)
-    """
-    numbers: dict[str, set[int]] = {}
-    for name in names:
-        if NUMBERED.search(name) is not None:
-            head, rest = _split(name)
-            numbers.setdefault(head, set()).add(int(rest.partition(".")[0]))
-    first = min((min(found) for found in numbers.values()), default=0)
-    is_from_zero = first == 0
-    return any(
-        min(found) > (0 if is_from_zero else 1) or max(found) - min(found) >= len(found) for found in numbers.values()
-    )
 
 
 class _Walk:
@@ -348,9 +235,9 @@ class _Walk:
             self._add_answers(value["messages"], place)
             value = {key: item for key, item in value.items() if key != "messages"}
         if any("." in key and NUMBERED.search(key) for key in value):  # a whole span's attributes as one value
-            value, groups = _grouped(value)
+            value, groups = grouped(value)
             for head, fields in groups.items():
-                self.visit(_nested(fields)[0], words + words_of(head), f"{place}.{head}.N", depth + 1)
+                self.visit(nested(fields)[0], words + words_of(head), f"{place}.{head}.N", depth + 1)
         readers = (
             (self._add_response, self._add_request) if side == "output" else (self._add_request, self._add_response)
         )
