@@ -116,7 +116,14 @@ def open_telemetry(service: str, exporter: SpanExporter | None = None) -> Teleme
 
 
 async def attempt(
-    play: Play, task: Task, number: int, telemetry: Telemetry, *, timeout_s: float, coin: float | None = None
+    play: Play,
+    task: Task,
+    number: int,
+    telemetry: Telemetry,
+    *,
+    timeout_s: float,
+    coin: float | None = None,
+    tell: bool = True,
 ) -> Attempt:
     """Let the agent attempt one task under a span of its own that carries the reward: its own, or that of a coin.
 
@@ -137,7 +144,7 @@ async def attempt(
         except Exception as failure:  # noqa: BLE001 - whatever an agent raises is its failure, and ends no other attempt
             error = type(failure).__name__
             grade = None if is_endpoint_failure(failure) else grade
-        if grade is not None:
+        if grade is not None and tell:
             give_reward(span, grade.reward if coin is None else float(random.random() < coin))
         trace_id = f"{span.get_span_context().trace_id:032x}"
         reward = None if grade is None else grade.reward
@@ -174,6 +181,7 @@ async def attempt_all(
     concurrency: int,
     timeout_s: float,
     coin: float | None = None,
+    tell: bool = True,
 ) -> list[Attempt]:
     """Attempt each task so many times; results come in the order of the tasks."""
     results: dict[tuple[int, int], Attempt] = {}
@@ -181,7 +189,9 @@ async def attempt_all(
 
     async def work(places: Iterator[tuple[int, int]]) -> None:
         for row, column in places:
-            results[row, column] = await attempt(play, tasks[row], column, telemetry, timeout_s=timeout_s, coin=coin)
+            results[row, column] = await attempt(
+                play, tasks[row], column, telemetry, timeout_s=timeout_s, coin=coin, tell=tell
+            )
 
     await asyncio.gather(*(work(todo) for _ in range(concurrency)))
     return [results[place] for place in sorted(results)]
@@ -227,6 +237,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--timeout-s", type=float, default=300, help="after which an attempt has failed")
     parser.add_argument("--model", default="live", help="name the endpoint knows the model by")
     parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--measure", action="store_true", help="grade, and leave no reward in the traces")
     parser.add_argument("--coin", type=float, help="reward 1 with this probability, whatever came: a control")
     parser.add_argument("--output", type=Path, help="file for one JSON line an attempt")
     parser.add_argument(
@@ -260,6 +271,7 @@ async def run(agent: Agent, options: argparse.Namespace, telemetry: Telemetry) -
                 concurrency=options.concurrency,
                 timeout_s=options.timeout_s,
                 coin=options.coin,
+                tell=not options.measure,
             )
     except (Exception, asyncio.CancelledError) as failure:
         if results is None:

@@ -83,6 +83,7 @@ class Rounds:
                 attempts=attempts,
                 temperature=temperature,
                 coin=None,
+                measure=True,  # a test, and not what a gate judges by: that would cost more than a window's training
                 seed=0,  # the same questions for every seed, before and after
                 offset=0,
             )
@@ -105,6 +106,7 @@ class Rounds:
                 attempts=self.config.attempts_each,
                 offset=(number - 1) * problems,
                 seed=self.config.seed,
+                measure=False,
                 coin=self.config.coin,
                 temperature=1.0,
             )

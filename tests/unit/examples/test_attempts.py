@@ -110,6 +110,14 @@ def test_a_coin_rewards_whatever_came_and_the_truth_is_kept_beside(tmp_path: Pat
     assert summary["reward"] == pytest.approx(1 / 3)
 
 
+def test_what_is_only_measured_leaves_no_reward_behind(tmp_path: Path) -> None:
+    """It is graded all the same."""
+    _, summary, exporter = collected(tmp_path, "--measure")
+
+    assert summary["reward"] == pytest.approx(1 / 3)
+    assert {event.name for span in exporter.get_finished_spans() for event in span.events} <= {"exception"}
+
+
 def test_the_seed_decides_the_order_and_the_end_begins_again() -> None:
     """So that window after window goes on where the last one ended."""
     order = choose(range(5), None, seed=1)
