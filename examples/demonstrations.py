@@ -65,7 +65,7 @@ def warm_start(script: str, reply: Reply, options: argparse.Namespace, flags: Se
         data = Path(scratch) / "data"
         collect = [options.python, "-m", script, "--datasets", options.datasets, "--split", "train", *flags]
         collect += ["--episodes", str(options.episodes), "--seed", str(options.seed), "--concurrency", "8"]
-        with _receiving(data) as endpoint, _tracing(endpoint) as tracer, serving(reply, tracer) as url:
+        with receiving(data) as endpoint, _tracing(endpoint) as tracer, serving(reply, tracer) as url:
             told = {"OPENAI_BASE_URL": url, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
             done = subprocess.run(collect, env=environment | told, cwd=ROOT, check=True, stdout=subprocess.PIPE)
         summary = json.loads(done.stdout)
@@ -93,7 +93,7 @@ def _tracing(endpoint: str) -> Iterator[Tracer]:
         provider.shutdown()
 
 
-class _receiving:  # noqa: N801 - reads as the verb it is
+class receiving:  # noqa: N801 - reads as the verb it is
     """Runs a receiver while a block lasts; gives its address."""
 
     def __init__(self, data: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ import polars as pl
 import pytest
 
 from etl.schema import table_files
-from examples.teacher import serving
+from examples.demonstrations import receiving
+from examples.spider.questions import load
+from examples.spider.teacher import teacher
+from examples.teacher import Reply, serving
 from foundation.errors import ExitStatus
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -155,3 +159,45 @@ def test_a_tool_server_that_dies_costs_the_attempts_under_way_and_no_more(task: 
     assert [summary["episodes"] for summary in summaries] == [3, 3]
     assert [summary["ungraded"] for summary in summaries] == [0, 0]
     assert summaries[0][USED[task]] < summaries[1][USED[task]]
+
+
+def wrong_then_right(questions: Sequence[Any]) -> Reply:
+    """Write a query of nothing, find it incorrect, write the gold one, find it correct."""
+    gold = teacher(questions)
+
+    def reply(messages: list[dict[str, Any]]) -> dict[str, Any]:
+        instructions, text = (str(message["content"]) for message in messages)
+        if "THE QUERY IS" in instructions:
+            return {"content": f"THE QUERY IS {'IN' if 'Query: SELECT 0' in text else ''}CORRECT."}
+        if "better" in instructions:
+            asked = text[: text.index("\nQuery: ")]
+            return {"content": f"```sql\n{gold([messages[0], {'role': 'user', 'content': asked}])['content']}\n```"}
+        return {"content": "SELECT 0"}
+
+    return reply
+
+
+@pytest.mark.timeout(300)
+def test_three_agents_are_told_apart_and_two_of_them_are_trained(tmp_path: Path) -> None:
+    """They share a trace; the checker's calls are context, and the outcome is of the last query."""
+    questions = load(FIXTURES, "train")
+    command = [str(environment("spider")), "-m", "examples.spider.collect", "--datasets", str(FIXTURES)]
+    command += ["--output", str(tmp_path / "rows.jsonl")]
+    with receiving(tmp_path / "data") as endpoint, serving(wrong_then_right(questions)) as url:
+        told = {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+        told |= {"PYTHONPATH": str(ROOT)}
+        subprocess.run(command, env=os.environ | told, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    etl = [sys.executable, "-m", "spanloop", "etl", "run", "--data", str(tmp_path / "data"), "--complete-after", "0"]
+    subprocess.run(etl, check=True, capture_output=True)
+    train = [sys.executable, "-m", "spanloop", "train", "run", "--data", str(tmp_path / "data"), "--model", str(POLICY)]
+    train += ["--agents", "write,rewrite", "--recipe", "imitate", "--min-episodes", "8", "--dry-run", "--json"]
+    planned = json.loads(subprocess.run(train, check=True, capture_output=True).stdout)
+
+    attempts = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert {(row["reward"], row["measures"]["turns"]) for row in attempts} == {(1.0, 2)}
+    rows = pl.read_parquet(table_files(tmp_path / "data", "transitions")).sort("episode_id", "step")
+    assert {tuple(agents) for agents in rows.group_by("episode_id", maintain_order=True).agg("agent")["agent"]} == {
+        ("write", "check", "rewrite", "check")
+    }
+    assert set(rows["outcome"]) == {1.0}
+    assert planned["set_aside"] == {"other_agent": 2 * len(attempts)}
