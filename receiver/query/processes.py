@@ -245,6 +245,7 @@ class _Process:
             raise
         finally:
             feeder.stop()
+            self._check = lambda: None  # it holds the rows of this query
         if feeder.problem:
             raise query.QueryTooExpensive(feeder.problem, hint=query.NARROW)
         if kind == frames.ERROR:

@@ -28,7 +28,7 @@ WIDER = 20
 FARTHEST_NS = 24 * 365 * HOUR_NS
 """A window wider than that goes back to the first trace there is."""
 
-BATCH = 100
+BATCH = 60
 BUDGET_S = 4.0
 """How long a page goes on looking before it shows what it has, and where to go on from."""
 
@@ -182,6 +182,18 @@ async def find_traces(visit: Visit, wanted: Wanted) -> Found:
     return found
 
 
+_widths: dict[tuple[Any, ...], int] = {}
+"""How wide a window last held enough traces, nanoseconds: where the next list begins."""
+
+MOST_WIDTHS = 1000
+
+
+def _remember(seen: tuple[Any, ...], width: int) -> None:
+    if len(_widths) >= MOST_WIDTHS:
+        _widths.clear()
+    _widths[seen] = width
+
+
 Reached = tuple[int, str] | None
 """Where the candidates have come to; None at their end."""
 
@@ -191,12 +203,13 @@ async def _from_spans(visit: Visit, wanted: Wanted) -> AsyncIterator[tuple[Answe
     template = {"roots": ROOTS, "errors": ERRORS, "rootless": ROOTLESS}[wanted.source]
     top_ns, top_id = min(wanted.before[0], wanted.until_ns), wanted.before[1]
     high = min(top_ns, time.time_ns() + HOUR_NS)
-    width = MINUTE_NS
+    seen = (visit.data, visit.visitor.project, wanted.source, wanted.service)
+    width = _widths.get(seen, MINUTE_NS)
     more, values = _root_conditions(wanted) if wanted.source == "roots" else ("", [])
     limit = BATCH
     while True:
         low = max(high - width, wanted.since_ns)
-        width *= WIDER
+        asked_width, width = width, width * WIDER
         if width > FARTHEST_NS:
             low = wanted.since_ns
         answer = await visit.ask(template.format(more=more, limit=limit), low, high, *values)
@@ -213,6 +226,7 @@ async def _from_spans(visit: Visit, wanted: Wanted) -> AsyncIterator[tuple[Answe
             reached = (rows[-1]["start_ns"], rows[-1]["trace_id"])
         yield Answer(answer.question, rows, answer.problem, answer.hint), reached
         if len(answer.rows) == limit:
+            _remember(seen, asked_width)
             high, width = rows[-1]["start_ns"], max(width // WIDER**2, MINUTE_NS)
             top_ns, top_id = high, rows[-1]["trace_id"]
             limit = max(BATCH, 2 * len(at_top))

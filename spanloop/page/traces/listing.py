@@ -4,10 +4,11 @@ import asyncio
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from aiohttp import web
 
-from spanloop.page.questions import Question
+from spanloop.page.questions import Answer, Question
 from spanloop.page.render import address
 from spanloop.page.traces.finding import HOUR_NS, MAX_NS, Wanted, find_traces, read_cursor
 from spanloop.page.visit import Visit
@@ -32,6 +33,7 @@ FILTERS = (
     "project",
 )  # fmt: skip
 STATUS = ("error", "ok", "rootless")
+OFFERED_S, MAX_OFFERED = 60, 100
 MAX_TAILS = 16
 TAIL_EVERY_S = 2.0
 TAIL_LASTS_S = 3600
@@ -41,9 +43,7 @@ TAIL_BATCH = 30
 async def show(visit: Visit) -> web.StreamResponse:
     """Show one page of the list."""
     wanted = wanted_of(visit)
-    found, (choices, models) = await asyncio.gather(
-        find_traces(visit, wanted), visit.ask_all(Question(CHOICES), Question(MODELS))
-    )
+    found, (choices, models) = await asyncio.gather(find_traces(visit, wanted), _choices(visit))
     kept = {name: visit.argument(name) for name in FILTERS}
     is_live = bool(visit.argument("live")) and wanted.source == "roots"
     return visit.render(
@@ -59,6 +59,21 @@ async def show(visit: Visit) -> web.StreamResponse:
         live=address("/traces", **kept, live=1) if wanted.source == "roots" and not is_live else "",
         tail=address("/live", **kept) if is_live else "",
     )
+
+
+_offered: dict[tuple[Any, ...], tuple[float, list[Answer]]] = {}
+
+
+async def _choices(visit: Visit) -> list[Answer]:
+    """Return what filters offer, asked anew once a minute."""
+    key = (visit.data, visit.visitor.project)
+    asked = _offered.get(key)
+    if asked is None or time.monotonic() - asked[0] > OFFERED_S:
+        if len(_offered) > MAX_OFFERED:
+            _offered.clear()
+        asked = (time.monotonic(), await visit.ask_all(Question(CHOICES), Question(MODELS)))
+        _offered[key] = asked
+    return asked[1]
 
 
 def wanted_of(visit: Visit) -> Wanted:

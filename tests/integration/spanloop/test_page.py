@@ -1,9 +1,12 @@
 """The page over real files and a real receiver: who sees what, and what a browser is told."""
 
 import html
+import http.client
 import io
 import json
 import re
+import time
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -377,3 +380,31 @@ def test_empty_pages_name_the_next_command(tmp_path: Path) -> None:
             assert visitor.get(path).status in {200, 303}, path
         assert "spanloop receiver run" in visitor.get("/").words
         assert "spanloop nightly" in visitor.get("/runs").words
+
+
+def test_what_arrives_is_followed_and_judged(tmp_path: Path) -> None:
+    """A trace that arrives is shown to whoever follows, within seconds; a reward given to it is the receiver's."""
+    trace_id = "ab" * 16
+    now = time.time_ns()
+    request = traces(
+        span(1, name="just-now", trace_id=bytes.fromhex(trace_id), start_time_unix_nano=now, end_time_unix_nano=now + 5)
+    )
+    with running(tmp_path / "data") as receiver, running_page(tmp_path / "data") as visitor:
+        following = http.client.HTTPConnection("127.0.0.1", visitor.port, timeout=60)
+        following.request("GET", "/live")
+        events = following.getresponse()
+        assert events.headers["Content-Type"] == "text/event-stream"
+        sent = urllib.request.Request(
+            f"{receiver.http}/v1/traces", request.SerializeToString(), {"Content-Type": "application/x-protobuf"}
+        )
+        urllib.request.urlopen(sent, timeout=30).close()
+
+        told = next(line for line in events if b"just-now" in line)
+        following.close()
+        assert trace_id.encode() in told
+
+        given = visitor.submit(f"/traces/{trace_id}", f"/traces/{trace_id}/reward", {"name": "outcome", "value": "0.5"})
+        assert given.status == 303, given.words
+        scores = visitor.get("/download/json?q=select+attributes+from+log_records").text
+        assert "0.5" in scores
+        assert "spans/s" in visitor.get("/").words
