@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "tests" / "unit"
+INTEGRATION = ROOT / "tests" / "integration"
 ROOTS = ("foundation", "otel_exporter", "receiver", "etl", "train", "serve", "spanloop")
 LOGIC = (ast.If, ast.For, ast.While, ast.Try, ast.IfExp, ast.BoolOp, ast.comprehension, ast.Match)
 LEAST = 5
@@ -39,16 +40,14 @@ ELSEWHERE = {
     # Servers and what only a socket or another process shows.
     "receiver/intake/*": "tests/integration/receiver/test_answers.py",
     "receiver/service.py": "tests/integration/receiver/test_commands.py",
-    "receiver/query/reads.py": "tests/unit/receiver/query/test_guard.py",
     "receiver/query/worker.py": "tests/unit/receiver/query/test_processes.py",
-    "receiver/log/*": "tests/unit/receiver/log/test_wal.py",
+    "receiver/log/disk.py": "tests/unit/receiver/log/test_wal.py",
     "receiver/days/opened.py": "tests/unit/receiver/days/test_held.py",
     "receiver/days/forgetting.py": "tests/integration/spanloop/test_forget.py",
     "receiver/database.py": "tests/unit/receiver/query/test_guard.py",
     "receiver/tables.py": "tests/test_docs.py",
     "serve/server.py": "tests/integration/serve/test_embedded.py",
     "serve/starting.py": "tests/integration/serve/test_gates.py",
-    "serve/canary/observations.py": "tests/integration/serve/test_observations.py",
     "serve/evidence/sending.py": "tests/unit/serve/evidence/test_delivery.py",
     "serve/gateway/entrance.py": "tests/unit/serve/gateway/test_endpoint.py",
     "serve/engines/embedded/*": "tests/unit/serve/engines/embedded/test_responses.py",
@@ -58,26 +57,21 @@ ELSEWHERE = {
     "otel_exporter/sending/grpc_post.py": "tests/integration/otel_exporter/test_delivery.py",
     "otel_exporter/sending/sender.py": "tests/unit/otel_exporter/test_exporter.py",
     "otel_exporter/later.py": "tests/unit/otel_exporter/test_rewards.py",
-    "otel_exporter/sensitive.py": "tests/unit/otel_exporter/test_redaction.py",
     "otel_exporter/tracking/transport.py": "tests/integration/otel_exporter/test_tracker.py",
     # The loop of training, tested as a loop.
     "train/run.py": "tests/unit/train/engine/test_checkpoint.py",
     "train/publishing.py": "tests/unit/train/engine/test_checkpoint.py",
     "train/engine/*": "tests/unit/train/test_loop.py",
     "train/credit/assignment.py": "tests/unit/train/test_plan.py",
-    "train/data/forms.py": "tests/unit/train/data/test_render.py",
     # The roof starts stages as processes.
     "spanloop/demo/*": "tests/e2e/test_demo.py",
     "spanloop/doctor/*": "tests/unit/spanloop/test_doctor.py",
-    "spanloop/forget.py": "tests/integration/spanloop/test_forget.py",
     "spanloop/page/questions.py": "tests/integration/spanloop/test_page.py",
     "spanloop/page/server.py": "tests/integration/spanloop/test_page.py",
     "spanloop/page/traces/*": "tests/integration/spanloop/test_page.py",
     "spanloop/page/views/*": "tests/integration/spanloop/test_page.py",
     "spanloop/nightly/run.py": "tests/integration/spanloop/test_nightly.py",
-    "spanloop/processes.py": "tests/integration/spanloop/test_nightly.py",
     "spanloop/reward.py": "tests/integration/receiver/test_reward_command.py",
-    "spanloop/up.py": "tests/integration/spanloop/test_up.py",
     "spanloop/sql.py": "tests/integration/spanloop/test_command_line.py",
 }
 """Modules that no test mirrors, and the one that holds them."""
@@ -101,6 +95,12 @@ def mirror(module: str) -> Path:
     return UNIT / path.parent / f"test_{path.name}"
 
 
+def test_of(module: str) -> bool:
+    """Tell whether a test is named for a module: beside it, or among those of its stage that need processes."""
+    path = Path(module)
+    return mirror(module).exists() or (INTEGRATION / path.parts[0] / f"test_{path.name}").exists()
+
+
 def has_logic(module: str) -> bool:
     tree = ast.parse((ROOT / module).read_text())
     return sum(isinstance(node, LOGIC) for node in ast.walk(tree)) >= LEAST
@@ -108,7 +108,7 @@ def has_logic(module: str) -> bool:
 
 def test_every_module_with_logic_has_its_test_beside_it_or_a_reason() -> None:
     """Whoever changes a module knows what to run."""
-    alone = [module for module in modules() if not mirror(module).exists() and has_logic(module)]
+    alone = [module for module in modules() if not test_of(module) and has_logic(module)]
 
     assert [module for module in alone if not any(fnmatchcase(module, kind) for kind in ELSEWHERE)] == []
     assert [test for test in ELSEWHERE.values() if not (ROOT / test).exists()] == []
