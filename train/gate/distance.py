@@ -15,6 +15,11 @@ from train.losses.divergence import measured_kl
 YARDSTICK = 64
 """Sequences on which the distance is measured: enough for a mean, few for every check."""
 
+PART_OF_NIGHT = 4
+"""Of the sequences of a short window no more than one in so many: each search for the step reads them several times."""
+
+SMALLEST_YARDSTICK = 16
+
 USUAL_LENGTH = 32
 """Tokens of a call up to which the KL budget is what the settings say."""
 
@@ -63,8 +68,9 @@ class Yardstick:
     def of(cls, learner: Learner) -> "Yardstick":
         """Choose a sample of the calls the model may have sampled, evenly spread; before the first update."""
         own = learner.plan.own_sequences()
-        step = max(1, len(own) // YARDSTICK)
-        chosen = own[::step][:YARDSTICK]
+        size = min(YARDSTICK, max(SMALLEST_YARDSTICK, len(own) // PART_OF_NIGHT))
+        step = max(1, len(own) // size)
+        chosen = own[::step][:size]
         num_calls, num_tokens = _sizes(chosen)
         home = learner.score(chosen)
         allowed = call_budget(learner.config.kl_budget, num_tokens / max(1, num_calls))
