@@ -58,7 +58,7 @@ def _complete(call: LlmCall, earlier: list[LlmCall], results: dict[Any, str | No
         given = end
         while given < len(messages) and messages[given]["role"] == "tool":
             given += 1
-        is_whole = bool(message.get("tool_calls")) and all(m.get("tool_call_id") for m in messages[end:given])
+        is_whole = _is_answered(message, messages[end:given])
         if given == end or is_whole:
             rebuilt += messages[position : max(given, position + 1)]
             position = max(given, position + 1)
@@ -85,6 +85,15 @@ def _complete(call: LlmCall, earlier: list[LlmCall], results: dict[Any, str | No
     call.input = rebuilt
     if not is_exact:
         call.pieced.add("input")
+
+
+def _is_answered(message: Message, results: list[Message]) -> bool:
+    """Tell whether results say what they are of: by ids, or in order where the API has no ids at all, as Ollama's."""
+    asked = message.get("tool_calls") or ()
+    has_ids = any(request["id"] for request in asked) or any(result.get("tool_call_id") for result in results)
+    if not has_ids:
+        return len(asked) == len(results)
+    return bool(asked) and all(result.get("tool_call_id") for result in results)
 
 
 def _asked(call: LlmCall, before: list[Message], earlier: list[LlmCall]) -> Message | None:

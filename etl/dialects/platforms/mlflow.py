@@ -4,7 +4,6 @@ What it traces for a framework is in the framework's own shape: LangChain's mess
 a list of texts. https://mlflow.org/docs/latest/genai/tracing/
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -198,7 +197,7 @@ def _read_stream(span: Span) -> exchanges.Response | None:
     """Read an answer from its chunks: of chat completions put together, of the other API the last, which is whole."""
     chunks = _chunks(span)
     if any("choices" in chunk for chunk in chunks):
-        return client_dump.read_response(_assemble(chunks))
+        return client_dump.read_response(client_dump.assemble(chunks))  # its own assembly loses tool calls
     whole = [chunk["response"] for chunk in chunks if str(chunk.get("type")) in ENDS_OF_RESPONSE]
     return client_dump.read_response(whole[-1]) if whole else None
 
@@ -225,39 +224,3 @@ def _chunks(span: Span) -> list[dict[str, Any]]:
             if isinstance(chunk, dict):
                 numbered.append((int(number), chunk))
     return [chunk for _, chunk in sorted(numbered, key=lambda entry: entry[0])]
-
-
-def _assemble(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Put a stream of chat completion chunks together as the response it would have been without streaming.
-
-    MLflow's own assembly keeps the text, loses the tool calls and says that the model stopped.
-    """
-    choices: dict[int, dict[str, Any]] = {}
-    response: dict[str, Any] = {}
-    for chunk in chunks:
-        for key in ("id", "model", "usage"):
-            response[key] = chunk.get(key) or response.get(key)
-        for part in chunk.get("choices") or ():
-            choice = choices.setdefault(part.get("index") or 0, {"text": [], "calls": {}, "finish_reason": None})
-            delta = part.get("delta") or {}
-            choice["finish_reason"] = part.get("finish_reason") or choice["finish_reason"]
-            if delta.get("content") is not None:
-                choice["text"].append(delta["content"])
-            for piece in delta.get("tool_calls") or ():
-                call = choice["calls"].setdefault(piece.get("index") or 0, {"id": None, "name": None, "arguments": ""})
-                function = piece.get("function") or {}
-                call["id"] = piece.get("id") or call["id"]
-                call["name"] = function.get("name") or call["name"]
-                call["arguments"] += function.get("arguments") or ""
-    response["choices"] = [
-        {
-            "finish_reason": choice["finish_reason"],
-            "message": {
-                "role": "assistant",
-                "content": "".join(choice["text"]) if choice["text"] else None,
-                "tool_calls": [call for _, call in sorted(choice["calls"].items())],
-            },
-        }
-        for _, choice in sorted(choices.items())
-    ]
-    return response

@@ -1,6 +1,7 @@
 """Reads a client's own request or response, recorded whole as JSON: OpenAI's APIs, Anthropic's and LangChain's."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from etl.dialects.shapes import langchain
@@ -241,3 +242,36 @@ def history_facts(value: Any) -> list[AnswerFact]:  # noqa: ANN401 - any JSON va
         if identifier and signature:
             found.append(AnswerFact(identifier, signature))
     return found
+
+
+def assemble(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Put a stream of chat completion chunks together as the response it would have been without streaming."""
+    choices: dict[int, dict[str, Any]] = {}
+    response: dict[str, Any] = {}
+    for chunk in chunks:
+        for key in ("id", "model", "usage"):
+            response[key] = chunk.get(key) or response.get(key)
+        for part in chunk.get("choices") or ():
+            choice = choices.setdefault(part.get("index") or 0, {"text": [], "calls": {}, "finish_reason": None})
+            delta = part.get("delta") or {}
+            choice["finish_reason"] = part.get("finish_reason") or choice["finish_reason"]
+            if delta.get("content") is not None:
+                choice["text"].append(delta["content"])
+            for piece in delta.get("tool_calls") or ():
+                call = choice["calls"].setdefault(piece.get("index") or 0, {"id": None, "name": None, "arguments": ""})
+                function = piece.get("function") or {}
+                call["id"] = piece.get("id") or call["id"]
+                call["name"] = function.get("name") or call["name"]
+                call["arguments"] += function.get("arguments") or ""
+    response["choices"] = [
+        {
+            "finish_reason": choice["finish_reason"],
+            "message": {
+                "role": "assistant",
+                "content": "".join(choice["text"]) if choice["text"] else None,
+                "tool_calls": [call for _, call in sorted(choice["calls"].items())],
+            },
+        }
+        for _, choice in sorted(choices.items())
+    ]
+    return response

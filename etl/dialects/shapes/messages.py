@@ -151,7 +151,7 @@ def definition(value: Any) -> dict[str, Any] | None:  # noqa: ANN401
     value = decode(value)
     if not isinstance(value, dict):
         return None
-    inner = first(value, "function", "toolSpec")
+    inner = first(value, "function", "toolSpec", "tool_spec")
     tool = inner if isinstance(inner, dict) else value
     name = tool.get("name")
     if not isinstance(name, str):
@@ -378,6 +378,43 @@ def is_block(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     )
 
 
+KNOWN = frozenset(
+    ("role", "content", "parts", "tool_calls", "function_call", "tool_call_id", "text", "type", "id", "name")
+)
+"""Keys of a message that are read, or say nothing of tools."""
+
+READ_ELSEWHERE = frozenset(
+    (
+        "toolcalls",
+        "toolcallid",
+        "toolcallids",
+        "toolcallchunks",
+        "invalidtoolcalls",
+        "toolcallrequests",
+        "toolexecutionrequests",
+        "toolinvocations",
+        "functioncall",
+        "functioncalls",
+        "tools",
+        "tooluses",
+    )
+)
+"""Keys of messages that speak of tools and are read before, or repeat what is read."""
+
+
+def _tells_of_tools(key: str, value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Tell whether a message holds calls or results of tools where nobody reads them."""
+    name = "".join(filter(str.isalpha, key)).lower()
+    if isinstance(value, dict) and name == "options":
+        return any(_tells_of_tools(inner, item) for inner, item in value.items())
+    is_full = isinstance(value, dict | list) and bool(value)
+    return (
+        is_full
+        and ("toolcall" in name or "toolresult" in name or "functioncall" in name)
+        and name not in READ_ELSEWHERE
+    )
+
+
 def _draft(item: dict[str, Any]) -> _Draft:
     draft = _Draft()
     content = item["parts"] if "parts" in item else item.get("content")
@@ -397,6 +434,9 @@ def _draft(item: dict[str, Any]) -> _Draft:
     legacy = item.get("function_call")
     if isinstance(legacy, dict) and not draft.calls:
         draft.add_call(legacy)
+    for image in item.get("images") or ():  # Ollama's, beside the words
+        draft.add({"type": "image", "data": image})
+    draft.is_unread |= any(_tells_of_tools(key, value) for key, value in item.items() if key not in KNOWN)
     refusal = item.get("refusal")
     if isinstance(refusal, str):
         draft.refusal = visible(refusal)

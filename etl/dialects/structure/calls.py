@@ -123,6 +123,8 @@ def read_call(span: Span, found: Survey) -> LlmCall:
     if call.input is None and asked is not None:
         call.input = [{"role": "user", "text": asked}]
         _add_instructions(call, found)
+        if call.api != "completions":
+            call.pieced.add("input")  # words alone: nothing says that there were no others, nor whose they are
     if call.output is None and answered is not None and not span.failed:
         call.output = [answer(answered, [], None, _reason(found))]
     _join_items(call)
@@ -352,6 +354,8 @@ def _complete_output(call: LlmCall, responses: list[Response], found: Survey) ->
         call.api = best.api or call.api
         for message, reason in zip(call.output or (), reasons, strict=False):
             message["finish_reason"] = message["finish_reason"] or reason
+    if any(_lost_words(call.output, response.output) for response in responses):
+        call.incomplete.add(RejectReason.CONTRADICTORY)
     calls = [entry for _, entries in found.calls for entry in entries] if len(found.calls) == 1 else []
     if calls and not any(message["tool_calls"] for message in call.output or ()):
         made = canonical_output([{"role": "assistant", "tool_calls": [as_item(entry) for entry in calls]}])[0][
@@ -375,6 +379,12 @@ def _complete_output(call: LlmCall, responses: list[Response], found: Survey) ->
     if reason not in UNKNOWN_REASONS and len(call.output or ()) == 1:
         for message in call.output or ():
             message["finish_reason"] = message["finish_reason"] or reason
+
+
+def _lost_words(one: list[Message] | None, other: list[Message] | None) -> bool:
+    """Tell whether an answer's calls stand in one rendition without the words that another has without the calls."""
+    said, told = (one or [answer(None, [])])[0], (other or [answer(None, [])])[0]
+    return bool(said["tool_calls"]) and not said["text"] and bool(told["text"]) and not told["tool_calls"]
 
 
 def read_tool(span: Span, found: Survey) -> ToolCall | None:

@@ -40,6 +40,9 @@ SENDERS = {
 }
 """Types of messages that say who sent them."""
 
+SAYERS = ("role", "author", "sender", "speaker")
+"""Keys under which a message says whose it is."""
+
 SAID = {"content", "contents", "data", "text", "responses"}
 """Keys of a message under which its words or results stand; Java's libraries have `text`, and results in a list."""
 
@@ -116,13 +119,25 @@ def _is_structure(value: dict[str, Any]) -> bool:
     )
 
 
+def is_stream(value: list[Any]) -> bool:
+    """Tell whether these are the chunks of a streamed chat completion."""
+    return len(value) > 1 and all(isinstance(item, dict) and isinstance(item.get("choices"), list) for item in value)
+
+
+def joined(chunks: list[Any]) -> dict[str, Any]:
+    """Return the response that chunks are of; of one whose pieces are not those of chunks, nothing."""
+    parts = [part for chunk in chunks for part in chunk["choices"]]
+    is_whole = all(isinstance(part, dict) and isinstance(part.get("delta"), dict) for part in parts)
+    return client_dump.assemble(chunks) if is_whole else {}
+
+
 def is_message(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     """Tell whether this is a message: somebody's words, or a call of a tool, or what it gave, as an item of its own."""
     if not isinstance(value, dict):
         return False
     if langchain.is_langchain(value):
         return langchain.is_message(value)
-    role = value.get("role")
+    role = first(value, *SAYERS)
     if isinstance(role, str) and role_of(role) in SIDES:
         return True
     name = first(value, "type", "message_type")
@@ -152,6 +167,9 @@ def as_item(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         return value
     if isinstance(value.get("message"), dict) and "role" not in value:
         value = {**{key: item for key, item in value.items() if key != "message"}, **value["message"]}
+    sayer = first(value, *SAYERS[1:])
+    if "role" not in value and isinstance(sayer, str) and role_of(sayer) in SIDES:
+        value = {"role": sayer, **value}
     name = first(value, "type", "message_type")
     if "role" not in value and isinstance(name, str) and name.lower() in SENDERS:
         value = {**value, **(value["data"] if isinstance(value.get("data"), dict) else {})}
@@ -159,6 +177,13 @@ def as_item(value: Any) -> Any:  # noqa: ANN401 - any JSON value
             "role": name.lower().removesuffix("message"),
             **{key: item for key, item in value.items() if key != "type"},
         }
+    options = value.get("options")
+    if isinstance(options, dict) and {"tool_call", "tool_result"} & set(options):  # LlamaIndex for TypeScript
+        value = {key: item for key, item in value.items() if key != "options"}
+        value |= {"tool_calls": options["tool_call"]} if options.get("tool_call") else {}
+        result = options.get("tool_result")
+        if isinstance(result, dict):
+            value = {**value, "role": "tool", "tool_call_id": result.get("id"), "content": result.get("result")}
     if isinstance(value.get("responses"), list) and value["responses"]:
         value = {**value, "content": [_result(item) for item in value["responses"]]}
     if "content" not in value and "parts" not in value:
@@ -248,6 +273,8 @@ def read_request(value: dict[str, Any]) -> Request | None:
             request.params = {**inner, **request.params}
             if request.tools is None and isinstance(value.get("tools"), dict):
                 request.tools = tools_by_name(value["tools"])
+            if request.tools is None and isinstance(value.get("tool_config"), dict):  # Bedrock's
+                request.tools = read_tools(value["tool_config"].get("tools"))
         return request
     items = value.get("input")
     is_request = not {"model", "instructions", "tools"}.isdisjoint(value)
@@ -265,6 +292,7 @@ SETTINGS = (
     "model_parameters",
     "invocation_params",
     "generation_config",
+    "inference_config",
 )
 """Keys of a box around a request's sampling parameters."""
 
@@ -353,7 +381,9 @@ def tools_by_name(value: dict[str, Any]) -> list[dict[str, Any]] | None:
 def _is_offer(item: Any) -> bool:  # noqa: ANN401 - any JSON value
     if not isinstance(item, dict):
         return isinstance(item, str)
-    inner = next((item[key] for key in ("function", "toolSpec", "tool") if isinstance(item.get(key), dict)), item)
+    inner = next(
+        (item[key] for key in ("function", "toolSpec", "tool_spec", "tool") if isinstance(item.get(key), dict)), item
+    )
     keys = {key.lower().replace("_", "") for key in inner}
     is_call = not {"arguments", "args", "input", "output", "role", "content", "result"}.isdisjoint(keys)
     return not is_call and ("name" in keys or "functiondeclarations" in keys)

@@ -277,7 +277,9 @@ class _Walk:
         side = side_of(words)
         if not value:
             return
-        if len(value) == 1 and isinstance(value[0], str | list):
+        if shapes.is_stream(value):
+            self._add_response(shapes.joined(value), place)
+        elif len(value) == 1 and isinstance(value[0], str | list):
             self.visit(value[0], words, place, depth + 1)
         elif all(isinstance(item, str) and item.startswith("{") for item in value) and shapes.is_messages(
             inner := [shapes.plain(_decoded(item)) for item in value]
