@@ -39,6 +39,7 @@ ELSEWHERE = {
     "etl/exports/*": "tests/integration/etl/test_exports.py",
     # Servers and what only a socket or another process shows.
     "receiver/intake/*": "tests/integration/receiver/test_answers.py",
+    "receiver/history/*": "tests/unit/receiver/history/test_importing.py",
     "receiver/service.py": "tests/integration/receiver/test_commands.py",
     "receiver/query/worker.py": "tests/unit/receiver/query/test_processes.py",
     "receiver/log/disk.py": "tests/unit/receiver/log/test_wal.py",
