@@ -96,7 +96,7 @@ def mirror(module: str) -> Path:
     return UNIT / path.parent / f"test_{path.name}"
 
 
-def test_of(module: str) -> bool:
+def has_test(module: str) -> bool:
     """Tell whether a test is named for a module: beside it, or among those of its stage that need processes."""
     path = Path(module)
     return mirror(module).exists() or (INTEGRATION / path.parts[0] / f"test_{path.name}").exists()
@@ -109,7 +109,7 @@ def has_logic(module: str) -> bool:
 
 def test_every_module_with_logic_has_its_test_beside_it_or_a_reason() -> None:
     """Whoever changes a module knows what to run."""
-    alone = [module for module in modules() if not test_of(module) and has_logic(module)]
+    alone = [module for module in modules() if not has_test(module) and has_logic(module)]
 
     assert [module for module in alone if not any(fnmatchcase(module, kind) for kind in ELSEWHERE)] == []
     assert [test for test in ELSEWHERE.values() if not (ROOT / test).exists()] == []
