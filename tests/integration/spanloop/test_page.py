@@ -184,6 +184,7 @@ def traces_where(wanted: Callable[[int], bool]) -> set[str]:
     return {identifier(f"plain-{number}", 32) for number in range(page_data.NUM_PLAIN) if wanted(number)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("query", "wanted", "has_hostile"),
     [
@@ -241,6 +242,7 @@ def test_what_was_sent_is_text_wherever_it_stands(reader: Visitor) -> None:
         assert "&lt;script&gt;" in seen.text, path
 
 
+@pytest.mark.long
 def test_a_trace_taken_away_is_the_one_that_arrived(reader: Visitor, made: Path, tmp_path: Path) -> None:
     """Imported elsewhere, every column that was sent is the same; a fixture holds what the ETL makes of it."""
     (tmp_path / "a.json").write_bytes(reader.get(f"/traces/{page_data.TRACE}/otlp.json").body)
@@ -269,6 +271,7 @@ def test_what_is_not_there_is_said(reader: Visitor) -> None:
         assert reader.get(path).status == 404, path
 
 
+@pytest.mark.long
 def test_a_reward_needs_a_receiver(reader: Visitor) -> None:
     """And says how to start one."""
     trace = f"/traces/{page_data.TRACE}"
@@ -279,6 +282,7 @@ def test_a_reward_needs_a_receiver(reader: Visitor) -> None:
     assert reader.submit(trace, f"{trace}/reward", {"name": "outcome", "value": "x"}).status == 400
 
 
+@pytest.mark.long
 def test_pages_of_panels_answer_their_questions(reader: Visitor) -> None:
     """Which tool fails most for an agent and what it cost; how attempts end; how signals are distributed."""
     tools = reader.get("/tools")
@@ -309,6 +313,7 @@ def test_a_night_reconciles_and_says_why_it_was_refused(reader: Visitor) -> None
     assert reader.get("/training/nobody").status == 404
 
 
+@pytest.mark.long
 def test_changes_are_the_commands_and_on_record(reader: Visitor, made: Path) -> None:
     """A refused one too; who asked stands there before anything is done."""
     refused = next(path for path in (made / "checkpoints").iterdir() if not (path / "config.json").exists())
@@ -361,6 +366,7 @@ NAMES_OF = st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.mark.long
 @settings(max_examples=times(short=12, long=1000))
 @given(place=PLACES, parts=st.lists(ODD, min_size=3, max_size=3), query=st.dictionaries(NAMES_OF, ODD, max_size=4))
 def test_no_address_is_an_error_of_ours(reader: Visitor, place: str, parts: list[str], query: dict[str, str]) -> None:
@@ -371,6 +377,7 @@ def test_no_address_is_an_error_of_ours(reader: Visitor, place: str, parts: list
     assert reader.get(f"{path}?{urlencode(query)}").status in {200, 303, 400, 404, 503}
 
 
+@pytest.mark.long
 def test_empty_pages_name_the_next_command(tmp_path: Path) -> None:
     """A newcomer's first look, before anything arrived."""
     with running_page(tmp_path / "nothing") as visitor:
@@ -382,6 +389,7 @@ def test_empty_pages_name_the_next_command(tmp_path: Path) -> None:
         assert "spanloop nightly" in visitor.get("/runs").words
 
 
+@pytest.mark.long
 def test_what_arrives_is_followed_and_judged(tmp_path: Path) -> None:
     """A trace that arrives is shown to whoever follows, within seconds; a reward given to it is the receiver's."""
     trace_id = "ab" * 16

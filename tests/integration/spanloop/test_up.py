@@ -16,7 +16,7 @@ from foundation.errors import ExitStatus
 from foundation.http import answers
 from spanloop.processes import free_port
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 @contextlib.contextmanager
