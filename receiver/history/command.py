@@ -15,7 +15,7 @@ log = get_logger("import")
 
 
 def import_(
-    vendor: Literal["langfuse"],
+    vendor: Literal["langfuse", "langsmith", "phoenix", "mlflow", "openai"],
     /,
     *files: Path,
     data: Path = DEFAULT_DATA,
@@ -28,6 +28,8 @@ def import_(
     same files again changes nothing. A running receiver takes them; without one they go into DATA directly.
 
     Example: spanloop import langfuse observations_v2/*.jsonl.gz scores/*.jsonl.gz
+
+    Example: spanloop import openai stored-completions.json fine-tuning.jsonl
 
     Parameters
     ----------

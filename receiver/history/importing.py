@@ -10,14 +10,16 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from foundation.errors import SettingsError
 from otel_exporter.redaction import Redactor
-from receiver.history import langfuse
+from receiver.history import langfuse, langsmith, mlflow, openai, phoenix
 from receiver.history.aside import Aside
 from receiver.history.records import Record, Refused, Score, Vendor
 from receiver.history.rows import Row, Unreadable, read_rows
 from receiver.history.storing import store
 from receiver.reading.opening import reading
 
-VENDORS: dict[str, Vendor] = {vendor.name: vendor for vendor in (langfuse.VENDOR,)}
+VENDORS: dict[str, Vendor] = {
+    module.VENDOR.name: module.VENDOR for module in (langfuse, langsmith, phoenix, mlflow, openai)
+}
 
 IDS_A_QUERY = 1000
 NO_SPAN = "a score of a span that is neither in these files nor stored; import its spans first, or with it"

@@ -5,6 +5,7 @@ https://langfuse.com/docs/api-and-data-platform/features/blob-storage-export-fie
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from receiver.history.records import (
@@ -69,7 +70,14 @@ def claims(row: Row) -> bool:
 
 def _snake(row: Row) -> Row:
     """Return a row with the names of the export's columns, where it has those of the API."""
-    return {key if key.islower() else CAPITAL.sub("_", key).lower(): value for key, value in row.items()}
+    if "trace_id" in row or "user_id" in row:
+        return row
+    return {_snake_name(key): value for key, value in row.items()}
+
+
+@lru_cache(maxsize=1024)
+def _snake_name(key: str) -> str:
+    return CAPITAL.sub("_", key).lower()
 
 
 def _is_observation(row: Row) -> bool:
@@ -105,7 +113,8 @@ def _attributes(row: Row) -> dict[str, Any]:
         attributes[f"{OBSERVATION}metadata.{key}"] = value
     offered = mapping(row.get("tool_definitions"))
     if offered:
-        attributes["gen_ai.tool.definitions"] = as_text([{"name": n, **mapping(said)} for n, said in offered.items()])
+        tools = [{"name": name, **mapping(said)} for name, said in offered.items()]
+        attributes["gen_ai.tool.definitions"] = as_text(tools)
     return attributes
 
 
@@ -119,7 +128,7 @@ def _observation(row: Row) -> Record:
     return make_span(
         trace=required(row, "trace_id"),
         span=required(row, "id"),
-        parent=first(row, "parent_observation_id"),
+        parent=as_text(row.get("parent_observation_id")),
         name=row.get("name"),
         start_ns=start_ns,
         end_ns=end_ns,

@@ -93,7 +93,11 @@ def as_text(value: Any) -> str | None:  # noqa: ANN401
 
 def first(row: Mapping[str, Any], *keys: str) -> Any:  # noqa: ANN401
     """Return the first of the fields that says anything."""
-    return next((row[key] for key in keys if row.get(key) not in (None, "")), None)
+    for key in keys:
+        value = row.get(key)
+        if value is not None and value != "":
+            return value
+    return None
 
 
 def number_of(value: Any) -> float | None:  # noqa: ANN401
@@ -120,7 +124,8 @@ def ns_of(value: Any) -> int | None:  # noqa: ANN401
     """
     if value is None or value == "":
         return None
-    number = number_of(value)
+    is_text = isinstance(value, str) and value[4:5] == "-"  # a year: most times are, and are no number
+    number = None if is_text else number_of(value)
     if number is not None:
         scale = next((scale for scale, end in ((10**9, 1e11), (10**6, 1e14), (1000, 1e17)) if number < end), 1)
         whole = isinstance(value, int) or scale == 1

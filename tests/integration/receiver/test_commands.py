@@ -248,3 +248,22 @@ def test_logs_in_either_spelling_are_imported(tmp_path: Path) -> None:
     imported = spanloop("receiver", "import", "--json", "--data", str(tmp_path / "data"), str(tmp_path / "logs.jsonl"))
 
     assert json.loads(imported.stdout)["log_records"] == 2, imported.stderr
+
+
+def test_what_another_product_recorded_is_taken_by_a_running_receiver(tmp_path: Path) -> None:
+    """Every row is counted; what is of another kind is refused with status 2."""
+    row = {"object": "chat.completion", "id": "chatcmpl-1", "created": 1738960610, "model": "m", "choices": [{}]}
+    (tmp_path / "stored.json").write_text(
+        json.dumps({"object": "list", "data": [{**row, "messages": [{"role": "user", "content": "a"}]}, row]})
+    )
+    (tmp_path / "other.json").write_text('{"colour": "red"}')
+
+    with running(tmp_path / "data") as receiver:
+        taken = spanloop("import", "openai", tmp_path / "stored.json", "--data", tmp_path / "data")
+        refused = spanloop("import", "openai", tmp_path / "other.json", "--data", tmp_path / "data")
+        (stored,) = receiver.sql("select count(*) as spans from spans")
+
+    assert (taken.returncode, taken.stdout.split()[:6]) == (0, ["2", "rows", "1", "imported", "1", "spans"])
+    assert "1  refused: a stored completion without its messages" in taken.stdout
+    assert (refused.returncode, "the first has the fields colour" in refused.stderr) == (2, True)
+    assert stored["spans"] == 1

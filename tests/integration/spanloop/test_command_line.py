@@ -98,6 +98,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "doctor": ((), ("--json",)),
     "receiver status": ((), ("--json",)),
     "receiver import": (("PATH",), ("PATH", "PATH"), ()),
+    "import": (("langfuse", "PATH"), ("VALUE", "PATH"), ("openai", "PATH", "PATH"), ("mlflow",)),
     "receiver backup": (("--out", "PATH"), ()),
     "receiver verify": ((),),
     "receiver prune": (("--retain-days", "VALUE"), ("--retain-gb", "VALUE", "--dry-run"), ()),
