@@ -1,5 +1,6 @@
 """What holds for every test: nothing leaves this machine, one thread a process, and what takes longest begins first."""
 
+import atexit
 import ipaddress
 import os
 import socket
@@ -39,6 +40,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         group = "vllm" if item.get_closest_marker("vllm") else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_unconfigure() -> None:
+    """Let the summary be the last that is said: DuckDB's binding names what it leaks when the interpreter ends."""
+    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
 
 
 class ReachedTheNetwork(AssertionError):
