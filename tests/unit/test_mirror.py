@@ -79,7 +79,8 @@ ELSEWHERE = {
 
 SEVERAL = {
     "deploy/*", "examples/*", "etl/dialects/test_*", "etl/test_examples.py", "etl/test_invariants.py",
-    "etl/test_stray_values.py", "receiver/store/test_arrival_order.py", "serve/gateway/test_malformed.py",
+    "etl/test_stray_values.py", "receiver/history/test_recordings.py",
+    "receiver/store/test_arrival_order.py", "serve/gateway/test_malformed.py",
     "spanloop/test_doctor.py",
     "train/test_learning.py", "train/credit/test_bias.py", "train/losses/test_parity.py", "test_mirror.py",
 }  # fmt: skip
