@@ -101,7 +101,7 @@ def _foreign(vendor: Vendor, path: Path, row: Row) -> str:
                 f"{path} has a row of {other.name}'s in it, and {vendor.name}'s were to be imported",
                 hint=f"One product at a time: spanloop import {other.name} {path}",
             )
-    keys = ", ".join(sorted(map(str, row))[:12])
+    keys = ", ".join(key for key in sorted(row)[:12] if key.isprintable())
     return f"{path} has no rows of {vendor.name}'s: the first has the fields {keys[:400] or '(none)'}"
 
 
@@ -158,4 +158,4 @@ def _place(scores: list[Score], aside: Aside, outcome: Outcome, data: Path) -> N
 
 
 def _said(reasons: Counter[str]) -> str:
-    return "; ".join(f"{count} rows: {reason}" for reason, count in reasons.most_common(5))
+    return "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(5))

@@ -126,4 +126,4 @@ def _score(assessment: Mapping[str, Any], trace: str) -> Record:
     )
 
 
-VENDOR = Vendor("mlflow", "traces as JSON, or rows of `search_traces`", claims, read)
+VENDOR = Vendor("mlflow", "traces as JSON, or rows of `search_traces` (JSON with `orient='records'`)", claims, read)

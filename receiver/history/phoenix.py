@@ -125,4 +125,9 @@ def _annotation(row: Row) -> Record:
     )
 
 
-VENDOR = Vendor("phoenix", "spans and annotations, of its client's data frames or its API", claims, read)
+VENDOR = Vendor(
+    "phoenix",
+    "spans and annotations, of its client's data frames (JSON with `orient='records'`) or its API",
+    claims,
+    read,
+)

@@ -67,6 +67,8 @@ def _text(file: io.BufferedReader) -> Iterator[Row | Unreadable]:
             yield from _array(text)
     elif head == b"{":
         yield from _objects(file)
+    elif b"\0" in file.peek(1):
+        raise SettingsError(f"{file.name} is neither text nor Parquet", hint="Unpack it, if it is an archive.")
     elif head:
         with io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="") as text:
             yield from _csv(text)

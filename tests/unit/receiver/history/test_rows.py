@@ -58,10 +58,11 @@ def test_what_is_no_row_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_file_that_breaks_off_or_is_not_there_is_named(tmp_path: Path) -> None:
-    """Compressed data that ends early, Parquet that is none."""
+    """Compressed data that ends early, Parquet that is none, an archive."""
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b'{"id": 1}\n' * 1000)[:-9])
     (tmp_path / "cut.parquet").write_bytes(b"PAR1 and nothing else")
+    (tmp_path / "archive.zip").write_bytes(b"PK\x03\x04\x14\0\0\0\x08\0" + bytes(90))
 
-    for name in ("cut.gz", "cut.parquet", "missing"):
+    for name in ("cut.gz", "cut.parquet", "missing", "archive.zip"):
         with pytest.raises(SettingsError, match=name):
             list(read_rows(tmp_path / name))
