@@ -1,4 +1,4 @@
-"""Conversations as instrumentations of which no recording is at hand write them, after their sources.
+"""Conversations as instrumentations without a recording write them: by their documentation, a few by their source.
 
 Each takes what was asked, in the words of chat completions, what was answered, and a number, and returns the call's
 spans and log records. What it leaves out, the library leaves out.

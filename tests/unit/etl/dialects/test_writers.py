@@ -1,4 +1,4 @@
-"""Producers of which there is no recording, written after their sources: all that passed, or nothing else."""
+"""Producers without a recording, in the shape they document: all that passed, or nothing else."""
 
 import json
 from typing import Any
