@@ -27,6 +27,9 @@ MORE_COLUMNS = 64
 REMEMBERED_BYTES = 256 << 20
 """Most that is kept of prompts and answers whose rows have ended."""
 
+REMEMBERED_TEXTS = 256
+"""Most texts, however small: each is compared with every prompt that comes."""
+
 SHORTEST_PREFIX = 8
 """Tokens below which what two prompts have in common is not worth looking up."""
 
@@ -199,7 +202,7 @@ class Memory:
             return
         self._texts[key] = (held, remembered)
         self._num_bytes += size
-        while self._num_bytes > self._max_bytes:
+        while self._num_bytes > self._max_bytes or len(self._texts) > REMEMBERED_TEXTS:
             _, (_, oldest) = self._texts.popitem(last=False)
             self._num_bytes -= sum(tensor.nbytes for pair in oldest for tensor in pair)
 

@@ -130,6 +130,15 @@ def test_memory_is_bounded_and_forgets_what_was_longest_unused() -> None:
     assert len(memory) == 3
 
 
+def test_memory_holds_no_more_texts_than_can_be_looked_through() -> None:
+    memory = Memory()
+    for first in range(300):
+        memory.add([first] * 10, remembered(10))
+    assert len(memory) == 256
+    assert memory.find([0] * 11)[0] == 0
+    assert memory.find([299] * 11)[0] == 10
+
+
 def test_the_longest_known_beginning_is_found_and_never_all_of_a_prompt() -> None:
     """The last token of a prompt is always read: what follows it is what was asked for."""
     memory = Memory()
