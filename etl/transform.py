@@ -115,8 +115,9 @@ def transform(
     for call in _in_order(calls):
         by_episode[episode_of[call.span.index]].append(call)
     choosing = [pair for pair in pairs if pair[1] is not None and len(pair[1].output or ()) > 1]
+    told = _beginnings(by_episode, episodes)
     for number, own in by_episode.items():
-        choose(own, choosing)
+        choose(own, choosing, told.get((episodes[number].key[0], episodes[number].session), ()))
         by_episode[number] = in_order(own)
     judge_by_histories(calls)
     spread_incompleteness(calls)
@@ -201,6 +202,18 @@ def _dialogues(by_episode: Mapping[int, list[LlmCall]], episodes: Sequence[Episo
         session = episodes[number].session
         found[number if session is None else (episodes[number].key[0], session)] += calls
     return [_in_order(calls) for calls in found.values()]
+
+
+def _beginnings(
+    by_episode: Mapping[int, list[LlmCall]], episodes: Sequence[Episode]
+) -> dict[tuple[str, str | None], set[Hashable]]:
+    """Return what the requests of every session begin with."""
+    found: dict[tuple[str, str | None], set[Hashable]] = defaultdict(set)
+    for number, calls in by_episode.items():
+        episode = episodes[number]
+        if episode.session is not None:
+            found[episode.key[0], episode.session].update(begun for call in calls for begun in call.beginnings)
+    return found
 
 
 def _set_apart(

@@ -2,7 +2,7 @@
 
 A framework may put the server's name before the tool's (`mcp__weather__get_weather`), and a protocol's client writes
 its method before it (`tools/call get_weather`). Parallel executions that are alike are real: of spans that are not
-nested, only those with different names or scopes are compared.
+nested, only those with different names or scopes are compared, or one of which alone is a protocol's.
 """
 
 import re
@@ -20,6 +20,9 @@ SEPARATORS = re.compile(r"__|[.:/\s]+")
 
 METHODS = {"tools", "call", "execute_tool", "call_tool", "mcp"}
 """Words before a tool's name that are a protocol's or a convention's."""
+
+PARTS = re.compile(r"[-_]+")
+"""What stands there too, where a span is a protocol's; in other names it stands between words."""
 
 MOST_AT_ONCE = 32
 """How many executions are looked at that began before another one and may be the same."""
@@ -71,8 +74,23 @@ def _words(name: str) -> list[str]:
 
 
 def _is_same_tool(one: ToolCall, other: ToolCall) -> bool:
-    names = [{tool.name, tool.asked_as} - {None} for tool in (one, other)]
-    return any(is_same_name(left, right) for left in names[0] for right in names[1])
+    pairs = [(left, right) for left in (one.name, one.asked_as) for right in (other.name, other.asked_as)]
+    if any(left is not None and is_same_name(left, right) for left, right in pairs):
+        return True
+    if _is_protocols(one) == _is_protocols(other) or one.arguments is None or other.arguments is None:
+        return False
+    return any(left and right and _is_part(left, right) for left, right in pairs)
+
+
+def _is_part(one: str, other: str) -> bool:
+    """Tell whether one of two names is the other with a server's name before or after it, joined in any way."""
+    short, long = sorted(([part for word in _words(name) for part in PARTS.split(word)] for name in (one, other)), key=len)
+    return short in (long[: len(short)], long[-len(short) :])
+
+
+def _is_protocols(tool: ToolCall) -> bool:
+    """Tell whether a span is that of the Model Context Protocol's client or server."""
+    return any(name.startswith("mcp.") for name in tool.span.attributes) or tool.span.name.startswith("tools/call")
 
 
 def _fit(one: ToolCall, other: ToolCall) -> bool:
@@ -84,7 +102,7 @@ def _fit(one: ToolCall, other: ToolCall) -> bool:
 
 def _is_beside(inner: ToolCall, outer: ToolCall) -> bool:
     is_within = outer.span.start_ns <= inner.span.start_ns and inner.span.end_ns <= outer.span.end_ns
-    is_layer = inner.name != outer.name or inner.span.scope != outer.span.scope
+    is_layer = inner.name != outer.name or inner.span.scope != outer.span.scope or _is_protocols(inner)
     has_proof = inner.arguments is not None and outer.arguments is not None
     is_same_id = bool(inner.tool_call_id) and inner.tool_call_id == outer.tool_call_id
     return is_within and is_layer and (has_proof or is_same_id) and _is_same_tool(inner, outer) and _fit(inner, outer)

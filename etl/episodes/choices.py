@@ -1,20 +1,24 @@
 """Says which of several choices was the action: the one that the agent went on from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 
 from etl.dialects.spans import LlmCall, ToolCall
 
 
-def choose(calls: Sequence[LlmCall], causes: Iterable[tuple[ToolCall, LlmCall | None]]) -> None:
+def choose(
+    calls: Sequence[LlmCall],
+    causes: Iterable[tuple[ToolCall, LlmCall | None]],
+    of_session: Collection[Hashable] = (),
+) -> None:
     """Set the choice of calls with several, in place; `calls` are one episode's, numbered and as they began.
 
-    It is the first, in the order of choices, that a later request holds after the question; else whose tools ran; else
+    `of_session` are the beginnings of every request of the episode's session: a chat goes on in its next trace. It is the first, in the order of choices, that a later request holds after the question; else whose tools ran; else
     whose words a later request holds; else the first choice. Its token ids and log-probabilities are the call's.
     """
     several = [call for call in calls if len(call.output or ()) > 1]
     if not several:
         return
-    held = {number for call in calls for number in call.beginnings}
+    held = {number for call in calls for number in call.beginnings}.union(of_session)
     rows = {call.span.index for call in several}
     ran = {
         (cause.span.index, tool.tool_call_id)

@@ -158,7 +158,11 @@ def _asked(message: Message) -> tuple[tuple[Any, ...], bytes]:
 
 
 def complete_tools(tools: Iterable[ToolCall], calls: Iterable[LlmCall], facts: Iterable[tuple[Span, ToolFact]]) -> None:
-    """Give tool executions what messages tell under their id, in place, and their errors in their own words."""
+    """Give tool executions what messages tell under their id, in place, and their errors in their own words.
+
+    Under an id that was used again nothing is told of either execution.
+    """
+    calls = list(calls)
     known: dict[Hashable, ToolFact] = {}
 
     def told_of(span: Span, identifier: str) -> ToolFact:
@@ -184,8 +188,10 @@ def complete_tools(tools: Iterable[ToolCall], calls: Iterable[LlmCall], facts: I
             if message.get("tool_call_id") in wanted and message["role"] == "tool":
                 own = told_of(call.span, message["tool_call_id"])
                 own.result = message["text"] if own.result is None else own.result
+    again = _used_again(calls) if known else set()
     for tool in tools:
-        told = known.get((tool.span.project, tool.span.trace_id, tool.tool_call_id))
+        key = (tool.span.project, tool.span.trace_id, tool.tool_call_id)
+        told = known.get(key) if key not in again else None
         if told is not None:
             tool.arguments = told.arguments if tool.arguments is None else tool.arguments
             tool.error = told.error if tool.error is None and tool.result is None else tool.error
@@ -193,6 +199,25 @@ def complete_tools(tools: Iterable[ToolCall], calls: Iterable[LlmCall], facts: I
         move_errors(tool)
         if tool.error is not None:
             tool.error = error_text(tool.error)
+
+
+def _used_again(calls: Iterable[LlmCall]) -> set[Hashable]:
+    """Return (project, trace, id) of ids under which one conversation, or two answers, asked for different things."""
+    again: set[Hashable] = set()
+    asked: dict[Hashable, Any] = {}
+    for call in calls:
+        own: dict[Hashable, Any] = {}
+        for message in chain(call.input or (), (call.output or ())[call.choice :][:1]):
+            for request in message.get("tool_calls") or ():
+                key = (call.span.project, call.span.trace_id, request["id"])
+                if own.setdefault(key, request) is not request:
+                    again.add(key)
+        for message in call.output or ():
+            for request in message.get("tool_calls") or ():
+                key, what = (call.span.project, call.span.trace_id, request["id"]), (request["name"], request["arguments"])
+                if asked.setdefault(key, what) != what:
+                    again.add(key)
+    return again
 
 
 def _is_bare(tool: ToolCall) -> bool:
@@ -241,8 +266,12 @@ def _ended_at_once(call: LlmCall) -> bool:
 
 
 def complete_arguments(causes: Iterable[tuple[ToolCall, LlmCall | None]]) -> None:
-    """Give a tool whose only argument was recorded bare, as by LangChain, what it was asked with, in place."""
+    """Give a tool that lacks its arguments, or has its only one bare, as by LangChain, what it was asked with."""
     for tool, call in causes:
+        if call is not None and tool.arguments is None and tool.tool_call_id:
+            answers = call.output or ()
+            own = [r for message in answers for r in message["tool_calls"] if r["id"] == tool.tool_call_id]
+            tool.arguments = own[0]["arguments"] if len(own) == 1 else None
         if call is None or not isinstance(tool.arguments, str):
             continue
         asked = [

@@ -46,6 +46,8 @@ ENVELOPE = {
     "tool_call_id",
     "type",
     "toolCallId",
+    "tool_name",
+    "toolName",
     "config",
 }
 """Keys of a box around the arguments of a tool."""

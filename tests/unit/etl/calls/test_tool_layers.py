@@ -80,3 +80,14 @@ def test_a_result_that_says_it_is_an_error_is_one(result: str) -> None:
 
     assert dataset.tables["tool_calls"].select("result", "error").rows() == [(None, "no quota")]
     assert dataset.tables["transitions"]["reward_tool_status"].to_list() == [-0.1, None]
+
+
+@pytest.mark.parametrize("name", ["weather-get_weather", "weather_get_weather", "get_weather_mcp_weather", "get_weather"])
+def test_a_protocols_span_is_the_frameworks_execution_however_their_names_are_joined(name: str) -> None:
+    """Its attributes say that it is one; below the framework's span or beside it, in the same scope."""
+    for parent in ("outer", "root"):
+        above = tool("outer", parent="root", tool_name=name, start=3, end=6, call_id="c1", arguments=WHERE, **FAILED)
+        inner = tool("inner", parent=parent, tool_name="get_weather", start=3.5, end=5.5, arguments=WHERE, **FAILED)
+        inner["attributes"] = json.dumps(json.loads(inner["attributes"]) | {"mcp.method.name": "tools/call"})
+
+        assert run(above, inner).tables["tool_calls"].height == 1

@@ -95,3 +95,20 @@ def test_the_rule_that_found_the_cause_is_recorded(rule: str) -> None:
 
     assert row["caused_by_span_id"] == (None if cause is None else identifier(cause, 16))
     assert row["attribution_rule"] == (None if cause is None else rule)
+
+
+def test_an_id_that_is_used_again_is_the_call_s_that_asked_last() -> None:
+    """The executions have no arguments of their own, and get those of their own call, not of the first one's."""
+    again = [("call_1", "search", {"q": 2})]
+    rows = [
+        llm("a", parent="root", start=1, end=2, calls=ASKS),
+        tool("ran", parent="root", tool_name="search", call_id="call_1", start=3, end=4),
+        llm("b", parent="root", start=5, end=6, calls=again, attributes={"gen_ai.input.messages": json.dumps(RESULT)}),
+        tool("ran again", parent="root", tool_name="search", call_id="call_1", start=7, end=8),
+    ]
+
+    dataset = transform(spans_frame([ROOT, *rows]), logs_frame(), EtlConfig(complete_after=0))
+
+    executions = dataset.tables["tool_calls"].sort("start_ns")
+    assert executions["caused_by_span_id"].to_list() == [identifier("a", 16), identifier("b", 16)]
+    assert [json.loads(text) for text in executions["arguments"]] == [{"q": 1}, {"q": 2}]

@@ -81,3 +81,18 @@ def test_the_ids_are_those_of_the_choice() -> None:
     )
     assert rows["evidence"][0] == "A"
     assert unknown["evidence"][0] in {"C", "D"}
+
+
+def test_the_next_turn_of_a_chat_tells_which_choice_its_user_took() -> None:
+    """Each turn is a trace, and so an episode, of its own; a chat of somebody else says nothing."""
+    for conversation, used in (("mine", PLANS[1]), ("another", PLANS[0])):
+        first = llm("first", trace="one", attributes=choices(**{"gen_ai.conversation.id": "mine"}))
+        turns = [("user", "hi"), ("assistant", PLANS[1]), ("user", "Go on.")]
+        following = llm(
+            "next", trace="two", start=5, end=6, asked=turns, attributes={"gen_ai.conversation.id": conversation}
+        )
+
+        dataset = transform(spans_frame([first, following]), logs_frame(), EtlConfig(complete_after=0))
+
+        actions = dict(dataset.tables["transitions"].select("trace_id", "action").iter_rows())
+        assert json.loads(actions[first["trace_id"]])["text"] == used

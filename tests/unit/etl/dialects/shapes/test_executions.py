@@ -15,6 +15,7 @@ from etl.dialects.shapes.executions import tool_arguments, tool_result
         ({"args": [{"city": "Oslo"}], "kwargs": {}}, {"city": "Oslo"}),
         ({"args": ["Oslo"], "kwargs": {}}, None),
         ({"input": {"city": "Oslo"}, "id": "call_1", "type": "tool_use"}, {"city": "Oslo"}),
+        ({"tool_name": "weather", "arguments": {"city": "Oslo"}}, {"city": "Oslo"}),
         ({"input": {"city": "Oslo"}, "country": "NO"}, {"input": {"city": "Oslo"}, "country": "NO"}),
         ({"input_str": "{'city': 'Oslo'}"}, {"city": "Oslo"}),
         ({"role": "tool", "content": '{"city": "Oslo"}'}, {"city": "Oslo"}),
