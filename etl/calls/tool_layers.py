@@ -84,7 +84,9 @@ def _is_same_tool(one: ToolCall, other: ToolCall) -> bool:
 
 def _is_part(one: str, other: str) -> bool:
     """Tell whether one of two names is the other with a server's name before or after it, joined in any way."""
-    short, long = sorted(([part for word in _words(name) for part in PARTS.split(word)] for name in (one, other)), key=len)
+    short, long = sorted(
+        ([part for word in _words(name) for part in PARTS.split(word)] for name in (one, other)), key=len
+    )
     return short in (long[: len(short)], long[-len(short) :])
 
 

@@ -214,7 +214,10 @@ def _used_again(calls: Iterable[LlmCall]) -> set[Hashable]:
                     again.add(key)
         for message in call.output or ():
             for request in message.get("tool_calls") or ():
-                key, what = (call.span.project, call.span.trace_id, request["id"]), (request["name"], request["arguments"])
+                key, what = (
+                    (call.span.project, call.span.trace_id, request["id"]),
+                    (request["name"], request["arguments"]),
+                )
                 if asked.setdefault(key, what) != what:
                     again.add(key)
     return again

@@ -180,6 +180,9 @@ def complete_read(call: LlmCall) -> None:
         found = survey(span)
         complete(call, found)
         _judge_limits(call, found, has_lost=has_lost)
+        asked = _only({text for _, text in found.texts["input"]})
+        if call.input is None and call.api == "completions" and asked is not None:
+            call.input = [{"role": "user", "text": asked}]  # all that such a request has
     _join_items(call)
 
 

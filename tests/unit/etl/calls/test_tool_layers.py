@@ -82,7 +82,9 @@ def test_a_result_that_says_it_is_an_error_is_one(result: str) -> None:
     assert dataset.tables["transitions"]["reward_tool_status"].to_list() == [-0.1, None]
 
 
-@pytest.mark.parametrize("name", ["weather-get_weather", "weather_get_weather", "get_weather_mcp_weather", "get_weather"])
+@pytest.mark.parametrize(
+    "name", ["weather-get_weather", "weather_get_weather", "get_weather_mcp_weather", "get_weather"]
+)
 def test_a_protocols_span_is_the_frameworks_execution_however_their_names_are_joined(name: str) -> None:
     """Its attributes say that it is one; below the framework's span or beside it, in the same scope."""
     for parent in ("outer", "root"):

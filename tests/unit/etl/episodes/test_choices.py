@@ -36,7 +36,8 @@ def following(*turns: tuple[str, str]) -> Span:
 def test_the_choice_that_the_next_request_holds_is_the_action(used: int) -> None:
     """As a message of the history, or as words the agent passed on; nothing was wasted."""
     first = llm("first", parent="root", attributes=choices())
-    for turns in ([("user", "hi"), ("assistant", PLANS[used])], [("user", PLANS[used])]):
+    within = f"Somebody suggests: {PLANS[used]} Is that good?"
+    for turns in ([("user", "hi"), ("assistant", PLANS[used])], [("user", PLANS[used])], [("user", within)]):
         dataset = run(first, following(*turns))
 
         row = dataset.tables["transitions"].sort("step").row(0, named=True)
@@ -46,13 +47,14 @@ def test_the_choice_that_the_next_request_holds_is_the_action(used: int) -> None
 
 
 def test_the_choice_whose_tool_ran_is_the_action() -> None:
-    """Nothing else tells."""
+    """Nothing else tells; where the execution has no id, its name and arguments do."""
     first = llm("first", parent="root", attributes=choices())
-    ran = tool("ran", parent="root", tool_name="book", call_id="k", start=3, end=4)
+    for known in ({"call_id": "k"}, {"arguments": {}}):
+        ran = tool("ran", parent="root", tool_name="book", start=3, end=4, **known)
 
-    dataset = run(first, ran)
+        dataset = run(first, ran)
 
-    assert json.loads(dataset.tables["transitions"]["action"][0])["text"] == PLANS[2]
+        assert json.loads(dataset.tables["transitions"]["action"][0])["text"] == PLANS[2]
 
 
 def test_without_a_trace_of_any_the_first_choice_is_the_action() -> None:

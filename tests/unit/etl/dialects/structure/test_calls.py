@@ -191,3 +191,16 @@ def test_what_is_not_whole_is_rejected(reason: str, bodies: dict[str, Any]) -> N
 
     assert (tables["transitions"].height, tables["llm_calls"].height) == (0, 1)
     assert tables["rejected"]["reason"].to_list() in ([reason], ["no_observation"])
+
+
+@pytest.mark.parametrize(
+    ("operation", "asked"), [("text_completion", [{"role": "user", "text": "2+2="}]), ("chat", None)]
+)
+def test_a_text_is_all_that_a_completion_was_asked(operation: str, asked: list[dict[str, Any]] | None) -> None:
+    """A chat's may be one message of several."""
+    fields = {"gen_ai.operation.name": operation, "gen_ai.request.model": "m", "gen_ai.prompt": "2+2="}
+
+    [call] = calls_of(span("call", attributes={**fields, "gen_ai.completion": "4"}))
+
+    assert call["input"] == asked
+    assert [message["text"] for message in call["output"]] == ["4"]
