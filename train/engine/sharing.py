@@ -95,16 +95,32 @@ def plan_batches(sequences: Many[Ids], tokens_per_batch: int, *, shared: bool) -
     if not shared:
         return fill([len(ids) for ids in sequences], tokens_per_batch)
     families: list[list[int]] = []
-    sizes: list[int] = []
+    least = 0
     for index, common in zip(*_sorted(sequences), strict=True):
         added = len(sequences[index]) - common
-        if common >= SHORTEST_SHARED and sizes[-1] + added <= tokens_per_batch:
+        if common >= SHORTEST_SHARED and least + added <= tokens_per_batch:
             families[-1].append(index)
-            sizes[-1] += added
+            least += added
         else:
             families.append([index])
-            sizes.append(len(sequences[index]))
-    return [[index for family in batch for index in families[family]] for batch in fill(sizes, tokens_per_batch)]
+            least = len(sequences[index])
+    fitting = [each for family in families for each in _divide(sequences, family, tokens_per_batch)]
+    batches = fill([size for size, _ in fitting], tokens_per_batch)
+    return [[index for member in batch for index in fitting[member][1]] for batch in batches]
+
+
+def _divide(sequences: Many[Ids], family: list[int], tokens_per_batch: int) -> Iterator[tuple[int, list[int]]]:
+    """Divide a family until each part, as it will be laid out, keeps to the budget; yield sizes and parts.
+
+    What a few of it have in common beyond the others is shared only where it is long enough.
+    """
+    size = len(lay_out([sequences[index] for index in family], shared=True).ids)
+    if size <= tokens_per_batch or len(family) == 1:
+        yield size, family
+        return
+    half = len(family) // 2
+    yield from _divide(sequences, family[:half], tokens_per_batch)
+    yield from _divide(sequences, family[half:], tokens_per_batch)
 
 
 def _sorted(sequences: Many[Ids]) -> tuple[list[int], list[int]]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fakes import tiny_model
@@ -73,6 +73,7 @@ def test_nothing_long_stands_there_twice(chosen: list[list[int]]) -> None:
 
 
 @given(st.lists(pieces, min_size=1, max_size=12), st.integers(50, 300))
+@example([[1], [2, 0], [0, 0, 0, 0], [2, 0, 0, 1], [2, 1]], 203)  # some share a little more than the others
 def test_shared_batches_keep_to_the_budget(chosen: list[list[int]], budget: int) -> None:
     """Counted as they are laid out."""
     sequences = branching(chosen)
