@@ -33,9 +33,6 @@ Regret, 2025)."""
 EPISODES_PER_UPDATE = 64
 """Of AdamW, where nothing else is asked for."""
 
-TASKS_PER_UPDATE = 8
-"""Of AdamW at least, where there are as many: an update of few tasks is one for them."""
-
 FIRST_REACH = 0.01
 """What the search along a direction of `standout` begins with, on its scale."""
 
@@ -142,7 +139,8 @@ def learn(learner: Learner, write: Callable[[dict[str, Any]], None], keeper: Kee
         per_update = max(1.0, len(episodes) / NUM_BATCHES)
     elif config.tokens_per_update is not None:
         per_update = max(1, round(config.tokens_per_update / tokens_per_episode))
-    together = len(episodes) / LEAST_BATCHES if moves_by_pass else per_update / TASKS_PER_UPDATE
+    # Many small updates of AdamW learn more from episodes of as many tasks as there are.
+    together = len(episodes) / LEAST_BATCHES if moves_by_pass else 1
     units = keep_together(plan, episodes, most=together)
     units_per_update = max(1, round(per_update * len(units) / max(1, len(episodes))))
     per_epoch = len(deal_episodes(len(units), units_per_update, seed=""))
