@@ -228,7 +228,9 @@ def _judge_answer(call: LlmCall) -> None:
             call.incomplete.add(RejectReason.CALL_MISSING)
     usage = call.usage or {}
     written = (usage.get("output_tokens") or 0) - (usage.get("reasoning_tokens") or 0)
-    if written > 1 and call.error is None and not any(has_content(message) for message in call.output or ()):
+    has_ids = call.response_token_ids is not None and len(call.response_token_ids) > 0
+    is_known = has_ids or any(has_content(message) for message in call.output or ())
+    if written > 1 and call.error is None and not is_known:  # ids may be no character yet, and are the answer
         call.incomplete.add(RejectReason.TEXT_MISSING)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from etl.settings import EtlConfig
 from etl.transform import transform
-from tests.spans import Span, llm, logs_frame, span, spans_frame
+from tests.spans import Span, gateway, llm, logs_frame, span, spans_frame
 
 
 def reasons(*spans: Span) -> dict[str, list[str]]:
@@ -76,3 +76,14 @@ def test_instructions_that_a_later_request_of_the_conversation_has_were_there_be
 
     assert tables["transitions"]["span_id"].to_list() == [second["span_id"]]
     assert tables["rejected"]["reason"].to_list() == ["recordings_disagree"]
+
+
+def test_tokens_without_words_are_a_hole_unless_their_ids_are_known() -> None:
+    """A gateway's answer of three ids may be no whole character yet: its text is empty, and nothing is missing."""
+    used = {"gen_ai.usage.output_tokens": 3}
+    silent = llm("a", parent="root", said=None, response_id="a", attributes=used)
+    known = gateway("b", parent="root", said=None, response_id="b")
+    known["attributes"] = json.dumps(json.loads(known["attributes"]) | used)
+
+    assert list(reasons(silent)) == ["a"]
+    assert reasons(known) == {}
