@@ -91,21 +91,25 @@ def single_turn(rng: np.random.Generator, vocabulary: int, *, num_tasks: int, un
     rows = []
     for task in range(num_tasks):
         prompt = rng.integers(0, 256, length(180, 40, 800)).tolist()
-        for attempt in range(GROUP):
-            answer = rng.integers(0, 256, length(60, 8, 400)).tolist()
-            name = f"{task}-{attempt}"
-            rows.append(
-                transition(
-                    episode_id=name,
-                    span_id=name,
-                    task_id=str(task),
-                    prompt_token_ids=prompt,
-                    response_token_ids=answer,
-                    behavior_logprobs=[-float(np.log(vocabulary))] * len(answer),
-                    outcome=float(attempt % 2),
-                )
-            )
+        answers = [rng.integers(0, 256, length(60, 8, 400)).tolist() for _ in range(GROUP)]
+        rows += group_of(task, prompt, answers, vocabulary)
     return rows
+
+
+def group_of(task: int, prompt: list[int], answers: list[list[int]], vocabulary: int) -> list[dict[str, Any]]:
+    """Return attempts at one task, every other rewarded, each token as likely as any."""
+    return [
+        transition(
+            episode_id=f"{task}-{attempt}",
+            span_id=f"{task}-{attempt}",
+            task_id=str(task),
+            prompt_token_ids=prompt,
+            response_token_ids=answer,
+            behavior_logprobs=[-float(np.log(vocabulary))] * len(answer),
+            outcome=float(attempt % 2),
+        )
+        for attempt, answer in enumerate(answers)
+    ]
 
 
 def multi_turn(rng: np.random.Generator, vocabulary: int, *, num_traces: int) -> list[dict[str, Any]]:
@@ -351,20 +355,8 @@ def shared(arguments: argparse.Namespace) -> None:
         rows = []
         for task in range(arguments.tasks):
             prompt = rng.integers(3, 200, arguments.prompt_tokens).tolist()
-            for attempt in range(GROUP):
-                answer = rng.integers(3, 200, arguments.new_tokens).tolist()
-                name = f"{task}-{attempt}"
-                rows.append(
-                    transition(
-                        episode_id=name,
-                        span_id=name,
-                        task_id=str(task),
-                        prompt_token_ids=prompt,
-                        response_token_ids=answer,
-                        behavior_logprobs=[-float(np.log(vocabulary))] * len(answer),
-                        outcome=float(attempt % 2),
-                    )
-                )
+            answers = rng.integers(3, 200, (GROUP, arguments.new_tokens)).tolist()
+            rows += group_of(task, prompt, answers, vocabulary)
         ours = learner(model, rows, tokens_per_batch=4096, data=Path(directory))
         sequences = ours.plan.sequences
         num_tokens = sum(sequence.num_trained for sequence in sequences)
