@@ -14,8 +14,8 @@ from train.engine.learner import Learner, local
 from train.engine.resume import Keeper, Progress
 from train.engine.standout import LEAST_BATCHES, NUM_BATCHES, standout
 from train.engine.update import NotFinite, update
+from train.gate.budget import Pace
 from train.gate.distance import Yardstick, are_finite, copy_weights, go_along, go_back
-from train.gate.pace import Pace
 from train.metrics.measures import describe_rewards, describe_roles, describe_staleness, describe_values
 from train.plan import Plan
 from train.settings import TrainConfig

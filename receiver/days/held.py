@@ -1,4 +1,4 @@
-"""The day files while a receiver holds them: opened and created, mended and rescued, sealed and removed.
+"""The day files while a receiver holds them: opened and created, mended, rescued and removed.
 
 Two locks keep order. `writing` is held by whoever changes what a file says; `lock` only for the moment in which what a
 new snapshot would see changes, so that no query waits for a file to be written.
@@ -164,37 +164,6 @@ class HeldDays:
                         sync_directory(path.parent)
                         self.opened.reopen(day, path)
             log.warning("a day file was removed while in use; it was written anew", file=path.name)
-
-    # --- over
-
-    def seal(self, today: date) -> Iterator[date]:
-        """Compact the days that take no more writes, yield each, and open them read-only.
-
-        Neither landing nor queries wait for it: those under way go on reading the file as it was. A day that cannot be
-        compacted now, for want of space say, stays readable as it is.
-        """
-        for day in [day for day in self.sealed if is_sealed(day, today)]:
-            if not self.sealed[day]:
-                with self.writing:
-                    self.checkpoint(day)
-                    if day_path(self.data, day).with_suffix(".duckdb.wal").exists():
-                        continue  # a reader keeps DuckDB from folding its log; the next minute will do
-                    self.sealed[day] = True
-            if not is_compacted(self.connection, self.name(day)):
-                self._compact(day)
-                yield day
-                log.info("sealed", day=day.isoformat(), size_bytes=day_path(self.data, day).stat().st_size)
-            elif not self.opened.is_read_only(day):
-                with self.writing, self.lock:
-                    self.opened.reopen_read_only(day, day_path(self.data, day))
-
-    def _compact(self, day: date) -> None:
-        path = day_path(self.data, day)
-        compacted = path.with_suffix(".compacting")
-        with self.cursor() as cursor:
-            copy_day(cursor, self.name(day), compacted, compact=True)
-        make_private(compacted)
-        self.opened.replace(day, compacted, path, lock=self.lock)
 
     def remove(self, day: date) -> None:
         """Remove a day for good; a query under way reads it to its end."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from foundation.files import make_private
 from receiver.database import open_database
-from receiver.days import sequence
+from receiver.days import sealing, sequence
 from receiver.days.copies import remove_leftovers
 from receiver.days.held import HeldDays
 from receiver.store import settle
@@ -208,7 +208,7 @@ class Store:
 
     def seal(self, today: date) -> None:
         """Compact the days that take no more writes, and open them read-only."""
-        for day in self.days.seal(today):
+        for day in sealing.seal(self.days, today):
             self._known.save(day)
 
     def note_landed(self) -> None:

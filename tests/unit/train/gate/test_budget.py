@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.gate.pace import FASTEST, MOST, Pace
+from train.gate.budget import FASTEST, MOST, Pace
 
 
 def test_checks_come_early_and_then_less_often() -> None:
