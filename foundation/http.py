@@ -8,6 +8,7 @@ import http.client
 import io
 import select
 import socket
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -51,7 +52,8 @@ def post_patiently(url: str, body: bytes, headers: dict[str, str], *, alive_url:
     or while the answer is read, and `urllib.error.HTTPError` for an answer that is no success.
     """
     place = urlsplit(url)
-    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=LOOK_EVERY_S)
+    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
+    connection = kind(place.hostname or "", place.port, timeout=LOOK_EVERY_S)
     connection.connect()
     connection.sock = cast("Any", _PatientSocket(connection.sock, lambda: answers(alive_url, timeout_s=LOOK_EVERY_S)))
     connection.request("POST", place.path, body, {**headers, "Connection": "close"})
@@ -89,10 +91,15 @@ class _PatientFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
-        while not self._poll.poll(LOOK_EVERY_S * 1000):
+        while not self._has_some():
             if not self._is_alive():
                 raise TimeoutError("it has not answered for a while, nor does it say that it lives")
         return self._sock.recv_into(buffer)
+
+    def _has_some(self) -> bool:
+        """Wait a while for something to read: at the socket, or in what TLS has decrypted already."""
+        is_held = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+        return is_held or bool(self._poll.poll(LOOK_EVERY_S * 1000))
 
     def close(self) -> None:
         self._sock.close()

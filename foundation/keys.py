@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,8 @@ MAX_NAME_LENGTH = 200
 
 VERSION = 1
 """Version of the file."""
+
+KEY_TEXT = re.compile(r"sl_[0-9a-f]{8}_[A-Za-z0-9_-]{32,128}")
 
 
 class Scope(StrEnum):
@@ -123,17 +126,53 @@ def create_key(data: Path, *, name: str, project: str, scopes: list[Scope]) -> s
         check_name(value, flag)
     with _changing(data):
         keys = read_keys(data) if keys_path(data).exists() else []
-        if sum(key.name == name for key in keys) >= MAX_LIVE:
-            raise SettingsError(
-                f"{MAX_LIVE} keys named {name} live already",
-                hint="Revoke the old one: spanloop receiver keys revoke ID",
-            )
+        _check_room(keys, name)
         id_ = secrets.token_hex(4)
         text = f"sl_{id_}_{secrets.token_urlsafe(24)}"
         created = datetime.now(UTC).isoformat(timespec="seconds")
         chosen = tuple(sorted({scope.value for scope in scopes}))
         _write(data, [*keys, Key(id_, name, project, chosen, _digest(text), created)])
     return text
+
+
+def register_key(data: Path, text: str, *, name: str, project: str, scopes: list[Scope]) -> Key:
+    """Let in the holder of a key that was made elsewhere, such as a cluster's secret; doing it again changes nothing.
+
+    Several directories may know the same key, and a rollout states it each time. Raises `SettingsError` for a text that
+    is no key, for a key that is known as something else, and for a name as `create_key` does.
+    """
+    for flag, value in (("--name", name), ("--project", project)):
+        check_name(value, flag)
+    if not KEY_TEXT.fullmatch(text):
+        raise SettingsError(
+            "the file holds no key: sl_, 8 hex digits, _ and at least 32 letters, digits, - or _",
+            hint='Make one: echo "sl_$(openssl rand -hex 4)_$(openssl rand -hex 24)"',
+        )
+    chosen = tuple(sorted({scope.value for scope in scopes}))
+    id_ = text.split("_", 2)[1]
+    with _changing(data):
+        keys = read_keys(data) if keys_path(data).exists() else []
+        known = next((key for key in keys if key.id == id_), None)
+        if known is not None:
+            if (known.name, known.project, known.scopes, known.sha256) != (name, project, chosen, _digest(text)):
+                raise SettingsError(
+                    f"there is a key {id_} already, named {known.name}, of project {known.project}, with the scopes "
+                    f"{', '.join(known.scopes)}",
+                    hint=f"Revoke it first: spanloop receiver keys revoke {id_}",
+                )
+            return known
+        _check_room(keys, name)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        key = Key(id_, name, project, chosen, _digest(text), created)
+        _write(data, [*keys, key])
+    return key
+
+
+def _check_room(keys: list[Key], name: str) -> None:
+    if sum(key.name == name for key in keys) >= MAX_LIVE:
+        raise SettingsError(
+            f"{MAX_LIVE} keys named {name} live already", hint="Revoke the old one: spanloop receiver keys revoke ID"
+        )
 
 
 def check_name(value: str, what: str) -> None:

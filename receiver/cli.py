@@ -17,7 +17,7 @@ from cyclopts import App, Parameter, validators
 from foundation.directories import check_directory, require_directory
 from foundation.errors import SettingsError, SpanloopError
 from foundation.http import answers
-from foundation.keys import Scope, create_key, read_keys, revoke_key
+from foundation.keys import Scope, create_key, read_keys, register_key, revoke_key
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA, Redaction
@@ -106,7 +106,7 @@ def status(*, data: Path = DEFAULT_DATA, json: Annotated[bool, Parameter(name="-
         ).to_pylist()[0]
     shown = {
         "running": where is not None,
-        **({key: where[key] for key in ("pid", "grpc", "http", "started_time")} if where else {}),
+        **({key: where.get(key) for key in ("pid", "grpc", "http", "started_time")} if where else {}),
         "ready": where is not None and answers(f"{where['http']}/readyz", timeout_s=5),
         **stored,
     }
@@ -258,6 +258,7 @@ def create(
     name: str,
     project: str = "default",
     scope: tuple[Scope, ...] = (Scope.INGEST,),
+    text_file: Path | None = None,
 ) -> None:
     """Make a key and print it, this once. Two of a name may live at once, so that one can replace the other.
 
@@ -273,8 +274,15 @@ def create(
         Project that everything sent with it belongs to, and that queries with it see.
     scope
         What it may do; repeat for several.
+    text_file
+        File with the text of a key that was made elsewhere, such as a mounted secret: it is let in, and nothing is
+        printed. Doing so again changes nothing.
     """
     check_directory(data)
+    if text_file is not None:
+        key = register_key(data, _read_text(text_file), name=name, project=project, scopes=list(scope))
+        log.info("known", id=key.id, name=key.name)
+        return
     try:
         text = create_key(data, name=name, project=project, scopes=list(scope))
     except OSError as error:
@@ -282,6 +290,13 @@ def create(
             f"{data} cannot be written: {error.strerror}", hint="Run as the receiver's user."
         ) from error
     sys.stdout.write(text + "\n")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}") from None
 
 
 @keys.command(name="list")

@@ -168,6 +168,10 @@ def shown_files(data: Path) -> dict[str, list[Path]]:
         ) from None
 
 
+class HalfRead(SpanloopError):
+    """Rows stopped coming before their end."""
+
+
 def read_all(rows: "pa.RecordBatchReader") -> "pa.Table":
     """Return all rows of a query. Raises `SpanloopError` when it fails half-way."""
     try:
@@ -175,4 +179,4 @@ def read_all(rows: "pa.RecordBatchReader") -> "pa.Table":
     except Exception as error:
         if isinstance(error, SpanloopError):
             raise
-        raise SpanloopError(f"the query failed while its rows were read: {error}") from error
+        raise HalfRead(f"the query failed while its rows were read: {error}") from error

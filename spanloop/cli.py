@@ -10,7 +10,7 @@ from cyclopts.config import Env, Toml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from foundation import narration
+from foundation import narration, places
 from foundation.errors import ExitStatus, SpanloopError
 from spanloop import unread
 
@@ -58,6 +58,9 @@ for position, (name, place, what) in enumerate(
 def launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     log_format: Annotated[Literal["auto", "text", "json"], Parameter(name="--log-format", group="Narration")] = "auto",
+    receiver: Annotated[str | None, Parameter(group="Places")] = None,
+    control: Annotated[str | None, Parameter(group="Places")] = None,
+    key_file: Annotated[Path | None, Parameter(group="Places")] = None,
 ) -> object:
     """Run one command.
 
@@ -65,7 +68,14 @@ def launch(
     ----------
     log_format
         How narration on stderr looks: readable lines, or one JSON object a line.
+    receiver
+        URL of a receiver on another machine, http(s)://HOST:4318, to read from. Default: the one that holds DATA.
+    control
+        URL of a gateway's control endpoint on another machine. Default: the one of DATA.
+    key_file
+        File with the key that both are shown, of scope admin.
     """
+    places.name_places(receiver, control, key_file)
     narration.configure(log_format)
     return app(tokens, exit_on_error=False, print_error=False)
 

@@ -84,7 +84,7 @@ def forget(
         raise SettingsError("nothing to forget", hint="Name a --user, a --trace or an --attribute NAME=VALUE.")
     if not dry_run and (running := find(data)) is not None:
         raise Busy(
-            f"a receiver runs on {data} (pid {running['pid']})",
+            f"a receiver runs on {data} ({running['http']})",
             hint="Stop it; exporters keep what they have meanwhile, and send it when it is back.",
         )
     report = RunReport("forget", {"data": str(data), "dry_run": dry_run})

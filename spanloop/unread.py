@@ -13,6 +13,7 @@ from typing import Any
 
 from cyclopts import App
 
+from foundation import places
 from foundation.errors import SettingsError
 
 PREFIX = "SPANLOOP_"
@@ -72,14 +73,13 @@ def check_environment(environment: Mapping[str, str], app: App) -> None:
     ours = [name for name in environment if name.startswith(PREFIX) and not name.startswith(OTHERS)]
     if not ours:
         return
-    known = sorted(set(_variables(app, PREFIX)))
+    known = sorted({f"{PREFIX}LOG_FORMAT", *places.VARIABLES, *_variables(app, PREFIX)})
     for name in ours:
         if name not in known:
             raise _unknown(f"environment: no setting {name}", name, known, "")
 
 
 def _variables(app: App, prefix: str) -> Iterator[str]:
-    yield f"{prefix}LOG_FORMAT"
     yield from (prefix + name.replace("-", "_").upper() for name in _options(app))
     for command in _commands(app):
         yield from _variables(app[command], f"{prefix}{command.replace('-', '_').upper()}_")

@@ -23,6 +23,7 @@ from etl.runs.buckets import Bucket
 from etl.runs.cores import num_cores
 from etl.runs.source import read_traces
 from etl.runs.work import Job, Processed, Read, Worker
+from foundation import places
 from foundation.errors import SettingsError, SpanloopError
 from receiver.schema import Reader, connect, find
 
@@ -60,7 +61,7 @@ def _cluster(ray: Any, job: Job) -> Iterator[None]:  # noqa: ANN401 - the module
     address = job.config.ray
     is_local = address == "local"
     size = {"num_cpus": job.config.workers or num_cores(), "include_dashboard": False} if is_local else {}
-    threads = {"env_vars": {"POLARS_MAX_THREADS": "1"}}  # a task has one core
+    threads = {"env_vars": {"POLARS_MAX_THREADS": "1", **places.named()}}  # a task has one core
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(address=address, runtime_env=threads, log_to_driver=False, logging_level="warning", **size)
     ray.data.DataContext.get_current().enable_progress_bars = False

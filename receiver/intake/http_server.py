@@ -234,6 +234,7 @@ class HttpServer:
             sql, parameters = _text(asked["sql"]), list(asked.get("parameters") or [])
             form: Any = request.query.get("format", "arrow")
             query.CONTENT_TYPES[form]
+            is_unbounded = asked.get("unbounded") is True
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, TooLarge, Undecodable):
             text = 'expected JSON {"sql": "select …", "parameters": […]} and ?format=arrow|json|csv|parquet'
             return web.json_response({"error": text}, status=400)
@@ -241,7 +242,9 @@ class HttpServer:
             return _busy(error)
         try:
             sender = request[SENDER]
-            if sender.is_local:
+            if sender.is_local or is_unbounded:
+                if sender.visible_project is not None:
+                    return _refusal(403, PERMISSION_DENIED, "without bounds reads a key of scope admin", as_json=True)
                 return await self._stream(request, sql, parameters)
             body = await self._queries.answer(sql, parameters, form, sender.visible_project)
         except SpanloopError as error:
@@ -251,7 +254,7 @@ class HttpServer:
         return web.Response(body=body, headers={"Content-Type": query.CONTENT_TYPES[form]})
 
     async def _stream(self, request: web.Request, sql: str, parameters: list[Any]) -> web.StreamResponse:
-        """Answer a local reader without bounds, a piece at a time; the ETL reads millions of rows this way."""
+        """Answer without bounds, a piece at a time; the ETL reads millions of rows this way, here or from elsewhere."""
         loop = asyncio.get_running_loop()
         response = web.StreamResponse(headers={"Content-Type": query.CONTENT_TYPES["arrow"]})
 

@@ -1,10 +1,11 @@
-"""Finds the receiver that holds DATA, by the kernel's lock and by what that receiver says of itself."""
+"""Finds the receiver: the one named by URL, else the one that holds DATA, by the kernel's lock and its own word."""
 
 import json
 import time
 from pathlib import Path
 from typing import Any
 
+from foundation import places
 from foundation.directories import check_directory
 from foundation.errors import Busy, SettingsError
 from receiver.store.lock import announcement_path, holder_of, is_held
@@ -18,8 +19,10 @@ def find_receiver(data: Path) -> dict[str, Any] | None:
 
     Whether one runs is told by the kernel's lock on DATA, not by the file: that one outlives a crash. Raises `Busy`
     when somebody holds DATA without answering, as a receiver that is still replaying its log, and `SettingsError` when
-    it is another user's.
+    it is another user's. A receiver that is named by URL is taken at its word: it is asked when it is needed.
     """
+    if (place := places.receiver()) is not None:
+        return {"http": place.url, "token": place.key, "is_remote": True}
     if not check_directory(data):
         return None
     deadline = time.monotonic() + PATIENCE_S
@@ -33,6 +36,15 @@ def find_receiver(data: Path) -> dict[str, Any] | None:
             raise Busy(f"{data} is held by {who}, which does not answer yet", hint="Try again in a moment.")
         time.sleep(0.05)
     return None
+
+
+def describe(where: dict[str, Any]) -> str:
+    """Return how a message names a receiver: by its address, and its process where that is on this machine.
+
+    >>> describe({"http": "http://127.0.0.1:4318", "pid": 7})
+    'http://127.0.0.1:4318 (pid 7)'
+    """
+    return str(where["http"]) + (f" (pid {where['pid']})" if "pid" in where else "")
 
 
 def _announcement(data: Path) -> dict[str, Any] | None:

@@ -154,7 +154,7 @@ def ports_of_ours(data: Path) -> set[int]:
     said: list[str] = []
     with contextlib.suppress(SpanloopError):
         where = find(data)
-        said += [where["grpc"], where["http"]] if where else []
+        said += [where["grpc"], where["http"]] if where and "pid" in where else []
     with contextlib.suppress(SpanloopError):
         server = read_server(data)
         said += [server.url] if server else []

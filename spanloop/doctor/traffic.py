@@ -20,12 +20,16 @@ def check_receiver(data: Path) -> Iterator[Finding]:
     if where is not None:
         ready = answers(f"{where['http']}/readyz", timeout_s=5)
         yield (
-            Finding("receiver", "ok", f"the receiver at {where['grpc']} and {where['http']} takes requests")
+            Finding(
+                "receiver",
+                "ok",
+                f"the receiver at {' and '.join(filter(None, (where.get('grpc'), where['http'])))} takes requests",
+            )
             if ready
             else Finding(
                 "receiver",
                 "fail",
-                f"the receiver (pid {where['pid']}) takes no requests",
+                f"the receiver at {where['http']} takes no requests",
                 f"Ask it why: curl {where['http']}/readyz; end it if it does not answer.",
             )
         )
@@ -42,7 +46,7 @@ def check_receiver(data: Path) -> Iterator[Finding]:
 
 def check_traffic(data: Path, since: datetime | None = None) -> Iterator[Finding]:
     """Look at what arrived, or arrived since: whether LLM calls carry messages, token ids, rewards; whole episodes."""
-    if not (data / "spans").exists():
+    if not (data / "spans").exists() and find(data) is None:
         yield Finding(
             "traces", "warn", f"no spans in {data} yet", "spanloop receiver run, then point an OTLP exporter at it."
         )

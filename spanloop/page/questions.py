@@ -231,5 +231,5 @@ async def _refusal(response: aiohttp.ClientResponse) -> SpanloopError:
 
 def _silent(where: dict[str, Any], error: BaseException) -> Busy:
     return Busy(
-        f"the receiver (pid {where['pid']}) stopped answering: {type(error).__name__}", hint="Load the page again."
+        f"the receiver at {where['http']} stopped answering: {type(error).__name__}", hint="Load the page again."
     )

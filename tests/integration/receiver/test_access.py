@@ -1,11 +1,10 @@
 """Keys and certificates: who is let in, to what, and where a receiver refuses to start."""
 
-import datetime as dt
-import ipaddress
 import json
 import ssl
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,15 @@ import grpc
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
+from foundation import places
+from foundation.errors import SettingsError
 from foundation.keys import Scope, create_key, keys_path, revoke_key
 from receiver.query.views import DATASET_TABLES
 from receiver.schema import connect, show_files
+from tests.certificates import certificates
 from tests.commands import spanloop
 from tests.export_requests import logs, span, traces
 from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running
@@ -165,33 +164,6 @@ def test_an_open_address_needs_keys_and_encryption(tmp_path: Path) -> None:
         assert code_of(receiver, b"", None) is grpc.StatusCode.UNAUTHENTICATED
 
 
-def certificates(directory: Path) -> tuple[Path, Path]:
-    """Write a self-signed certificate for this machine and its key; it serves as its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (directory / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (directory / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return directory / "cert.pem", directory / "key.pem"
-
-
 def test_mutual_tls_lets_certified_clients_in_and_nobody_else(tmp_path: Path) -> None:
     """Over both ports, on an open address, without a key; commands on this machine keep working."""
     cert, key = certificates(tmp_path)
@@ -243,6 +215,24 @@ def test_every_view_shows_a_key_its_own_project_alone(keyed: tuple[Receiver, Pat
     pa.parquet.write_table(pa.table({"secret": ["s", "b"]}), files["rejected"][0])
     body = json.dumps({"sql": "select secret from rejected"}).encode()
     assert receiver.post("/v1/sql", body, Authorization=f"Bearer {keys['bank']}")[0] >= 400
+
+
+def test_a_reader_on_another_machine_reads_with_a_key_of_scope_admin(
+    keyed: tuple[Receiver, Path, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without bounds, and without DATA: URL and key are all that it knows. Other keys are not let in so."""
+    receiver, _, keys = keyed
+    monkeypatch.setenv(places.RECEIVER, receiver.http)
+    monkeypatch.setenv(places.KEY_FILE, str(tmp_path / "key"))
+    statement = "select count(*) as n from range(1_500_000)"
+
+    (tmp_path / "key").write_text(keys["admin"])
+    with closing(connect(tmp_path / "nowhere")) as reader:
+        assert reader.query("from range(1_500_000)").num_rows == 1_500_000  # more than --sql-max-rows
+        assert reader.query(statement).to_pylist() == [{"n": 1_500_000}]
+    (tmp_path / "key").write_text(keys["shop"])
+    with closing(connect(tmp_path / "nowhere")) as reader, pytest.raises(SettingsError, match="does not let this key"):
+        reader.query(statement)
 
 
 def test_nobody_is_let_in_where_keys_were_and_are_no_more(tmp_path: Path) -> None:

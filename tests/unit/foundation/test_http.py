@@ -1,13 +1,16 @@
 """HTTP from a command: past proxies, to the address it was given, and never for ever."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
 
 from foundation import http
+from tests.certificates import certificates
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -81,3 +84,28 @@ def test_a_server_that_works_is_waited_for_and_one_that_is_dead_is_not(
         assert response.read() == b"at last"
     with pytest.raises(HTTPError):
         http.post_patiently(f"{url}/wrong", b"x", {}, alive_url=url)
+
+
+def test_an_answer_comes_over_tls_from_a_server_that_is_trusted(
+    server: tuple[str, type[Answering]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whoever names the authority in SSL_CERT_FILE; what TLS has decrypted already is not waited for."""
+    cert, key = certificates(tmp_path)
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trusting.load_cert_chain(cert, key)
+    handler = type("Handler", (Answering,), {"seen": [], "release": threading.Event()})
+    handler.release.set()
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as secure:
+        secure.socket = trusting.wrap_socket(secure.socket, server_side=True)
+        serving = threading.Thread(target=secure.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        url = f"https://127.0.0.1:{secure.server_address[1]}"
+        try:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                http.post_patiently(f"{url}/told", b"x", {}, alive_url=url)
+            monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+            with http.post_patiently(f"{url}/told", b"x", {}, alive_url=url) as response:
+                assert [response.read(2), response.read()] == [b"at", b" last"]
+        finally:
+            secure.shutdown()
+            serving.join()

@@ -15,6 +15,7 @@ from foundation.keys import (
     create_key,
     keys_path,
     read_keys,
+    register_key,
     revoke_key,
 )
 
@@ -140,3 +141,39 @@ def test_keys_of_another_user_are_named_with_a_way_out(tmp_path: Path, monkeypat
 
     assert "chown" in str(unread.value.hint)
     assert "sudo" in str(unwritten.value.hint)
+
+
+SECRET = "sl_0123abcd_" + "s" * 32
+
+
+def register(data: Path, text: str = SECRET, *, scope: Scope = Scope.INGEST) -> None:
+    register_key(data, text, name="cluster", project="shop", scopes=[scope])
+
+
+def test_a_key_that_was_made_elsewhere_is_let_in_as_often_as_it_is_stated(tmp_path: Path) -> None:
+    """A rollout states it each time, to every server that is to know it."""
+    register(tmp_path)
+    before = keys_path(tmp_path).read_bytes()
+    register(tmp_path)
+
+    assert keys_path(tmp_path).read_bytes() == before
+    assert KeyRing(tmp_path).find(SECRET).project == "shop"
+    assert SECRET.encode() not in before
+
+
+def test_a_key_is_not_made_another_by_stating_it(tmp_path: Path) -> None:
+    """Neither its scopes nor its secret change so: an id is one key."""
+    register(tmp_path)
+    for text, scope in ((SECRET, Scope.ADMIN), (SECRET[:-1] + "t", Scope.INGEST)):
+        with pytest.raises(SettingsError, match="there is a key 0123abcd already"):
+            register(tmp_path, text, scope=scope)
+    assert len(read_keys(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("text", ["", "secret", SECRET[:-1], "sl_0123ABCD_" + "s" * 32, SECRET + "\n"])
+def test_what_is_no_key_is_not_let_in(tmp_path: Path, text: str) -> None:
+    """A password somebody chose is no key, and is not shown in the refusal."""
+    with pytest.raises(SettingsError, match="the file holds no key") as refused:
+        register(tmp_path, text)
+    assert not keys_path(tmp_path).exists()
+    assert not text or text not in str(refused.value)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from foundation import places
 from foundation.errors import Busy
 from receiver.reading import find
 from receiver.reading.find import find_receiver
@@ -45,3 +46,10 @@ def test_who_holds_the_lock_and_says_nothing_is_named(tmp_path: Path, monkeypatc
         announcement_path(tmp_path).write_text('{"http": ')
         with pytest.raises(Busy, match="does not answer yet"):
             find_receiver(tmp_path)
+
+
+def test_a_receiver_that_is_named_is_asked_whoever_holds_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DATA of this machine says nothing of it."""
+    monkeypatch.setenv(places.RECEIVER, "http://receiver:4318")
+
+    assert find_receiver(tmp_path / "nowhere") == {"http": "http://receiver:4318", "token": "", "is_remote": True}

@@ -1,5 +1,6 @@
 """What a receiver answers a reader of this machine, and what becomes of an answer that is none."""
 
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from foundation.errors import Busy, SettingsError, SpanloopError
+from receiver.reading import remote
 from receiver.reading.remote import ReceiverReader
 
 
@@ -75,3 +77,32 @@ def test_an_answer_that_is_no_stream_is_a_receiver_that_stopped() -> None:
     """Named by its address and process, so that somebody can look."""
     with answering(200, b"not arrow") as (reader, _), pytest.raises(Busy, match=r"pid 7\) stopped answering"):
         reader.query("select 1")
+
+
+def test_a_receiver_elsewhere_is_asked_again_where_the_way_broke(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first row on: half of a stream is no answer. A refusal is one, and is passed on at once."""
+    monkeypatch.setattr(remote, "FIRST_WAIT_S", 0.01)
+    rows = pa.table({"n": list(range(1000))})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_table(rows)
+    whole = sink.getvalue().to_pybytes()
+    bodies = iter([b"", whole[: len(whole) // 2], whole])
+    asked: list[Any] = []
+
+    def ask(where: dict[str, Any], path: str, body: bytes) -> Any:
+        asked.append(json.loads(body))
+        return io.BytesIO(next(bodies))
+
+    monkeypatch.setattr(remote, "ask", ask)
+    reader = ReceiverReader({"http": "https://receiver:4318", "token": "key", "is_remote": True})
+
+    assert reader.query("select n").equals(rows)
+    assert asked == [{"sql": "select n", "parameters": [], "unbounded": True}] * 3
+
+    def refuse(*_: Any) -> Any:
+        raise SettingsError("no such column")
+
+    monkeypatch.setattr(remote, "ask", refuse)
+    with pytest.raises(SettingsError):
+        reader.query("select m")

@@ -1,0 +1,82 @@
+"""Servers of ours on other machines: each is named by a URL, and the key that is shown to it lies in a file.
+
+What a command was told (`--receiver`, `--control`, `--key-file`) it keeps in its environment, so that the stages and
+workers it starts know it as well. Where nothing is named, the servers that hold DATA on this machine are meant.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from foundation.errors import SettingsError
+
+RECEIVER = "SPANLOOP_RECEIVER"
+CONTROL = "SPANLOOP_CONTROL"
+KEY_FILE = "SPANLOOP_KEY_FILE"
+VARIABLES = (RECEIVER, CONTROL, KEY_FILE)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A server of ours on another machine."""
+
+    url: str
+    """`http(s)://HOST:PORT`, without a slash at its end."""
+
+    key: str = field(repr=False)
+    """Text of the key it is shown; empty where none was given."""
+
+
+def receiver() -> Place | None:
+    """Return the receiver that is named by URL; None where the one that holds DATA is meant."""
+    return _place(RECEIVER, "--receiver")
+
+
+def control() -> Place | None:
+    """Return the gateway's control endpoint that is named by URL; None where the one of DATA is meant."""
+    return _place(CONTROL, "--control")
+
+
+def name_places(receiver_url: str | None, control_url: str | None, key_file: Path | None) -> None:
+    """Remember what a command line named, for this process and those it starts."""
+    given = {RECEIVER: receiver_url, CONTROL: control_url, KEY_FILE: None if key_file is None else key_file.absolute()}
+    os.environ.update({variable: str(value) for variable, value in given.items() if value is not None})
+    receiver(), control()  # what cannot be an address is refused now, not after hours
+
+
+def named() -> dict[str, str]:
+    """Return the variables that are set, for workers that do not inherit them."""
+    return {variable: os.environ[variable] for variable in VARIABLES if os.environ.get(variable)}
+
+
+def _place(variable: str, flag: str) -> Place | None:
+    text = os.environ.get(variable, "")
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or parts.path.strip("/") or parts.query or parts.username or not text.isprintable():
+        raise SettingsError(
+            f"{flag} {text[:200]!r} is no address ({variable})", hint=f"{flag} https://HOST:PORT, and nothing behind it"
+        )
+    return Place(text.rstrip("/"), _key())
+
+
+def _key() -> str:
+    path = os.environ.get(KEY_FILE)
+    if not path:
+        return ""
+    try:
+        text = Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise SettingsError(
+            f"the key cannot be read from {path}: {reason}", hint=f"--key-file, or {KEY_FILE}"
+        ) from None
+    if not text or not text.isascii() or any(sign.isspace() for sign in text):
+        raise SettingsError(f"{path} holds no key", hint="It holds the text that `receiver keys create` printed.")
+    return text
