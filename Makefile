@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := requirements/constraints.txt
-PARALLEL := -n auto --dist loadgroup --inline-snapshot=disable  # whole files to each worker; see tests/conftest.py
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder --inline-snapshot=disable  # see tests/conftest.py
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
 .PHONY: demo test test-long setup setup-vllm soak-serve soak test-ray test-page screenshots test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean model tasks

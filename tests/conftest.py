@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from tests.scale import times
 
@@ -21,13 +22,13 @@ LONGEST_FIRST = ("e2e", "vllm", "integration")
 """Markers in the order in which their tests begin: a worker that ends with a long file leaves the others waiting."""
 
 
+STARTS_VLLM = ("vllm", "test_replicas", "test_demo")
+"""In the names of files whose tests start vLLM: its engine alone fills a small machine."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put whole files in the order of `LONGEST_FIRST`; within a file nothing moves.
-
-    Parallel workers take whole files too, so that servers and models are started once; and one worker takes all that
-    starts vLLM, whose engine alone fills a small machine.
-    """
+    """Put whole files in the order of `LONGEST_FIRST`; within a file nothing moves."""
 
     def rank(item: pytest.Item) -> int:
         found = [place for place, name in enumerate(LONGEST_FIRST) if item.get_closest_marker(name)]
@@ -37,9 +38,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         by_file[str(item.path)] = min(rank(item), by_file.get(str(item.path), len(LONGEST_FIRST)))
     items.sort(key=lambda item: by_file[str(item.path)])
-    for item in items:
-        group = "vllm" if item.get_closest_marker("vllm") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+class WholeFiles(LoadFileScheduling):
+    """Workers take whole files, so that servers and models are started once; one takes all that starts vLLM."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path: str = super()._split_scope(nodeid)
+        return "vllm" if any(name in path.rpartition("/")[2] for name in STARTS_VLLM) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WholeFiles | None:
+    """Deal files as `WholeFiles` does, where `--dist loadfile` is asked for."""
+    return WholeFiles(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_unconfigure() -> None:
