@@ -16,11 +16,11 @@ from cyclopts import App, Parameter, validators
 
 from foundation.directories import check_directory, require_directory
 from foundation.errors import SettingsError, SpanloopError
-from foundation.http import answers
-from foundation.keys import Scope, create_key, read_keys, register_key, revoke_key
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA, Redaction
+from foundation.web.http import answers
+from foundation.web.keys import Scope, create_key, read_keys, register_key, revoke_key
 from otel_exporter.redaction import build
 from receiver.reading.find import find_receiver
 from receiver.reading.opening import reading

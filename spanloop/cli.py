@@ -10,8 +10,9 @@ from cyclopts.config import Env, Toml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from foundation import narration, places
+from foundation import narration
 from foundation.errors import ExitStatus, SpanloopError
+from foundation.web import places
 from spanloop import unread
 
 app = App(

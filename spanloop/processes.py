@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from foundation.errors import ExitStatus, SpanloopError
-from foundation.http import answers
+from foundation.web.http import answers
 
 
 class StageFailed(SpanloopError):

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from cyclopts import Parameter
 
 from foundation.errors import Busy, SettingsError
-from foundation.http import open_url
 from foundation.narration import get_logger
 from foundation.settings import DEFAULT_DATA
+from foundation.web.http import open_url
 from receiver.schema import find
 
 log = get_logger("reward")

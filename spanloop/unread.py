@@ -13,8 +13,8 @@ from typing import Any
 
 from cyclopts import App
 
-from foundation import places
 from foundation.errors import SettingsError
+from foundation.web import places
 
 PREFIX = "SPANLOOP_"
 FILE = "spanloop.toml"

@@ -29,7 +29,7 @@ import duckdb
 
 from benchmarks.ingest.load import SPANS_A_REQUEST, make_bodies, numbered
 from benchmarks.ingest.servers import Server, receiver
-from foundation.http import answers
+from foundation.web.http import answers
 from receiver.days.files import attach
 from receiver.schema import show_files, spans_directory
 from spanloop.processes import free_port, spanloop_command

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.soak.harm import pause, wait_for_end
 from benchmarks.soak.world import World
-from foundation.keys import Scope, create_key, read_keys, revoke_key
+from foundation.web.keys import Scope, create_key, read_keys, revoke_key
 from serve.schema import read_registry
 
 # --- the engine

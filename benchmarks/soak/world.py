@@ -21,7 +21,7 @@ from typing import Any
 import grpc
 
 from benchmarks.soak.machine import Machine, build
-from foundation.keys import Scope, create_key
+from foundation.web.keys import Scope, create_key
 from receiver.schema import connect
 from serve.change.control import ask_running
 from serve.schema import read_server

@@ -23,8 +23,8 @@ from etl.runs.buckets import Bucket
 from etl.runs.cores import num_cores
 from etl.runs.source import read_traces
 from etl.runs.work import Job, Processed, Read, Worker
-from foundation import places
 from foundation.errors import SettingsError, SpanloopError
+from foundation.web import places
 from receiver.schema import Reader, connect, find
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}

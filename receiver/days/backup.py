@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from foundation.files import sync_directory
-from foundation.keys import keys_path
+from foundation.web.keys import keys_path
 from receiver.days import sequence
 from receiver.days.copies import copy_day, is_compacted
 from receiver.tables import spans_directory

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import Busy, SpanloopError
-from foundation.http import open_url
+from foundation.web.http import open_url
 from otel_exporter.redaction import Redactor
 from receiver.decode.otlp import Signal
 from receiver.decode.refusals import Overloaded

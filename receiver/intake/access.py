@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from foundation.keys import Forbidden, KeyRing, KeysUnreadable, Scope, Unauthenticated, presented_key
+from foundation.web.keys import Forbidden, KeyRing, KeysUnreadable, Scope, Unauthenticated, presented_key
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import ipaddress
 import socket
 
 from foundation.errors import Busy, SettingsError
-from foundation.keys import read_keys
+from foundation.web.keys import read_keys
 from receiver.settings import ReceiverConfig
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Literal
 
-from foundation.keys import Scope
+from foundation.web.keys import Scope
 from otel_exporter.messages import change
 from otel_exporter.redaction import Redactor
 from receiver.decode import otlp

@@ -15,8 +15,8 @@ from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from foundation.keys import Forbidden, KeysUnreadable, Scope, Unauthenticated
 from foundation.narration import get_logger
+from foundation.web.keys import Forbidden, KeysUnreadable, Scope, Unauthenticated
 from receiver.decode.otlp import Signal, answer
 from receiver.decode.refusals import RETRY_DELAY_S, Overloaded, Undecodable
 from receiver.flow.vital import describe

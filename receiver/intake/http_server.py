@@ -22,10 +22,10 @@ from google.rpc.code_pb2 import (
 )
 from google.rpc.status_pb2 import Status
 
-from foundation.browsers import Browsers
 from foundation.errors import SpanloopError
-from foundation.keys import Forbidden, KeysUnreadable, Scope, Unauthenticated
 from foundation.narration import get_logger
+from foundation.web.browsers import Browsers
+from foundation.web.keys import Forbidden, KeysUnreadable, Scope, Unauthenticated
 from receiver.decode import otlp
 from receiver.decode.otlp import Signal
 from receiver.decode.refusals import RETRY_DELAY_S, Overloaded, TooLarge, Undecodable

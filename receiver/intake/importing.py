@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import SettingsError, SpanloopError
-from foundation.http import open_url
 from foundation.narration import get_logger
+from foundation.web.http import open_url
 from otel_exporter.redaction import Redactor
 from receiver.decode import otlp
 from receiver.decode.json_reading import read_document

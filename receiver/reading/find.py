@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from foundation import places
 from foundation.directories import check_directory
 from foundation.errors import Busy, SettingsError
+from foundation.web import places
 from receiver.store.lock import announcement_path, holder_of, is_held
 
 PATIENCE_S = 15.0

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from foundation.errors import Busy, SettingsError, SpanloopError
-from foundation.http import post_patiently
+from foundation.web.http import post_patiently
 from receiver.reading.find import describe
 from receiver.tables import HalfRead, read_all
 

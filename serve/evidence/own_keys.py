@@ -9,8 +9,8 @@ from pathlib import Path
 
 from foundation.errors import SpanloopError
 from foundation.files import write_atomically
-from foundation.keys import MAX_NAME_LENGTH, Scope, create_key, keys_path, read_keys
 from foundation.state import encode_state, read_state
+from foundation.web.keys import MAX_NAME_LENGTH, Scope, create_key, keys_path, read_keys
 
 NAME = "gateway's own, {project}"
 DEFAULT_PROJECT = "default"

@@ -6,7 +6,7 @@ Without a key of that scope everybody on this machine may call, and the gateway 
 from collections.abc import Mapping
 from pathlib import Path
 
-from foundation.keys import Forbidden, KeyRing, Scope, presented_key
+from foundation.web.keys import Forbidden, KeyRing, Scope, presented_key
 
 
 class Access:

@@ -8,9 +8,9 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from foundation.browsers import Browsers
-from foundation.keys import Forbidden, KeysUnreadable, Unauthenticated
 from foundation.narration import get_logger
+from foundation.web.browsers import Browsers
+from foundation.web.keys import Forbidden, KeysUnreadable, Unauthenticated
 from serve.api.bodies import MalformedRequest
 from serve.api.errors import error_body
 from serve.engines.engine import NotServing

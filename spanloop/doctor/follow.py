@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from foundation.errors import SpanloopError
-from foundation.http import open_url
+from foundation.web.http import open_url
 from receiver.schema import connect, find
 from spanloop.doctor.finding import Finding
 

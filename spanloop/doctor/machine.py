@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from foundation.errors import SpanloopError
-from foundation.keys import read_keys
+from foundation.web.keys import read_keys
 from receiver.schema import find
 from serve.schema import read_server
 from spanloop.doctor.finding import Finding

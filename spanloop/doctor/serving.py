@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from foundation.http import answers
+from foundation.web.http import answers
 from serve.schema import read_registry, read_server
 from spanloop.doctor.finding import Finding
 

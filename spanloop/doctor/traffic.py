@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import SpanloopError
-from foundation.http import answers
+from foundation.web.http import answers
 from otel_exporter.schema import GATEWAY_SCOPE
 from receiver.schema import Reader, connect, find
 from spanloop.doctor.finding import Finding

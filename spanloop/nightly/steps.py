@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from foundation.http import answers
 from foundation.narration import get_logger
+from foundation.web.http import answers
 from serve.schema import read_server
 from spanloop.nightly.night import Night, live_model
 from spanloop.nightly.settings import NightlyConfig

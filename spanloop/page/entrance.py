@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from foundation.browsers import Browsers
-from foundation.keys import Forbidden, Key, KeyRing, Scope, presented_key
+from foundation.web.browsers import Browsers
+from foundation.web.keys import Forbidden, Key, KeyRing, Scope, presented_key
 
 MAX_SESSIONS = 1000
 """Logins that are remembered; the one that has been silent for longest gives way."""

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from foundation.browsers import is_this_machine
 from foundation.directories import check_directory
 from foundation.errors import Busy, SettingsError, SpanloopError
-from foundation.keys import Forbidden, KeysUnreadable, Scope, Unauthenticated, read_keys
 from foundation.narration import get_logger
+from foundation.web.browsers import is_this_machine
+from foundation.web.keys import Forbidden, KeysUnreadable, Scope, Unauthenticated, read_keys
 from spanloop.page import render
 from spanloop.page.entrance import HEADERS, Entrance, NotYours, Visitor, new_cookie
 from spanloop.page.questions import Questions

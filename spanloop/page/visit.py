@@ -10,7 +10,7 @@ from aiohttp import web
 from jinja2 import Environment
 
 from foundation.errors import SpanloopError
-from foundation.keys import Scope
+from foundation.web.keys import Scope
 from spanloop.page.entrance import Visitor
 from spanloop.page.questions import Answer, Question, Questions
 

@@ -12,8 +12,8 @@ import urllib.request
 
 from etl.rewards.signals.user_reply import CORRECTION, NOTHING, THANKS, Judge
 from etl.settings import EtlConfig
-from foundation.http import open_url
 from foundation.narration import get_logger
+from foundation.web.http import open_url
 
 log = get_logger("etl")
 

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from foundation.errors import SettingsError
-from foundation.keys import Scope
+from foundation.web.keys import Scope
 from spanloop.page.render import address
 from spanloop.page.visit import Visit, clean, see_other
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from foundation.errors import SettingsError, SpanloopError
 from foundation.files import make_directory
-from foundation.keys import Scope
+from foundation.web.keys import Scope
 from serve.schema import Registry, read_server
 from spanloop.page import charts, facts
 from spanloop.page.entrance import Visitor

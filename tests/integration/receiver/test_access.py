@@ -15,9 +15,9 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from foundation import places
 from foundation.errors import SettingsError
-from foundation.keys import Scope, create_key, keys_path, revoke_key
+from foundation.web import places
+from foundation.web.keys import Scope, create_key, keys_path, revoke_key
 from receiver.query.views import DATASET_TABLES
 from receiver.schema import connect, show_files
 from tests.certificates import certificates

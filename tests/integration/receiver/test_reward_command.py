@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from foundation.keys import Scope, create_key
+from foundation.web.keys import Scope, create_key
 from receiver.schema import connect
 from tests.commands import spanloop
 from tests.integration.receiver.processes import running

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 def test_no_command_waits_for_a_stopped_receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds its lock and its sockets, and says nothing for ever: each command says so and ends with 75."""
-    monkeypatch.setattr("foundation.http.LOOK_EVERY_S", 0.5)
+    monkeypatch.setattr("foundation.web.http.LOOK_EVERY_S", 0.5)
     data = tmp_path / "data"
     with running(data) as receiver:
         reader = connect(data)

@@ -158,7 +158,7 @@ def test_no_command_line_ends_in_a_traceback(
     places: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is given, the command says what is wrong in its own words, or does what it can."""
-    monkeypatch.setattr("foundation.http.LOOK_EVERY_S", 0.2)
+    monkeypatch.setattr("foundation.web.http.LOOK_EVERY_S", 0.2)
     monkeypatch.setattr("receiver.reading.find.PATIENCE_S", 0.1)
     monkeypatch.setattr("receiver.days.held.OPEN_PATIENCE_S", 0.1)
     seed = int(os.environ.get("SEED", "7"))

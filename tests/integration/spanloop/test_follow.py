@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from foundation.keys import Scope, create_key
+from foundation.web.keys import Scope, create_key
 from spanloop.doctor.follow import follow
 from tests.integration.receiver.processes import running
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundation.errors import SettingsError
-from foundation.keys import Scope, create_key
+from foundation.web.keys import Scope, create_key
 from receiver.decode.otlp import Signal, read_protobuf
 from receiver.pipeline import Pipeline
 from spanloop.page import facts, server

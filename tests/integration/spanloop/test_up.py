@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import ExitStatus
-from foundation.http import answers
+from foundation.web.http import answers
 from spanloop.processes import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]

@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from foundation.errors import SettingsError
-from foundation.keys import Scope, create_key
+from foundation.web.keys import Scope, create_key
 from otel_exporter.schema import GATEWAY_SCOPE
 from receiver.decode.otlp import Signal, read_protobuf
 from receiver.pipeline import Pipeline

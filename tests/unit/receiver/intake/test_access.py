@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from foundation.keys import KeysUnreadable, Scope, Unauthenticated, create_key, keys_path, revoke_key
+from foundation.web.keys import KeysUnreadable, Scope, Unauthenticated, create_key, keys_path, revoke_key
 from receiver.intake.access import ANYONE, Access
 
 

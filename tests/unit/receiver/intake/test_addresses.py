@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import Busy, SettingsError
-from foundation.keys import Scope, create_key
+from foundation.web.keys import Scope, create_key
 from receiver.intake.addresses import (
     bracket,
     check_reachable,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from foundation.keys import Scope
+from foundation.web.keys import Scope
 from receiver.decode.otlp import Request, Signal
 from receiver.decode.refusals import Overloaded, Undecodable
 from receiver.intake import entry

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from foundation import places
 from foundation.errors import Busy
+from foundation.web import places
 from receiver.reading import find
 from receiver.reading.find import find_receiver
 from receiver.store.lock import announcement_path, hold

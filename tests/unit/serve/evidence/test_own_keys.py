@@ -19,7 +19,7 @@ class Guarded(Receiver):
         self.answer = self._check
 
     def _check(self, _: int, key: str | None) -> Outcome:
-        from foundation.keys import KeyRing, Unauthenticated
+        from foundation.web.keys import KeyRing, Unauthenticated
 
         ring = KeyRing(self._data)
         try:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import SettingsError
-from foundation.keys import Forbidden, Unauthenticated
+from foundation.web.keys import Forbidden, Unauthenticated
 from serve.gateway.access import Access
 from serve.gateway.addresses import parse_address
 from tests.serving import write_keys

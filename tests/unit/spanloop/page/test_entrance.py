@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from foundation.keys import Forbidden, Scope, Unauthenticated, create_key, read_keys, revoke_key
+from foundation.web.keys import Forbidden, Scope, Unauthenticated, create_key, read_keys, revoke_key
 from spanloop.page.entrance import Entrance, NotYours, new_cookie
 
 HERE = {"host": "127.0.0.1:8317"}

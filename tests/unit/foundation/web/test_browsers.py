@@ -2,7 +2,7 @@
 
 import pytest
 
-from foundation.browsers import Browsers as AnyBrowsers
+from foundation.web.browsers import Browsers as AnyBrowsers
 
 PATHS = frozenset({"/v1/traces", "/v1/rewards"})
 

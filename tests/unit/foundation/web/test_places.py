@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from foundation import places
 from foundation.errors import SettingsError
+from foundation.web import places
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import SettingsError
-from foundation.keys import (
+from foundation.web.keys import (
     Forbidden,
     KeyRing,
     KeysUnreadable,
@@ -135,7 +135,7 @@ def test_keys_of_another_user_are_named_with_a_way_out(tmp_path: Path, monkeypat
         patch.setattr(Path, "read_bytes", refuse)
         with pytest.raises(KeysUnreadable, match="Permission denied") as unread:
             read_keys(tmp_path)
-    monkeypatch.setattr("foundation.keys.exclusive", refuse)
+    monkeypatch.setattr("foundation.web.keys.exclusive", refuse)
     with pytest.raises(SettingsError, match="by this user") as unwritten:
         make(tmp_path)
 

@@ -9,7 +9,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from foundation import http
+from foundation.web import http
 from tests.certificates import certificates
 
 
