@@ -34,7 +34,7 @@ def commands_page() -> str:
 def tables_page() -> str:
     """Return every published table with its columns."""
     parts = [NOTE + "# Tables\n\nAll of them can be queried with `spanloop sql`.\n"]
-    for name, columns in receiver.schema.TABLES.items():
+    for name, columns in receiver.schema.ROWS.items():
         parts.append(f"\n## {name}\n\nWritten by the receiver.\n\n| column | type | meaning |\n|---|---|---|\n")
         parts.extend(f"| `{column.name}` | {column.type} | {column.description} |\n" for column in columns)
     for name, declared in etl.columns.TABLES.items():

@@ -17,13 +17,24 @@ value with nothing set as null. Instants exist twice: `*_time TIMESTAMPTZ` (micr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from receiver.tables import LOG_RECORDS, SCHEMA_VERSION, SPANS, TABLES, Column, Reader, show_files, spans_directory
+from receiver.tables import (
+    LOG_RECORDS,
+    ROWS,
+    SCHEMA_VERSION,
+    SPANS,
+    TABLES,
+    Column,
+    Reader,
+    show_files,
+    spans_directory,
+)
 
 if TYPE_CHECKING:
     from receiver.reading.bounded import FileQueries
 
 __all__ = [
     "LOG_RECORDS",
+    "ROWS",
     "SCHEMA_VERSION",
     "SPANS",
     "TABLES",

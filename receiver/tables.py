@@ -12,7 +12,7 @@ from foundation.files import write_json
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 SHARED_TEXTS = "shared_texts"
 """A table of each day file, not published: long texts that rows of the others refer to (`receiver.decode.shared`)."""
@@ -107,6 +107,27 @@ LOG_RECORDS: tuple[Column, ...] = (
 )
 
 TABLES: dict[str, tuple[Column, ...]] = {"spans": SPANS, "log_records": LOG_RECORDS}
+
+TRACE_PARTS: tuple[Column, ...] = (
+    Column("project", "VARCHAR", "tenant; `default` where no key says otherwise"),
+    Column("trace_id", "VARCHAR", "32 hex digits"),
+    Column("root_span_id", "VARCHAR", "the first root among these spans; null where none is"),
+    Column("root_name", "VARCHAR", "its name"),
+    Column("root_service_name", "VARCHAR", "its service"),
+    Column("root_ns", "BIGINT", "its start, nanoseconds since 1970"),
+    Column("root_end_ns", "BIGINT", "its end"),
+    Column("first_name", "VARCHAR", "name of the span that started first"),
+    Column("first_service_name", "VARCHAR", "its service"),
+    Column("start_ns", "BIGINT", "when the first of these spans started"),
+    Column("end_ns", "BIGINT", "when the last of them ended"),
+    Column("error_ns", "BIGINT", "when the first with status error started; null where none has"),
+    Column("num_spans", "BIGINT", "how many spans these are"),
+    Column("num_errors", "BIGINT", "how many of them have status error"),
+)
+"""What the spans of a trace that landed together come to; a trace has one row or a few, and the view `traces` one."""
+
+ROWS: dict[str, tuple[Column, ...]] = {**TABLES, "trace_parts": TRACE_PARTS}
+"""Every table of the receiver's that can be queried."""
 
 
 class Reader(Protocol):

@@ -11,7 +11,8 @@ import duckdb
 from receiver.database import remove_dead_temps
 from receiver.days.files import create_tables
 from receiver.decode.shared import COLUMNS as SHARED_COLUMNS
-from receiver.tables import SHARED_TEXTS, TABLES, literal, spans_directory
+from receiver.tables import ROWS, SHARED_TEXTS, TABLES, literal, spans_directory
+from receiver.traces import OF_PARTS
 
 SEALED_ROW_GROUP_SIZE = 16_384
 """Rows of a sealed day that DuckDB reads or skips together. Larger ones would compress a tenth better, and looking one
@@ -21,7 +22,7 @@ SORTED_ROWS = 8 * SEALED_ROW_GROUP_SIZE
 """Rows that are sorted by trace at once on sealing: few enough for memory. The day as a whole stays in the order of
 receipt, so that both an instant and a trace are found in few row groups."""
 
-COPIED_TABLES = (*TABLES, SHARED_TEXTS, "landed", "log_requests")
+COPIED_TABLES = (*ROWS, SHARED_TEXTS, "landed", "log_requests")
 
 
 def is_compacted(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
@@ -43,8 +44,9 @@ def copy_day(
 ) -> None:
     """Write the rows of a day, attached as `source`, into a new file, as one transaction sees them, or leave no file.
 
-    A compacted copy has larger row groups, each with few traces, and says that it is one. `keep` has, by table, the
-    condition that rows meet to be copied; then shared texts that no row refers to stay behind too.
+    A compacted copy has larger row groups, each with few traces, one row of sums a trace, and says that it is one.
+    `keep` has, by table, the condition that rows meet to be copied; then shared texts that no row refers to stay
+    behind too.
     """
     copy = f"copy_{source}_{secrets.token_hex(4)}"
     target.unlink(missing_ok=True)
@@ -54,7 +56,7 @@ def copy_day(
         create_tables(connection, copy)
         connection.execute("begin")
         for table in COPIED_TABLES:
-            columns = ", ".join(column.name for column in TABLES[table]) if table in TABLES else "*"
+            columns = ", ".join(column.name for column in ROWS[table]) if table in ROWS else "*"
             insert = f"insert into {copy}.{table} select {columns} from {source}.{table}"
             condition = keep.get(table, "true") if keep is not None else "true"
             if keep is not None and table == SHARED_TEXTS:
@@ -62,6 +64,9 @@ def copy_day(
             if compact and table == "spans":
                 for part in _parts(connection, f"{source}.{table}"):
                     connection.execute(f"{insert} where {part} and ({condition}) order by trace_id, start_ns")
+            elif compact and table == "trace_parts":
+                whole = OF_PARTS.format(parts=f"(from {source}.{table} where {condition})")
+                connection.execute(f"insert into {copy}.{table} {whole} order by start_ns")
             else:
                 connection.execute(f"{insert} where {condition}")
         if compact:

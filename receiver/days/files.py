@@ -10,7 +10,8 @@ from pathlib import Path
 import duckdb
 
 from foundation.errors import Busy, SpanloopError
-from receiver.tables import SCHEMA_VERSION, SHARED_TEXTS, TABLES, literal, spans_directory
+from receiver.tables import ROWS, SCHEMA_VERSION, SHARED_TEXTS, literal, spans_directory
+from receiver.traces import OF_SPANS
 
 ROW_GROUP_SIZE = 4096
 """DuckDB writes an insert of several row groups straight to the file, without its own log; hence small ones. Sealing
@@ -74,7 +75,7 @@ def attach(
 
 def create_tables(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     """Create the published tables and the receiver's own book-keeping in a day file."""
-    for table, columns in TABLES.items():
+    for table, columns in ROWS.items():
         declarations = ", ".join(
             f"{column.name} {column.type}" + (f" using compression {column.compression}" if column.compression else "")
             for column in columns
@@ -101,6 +102,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "alter table {name}.log_records add column if not exists scope_dropped_attributes_count uinteger default 0",
     ),
     3: (CREATE_SHARED_TEXTS,),
+    4: (f"create or replace table {{name}}.trace_parts as {OF_SPANS.format(spans='{name}.spans')} order by start_ns",),
 }
 """What brings a day file of the version before to each version. Statements may run twice: DuckDB alters one table a
 transaction, and the version is written last."""

@@ -62,7 +62,9 @@ def _forget_of_day(
     if not dry_run and counts.total():
         path = day_path(data, day)
         new = path.with_suffix(".compacting")
-        keep = {table: f"({condition}) is not true" for table, condition in conditions.items()}
+        keep = {
+            table: f"({condition}) is not true" for table, condition in {**conditions, "trace_parts": is_gone}.items()
+        }
         copy_day(database, name, new, compact=is_compacted(database, name), keep=keep)
         make_private(new)
         database.execute(f"detach {name}")

@@ -31,7 +31,7 @@ from receiver.query import run as query
 from receiver.query.reads import Needs
 from receiver.query.views import create_views
 from receiver.snapshot import Snapshot
-from receiver.tables import SHARED_TEXTS, TABLES
+from receiver.tables import ROWS
 
 START_PATIENCE_S = 60.0
 IDLE_S = 60.0
@@ -75,12 +75,12 @@ class Job:
     @property
     def tables(self) -> list[str]:
         """The receiver's tables whose rows it reads."""
-        views = self.needs.views | ({"spans"} if "traces" in self.needs.views else set())
-        return [table for table in TABLES if table in views]
+        views = self.needs.views | ({"trace_parts"} if "traces" in self.needs.views else set())
+        return [table for table in ROWS if table in views]
 
     def columns(self, table: str) -> list[str]:
         """Return the columns it reads of one of them."""
-        every = tuple(column.name for column in TABLES[table])
+        every = tuple(column.name for column in ROWS[table])
         wanted = {*self.needs.columns.get(table, every), *(["project"] if self.project is not None else [])}
         return [name for name in every if name in wanted]
 
@@ -365,7 +365,7 @@ class _Feeder(threading.Thread):
             snapshot.connection,
             snapshot.data,
             snapshot.live,
-            {name: snapshot.tail[name] for name in (table, SHARED_TEXTS) if name in snapshot.tail},
+            snapshot.tail,
             project=job.project,
             needed=frozenset({table}),
         )

@@ -7,7 +7,7 @@ make something plain, everything is assumed.
 from dataclasses import dataclass, field
 from typing import Any
 
-from receiver.tables import TABLES, literal
+from receiver.tables import ROWS, literal
 
 Node = dict[str, Any]
 
@@ -43,14 +43,6 @@ COMPARISONS = {
 }
 MIRRORED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
-OF_TRACES = frozenset(
-    {
-        "project", "trace_id", "name", "start_ns", "parent_span_id", "service_name", "start_time", "end_time", "end_ns",
-        "status_code",
-    }
-)  # fmt: skip
-"""Columns of `spans` that the view `traces` is made of."""
-
 
 @dataclass(frozen=True)
 class Needs:
@@ -68,6 +60,9 @@ class Needs:
     conditions: tuple[str, ...] = ()
     """SQL that every row it reads fulfils; there are some only where it reads one table once."""
 
+    most_rows: int | None = None
+    """The most rows it returns, where it says so by a LIMIT."""
+
     reads_once: bool = False
     """It goes through its one view once, so that rows may come as a stream."""
 
@@ -83,13 +78,14 @@ def needs_of(tree: list[Node], nodes: list[Node], parameters: list[Any], publish
     table = str(plain["from_table"]["table_name"]).lower() if plain else None
     conjuncts = _conjuncts(plain) if plain else []
     found = (_traces(condition, parameters) for condition in conjuncts)
-    conditions = [_condition(condition, table, parameters) for condition in conjuncts] if table in TABLES else []
+    conditions = [_condition(condition, table, parameters) for condition in conjuncts] if table in ROWS else []
     return Needs(
         views=views,
         traces=next((traces for traces in found if traces is not None), None),
         columns=_columns(nodes, sources, views),
         conditions=tuple(condition for condition in conditions if condition is not None),
         reads_once=plain is not None and table in views,
+        most_rows=_limit(plain, parameters) if plain else None,
         is_calm=_is_calm(nodes),
     )
 
@@ -125,6 +121,12 @@ def _conjuncts(select: Node) -> list[Node]:
     return where["children"] if kind(where) == "CONJUNCTION_AND" else [where]
 
 
+def _limit(select: Node, parameters: list[Any]) -> int | None:
+    limits = [one for one in select["modifiers"] if kind(one) == "LIMIT_MODIFIER" and one["limit_type"] == "ROW_COUNT"]
+    most = _constant(limits[0]["limit"], parameters) if len(limits) == 1 and limits[0]["limit"] else None
+    return most if isinstance(most, int) else None
+
+
 def _traces(condition: Node, parameters: list[Any]) -> frozenset[str] | None:
     match kind(condition):
         case "COMPARE_EQUAL":
@@ -145,14 +147,14 @@ def _condition(condition: Node, table: str | None, parameters: list[Any]) -> str
     """Return a comparison of a column with a constant, or with null, as SQL; None for everything else."""
     if kind(condition) == "OPERATOR_IS_NULL" and table is not None:
         name = _column(condition["children"][0])
-        return f"{name} is null" if name in {column.name for column in TABLES[table]} else None
+        return f"{name} is null" if name in {column.name for column in ROWS[table]} else None
     sign = COMPARISONS.get(kind(condition))
     if sign is None or table is None:
         return None
     left, right = condition["left"], condition["right"]
     if _column(left) is None:
         left, right, sign = right, left, MIRRORED[sign]
-    types = {column.name: column.type for column in TABLES[table]}
+    types = {column.name: column.type for column in ROWS[table]}
     name, value = _column(left), _constant(right, parameters)
     if name not in types:
         return None
@@ -189,10 +191,10 @@ def _columns(nodes: list[Node], sources: list[Node], views: frozenset[str]) -> d
     if any(_takes_all(node, called) for node in nodes):
         return {}
     found: dict[str, tuple[str, ...]] = {}
-    for table in TABLES:
-        wanted = names | (OF_TRACES if table == "spans" and "traces" in views else set())
-        chosen = tuple(column.name for column in TABLES[table] if column.name in wanted)
-        found[table] = chosen or ("received_seq",)  # something has to be counted
+    for table in ROWS:
+        every = tuple(column.name for column in ROWS[table])
+        is_summed = table == "trace_parts" and "traces" in views
+        found[table] = every if is_summed else tuple(name for name in every if name in names) or every[-1:]
     return found
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -12,7 +13,9 @@ from foundation.errors import SpanloopError
 from receiver.decode import shared
 from receiver.decode.arrow import SCHEMAS
 from receiver.snapshot import Snapshot
-from receiver.tables import SHARED_TEXTS, TABLES, literal, shown_files
+from receiver.tables import ROWS, SHARED_TEXTS, TABLES, literal, shown_files
+from receiver.traces import OF_SPANS
+from receiver.traces import VIEW as TRACES
 
 COLUMNS_FILE = Path("dataset") / "columns.json"
 """Beside what the ETL publishes: what every column of it means, by table."""
@@ -24,24 +27,9 @@ DATASET_TABLES = ("llm_calls", "tool_calls", "rewards", "episodes", "transitions
 CREDIT, CREDIT_FILES = "credit", "checkpoints/[!.]*/credit.parquet"
 """What each call was credited with that a checkpoint was trained on: a view over these files below DATA."""
 
-TRACES = """
-    select
-        project,
-        trace_id,
-        coalesce(
-            min_by(name, start_ns) filter (where parent_span_id is null), min_by(name, start_ns)
-        ) as root_name,
-        min_by(service_name, start_ns) as service_name,
-        min(start_time) as start_time,
-        max(end_time) as end_time,
-        (max(end_ns) - min(start_ns)) / 1e9 as duration_s,
-        count(*) as num_spans,
-        count(*) filter (where status_code = 'error') as num_errors
-    from spans
-    group by project, trace_id
-"""
+Rows: TypeAlias = list[pa.RecordBatch] | pa.RecordBatchReader | duckdb.DuckDBPyRelation
 
-VIEWS = (*TABLES, "traces", *DATASET_TABLES, CREDIT)
+VIEWS = (*ROWS, "traces", *DATASET_TABLES, CREDIT)
 """Every name a query may read from."""
 
 
@@ -49,7 +37,7 @@ def create_views(
     connection: duckdb.DuckDBPyConnection,
     data: Path,
     databases: Iterable[str],
-    tail: Mapping[str, list[pa.RecordBatch] | pa.RecordBatchReader | duckdb.DuckDBPyRelation],
+    tail: Mapping[str, Rows],
     *,
     project: str | None = None,
     needed: frozenset[str] | None = None,
@@ -60,7 +48,7 @@ def create_views(
     With a project every view holds that one's rows alone. With names only the views a query needs are made: each costs
     DuckDB a millisecond or more a day. With `columns` the views of the receiver's tables have these alone.
     """
-    wanted = {*VIEWS} if needed is None else {*needed} | ({"spans"} if "traces" in needed else set())
+    wanted = {*VIEWS} if needed is None else {*needed} | ({"trace_parts"} if "traces" in needed else set())
     only = f" where project = {literal(project)}" if project is not None else ""
     databases = list(databases)
     sharing = _sharing(connection) if wanted & {*TABLES} else frozenset()
@@ -79,6 +67,8 @@ def create_views(
         sources.append((f"hot_{table}", f"hot_{SHARED_TEXTS}" if texts is not None else None))
         body = " union all ".join(_select(names, source, texts_of, only) for source, texts_of in sources)
         connection.execute(f"create or replace temp view {table} as {body}")
+    if "trace_parts" in wanted:
+        _show_parts(connection, databases, tail, only, columns)
     if "traces" in wanted:
         connection.execute(f"create or replace temp view traces as {TRACES}")
     published = wanted & {*DATASET_TABLES}
@@ -89,6 +79,28 @@ def create_views(
         _show(connection, CREDIT, files, only, hint="Remove the checkpoint whose file is damaged, or train again.")
     if needed is None:
         comment(connection, data)
+
+
+def _show_parts(
+    connection: duckdb.DuckDBPyConnection,
+    databases: list[str],
+    tail: Mapping[str, Rows],
+    only: str,
+    columns: Mapping[str, list[str]] | None,
+) -> None:
+    """Create the view `trace_parts`: sums of what landed, and of what has not, as they were sent or made here."""
+    if "trace_parts" in tail:
+        waiting = "hot_trace_parts"
+        connection.register(waiting, tail["trace_parts"])
+    else:
+        rows = tail["spans"]
+        hot = pa.Table.from_batches(rows, schema=SCHEMAS["spans"]) if isinstance(rows, list) else rows
+        connection.register("hot_summed", hot)
+        waiting = f"({OF_SPANS.format(spans='hot_summed')})"
+    names = ", ".join(columns["trace_parts"] if columns else (column.name for column in ROWS["trace_parts"]))
+    sources = [*(f"{name}.trace_parts" for name in databases), waiting]
+    body = " union all ".join(f"select {names} from {source}{only}" for source in sources)
+    connection.execute(f"create or replace temp view trace_parts as {body}")
 
 
 def _show(connection: duckdb.DuckDBPyConnection, table: str, files: Iterable[Path], only: str, *, hint: str) -> None:
@@ -104,7 +116,7 @@ def _show(connection: duckdb.DuckDBPyConnection, table: str, files: Iterable[Pat
 
 def comment(connection: duckdb.DuckDBPyConnection, data: Path) -> None:
     """Say of every column of the views that are there what it means, where DuckDB shows it: `duckdb_columns()`."""
-    meanings = {table: {column.name: column.description for column in declared} for table, declared in TABLES.items()}
+    meanings = {table: {column.name: column.description for column in declared} for table, declared in ROWS.items()}
     with contextlib.suppress(OSError, ValueError):
         meanings |= json.loads((data / COLUMNS_FILE).read_bytes())
     there = connection.execute(

@@ -26,6 +26,7 @@ from receiver.store.known import KnownRows
 from receiver.store.snapshots import Snapshots
 from receiver.store.tail import Decoded, HotTail, shared_of
 from receiver.tables import TABLES, spans_directory
+from receiver.traces import OF_SPANS
 
 ORDER = {"spans": "order by trace_id, start_ns", "log_records": ""}
 """How rows that land together lie in the file. A trace in one place is read from few row groups, which the range of
@@ -183,6 +184,8 @@ class Store:
                     if batches:
                         cursor.register("landing", pa.Table.from_batches(batches))
                         cursor.execute(f"insert into {name}.{table} from landing {ORDER[table]}")
+                        if table == "spans":
+                            cursor.execute(f"insert into {name}.trace_parts {OF_SPANS.format(spans='landing')}")
                         cursor.unregister("landing")
                 if (shared := shared_of(group)) is not None:
                     settle.keep_shared(cursor, name, shared)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from receiver.decode.arrow import SCHEMAS
 from receiver.decode.shared import canonical
 from receiver.tables import SHARED_TEXTS, SPANS
+from receiver.traces import OF_SPANS
 
 IDS = ("project", "trace_id", "span_id")
 NOT_CONTENT = frozenset({"project", "received_time", "received_seq", "start_time", "end_time"})
@@ -91,11 +92,20 @@ def settle_with_day(
             select {COLUMNS} from winners semi join (from met where is_newer) using ({KEY})
             """
         )
+        _sum_anew(cursor, name)
         with committing:
             cursor.execute("commit")
     cursor.execute(f"update winners set is_stored = true where ({KEY}) in (select ({KEY}) from met)")
     cursor.execute("drop table met")
     return Counter(duplicate_spans=same, conflicting_spans=other)
+
+
+def _sum_anew(cursor: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Sum the traces anew, of a day, in which a span was replaced."""
+    touched = "(project, trace_id) in (select (project, trace_id) from met where is_newer)"
+    cursor.execute(f"delete from {name}.trace_parts where {touched}")
+    spans = f"(from {name}.spans where {touched})"
+    cursor.execute(f"insert into {name}.trace_parts {OF_SPANS.format(spans=spans)}")
 
 
 def keep_shared(cursor: duckdb.DuckDBPyConnection, name: str, shared: pa.Table) -> None:

@@ -2,31 +2,45 @@
 
 import asyncio
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from aiohttp import web
 
-from spanloop.page.questions import Answer, Question
+from spanloop.page.questions import Questions
 from spanloop.page.render import address
-from spanloop.page.traces.finding import HOUR_NS, MAX_NS, Wanted, find_traces, read_cursor
+from spanloop.page.traces.finding import HOUR_NS, find_traces
+from spanloop.page.traces.wanted import MAX_NS, Wanted, read_cursor
 from spanloop.page.visit import Visit
 
-CHOICES = """
-select
-    list_sort(list_distinct(flatten(list(agents))))[:50] as agents,
-    list_sort(list(distinct service_name))[:50] as services
+SERVICES = """
+select service_name as choice
 from episodes
+where service_name is not null
+group by all
+order by count(*) desc, choice
+limit 50
+"""
+
+AGENTS = """
+select agent as choice
+from (select unnest(agents) as agent from episodes)
+where agent is not null
+group by all
+order by count(*) desc, choice
+limit 50
 """
 
 MODELS = """
-select coalesce(model_returned, model_requested) as model, count(*) as calls
+select coalesce(model_returned, model_requested) as choice
 from llm_calls
+where choice is not null
 group by all
-order by calls desc
+order by count(*) desc, choice
 limit 50
 """
+
+CHOICES = {"service": SERVICES, "agent": AGENTS, "model": MODELS}
 
 FILTERS = (
     "service", "agent", "model", "policy", "status", "evidence", "outcome_from", "outcome_to", "text", "since", "until",
@@ -34,6 +48,9 @@ FILTERS = (
 )  # fmt: skip
 STATUS = ("error", "ok", "rootless")
 OFFERED_S, MAX_OFFERED = 60, 100
+PATIENCE_S = 0.2
+"""How long a list waits for what its filters offer, before it offers what it did last."""
+
 MAX_TAILS = 16
 TAIL_EVERY_S = 2.0
 TAIL_LASTS_S = 3600
@@ -43,7 +60,7 @@ TAIL_BATCH = 30
 async def show(visit: Visit) -> web.StreamResponse:
     """Show one page of the list."""
     wanted = wanted_of(visit)
-    found, (choices, models) = await asyncio.gather(find_traces(visit, wanted), _choices(visit))
+    found, choices = await asyncio.gather(find_traces(visit, wanted), _choices(visit))
     kept = {name: visit.argument(name) for name in FILTERS}
     is_live = bool(visit.argument("live")) and wanted.source == "roots"
     return visit.render(
@@ -52,8 +69,7 @@ async def show(visit: Visit) -> web.StreamResponse:
         found=found,
         kept=kept,
         is_filtered=any(kept.values()),
-        choices=choices.first,
-        models=[row["model"] for row in models.rows if row["model"]],
+        choices=choices,
         next=address("/traces", **kept, before=found.next) if found.next else "",
         newest=address("/traces", **kept) if visit.argument("before") else "",
         live=address("/traces", **kept, live=1) if wanted.source == "roots" and not is_live else "",
@@ -61,19 +77,40 @@ async def show(visit: Visit) -> web.StreamResponse:
     )
 
 
-_offered: dict[tuple[Any, ...], tuple[float, list[Answer]]] = {}
+@dataclass
+class _Offer:
+    """What the filters of somebody's list offer."""
+
+    choices: dict[str, list[str]] = field(default_factory=dict)
+    asked_s: float = -OFFERED_S
+    asking: asyncio.Task[None] | None = None
 
 
-async def _choices(visit: Visit) -> list[Answer]:
-    """Return what filters offer, asked anew once a minute."""
-    key = (visit.data, visit.visitor.project)
-    asked = _offered.get(key)
-    if asked is None or time.monotonic() - asked[0] > OFFERED_S:
-        if len(_offered) > MAX_OFFERED:
-            _offered.clear()
-        asked = (time.monotonic(), await visit.ask_all(Question(CHOICES), Question(MODELS)))
-        _offered[key] = asked
-    return asked[1]
+_offers: dict[tuple[Questions, str | None], _Offer] = {}
+
+
+async def _choices(visit: Visit) -> dict[str, list[str]]:
+    """Return what filters offer, asked anew beside the list where that was a while ago."""
+    key = (visit.questions, visit.visitor.project)
+    if key not in _offers and len(_offers) >= MAX_OFFERED:
+        _offers.clear()
+    offer = _offers.setdefault(key, _Offer())
+    if offer.asking is None and time.monotonic() - offer.asked_s >= OFFERED_S:
+        offer.asking = asyncio.create_task(_ask_choices(visit, offer))
+    if offer.asking is not None:
+        await asyncio.wait({offer.asking}, timeout=PATIENCE_S)
+    return offer.choices
+
+
+async def _ask_choices(visit: Visit, offer: _Offer) -> None:
+    """Ask for them, one after the other: the list itself goes before."""
+    try:
+        for name, sql in CHOICES.items():
+            answer = await visit.ask(sql)
+            if not answer.problem:
+                offer.choices[name] = [str(row["choice"]) for row in answer.rows]
+    finally:
+        offer.asked_s, offer.asking = time.monotonic(), None
 
 
 def wanted_of(visit: Visit) -> Wanted:

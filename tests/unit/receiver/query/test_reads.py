@@ -39,3 +39,21 @@ def test_the_views_a_statement_names_are_known(database: duckdb.DuckDBPyConnecti
     sql = "with a as (from traces) select (select count(*) from log_records), * from a join Spans using (trace_id)"
 
     assert guard.needs(database, sql).views == {"traces", "log_records", "spans"}
+
+
+@pytest.mark.parametrize(
+    ("sql", "parameters", "most"),
+    [
+        ("select name from spans limit 7", None, 7),
+        ("select name from spans order by name limit ?", [5], 5),
+        ("select name from spans", None, None),
+        ("select name from spans limit 10%", None, None),
+        ("select name from spans limit (select 3)", None, None),
+        ("from spans union all (from spans limit 3)", None, None),
+    ],
+)
+def test_the_most_rows_of_a_statement_are_known_where_it_says_so(
+    database: duckdb.DuckDBPyConnection, sql: str, parameters: list[object] | None, most: int | None
+) -> None:
+    """By one LIMIT of a plain number."""
+    assert guard.needs(database, sql, parameters).most_rows == most
