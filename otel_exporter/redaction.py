@@ -10,12 +10,14 @@ there is no text to look at.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from otel_exporter.remembered import Beginnings, Texts
 from otel_exporter.schema import REDACTED
 from otel_exporter.sensitive import FINDERS, KINDS, Finder, Found, is_secret_name, may_hold, normal_form
 
@@ -65,7 +67,8 @@ class Redactor:
         self._names = frozenset(name.lower().replace("-", "_").replace(".", "_") for name in names)
         self._key = hashlib.blake2b(key.encode(), digest_size=32).digest() if key else b""
         self._space = 1_000_000 if key else 10_000
-        self._clean: set[str] = set()
+        self._looked_at = Texts()
+        self._beginnings = Beginnings()
         self._known_names: dict[str, bool] = {}
 
     def text(self, text: str) -> str:
@@ -157,11 +160,23 @@ class Redactor:
         return value if (new := self._plain(text)) is text else new
 
     def _text(self, text: str, named: "dict[str, str]", depth: int) -> str:
-        if len(text) < 4 or text in self._clean:
+        if len(text) < 4:
             return text
+        known = self._looked_at.get((depth, text))
+        if known is not None:
+            return known
         if not self._may_hold(text):
-            self._remember(text)
+            self._looked_at.keep((depth, text), text)
             return text
+        named_here: dict[str, str] = {}
+        new = self._looked_into(text, named_here, depth)
+        if named_here:  # every span that says it has to hear of it
+            named.update(named_here)
+        else:
+            self._looked_at.keep((depth, text), new)
+        return new
+
+    def _looked_into(self, text: str, named: "dict[str, str]", depth: int) -> str:
         if depth < MAX_DEPTH and text.lstrip()[:1] in ("{", "[", '"'):
             parsed = _parsed(text)
             if parsed is not None:
@@ -174,10 +189,16 @@ class Redactor:
         return self._plain(text)
 
     def _may_hold(self, text: str) -> bool:
-        if self._always or may_hold(text, self._kinds) or any(one.search(text) for one in self._patterns.values()):
+        if self._always or any(one.search(text) for one in self._patterns.values()):
+            return True
+        at = self._beginnings.end_of(text)
+        if may_hold(text[at:] if at else text, self._kinds):
             return True
         lower = text.lower() if self._names else ""
-        return any(name in lower or name.replace("_", "") in lower for name in self._names)
+        if any(name in lower or name.replace("_", "") in lower for name in self._names):
+            return True
+        self._beginnings.keep(text)
+        return False
 
     def _plain(self, text: str) -> str:
         """Return a text with what the finders found replaced; of two that overlap the first kind counts."""
@@ -214,13 +235,6 @@ class Redactor:
             if len(self._known_names) < _REMEMBERED and len(name) < 200:
                 self._known_names[name] = known
         return known
-
-    def _remember(self, text: str) -> None:
-        """Keep short texts that are clean: names of models and the like are on every span."""
-        if len(text) <= 200:
-            if len(self._clean) >= _REMEMBERED:
-                self._clean.clear()
-            self._clean.add(text)
 
 
 def _by_pattern(kind: str, pattern: "re.Pattern[str]") -> Finder:
@@ -273,13 +287,21 @@ def _is_schema(value: Mapping[str, Any]) -> bool:
 
 def _is_evidence(key: str, value: Any) -> bool:  # noqa: ANN401
     """Tell whether a value holds token ids or log-probabilities, and not the setting that asks for them."""
+    if not _means(key)[0]:
+        return False
     if isinstance(value, str):
-        return value.lstrip()[:1] in ("[", "{") and _EVIDENCE.search(key) is not None and not _CONTENT_ONLY.search(key)
-    return isinstance(value, (Mapping, Sequence)) and _EVIDENCE.search(key) is not None
+        return value.lstrip()[:1] in ("[", "{") and not _CONTENT_ONLY.search(key)
+    return isinstance(value, (Mapping, Sequence))
 
 
 def _is_content(key: str, value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, str) and bool(value) and _CONTENT.search(key) is not None and not _EVIDENCE.search(key)
+    return isinstance(value, str) and bool(value) and _means(key) == (False, True)
+
+
+@functools.lru_cache(_REMEMBERED)
+def _means(key: str) -> "tuple[bool, bool]":
+    """Tell whether a field of this name may hold token ids and the like, and whether it may hold what was said."""
+    return _EVIDENCE.search(key) is not None, _CONTENT.search(key) is not None
 
 
 def _without_evidence(part: "dict[str, Any]") -> "dict[str, Any]":

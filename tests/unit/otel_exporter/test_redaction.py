@@ -222,3 +222,20 @@ def _wrapped(chance: random.Random, secret: str) -> str:
             return json.dumps({"arguments": json.dumps({"text": inner})}, ensure_ascii=False)
         case _:
             return f"Tool said: {json.dumps({'text': inner})}"
+
+
+def test_what_was_seen_before_changes_nothing() -> None:
+    """A prompt holds the one before; whatever is remembered of it, the next says what it would have said alone."""
+    choice = random.Random(5)
+    planted = [EMAIL, CARD, KEY, IBAN, PHONE, '{"password": "hunter22"}', "https://bob:hunter22@x.org", "hunter22"]
+    used = Redactor()
+    for _ in range(20):
+        history: list[dict[str, str]] = []
+        for _ in range(6):
+            words = ["parcel"] * choice.randrange(400)
+            if choice.random() < 0.3:
+                words.insert(choice.randrange(len(words) + 1), choice.choice(planted))
+            history.append({"role": "user", "content": " ".join(words)})
+            attributes = {"gen_ai.input.messages": json.dumps(history), "note": history[-1]["content"]}
+
+            assert used.span(attributes) == Redactor().span(attributes)

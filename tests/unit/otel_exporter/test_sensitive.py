@@ -47,6 +47,25 @@ def test_what_is_none_is_left_alone(kind: str, text: str) -> None:
     assert stretches(kind, text) == []
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(f"{start}{'aB3dE6gH' * 5}" for start in (
+            "sk-", "pk_live_", "sk_test_", "gho_", "ghs_", "github_pat_", "glpat-", "AIza", "ya29.", "xoxb-", "xapp-",
+            "hf_", "npm_", "pypi-", "shpat_", "lin_api_", "nvapi-", "gsk_", "xai-", "r8_", "tvly-", "pplx-", "dop_v1_",
+            "AGE-SECRET-KEY-", "hooks.slack.com/services/",
+        )),
+        "AKIAABCDEFGHIJKLMNOP", "ASIAABCDEFGHIJKLMNOP",
+        "SG.abcdefghijklmnopqrst.abcdefghijklmnopqrst", "sl_abcd_" + "x" * 24,
+        "-----BEGIN RSA PRIVATE KEY-----",
+    ],
+)  # fmt: skip
+def test_no_makers_keys_are_passed_over(key: str) -> None:
+    """Looking for hints is what makes it fast; each of them has one."""
+    assert may_hold(f"it is {key}", frozenset({"KEY"}))
+    assert stretches("KEY", f"it is {key}") == [key]
+
+
 def test_every_kind_has_its_finder() -> None:
     """In the order in which one stretch is taken for one of them."""
     assert tuple(FINDERS) == KINDS
