@@ -115,6 +115,8 @@ def _sort_in(readings: Readings, span: Span, found: reading.Found | None) -> Non
             readings.tools.append(found)
         case AgentSpan():
             readings.agents[span.index] = found
+            if found.dialect == reading.BY_NAME:  # a name alone: its values may be a model call's
+                readings.leftovers.append(span)
         case Evaluation():
             readings.evaluations[span.index] = found
         case Embedding():

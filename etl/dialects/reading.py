@@ -10,6 +10,9 @@ from etl.dialects.shapes.values import text_of
 from etl.dialects.spans import AgentSpan, AnswerFact, Evaluation, Reading, Span, ToolCall, ToolFact
 from otel_exporter.schema import AGENT_NAME
 
+BY_NAME = "generic"
+"""The dialect of spans that an agent's name, or a judge's scope, alone tells of."""
+
 Found = Reading | list[ToolCall | AgentSpan | ToolFact | AnswerFact]
 """What a span is, or the several things it is and what it tells of others."""
 
@@ -88,13 +91,13 @@ def read(span: Span) -> Found | None:
     if agentlightning.is_annotation(span):
         return Evaluation(span, agentlightning.DIALECT) if agentlightning.rewards(span) else None
     if span.scope.lower().startswith(JUDGES):
-        return Evaluation(span, "generic")
+        return Evaluation(span, BY_NAME)
     for dialect in ORDER:
         if dialect.recognises(span):
             reading: Found | None = dialect.read(span)
             return reading
     name = text_of(span.attributes, AGENT_NAME)
-    return AgentSpan(span, "generic", name) if name is not None else None
+    return AgentSpan(span, BY_NAME, name) if name is not None else None
 
 
 def looks_like_traffic(span: Span) -> bool:

@@ -71,19 +71,26 @@ def _read_leftover(
     match found:
         case structure.Candidate(is_call=True):
             call = structure.read_call(span, found.survey)
-            if span.index in around_tools and any(message["tool_calls"] for message in call.output or ()):
-                readings.unread[span.scope or "(no scope)"] += 1  # a run: the tools that it asked for ran within it
-                return
             is_named = _names_facts(call) or found.survey.kind is Kind.CALL
+            if span.index in readings.agents and not is_named:
+                return  # an agent's run as likely
+            if span.index in around_tools and any(message["tool_calls"] for message in call.output or ()):
+                if span.index not in readings.agents:
+                    readings.unread[span.scope or "(no scope)"] += 1  # a run: the tools it asked for ran within it
+                return
+            readings.agents.pop(span.index, None)
             (readings.calls if is_named else doubtful).append(call)
             _climb(span.index, forest, above)
         case ToolCall():
+            readings.agents.pop(span.index, None)
             readings.tools.append(found)
             _climb(span.index, forest, around_tools)
         case AgentSpan():
             readings.agents[span.index] = found
         case Evaluation():
             readings.evaluations[span.index] = found
+        case _ if span.index in readings.agents:
+            return
         case structure.Candidate() if found.survey.kind is Kind.CALL or found.survey.has_exchange():
             readings.unread[span.scope or "(no scope)"] += 1
         case _ if reading.looks_like_traffic(span):
