@@ -54,14 +54,20 @@ MESSAGE_KEYS = {"content", "message", "tool_calls", "parts", "role"}
 """Keys of an event's body of which one is there."""
 
 
+SAID = ("content", "message")
+"""Attributes of an event that hold what was said."""
+
+
 def body_of(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the body of an event that a span carries: its attributes, or the JSON that one of these holds.
+
+    An attribute holds blocks of content as their JSON; within JSON a text is a text, whatever it looks like.
 
     >>> body_of({"gen_ai.system": "az", "gen_ai.event.content": '{"role": "user", "content": "hi"}'})
     {'role': 'user', 'content': 'hi'}
     """
     if not MESSAGE_KEYS.isdisjoint(fields):
-        return fields
+        return {name: content_of(value) if name in SAID else value for name, value in fields.items()}
     bodies = [decode(value) for value in fields.values() if isinstance(value, str) and value.startswith("{")]
     bodies = [body for body in bodies if isinstance(body, dict) and not MESSAGE_KEYS.isdisjoint(body)]
     return bodies[0] if len(bodies) == 1 else fields
@@ -110,7 +116,7 @@ def _event_order(record: LogRecord) -> tuple[int, int]:
 
 def _message_event(name: str, body: dict[str, Any], earlier: list[Message]) -> list[Message]:
     if name == "gen_ai.tool.message":
-        content = content_of(body.get("content"))
+        content = body.get("content")
         if isinstance(content, list):
             return canonical_input(
                 [{"role": "tool", "tool_call_id": first(body, "id", "tool_call_id"), "content": content}]
@@ -120,7 +126,7 @@ def _message_event(name: str, body: dict[str, Any], earlier: list[Message]) -> l
     role = ROLES.get(name, "assistant")
     if role == "user" and role_of(body.get("role")) == "system":
         role = "system"  # Traceloop has no event for a developer's message
-    item = {"role": role, "content": content_of(body.get("content")), "tool_calls": as_list(body.get("tool_calls"))}
+    item = {"role": role, "content": body.get("content"), "tool_calls": as_list(body.get("tool_calls"))}
     return canonical_input([item]) or [{"role": role, "text": None}]  # several: Anthropic's results of one turn
 
 
@@ -136,10 +142,11 @@ def _unanswered(messages: list[Message]) -> str | None:
 def _choice(body: dict[str, Any], position: int, reasons: list[str]) -> tuple[int, Message]:
     index = body.get("index")
     index = index if isinstance(index, int) else position
-    inner = decode(content_of(first(body, "message", "content")))
-    inner = inner if isinstance(inner, dict) else {"content": inner}
+    said = body.get("message", body.get("content"))
+    inner = decode(said)
+    if not isinstance(inner, dict) or MESSAGE_KEYS.isdisjoint(inner):
+        inner = {"content": said}
     calls = as_list(inner.get("tool_calls")) or as_list(body.get("tool_calls")) or []
-    content = content_of(inner.get("content"))
-    item = {"refusal": inner.get("refusal"), "role": "assistant", "content": content, "tool_calls": calls}
+    item = {"refusal": inner.get("refusal"), "role": "assistant", "content": inner.get("content"), "tool_calls": calls}
     reason = body.get("finish_reason") or (reasons[index] if index < len(reasons) else None)
     return index, canonical_output([item], [reason])[0]

@@ -186,12 +186,19 @@ def _is_image(block: dict[str, Any]) -> bool:
     return kind in {"image", "image_url", "input_image"} or block.get("modality") == "image" or "image/" in mime_type
 
 
+JSON_OUTPUTS = {"json", "error-json"}
+OUTPUTS = {"text", "error-text", "content", *JSON_OUTPUTS}
+"""Types of the AI SDK's boxes around a tool's output."""
+
+
 def _unpacked(value: Any) -> Any:  # noqa: ANN401
     """Return what is in the AI SDK's box around a tool's output: {"type": "text", "value": "84"}."""
-    if isinstance(value, dict) and {"type", "value"} <= set(value) <= {"type", "value", "providerOptions"}:
-        return value["value"]
-    if isinstance(value, dict) and set(value) == {"type", "text"}:  # the Agents SDK's
-        return value["text"]
+    if isinstance(value, dict) and value.get("type") in OUTPUTS and set(value) <= {"type", "value", "providerOptions"}:
+        inner = value.get("value")
+        is_data = value["type"] in JSON_OUTPUTS and isinstance(inner, dict | list)
+        return (exact(inner) or orjson.dumps(inner).decode()) if is_data else inner
+    if isinstance(value, dict) and set(value) == {"type", "text"} and block_kind(str(value["type"])) == "text":
+        return value["text"]  # the Agents SDK's
     return value
 
 
@@ -203,7 +210,6 @@ class _Draft:
         self.reasoning: list[str] = []
         self.refusal: str | None = None
         self.calls: list[dict[str, Any]] = []
-        self.call_ids: set[str | None] = set()
         self.results: list[tuple[Any, Any]] = []
         self.media: list[str] = []
         self.parts: list[dict[str, Any]] = []
@@ -291,8 +297,7 @@ class _Draft:
             first(call, *ARGUMENTS),
         )
         self.is_unread |= found["name"] is None or first(call, *ARGUMENTS) is None
-        if found["id"] is None or found["id"] not in self.call_ids:
-            self.call_ids.add(found["id"])
+        if found["id"] is None or found not in self.calls:  # some servers give all calls of an answer one id
             self.calls.append(found)
 
     def _add_reasoning(self, block: dict[str, Any]) -> None:
@@ -322,9 +327,17 @@ def result_text(value: Any) -> str | None:  # noqa: ANN401
     """Return a tool's result as text: a string as it is, text blocks joined, anything else as JSON."""
     if value is None or isinstance(value, str):
         return visible(value)
-    if isinstance(value, list) and value and all(isinstance(block, dict) and "text" in block for block in value):
+    if isinstance(value, list) and value and all(is_text_block(block) for block in value):
         return "\n".join(str(block["text"]) for block in value)
     return exact(value) or orjson.dumps(value).decode()
+
+
+def is_text_block(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Tell whether this is a block of text, not data that has a text among other things."""
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+        return False
+    name = value.get("type")
+    return block_kind(name) == "text" if isinstance(name, str) else len(value) == 1
 
 
 def encoded_result(value: Any) -> str | None:  # noqa: ANN401

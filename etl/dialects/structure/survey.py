@@ -37,6 +37,9 @@ OPENINGS = ("{", "[", '"')
 EVENT_ROLES = {"system", "developer", "user", "assistant", "tool", "choice"}
 """Words in the names of events that carry a message each."""
 
+SPOKEN = {"content", "message", "tool_calls", "parts"}
+"""Keys of an event's body that carries a message."""
+
 CONSUMED = frozenset(
     (
         "messages",
@@ -151,7 +154,8 @@ def _add_events(span: Span, walk: "_Walk") -> None:
         for event in span.events
         if event.get("name") != "exception"
     ]
-    spoken = [_as_message_event(record) for record in [*span.logs, *records]]
+    spoken = [_as_message_event(record, decode(record.body)) for record in span.logs]
+    spoken += [_as_message_event(record, message_events.body_of(record.body)) for record in records]
     if any(spoken):
         call = LlmCall(span, "")
         message_events.read_messages(call, [record for record in spoken if record is not None], [])
@@ -166,12 +170,12 @@ def _add_events(span: Span, walk: "_Walk") -> None:
                     walk.visit(value, words_of(record.event_name) + words_of(name), f"{record.event_name}/{name}", 0)
 
 
-def _as_message_event(record: LogRecord) -> LogRecord | None:
+def _as_message_event(record: LogRecord, body: Any) -> LogRecord | None:  # noqa: ANN401 - any JSON value
     """Return the event under the conventions' name, where it carries a message; None where it does not."""
     words = words_of(record.event_name)
-    body = decode(record.body)
-    body = message_events.body_of(body) if isinstance(body, dict) else body
-    if not isinstance(body, dict) or {"content", "message", "tool_calls", "parts"}.isdisjoint(body):
+    if isinstance(body, dict) and SPOKEN.isdisjoint(body):
+        body = message_events.body_of(body)
+    if not isinstance(body, dict) or SPOKEN.isdisjoint(body):
         return None
     role = next((word for word in words if word in EVENT_ROLES), None)
     if role is None or not {"message", "choice", "event", "content"} & set(words):
