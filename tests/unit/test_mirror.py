@@ -26,7 +26,6 @@ ELSEWHERE = {
     "etl/dialects/spans.py": "tests/unit/etl/dialects/test_recordings.py",
     "etl/dialects/conventions/gateway.py": "tests/unit/etl/dialects/test_recordings.py",
     "etl/dialects/openinference/*": "tests/unit/etl/dialects/openinference/test_calls.py",
-    "etl/dialects/shapes/messages.py": "tests/unit/etl/dialects/test_handmade.py",
     "etl/dialects/structure/*": "tests/unit/etl/dialects/test_invented.py",
     "etl/calls/completing/*": "tests/unit/etl/dialects/test_recordings.py",
     "etl/calls/find.py": "tests/unit/etl/dialects/test_recordings.py",
