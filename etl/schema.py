@@ -70,6 +70,9 @@ class RejectReason(StrEnum):
     EVALUATOR = "evaluator"
     """A judge or grader made it, not the agent."""
 
+    REPLAYED = "replayed"
+    """A replay made it (`spanloop.replay`), to try a model on what was logged."""
+
     EXCLUDED = "excluded"
     """The settings exclude its agent, or a span above it, by name."""
 

@@ -8,7 +8,7 @@ import polars as pl
 from etl.assemble import Assembly, Facts
 from etl.calls.agents import Surroundings, name_agents
 from etl.calls.completing.alignment import align_item_ids
-from etl.calls.completing.bystanders import find_bystanders
+from etl.calls.completing.bystanders import find_bystanders, find_replayed
 from etl.calls.completing.completion import (
     complete_answers,
     complete_arguments,
@@ -89,7 +89,9 @@ def transform(
     agent_rows = name_agents([*calls, *(embedding.call for embedding in embeddings)], readings, forest)
     idle_before_us = None if now_us is None or not config.complete_after else now_us - int(config.complete_after * 1e6)
     grouping = Grouping(spans, forest, readings, calls, idle_before_us=idle_before_us, taken=taken)
-    bystanders = find_bystanders(calls, spans["name"].to_list(), readings, forest, config.exclude_agents)
+    bystanders = find_bystanders(
+        calls, spans["name"].to_list(), readings, forest, config.exclude_agents, find_replayed(spans)
+    )
     ground = _place(rewards, spans, forest, readings, calls, bystanders, grouping, config)
     episodes, episode_of = ground.episodes, ground.episode_of
     keep = [not episode.is_waiting for episode in episodes]

@@ -26,7 +26,12 @@ from etl.tables import Dataset, Row, columns, in_order
 
 Tables = dict[str, pl.DataFrame]
 
-BYSTANDERS = [RejectReason.EVALUATOR.value, RejectReason.EXCLUDED.value, RejectReason.EMBEDDING.value]
+BYSTANDERS = [
+    RejectReason.EVALUATOR.value,
+    RejectReason.EXCLUDED.value,
+    RejectReason.REPLAYED.value,
+    RejectReason.EMBEDDING.value,
+]
 
 
 def keep_outlived(dataset: Dataset, tables: Mapping[str, pl.DataFrame], logs: pl.DataFrame, config: EtlConfig) -> None:

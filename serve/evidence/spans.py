@@ -57,6 +57,9 @@ class Caller:
     arm: str | None = None
     """`live` or `canary`, while a canary runs."""
 
+    replay: str | None = None
+    """Name of the replay that asks, which no agent does."""
+
     unit: str | None = None
     """What was given to that arm as a whole, hashed."""
 
@@ -172,6 +175,7 @@ def attributes(call: Call) -> dict[str, AttributeValue]:
         names.EPISODE_ID: call.caller.episode,
         names.AGENT_NAME: call.caller.agent,
         names.TASK_ID: call.caller.task,
+        names.REPLAY: call.caller.replay,
         names.CALLER_PROJECT: call.caller.project,
         **content_attributes(call.request, choices, is_chat=call.is_chat),
         **_tokens(call),

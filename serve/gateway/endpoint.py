@@ -37,7 +37,7 @@ from serve.sampling import with_defaults
 log = get_logger("serve")
 
 VERSION_HEADER = "x-spanloop-policy-version"
-CALLER_HEADERS = {"episode": "x-spanloop-episode", "agent": "x-spanloop-agent", "task": "x-spanloop-task"}
+CALLER_HEADERS = {name: f"x-spanloop-{name}" for name in ("episode", "agent", "task", "replay")}
 MAX_CALLER_LENGTH = 256
 JSON_HEADERS = {"Content-Type": "application/json"}
 BASES = ("", "/episode/{episode}", "/agent/{agent}", "/episode/{episode}/agent/{agent}")
@@ -171,8 +171,11 @@ class Gateway:
         return handle
 
     def _choose(self, http: web.Request, request: Mapping[str, Any], caller: Caller) -> tuple[Admission, Caller]:
-        """Return which arm a call goes to; the live one, without its merit or blame, where the canary cannot answer."""
-        if self.split is None:
+        """Return which arm a call goes to; the live one, without its merit or blame, where the canary cannot answer.
+
+        What a replay asks is no traffic: the live model answers, and it counts for neither.
+        """
+        if self.split is None or caller.replay is not None:
             return self.admission, caller
         unit = find_unit(http.headers, request, caller.episode)
         arm = self.split.arm(unit)

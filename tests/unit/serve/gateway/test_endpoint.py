@@ -630,3 +630,16 @@ def test_pages_of_other_origins_and_other_names_of_this_machine_are_refused() ->
         assert one.engine.asked == []
 
     run(scenario)
+
+
+def test_what_a_replay_asks_is_marked() -> None:
+    """It is no traffic: a header says so, and the span passes it on."""
+
+    async def scenario(one: Bench) -> None:
+        await one.post("/v1/chat/completions", {"model": "base", "messages": USER}, **{"x-spanloop-replay": "r1"})
+
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes["spanloop.replay"] == "r1"
+
+    run(scenario)

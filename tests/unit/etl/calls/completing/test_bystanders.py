@@ -1,7 +1,10 @@
 """Calls that are nobody's action: of judges, and of what the settings leave out."""
 
+import json
+
 from etl.settings import EtlConfig
 from etl.transform import transform
+from otel_exporter.schema import REPLAY
 from tests.spans import Span, agent, llm, logs_frame, span, spans_frame
 
 
@@ -26,3 +29,12 @@ def test_agents_and_spans_are_left_out_by_patterns_of_their_names() -> None:
     assert rejected(*episode(), exclude=("helper",)) == ["excluded"]
     assert rejected(*episode(), exclude=("root",)) == ["excluded", "excluded"]
     assert rejected(*episode(), exclude=("nobody",)) == []
+
+
+def test_what_a_replay_asked_is_no_transition() -> None:
+    """Whoever wrote the span: it says so itself, or one above it does."""
+    marked = span("root", end=20, attributes={REPLAY: "1f"})
+    own = llm("c", start=3)
+    own["attributes"] = json.dumps(json.loads(own["attributes"]) | {REPLAY: "1f"})
+
+    assert rejected(marked, llm("a", parent="root", start=1), llm("b", start=2), own) == ["replayed", "replayed"]
