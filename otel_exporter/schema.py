@@ -66,7 +66,7 @@ CANARY_UNIT = "spanloop.canary.unit"
 """16 hex digits: a keyed hash of what was given to that arm as a whole: a user, else an episode, else a trace."""
 
 REPLAY = "spanloop.replay"
-"""Name of a replay: a logged state was asked anew, to try a model or a prompt. What stands on such a span or below it is
+"""Name of a replay: a logged state was asked anew, to try a model or a prompt. What is on such a span or below it is
 nobody's work and never becomes a transition."""
 
 CALLER_PROJECT = "spanloop.caller.project"
