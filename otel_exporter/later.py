@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from otel_exporter.schema import EVALUATION_EVENT
 
 log = logging.getLogger(__name__)
 
+_HEX = re.compile("[0-9a-fA-F]+")
 _lock = threading.Lock()
 _exporting: "Exporting | None" = None
 
@@ -54,10 +56,7 @@ def _request(records: "Sequence[tuple[int, Mapping[str, str | float], bytes, byt
 def _bytes(id: "str | int | None", size: int) -> bytes:  # noqa: A002
     if id is None:
         return b""
-    if isinstance(id, int):
-        return id.to_bytes(size, "big") if 0 < id < 1 << 8 * size else _refuse()
-    return bytes.fromhex(id) if len(id) == 2 * size else _refuse()
-
-
-def _refuse() -> bytes:
-    raise ValueError
+    number = int(id, 16) if isinstance(id, str) and _HEX.fullmatch(id) and len(id) == 2 * size else id
+    if not isinstance(number, int) or not 0 < number < 1 << 8 * size:
+        raise ValueError
+    return number.to_bytes(size, "big")

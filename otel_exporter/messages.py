@@ -1,4 +1,4 @@
-"""Lets a stage change what stands in an OTLP request: in attributes, events, bodies, names. Needs protobuf alone."""
+"""Lets a stage change whatever text stands in an OTLP request."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,9 @@ from otel_exporter.stages.cutting import Stage
 def change(request: Any, stage: Stage) -> int:  # noqa: ANN401 - generated classes
     """Put an export request of traces or logs through a stage, in place; return how many of its values changed.
 
-    Attributes of resources, scopes, spans, events, links and log records, bodies, names and messages of status.
+    Attributes of resources, scopes, spans, events, links and log records, bodies, names, messages of status, trace
+    states and severities. Of a name that stands twice among attributes, or in a value of them, the last counts; the
+    others are removed, and count as changed.
     """
     num_changed = 0
     for resource in request.resource_spans if hasattr(request, "resource_spans") else request.resource_logs:
@@ -26,11 +28,13 @@ def change(request: Any, stage: Stage) -> int:  # noqa: ANN401 - generated class
 def _span(span: Any, stage: Stage) -> int:  # noqa: ANN401
     holders = [span.attributes, *(one.attributes for one in (*span.events, *span.links))]
     num_changed = _attributes(holders, stage) + _text(span, "name", stage) + _text(span.status, "message", stage)
-    return num_changed + sum(_text(event, "name", stage) for event in span.events)
+    num_changed += sum(_text(event, "name", stage) for event in span.events)
+    return num_changed + sum(_text(one, "trace_state", stage) for one in (span, *span.links))
 
 
 def _record(record: Any, stage: Stage) -> int:  # noqa: ANN401
     """Change a log record; its body is part of what it says, beside its attributes."""
+    num_removed = _keep_last(record.attributes) + _keep_last_within(record.body)
     before = [_plain(record.attributes), {"body": _read(record.body)}]
     after, num_changed = stage.span(*before)
     if after[0] != before[0]:
@@ -39,7 +43,8 @@ def _record(record: Any, stage: Stage) -> int:  # noqa: ANN401
         record.body.Clear()
         if "body" in after[1]:
             _write(record.body, after[1]["body"])
-    return num_changed
+    texts = _text(record, "event_name", stage) + _text(record, "severity_text", stage)
+    return num_removed + num_changed + texts
 
 
 def _text(holder: Any, field: str, stage: Stage) -> int:  # noqa: ANN401
@@ -52,14 +57,33 @@ def _text(holder: Any, field: str, stage: Stage) -> int:  # noqa: ANN401
 
 def _attributes(holders: "Iterable[Any]", stage: Stage) -> int:
     holders = list(holders)
+    num_removed = sum(_keep_last(holder) for holder in holders)
     before = [_plain(holder) for holder in holders]
     if not any(before):
         return 0
     after, num_changed = stage.span(*before)
     for holder, old, new in zip(holders, before, after):  # noqa: B905 - CPython 3.10 and older
-        if new != old or len(old) != len(holder):  # of a name that stands twice the last counts
+        if new != old:
             _write_all(holder, new)
-    return num_changed
+    return num_removed + num_changed
+
+
+def _keep_last(pairs: Any) -> int:  # noqa: ANN401
+    """Remove all but the last of the values of a name, here and in the values; return how many: no stage sees them."""
+    num_removed = sum(_keep_last_within(pair.value) for pair in pairs)
+    last = {pair.key: place for place, pair in enumerate(pairs)}
+    for place in range(len(pairs) - 1, -1, -1) if len(last) < len(pairs) else ():
+        if last[pairs[place].key] != place:
+            del pairs[place]
+            num_removed += 1
+    return num_removed
+
+
+def _keep_last_within(value: Any) -> int:  # noqa: ANN401
+    kind = value.WhichOneof("value")
+    if kind == "kvlist_value":
+        return _keep_last(value.kvlist_value.values)
+    return sum(_keep_last_within(one) for one in value.array_value.values) if kind == "array_value" else 0
 
 
 def _plain(attributes: Any) -> "dict[str, Any]":  # noqa: ANN401

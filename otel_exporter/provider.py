@@ -23,25 +23,40 @@ def attach(provider: trace.TracerProvider | None = None, *, logger_provider: Any
 
     Without an argument it is the global provider: call it once that is set. A second call changes nothing. False, with
     a warning, when there is no provider of the OpenTelemetry SDK to add a processor to. The records of a
-    `logger_provider` are sent too where one is given: some instrumentations put messages there.
+    `logger_provider` are sent too where one is given, whatever became of the spans: some instrumentations put messages
+    there.
     """
-    provider = provider or trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):
-        log.warning(
-            "no spans go to Spanloop: %s takes no span processors. "
-            "Set up OpenTelemetry's tracer provider first, or pass it to attach()",
-            type(provider).__name__,
-        )
-        return False
     with _lock:
+        if logger_provider is not None:
+            _attach_logs(logger_provider)
+        provider = provider or trace.get_tracer_provider()
+        if not isinstance(provider, TracerProvider):
+            _warn("spans", provider, "span", "tracer provider")
+            return False
         if provider not in _attached:
             provider.add_span_processor(BatchSpanProcessor(SpanloopExporter()))
             _attached.add(provider)
-        if logger_provider is not None and logger_provider not in _attached_logs:
-            from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-
-            from otel_exporter.log_exporter import SpanloopLogExporter
-
-            logger_provider.add_log_record_processor(BatchLogRecordProcessor(SpanloopLogExporter()))
-            _attached_logs.add(logger_provider)
     return True
+
+
+def _attach_logs(provider: Any) -> None:  # noqa: ANN401
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+    from otel_exporter.log_exporter import SpanloopLogExporter
+
+    if not isinstance(provider, LoggerProvider):
+        _warn("log records", provider, "log record", "logger provider")
+    elif provider not in _attached_logs:
+        provider.add_log_record_processor(BatchLogRecordProcessor(SpanloopLogExporter()))
+        _attached_logs.add(provider)
+
+
+def _warn(what: str, provider: object, kind: str, name: str) -> None:
+    log.warning(
+        "no %s go to Spanloop: %s takes no %s processors. Set up OpenTelemetry's %s first, or pass it to attach()",
+        what,
+        type(provider).__name__,
+        kind,
+        name,
+    )

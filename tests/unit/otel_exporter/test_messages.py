@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -39,15 +40,50 @@ def test_nothing_of_a_trace_is_passed_over() -> None:
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
     scope = resource.scope_spans.add()
-    span = scope.spans.add(name="secret", trace_id=b"t" * 16)
+    span = scope.spans.add(name="secret", trace_id=b"t" * 16, trace_state="a=secret")
     span.status.message = "a secret"
-    event, link = span.events.add(name="secret"), span.links.add()
+    event, link = span.events.add(name="secret"), span.links.add(trace_state="a=secret")
     for holder in (resource.resource, scope.scope, span, event, link):
         put(holder.attributes)
 
-    assert change(request, Hiding()) == 8
+    assert change(request, Hiding()) == 10
     assert b"secret" not in request.SerializeToString()
     assert span.trace_id == b"t" * 16
+
+
+def test_nothing_of_a_log_record_is_passed_over() -> None:
+    """Its attributes, body, the name of its event and its severity."""
+    request = ExportLogsServiceRequest()
+    record = request.resource_logs.add().scope_logs.add().log_records.add(event_name="secret", severity_text="secret")
+    record.body.string_value = "secret"
+    put(record.attributes)
+
+    assert change(request, Hiding()) == 4
+    assert b"secret" not in request.SerializeToString()
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+@pytest.mark.parametrize("kind", ["span", "record", "body"])
+def test_a_name_that_stands_twice_hides_nothing(kind: str, is_nested: bool) -> None:
+    """The last counts, as everywhere; what stood before it is gone, and somebody is told that the request changed."""
+    request: ExportLogsServiceRequest | ExportTraceServiceRequest
+    if kind == "span":
+        request = ExportTraceServiceRequest()
+        held: Any = request.resource_spans.add().scope_spans.add().spans.add().attributes
+    else:
+        request = ExportLogsServiceRequest()
+        record = request.resource_logs.add().scope_logs.add().log_records.add()
+        held = record.attributes if kind == "record" else record.body.kvlist_value.values
+    if is_nested:
+        inner = held.add(key="list").value.array_value.values.add().kvlist_value.values
+        held = inner
+    put(held)
+    put(held, "b", "kept")
+    put(held, text="open")
+
+    assert change(request, Hiding()) == 1
+    assert [(pair.key, pair.value.string_value) for pair in held] == [("b", "kept"), ("a", "open")]
+    assert b"secret" not in request.SerializeToString()
 
 
 def test_values_of_every_kind_stay_what_they_are() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -63,3 +64,23 @@ def test_no_provider_is_installed_where_there_is_none(caplog: pytest.LogCaptureF
 
     assert trace.get_tracer_provider() is before
     assert "Set up OpenTelemetry's tracer provider first" in caplog.text
+
+
+def test_log_records_go_whatever_became_of_the_spans() -> None:
+    """An agent may have set up the one and not the other."""
+    logs = LoggerProvider()
+    try:
+        assert not attach(logger_provider=logs)
+        assert not attach(logger_provider=logs)
+        assert len(logs._multi_log_record_processor._log_record_processors) == 1
+    finally:
+        logs.shutdown()
+
+
+def test_a_logger_provider_of_another_make_harms_nobody(
+    provider: TracerProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named; the spans go."""
+    assert attach(provider, logger_provider=object())
+
+    assert "object takes no log record processors" in caplog.text

@@ -94,3 +94,13 @@ def test_a_span_that_ended_takes_no_reward(provider: TracerProvider, exported: I
 
     assert not reward(1.0, span=span)
     assert events(exported) == []
+
+
+@pytest.mark.parametrize(
+    "trace_id", ["ab " * 10 + "ab", "0" * 32, "ab" * 15, "+" + "a" * 31, "_".join("ab" * 8), 0, -1, 1 << 128]
+)
+def test_what_is_no_id_of_a_trace_is_refused(trace_id: str | int, caplog: pytest.LogCaptureFixture) -> None:
+    """OpenTelemetry's are sixteen bytes that are not all zero."""
+    assert not reward(1.0, trace_id=trace_id)
+
+    assert "a trace id has 32 hex digits" in caplog.text
