@@ -8,20 +8,14 @@ import polars as pl
 from etl.assemble import Assembly, Facts
 from etl.calls.agents import Surroundings, name_agents
 from etl.calls.completing.alignment import align_item_ids
+from etl.calls.completing.answers import complete_answers, complete_empty_answers, complete_from_around, complete_models
 from etl.calls.completing.bystanders import find_bystanders, find_replayed
-from etl.calls.completing.completion import (
-    complete_answers,
-    complete_arguments,
-    complete_empty_answers,
-    complete_errors,
-    complete_from_around,
-    complete_histories,
-    complete_models,
-    complete_offers,
-    complete_tools,
-)
 from etl.calls.completing.continuations import complete_continuations
+from etl.calls.completing.errors import complete_errors
+from etl.calls.completing.histories import complete_histories
+from etl.calls.completing.offers import complete_offers
 from etl.calls.completing.server_history import Stored, note_previous, rebuild_histories, spread_incompleteness
+from etl.calls.completing.tools import complete_arguments, complete_tools
 from etl.calls.completing.untraced_tools import find_untraced
 from etl.calls.find import read_all
 from etl.calls.merge import merge_calls, unique_embeddings

@@ -87,21 +87,17 @@ def reject(call: LlmCall, *, is_retried: bool = False, is_mismatch: bool = False
     if call.output is None and call.response_token_ids is None:
         return RejectReason.FAILED if call.error is not None else RejectReason.NO_ACTION
     if not call.output or (call.response_token_ids is None and not _says_anything(call.output)):
-        return RejectReason.NO_ACTION if not _is_empty_answer(call) else None
+        return RejectReason.NO_ACTION
     return min(call.incomplete, key=list(RejectReason).index, default=None)
 
 
 def _says_anything(messages: list[dict[str, Any]] | None) -> bool:
+    """Tell whether there is anything in them; the empty text is: the model chose to end."""
     return any(
         message.get(key) not in (None, [])
         for message in messages or ()
         for key in ("text", "tool_calls", "refusal", "reasoning", "media")
     )
-
-
-def _is_empty_answer(call: LlmCall) -> bool:
-    """Tell whether the answer is recorded as the empty text, which is an action: the model chose to end."""
-    return bool(call.output) and any(message["text"] == "" for message in call.output or ())
 
 
 def build_transitions(

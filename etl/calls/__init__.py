@@ -1,4 +1,4 @@
-"""Model calls out of spans: found, read by a dialect, merged over layers, completed by neighbours.
+"""Model calls out of spans: found, merged over layers, completed by neighbours, and judged whether they are whole.
 
-Nothing here knows of episodes or rewards.
+What one span says is read by `etl.dialects`; nothing here knows of episodes or rewards.
 """

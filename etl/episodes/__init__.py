@@ -1,4 +1,4 @@
 """Episodes out of calls: trees, attempts and their tasks, what followed what, what caused what, sides of the hold-out.
 
-Nothing here reads attributes of spans, or says what an episode was worth.
+Nothing here reads messages, or says what an episode was worth.
 """

@@ -1,4 +1,4 @@
-"""What a run does: plan, buckets, the processes that work on them, and publishing by one rename.
+"""What a run does: plan, buckets, and the processes that work on them.
 
-Nothing here looks into a span.
+Nothing here looks into a span; what it made is published by `etl.published`.
 """

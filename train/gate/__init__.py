@@ -1,4 +1,4 @@
-"""Whether what was learned may be used: distance from the acting policy, held-out estimates, probes.
+"""How far a policy may go and whether it may be used: the budget and distance of a run, held-out estimates, probes.
 
-Nothing here changes a weight.
+Nothing here takes a step; a run that went too far is set back along the way it came.
 """

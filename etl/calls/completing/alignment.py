@@ -1,4 +1,4 @@
-"""Makes one conversation's recordings agree where a dialect wrote a provider's item id in place of the call's id.
+"""Makes one conversation's recordings agree where a producer wrote a provider's item id in place of the call's id.
 
 Traceloop records the id of the Responses API's item (`fc_…`) on the answer, while the tool's result and, in most calls,
 the history refer to the call (`call_…`): matched by the order of the results that follow a call in a request, else by
@@ -6,6 +6,7 @@ name and arguments against the calls that follow. Agno has the items' ids on the
 """
 
 from collections import defaultdict
+from itertools import takewhile
 from typing import Any
 
 import orjson
@@ -42,13 +43,13 @@ def align_item_ids(calls: list[LlmCall]) -> None:
 def _answered(messages: list[Message]) -> dict[str, str]:
     """Return the call's id for each item's whose results come right behind it, in order."""
     found: dict[str, str] = {}
-    waiting: list[str] = []
-    for message in messages:
-        identifier = message.get("tool_call_id")
-        if message["role"] != "tool":
-            waiting = [request["id"] for request in message.get("tool_calls") or () if _is_item(request)]
-        elif waiting and identifier and not identifier.startswith(ITEM_ID):
-            found[waiting.pop(0)] = identifier
+    for place, message in enumerate(messages):
+        asked = [request["id"] for request in message.get("tool_calls") or ()]
+        results = takewhile(lambda one: one["role"] == "tool", messages[place + 1 :]) if asked else ()
+        identifiers = [one.get("tool_call_id") or "" for one in results]
+        items = [one for one in asked if _is_item_id(one) and one not in identifiers]
+        named = [one for one in identifiers if one and one not in asked and not _is_item_id(one)]
+        found.update(zip(items, named, strict=False))
     return found
 
 
@@ -75,7 +76,7 @@ def _with_results(messages: list[Message] | None, renamed: dict[str, str]) -> li
             waiting = [request["id"] for request in message["tool_calls"]]
         elif message["role"] == "tool" and waiting:
             asked = waiting.pop(0)
-            if identifier.startswith(ITEM_ID):
+            if _is_item_id(identifier):
                 message = {**message, "tool_call_id": renamed.get(identifier) or asked or identifier}
         found.append(message)
     return found if messages is not None else None
@@ -97,11 +98,15 @@ def _requests(call: LlmCall) -> list[dict[str, Any]]:
 
 
 def _has_item_results(call: LlmCall) -> bool:
-    return any(str(message.get("tool_call_id") or "").startswith(ITEM_ID) for message in call.input or ())
+    return any(_is_item_id(message.get("tool_call_id")) for message in call.input or ())
 
 
 def _is_item(request: dict[str, Any]) -> bool:
-    return str(request["id"] or "").startswith(ITEM_ID)
+    return _is_item_id(request["id"])
+
+
+def _is_item_id(identifier: str | None) -> bool:
+    return str(identifier or "").startswith(ITEM_ID)
 
 
 def _key(request: dict[str, Any]) -> bytes:
