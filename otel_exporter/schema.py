@@ -69,6 +69,13 @@ REPLAY = "spanloop.replay"
 """Name of a replay: a logged state was asked anew, to try a model or a prompt. What is on such a span or below it is
 nobody's work and never becomes a transition."""
 
+ANSWERED_BY = "spanloop.answered_by"
+"""`student` or `hosted`: who answered, where a hosted model stands behind the gateway's own. Absent otherwise."""
+
+FALLBACK_REASON = "spanloop.fallback.reason"
+"""Why the hosted model answered: `away`, `failed`, `too_long`, `share`, or the check that the student's answer did not
+pass."""
+
 CALLER_PROJECT = "spanloop.caller.project"
 """Project of the API key the call came with, where the gateway asks for keys."""
 

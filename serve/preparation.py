@@ -18,6 +18,9 @@ from serve.evidence.own_keys import OwnKeys
 from serve.evidence.privacy import Privacy, captures_content
 from serve.evidence.sending import has_headers, make_sender
 from serve.evidence.spool import Spool
+from serve.fallback.checks import Checks
+from serve.fallback.hosted import open_hosted, read_key
+from serve.gateway.second import Second
 from serve.schema import Registry, read_registry
 from serve.settings import ServeConfig
 
@@ -69,6 +72,20 @@ def make_delivery(config: ServeConfig) -> Delivery:
     if not privacy.captures_content:
         log.warning("spans are without content: nothing can be learned from them", setting="capture_content")
     return Delivery(sender, spool, own_keys, privacy=privacy)
+
+
+def make_second(config: ServeConfig) -> Second | None:
+    """Return the hosted model behind the student, None where none is named. Called in a running event loop."""
+    if config.fallback is None or config.fallback_model is None:
+        return None
+    key = read_key(config.fallback_key_env, config.fallback_key_file)
+    return Second(
+        open_hosted(config.fallback, config.fallback_model, key),
+        Checks(config.fallback_checks, config.fallback_min_logprob),
+        share=config.fallback_share,
+        patience_s=config.fallback_after_s,
+        holds_streams=config.fallback_hold_streams,
+    )
 
 
 def choose_engine(config: ServeConfig) -> type[Engine]:

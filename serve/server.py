@@ -27,7 +27,7 @@ from serve.evidence.spans import make_provider
 from serve.gateway.access import Access
 from serve.gateway.addresses import bind
 from serve.gateway.endpoint import Gateway
-from serve.preparation import make_delivery, prepare_registry
+from serve.preparation import make_delivery, make_second, prepare_registry
 from serve.sampling import sampling_defaults
 from serve.schema import Registry, ServerInfo, encode_file, lock_path, server_path
 from serve.settings import ServeConfig
@@ -109,8 +109,7 @@ class Server:
 
     async def keep_engine(self) -> None:
         """Keep an engine running; return only by an exception, when it can no longer be started."""
-        engine = await self.start_engine()
-        failures = 0
+        engine = await self._start_until_it_does(1)
         try:
             while True:
                 # A canary may take as long to open as the live model did; that one's end must not go unseen meanwhile.
@@ -129,20 +128,26 @@ class Server:
                 ended = "hung" if engine.is_hung else "ended"
                 log.warning(f"the engine {ended}; starting it again", status=engine.exit_status(), log=str(engine.log))
                 await engine.stop()
-                await asyncio.sleep(min(30.0, 2.0**failures - 1))
-                try:
-                    engine = await self.start_engine()
-                    failures = 0
-                except EngineFailed:
-                    failures += 1
-                    if failures == MAX_RESTARTS:
-                        raise
+                engine = await self._start_until_it_does(MAX_RESTARTS)
         finally:
             if (serving := self.gateway.admission.serving) is not None:
                 engine = serving.engine
             self.gateway.admission.suspend()
             await self.changes.trial.set_aside()
             await engine.stop()
+
+    async def _start_until_it_does(self, attempts: int) -> Engine:
+        """Start an engine, with growing pauses; give up after so many attempts, but for a hosted model that answers."""
+        failures = 0
+        while True:
+            await asyncio.sleep(min(30.0, 2.0 ** min(failures, 5) - 1))
+            try:
+                return await self.start_engine()
+            except EngineFailed as error:
+                failures += 1
+                if failures >= attempts and self.gateway.second is None:
+                    raise
+                log.warning("the engine does not start", error=error.message.splitlines()[0], failures=failures)
 
     async def status(self, _: dict[str, Any]) -> dict[str, Any]:
         """Say what is being served."""
@@ -153,6 +158,8 @@ class Server:
             "num_in_flight": self.gateway.admission.num_in_flight,
             "num_answered": self.gateway.num_answered,
             "num_failed": self.gateway.num_failed,
+            "fallback": None if (second := self.gateway.second) is None else second.hosted.model,
+            "num_fallback": 0 if second is None else second.reasons.total(),
             "canary": self.changes.trial.status(),
             **self.evidence.counts(),
             "evidence_trouble": self.evidence.trouble,
@@ -191,9 +198,11 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     evidence = make_delivery(config)
+    second = make_second(config)
     host, port = listener.getsockname()[:2]  # the port may have been ours to choose
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     server = Server(config, live, url, evidence, engine_arguments)
+    server.gateway.second = second
     token = secrets.token_urlsafe(32)
     actions: dict[str, control.Action] = {
         "promote": server.changes.promote,
@@ -234,6 +243,8 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
         server_path(config.data).unlink(missing_ok=True)
         await front.cleanup()
         await back.cleanup()
+        if second is not None:
+            await second.close()
         for task in (watching, keeping):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):

@@ -102,7 +102,58 @@ class EndpointConfig(Settings):
     """How long a change of model waits for answers in flight. None of them is cut off: after this the change fails."""
 
 
-class ServeConfig(GateConfig, PrivacyConfig, EndpointConfig):
+class FallbackConfig(Settings):
+    """Settings of the hosted model behind the student: asked when that is away, or its answer fails a check."""
+
+    fallback: str | None = None
+    """Base URL of a hosted model's OpenAI-compatible API (`https://api.example.com/v1`), asked where the live model
+    cannot answer. Default: none."""
+
+    fallback_model: str | None = None
+    """Name of the model there."""
+
+    fallback_key_env: str | None = None
+    """Environment variable that holds the key asked for there."""
+
+    fallback_key_file: Path | None = None
+    """File that holds it instead."""
+
+    fallback_checks: tuple[Literal["unparsed", "schema", "refusal", "improbable"], ...] = ()
+    """What an answer of the live model must not be, separated by commas: `unparsed` (a tool call left in the text),
+    `schema` (a call of a tool that was not offered, or with arguments that do not fit), `refusal`, `improbable`. One
+    that is goes to the hosted model instead. Streams are then held back until they are whole."""
+
+    fallback_min_logprob: float = Field(default=-2.0, le=0)
+    """Mean log-probability of an answer's tokens below which it is `improbable`."""
+
+    fallback_hold_streams: bool = True
+    """Hold streams back until they passed the checks; else they go out unchecked, as they come."""
+
+    fallback_share: float = Field(default=0.0, ge=0, le=1)
+    """Part of the users, episodes, traces or conversations that stay with the hosted model."""
+
+    fallback_after_s: float | None = Field(default=None, gt=0)
+    """How long the live model may take until its answer is there, or a stream begins. Default: until its engine is
+    found to hang, within 30 s."""
+
+    @field_validator("fallback_checks", mode="before")
+    @classmethod
+    def _split_checks(cls, value: object) -> object:
+        found = value if isinstance(value, list | tuple) else [value]
+        return [part for each in found for part in (each.split(",") if isinstance(each, str) else [each])]
+
+    @model_validator(mode="after")
+    def _check_fallback(self) -> Self:
+        if self.fallback is not None and not self.fallback_model:
+            raise ValueError("fallback_model must name the model at --fallback")
+        if self.fallback is None and (self.fallback_model or self.fallback_checks or self.fallback_share):
+            raise ValueError("fallback must say where the hosted model is asked")
+        if self.fallback_key_env is not None and self.fallback_key_file is not None:
+            raise ValueError("fallback_key_env and fallback_key_file exclude each other")
+        return self
+
+
+class ServeConfig(FallbackConfig, GateConfig, PrivacyConfig, EndpointConfig):
     """Settings of the serving process."""
 
     model_config = ConfigDict(allow_inf_nan=False)

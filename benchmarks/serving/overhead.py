@@ -304,6 +304,7 @@ def main() -> None:
     """Run everything and print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--litellm", type=Path, help="the `litellm` command of an environment of its own")
+    parser.add_argument("--fallback", action="store_true", help="also with a hosted model behind it that nobody needs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--json", action="store_true")
@@ -326,6 +327,11 @@ def main() -> None:
             "direct": (engine, "base", None),
             "spanloop": (served.url, "base:live", served.process.pid),
         }
+        if arguments.fallback:
+            own = ["--upstream", engine, "--fallback", engine, "--fallback-model", "base"]
+            second = serving(directory / "second", "--model", str(model), *own, collector=received)
+            behind = stack.enter_context(second)
+            targets["fallback"] = (behind.url, "base:live", behind.process.pid)
         if arguments.litellm is not None:
             config = litellm_config(directory, engine)
             command = [str(arguments.litellm), "--config", str(config), "--port", str(proxy), "--host", "127.0.0.1"]

@@ -92,16 +92,28 @@ class Recording:
     error: str | None = None
     """Type of an error that came in the middle of a stream."""
 
+    usage: dict[str, Any] = field(default_factory=dict)
+    """Tokens as who answered counts them, `input_tokens` and `output_tokens`: it matters where no ids are named."""
+
     def read(self, body: Mapping[str, Any]) -> None:
         """Take in a whole answer or the next chunk of one."""
         self.id = body.get("id") or self.id
         self.model = body.get("model") or self.model
         if isinstance(error := body.get("error"), dict):
             self.error = str(error.get("type") or "error")
+        self.read_usage(body)
         self._read_prompt(body)
         for choice in body.get("choices") or ():
             self._read_prompt(choice)
             self._read_choice(choice)
+
+    def read_usage(self, body: Mapping[str, Any]) -> None:
+        """Take in counts of tokens, whichever of OpenAI's APIs names them."""
+        if isinstance(usage := body.get("usage"), dict):
+            self.usage = {
+                "input_tokens": usage.get("input_tokens", usage.get("prompt_tokens")),
+                "output_tokens": usage.get("output_tokens", usage.get("completion_tokens")),
+            }
 
     def _read_prompt(self, holder: Mapping[str, Any]) -> None:
         if self.prompt_token_ids is None and holder.get("prompt_token_ids"):

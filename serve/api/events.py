@@ -34,6 +34,8 @@ def reduce_event(event: bytes, api: Api, recording: Recording, wants: Wants) -> 
         chunk = orjson.loads(payload)
     except orjson.JSONDecodeError:
         return event
+    if not isinstance(chunk, dict):
+        return event
     api.read(recording, chunk)
     reduced = api.strip(chunk, wants)
     return b"" if reduced is None else head + b"data: " + orjson.dumps(reduced) + b"\n\n"

@@ -135,6 +135,7 @@ def _read_whole(recording: Recording, body: Mapping[str, Any]) -> None:
     recording.model = body.get("model")
     if body.get("status") == "failed" or body.get("error"):
         recording.error = "engine_failed"
+    recording.read_usage(body)
     recording.prompt_token_ids = _tokens(body.get("input_messages")) or None
     choice = recording.choices.setdefault(0, Choice())
     for item in body.get("output") or ():

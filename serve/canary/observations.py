@@ -16,8 +16,8 @@ from typing import Any
 from foundation.errors import SettingsError
 from otel_exporter import schema as names
 from receiver.schema import connect
+from serve.api.form import CALL_MARKS
 from serve.canary.verdict import Metric, Observation
-from serve.change.behavior import CALL_MARKS
 from serve.gateway.assignment import Arm
 from serve.schema import Canary
 

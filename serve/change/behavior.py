@@ -6,7 +6,6 @@ are neither refusals nor of another length. Quality is for the evaluation before
 
 import asyncio
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,12 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from foundation.errors import GateRefused, SettingsError
 from foundation.files import write_atomically
 from foundation.settings import Settings
 from serve.admission import Serving
+from serve.api.form import CALL_MARKS, REFUSALS, fits
 from serve.change.heldout import Prompt, prompts_digest
 from serve.schema import encode_file, read_file
 from serve.settings import GateConfig
@@ -28,17 +26,6 @@ SIGNIFICANCE = 0.05
 """Chance that one measure of an unchanged model is refused, at most: by the exact sign test over prompts."""
 
 CONCURRENCY = 16
-
-CALL_MARKS = re.compile(r"<tool_call>|<\|tool_call|\[TOOL_CALLS\]|<function[=_]|<\|python_tag\|>")
-"""How model families begin a tool call. Left in the text, it is one that could not be read."""
-
-REFUSALS = re.compile(
-    r"\s*(?:i['\u2019]?m (?:very |really )?sorry|sorry|i apologi[sz]e|unfortunately)?[,.;:]?\s*(?:but )?"
-    r"(?:i (?:can(?:['\u2019]t|not)|won['\u2019]t|must decline)|i(?: am|['\u2019]?m) (?:not able|unable) to"
-    r"|as an ai\b)",
-    re.IGNORECASE,
-)
-"""How English refusals begin; what an API marks as a refusal is one in any language."""
 
 
 class BehaviorRefused(GateRefused):
@@ -75,28 +62,10 @@ def read_answer(body: dict[str, Any], prompt: Prompt) -> Answer:
         num_tokens=body["usage"]["completion_tokens"],
         is_called=bool(calls) or not is_parsed,
         is_parsed=is_parsed,
-        is_valid=all(_is_valid(call, prompt.schemas) for call in calls),
+        is_valid=all(fits(call, prompt.schemas) for call in calls),
         is_refused=bool(message.get("refusal") or (not calls and REFUSALS.match(text))),
         is_cut=choice.get("finish_reason") == "length",
     )
-
-
-def _is_valid(call: dict[str, Any], schemas: dict[str, Any]) -> bool:
-    if call["name"] not in schemas:
-        return False
-    try:
-        arguments = orjson.loads(call["arguments"] or "{}")
-    except orjson.JSONDecodeError:
-        return False
-    schema = schemas[call["name"]]
-    return isinstance(arguments, dict) and (not isinstance(schema, dict) or _fits(arguments, schema))
-
-
-def _fits(arguments: dict[str, Any], schema: dict[str, Any]) -> bool:
-    """Tell whether arguments fit; a schema that cannot say forbids nothing."""
-    from foundation.json_schema import judge  # deferred: only the gate needs jsonschema
-
-    return judge(arguments, schema) is not False
 
 
 async def ask_all(

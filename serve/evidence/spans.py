@@ -65,6 +65,17 @@ class Caller:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """Which of two who could have answered a call did."""
+
+    by: str
+    """`student` or `hosted`."""
+
+    because: str | None = None
+    """Why the hosted model was asked; null where it was not."""
+
+
+@dataclass(frozen=True)
 class Call:
     """One call, answered or not."""
 
@@ -72,13 +83,17 @@ class Call:
     request: Mapping[str, Any]
     """The request as the engine got it, every sampling parameter named."""
 
-    policy: Policy
+    policy: Policy | None
+    """What answered; null for a model of somebody else's, of which nothing is known but its text."""
+
     provider: str
     recording: Recording
     error: str | None = None
     """Why the client got no whole answer: an HTTP status or the name of what happened."""
 
     caller: Caller = Caller()
+    answered: Answered | None = None
+    """Null where nobody else could have answered."""
 
 
 def make_provider(evidence: SpanProcessor) -> TracerProvider:
@@ -166,12 +181,11 @@ def attributes(call: Call) -> dict[str, AttributeValue]:
         "gen_ai.response.id": _text(recording.id),
         "gen_ai.response.model": _text(recording.model),
         "gen_ai.response.finish_reasons": [_text(choice.finish_reason) or "" for choice in choices] or None,
-        names.POLICY_VERSION: call.policy.version,
-        names.POLICY_BASE: call.policy.base,
+        **_policy_attributes(call.policy),
+        names.ANSWERED_BY: None if call.answered is None else call.answered.by,
+        names.FALLBACK_REASON: None if call.answered is None else call.answered.because,
         names.CANARY_ARM: call.caller.arm,
         names.CANARY_UNIT: call.caller.unit,
-        names.TOKENIZER_DIGEST: call.policy.tokenizer_digest,
-        names.CHAT_TEMPLATE_DIGEST: call.policy.chat_template_digest,
         names.EPISODE_ID: call.caller.episode,
         names.AGENT_NAME: call.caller.agent,
         names.TASK_ID: call.caller.task,
@@ -181,6 +195,17 @@ def attributes(call: Call) -> dict[str, AttributeValue]:
         **_tokens(call),
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _policy_attributes(policy: Policy | None) -> dict[str, AttributeValue | None]:
+    if policy is None:
+        return {}
+    return {
+        names.POLICY_VERSION: policy.version,
+        names.POLICY_BASE: policy.base,
+        names.TOKENIZER_DIGEST: policy.tokenizer_digest,
+        names.CHAT_TEMPLATE_DIGEST: policy.chat_template_digest,
+    }
 
 
 def _operation(*, is_chat: bool) -> Literal["chat", "text_completion"]:
@@ -269,7 +294,10 @@ MASKING = (
 
 def _tokens(call: Call) -> dict[str, AttributeValue | None]:
     """Return ids and log-probabilities; the latter only where there is one for each id and the ids say the text."""
-    recording, decoder = call.recording, call.policy.decoder
+    recording = call.recording
+    if call.policy is None:
+        return {f"gen_ai.usage.{side}": _int(recording.usage.get(side)) for side in ("input_tokens", "output_tokens")}
+    decoder = call.policy.decoder
     choices = recording.choices
     found: dict[str, AttributeValue | None] = {names.PROMPT_TOKEN_IDS: recording.prompt_token_ids}
     has_logprobs = False

@@ -28,6 +28,8 @@ TRACE_HEADER = "x-spanloop-trace-id"
 """Trace of the call: what a reward given later may name."""
 
 TRACE = web.RequestKey("trace", str)
+BEGUN = web.RequestKey("begun", bool)
+"""Some of a stream was sent: from then on nobody else can answer."""
 MAX_REQUEST_ID = 128
 HEALTH = frozenset({"/healthz", "/readyz", "/health"})
 """Asked by supervisors, who have no key and call this machine by any name."""

@@ -45,9 +45,15 @@ class Metrics:
                 self._finished[choice.finish_reason] += 1
 
     def render(
-        self, *, in_flight: int, policies: Mapping[str, str], evidence: Mapping[str, int], is_ready: bool
+        self,
+        *,
+        in_flight: int,
+        policies: Mapping[str, str],
+        evidence: Mapping[str, int],
+        is_ready: bool,
+        fallbacks: Mapping[str, int] | None = None,
     ) -> str:
-        """Return everything as text; `policies` are versions by arm (`live`, `canary`)."""
+        """Return everything as text; `policies` are versions by arm (`live`, `canary`), `fallbacks` by reason."""
         lines: list[str] = []
         _add(lines, "vllm:num_requests_running", "gauge", "calls being answered", [("", in_flight)])
         for kind, name in (("prompt", "vllm:prompt_tokens"), ("generation", "vllm:generation_tokens")):
@@ -65,6 +71,8 @@ class Metrics:
             for (path, error), num in sorted(self._answers.items())
         ]
         _add(lines, "spanloop_gateway_requests", "counter", "calls that ended, by what went wrong", answers)
+        fell = [(f'{{reason="{_escaped(why)}"}}', num) for why, num in sorted((fallbacks or {}).items())]
+        _add(lines, "spanloop_gateway_fallback", "counter", "answers of the hosted model, by why it was asked", fell)
         _add(
             lines,
             "gen_ai_server_request_duration_seconds",

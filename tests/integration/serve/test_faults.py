@@ -14,16 +14,18 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from otel_exporter.schema import ANSWERED_BY, POLICY_VERSION
 from serve.change.control import ask_running
 from serve.schema import read_registry, read_server, server_path
 from tests.fakes import tiny_model
+from tests.model_server import model_server
 from tests.scale import times
 from tests.served import Served, serving
 from tests.serving import Collector, collector
@@ -106,6 +108,14 @@ def status(data: Path) -> dict[str, Any]:
     return found
 
 
+def wait_until(is_so: Callable[[], bool], timeout_s: float = 60) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline, "it never came to be so"
+        time.sleep(0.05)
+
+
 def child_of(pid: int) -> int:
     """Return the process id of the engine a gateway started."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
@@ -171,6 +181,29 @@ def test_an_engine_that_is_killed_comes_back(served: Served) -> None:
     assert set(outcomes) <= RETRYABLE, f"{outcomes} {served.log.read_text()}"
     assert outcomes[503] >= KILLS
     assert status(served.data)["num_answered"] == num_before + outcomes[200]
+
+
+def test_with_a_hosted_model_behind_it_no_call_notices_that_the_engine_is_killed(tmp_path: Path, model: Path) -> None:
+    """Whole answers and held streams come from the hosted model until the engine is back, and say so on their spans."""
+    with collector() as received, model_server() as hosted, contextlib.ExitStack() as stack:
+        own = ["--model", str(model), "--engine", "embedded", "--name", "base"]
+        own += ["--fallback", hosted.url, "--fallback-model", "big-1", "--fallback-checks", "unparsed"]
+        served = stack.enter_context(serving(tmp_path / "data", *own, collector=received))
+        load = Load(served.url)
+        with load.running():
+            for _ in range(KILLS):
+                wait_until(lambda: status(served.data)["is_ready"])
+                load.wait_for(20)
+                os.kill(child_of(served.process.pid), signal.SIGKILL)
+                load.wait_for(20)
+
+        assert {outcome for outcome, _ in load.outcomes} == {200}, served.log.read_text()
+        assert 0 < status(served.data)["num_fallback"] == len(hosted.asked)
+        wait_until(lambda: len(received.spans) == len(load.outcomes))
+        by_whom = Counter(span.attributes[ANSWERED_BY] for span in received.spans)
+        assert by_whom["hosted"] == len(hosted.asked)
+        unnamed = [span for span in received.spans if POLICY_VERSION not in span.attributes]
+        assert {span.attributes[ANSWERED_BY] for span in unnamed} == {"hosted"}
 
 
 def test_an_engine_that_hangs_is_replaced(served: Served) -> None:

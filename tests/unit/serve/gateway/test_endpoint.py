@@ -1,18 +1,10 @@
 """The gateway over a real socket, in front of an engine of cardboard that says what it is told."""
 
-import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_exporter.schema import (
     AGENT_NAME,
@@ -30,87 +22,9 @@ from serve.admission import Admission, Serving
 from serve.evidence.spans import Policy
 from serve.gateway.access import Access
 from serve.gateway.assignment import Split
-from serve.gateway.endpoint import VERSION_HEADER, Gateway
-from serve.sampling import NEUTRAL
+from serve.gateway.turn import VERSION_HEADER
+from tests.gateway import ANSWER, USER, Bench, run
 from tests.serving import CardboardEngine, write_keys
-
-USER = [{"role": "user", "content": "hello"}]
-ANSWER = {
-    "id": "chatcmpl-1",
-    "object": "chat.completion",
-    "model": "base",
-    "choices": [
-        {
-            "index": 0,
-            "message": {"role": "assistant", "content": "hi"},
-            "logprobs": {"content": [{"token": "hi", "logprob": -0.5, "bytes": [], "top_logprobs": []}]},
-            "finish_reason": "stop",
-            "token_ids": [7],
-        }
-    ],
-    "prompt_token_ids": [1, 2],
-}
-
-
-def event(token_id: int, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-    logprobs = {"content": [{"token": "x", "logprob": -0.5, "bytes": [], "top_logprobs": []}]}
-    choice = {"index": 0, "delta": delta, "token_ids": [token_id], "logprobs": logprobs, "finish_reason": finish_reason}
-    return b"data: " + json.dumps({"id": "chatcmpl-1", "choices": [choice]}).encode() + b"\n\n"
-
-
-STREAM = [event(7, {"content": "a"}), event(8, {}), event(9, {"content": "b"}, "stop"), b"data: [DONE]\n\n"]
-
-
-class Bench:
-    """A gateway, the engine behind it and the spans it leaves."""
-
-    def __init__(self, engine: CardboardEngine) -> None:
-        self.engine = engine
-        self.memory = InMemorySpanExporter()
-        provider = TracerProvider()
-        provider.add_span_processor(SimpleSpanProcessor(self.memory))
-        self.gateway = Gateway("base", NEUTRAL, provider.get_tracer("t"))
-        self.gateway.admission.begin(Serving(engine, "base", Policy("v1", None, None)))  # type: ignore[arg-type]
-        self.url = ""
-        self.client: aiohttp.ClientSession
-
-    async def ask(self, path: str = "chat/completions", **request: Any) -> tuple[int, Any, aiohttp.ClientResponse]:
-        body = {"model": "base:live", "messages": USER, **request}
-        return await self.post(f"/v1/{path}", body)
-
-    async def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any, aiohttp.ClientResponse]:
-        async with self.client.post(f"{self.url}{path}", json=body, headers=headers) as response:
-            content = await response.read()
-            is_json = response.content_type == "application/json"
-            return response.status, json.loads(content) if is_json else content, response
-
-    async def spans(self, count: int = 1) -> list[ReadableSpan]:
-        """Wait until the spans are there: they are made after the answer has left."""
-        while len(self.memory.get_finished_spans()) < count:
-            await asyncio.sleep(0.01)
-        return list(self.memory.get_finished_spans())
-
-
-@contextlib.asynccontextmanager
-async def bench() -> AsyncIterator[Bench]:
-    async with CardboardEngine().running() as engine:
-        engine.answer, engine.events = ANSWER, STREAM
-        one = Bench(engine)
-        runner = web.AppRunner(one.gateway.make_app(), handler_cancellation=True)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        one.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with aiohttp.ClientSession() as one.client:
-            yield one
-        await runner.cleanup()
-
-
-def run(scenario: Callable[[Bench], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with bench() as one:
-            await scenario(one)
-
-    asyncio.run(asyncio.wait_for(main(), 30))
 
 
 def test_a_canary_answers_its_share_and_nobody_is_turned_away_when_it_cannot() -> None:
@@ -197,117 +111,6 @@ def test_what_the_client_did_ask_for_stays() -> None:
         _, answer, _ = await one.ask(logprobs=True, return_token_ids=True)
 
         assert answer == ANSWER
-
-    run(scenario)
-
-
-def test_a_stream_is_forwarded_event_by_event() -> None:
-    """The first event reaches the client while the engine is still holding the second back."""
-
-    async def scenario(one: Bench) -> None:
-        one.engine.hold.clear()
-        body = {"model": "base", "messages": USER, "stream": True}
-        async with one.client.post(f"{one.url}/v1/chat/completions", json=body) as response:
-            first = await response.content.readuntil(b"\n\n")
-            assert b'"content":"a"' in first
-            assert b"token_ids" not in first
-            one.engine.hold.set()
-            rest = await response.read()
-
-        events = [line for line in rest.split(b"\n\n") if line]
-        assert len(events) == 2  # the empty delta is left out
-        assert events[-1] == b"data: [DONE]"
-        (span,) = await one.spans()
-        assert span.attributes is not None
-        assert span.attributes[CHOICE_TOKEN_IDS.format(index=0)] == (7, 8, 9)
-
-    run(scenario)
-
-
-def test_errors_of_the_engine_are_passed_on() -> None:
-    """Status and words as they came, in OpenAI's shape; the span says what happened."""
-
-    async def scenario(one: Bench) -> None:
-        one.engine.status = 400
-        said = "This model's maximum context length is 9 tokens."
-        one.engine.answer = {"error": {"message": said, "type": "BadRequestError", "code": 400}}
-
-        status, answer, _ = await one.ask()
-
-        assert status == 400
-        assert answer["error"]["message"] == said
-        assert answer["error"]["code"] == "context_length_exceeded"
-        assert answer["error"]["type"] == "invalid_request_error"
-        (span,) = await one.spans()
-        assert span.attributes is not None
-        assert span.attributes["error.type"] == "400"
-
-    run(scenario)
-
-
-def test_a_client_that_leaves_stops_the_engine() -> None:
-    """The engine's request is cancelled, not run to its end for nobody, whether streaming or not."""
-
-    async def scenario(one: Bench) -> None:
-        one.engine.hold.clear()
-        for stream in (True, False):
-            with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(one.ask(stream=stream), 0.3)
-        while one.engine.num_cancelled < 2:
-            await asyncio.sleep(0.01)
-        for span in await one.spans(2):
-            assert span.attributes is not None
-            assert span.attributes["error.type"] == "cancelled"
-        assert one.gateway.admission.num_in_flight == 0
-
-    run(scenario)
-
-
-def test_a_stream_the_engine_breaks_off_ends_with_an_error() -> None:
-    """The client is told; it does not mistake half an answer for a whole one."""
-
-    async def scenario(one: Bench) -> None:
-        one.engine.events, one.engine.breaks_off = STREAM[:1], True
-
-        _, content, _ = await one.ask(stream=True)
-
-        assert b'"error"' in content
-        assert b"[DONE]" not in content
-        (span,) = await one.spans()
-        assert span.attributes is not None
-        assert span.attributes["error.type"] == "engine_failed"
-
-    run(scenario)
-
-
-@pytest.mark.parametrize(("num_lost", "status"), [(1, 200), (2, 200), (3, 503)])
-def test_a_connection_lost_before_the_answer_is_tried_again(num_lost: int, status: int) -> None:
-    """An engine may close an idle connection at the moment a call is sent on it; the client need not know."""
-
-    async def scenario(one: Bench) -> None:
-        one.engine.num_to_lose = num_lost
-
-        got, _, response = await one.ask()
-
-        assert got == status
-        assert ("Retry-After" in response.headers) == (status == 503)
-        assert len(one.engine.asked) == min(num_lost + 1, 3)
-
-    run(scenario)
-
-
-def test_a_call_let_in_before_its_engine_was_let_go_can_be_retried() -> None:
-    """The engine ended between two attempts and its client is closed: 503, and the span does not blame the caller."""
-
-    async def scenario(one: Bench) -> None:
-        await one.engine.session.close()
-
-        status, _, response = await one.ask()
-
-        assert (status, "Retry-After" in response.headers) == (503, True)
-        (span,) = await one.spans()
-        assert span.attributes is not None
-        assert span.attributes["error.type"] == "503"
 
     run(scenario)
 
