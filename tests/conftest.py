@@ -1,9 +1,11 @@
 """What holds for every test: nothing leaves this machine, one thread a process, and what takes longest begins first."""
 
 import atexit
+import gc
 import ipaddress
 import os
 import socket
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -51,6 +53,17 @@ class WholeFiles(LoadFileScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WholeFiles | None:
     """Deal files as `WholeFiles` does, where `--dist loadfile` is asked for."""
     return WholeFiles(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without looking for garbage: what is imported stays, and no test's search for cycles walks it again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_unconfigure() -> None:

@@ -104,6 +104,7 @@ def test_a_gateways_trace_is_not_cut_from_its_neighbour() -> None:
     assert names(*near, max_spans=10) == [{"a"}, {"b", "g"}, {"z"}]
 
 
+@pytest.mark.long
 @pytest.mark.integration
 def test_a_store_of_all_recordings_reconciles(tmp_path: Path) -> None:
     """Every span is used, ignored or rejected, every call a transition or rejected; no scope is left unread."""

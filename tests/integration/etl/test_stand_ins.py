@@ -126,6 +126,7 @@ def test_a_reward_of_an_episode_that_waits(tmp_path: Path, store: Store, run: Ru
     assert watermark["pending"] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("prefix", ["chatcmpl-0", "anything "])
 def test_buckets_change_nothing(tmp_path: Path, store: Store, run: Run, prefix: str) -> None:
     """Whether the id looks like one, so that the reward is put beside its call at once, or only reading shows it."""

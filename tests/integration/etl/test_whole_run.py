@@ -49,6 +49,7 @@ def transitions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...
     return run
 
 
+@pytest.mark.long
 def test_progress_and_the_gap_are_those_of_the_run(transitions: Callable[..., pl.DataFrame]) -> None:
     """In one bucket and in twenty; progress telescopes over what was not rejected, outside the bound."""
     settings = {"progress": PROGRESS, "discount": 0.9, "tool_error": -1.0}

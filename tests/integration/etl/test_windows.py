@@ -190,6 +190,7 @@ def agents_at_work(random: Random) -> tuple[list[Span], list[dict[str, Any]]]:
     return spans, logs
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(times(short=2, long=60)))
 def test_however_spans_are_late_the_last_night_has_it_all(
     tmp_path: Path, store: Store, run: Callable[..., Any], seed: int
@@ -265,6 +266,7 @@ def test_a_task_said_nearly_alike_is_on_the_side_of_the_first(
     assert files.items() <= published(tmp_path).items()
 
 
+@pytest.mark.long
 def test_neither_buckets_nor_windows_show_in_the_groups(tmp_path: Path, store: Store, run: Callable[..., Any]) -> None:
     """One window and one bucket, an episode a bucket, or three windows: the same groups and sides; again: the bytes."""
     spans = [
@@ -289,6 +291,7 @@ def test_neither_buckets_nor_windows_show_in_the_groups(tmp_path: Path, store: S
     assert len({group for group, _ in found[0].values()}) == len(TOWNS)
 
 
+@pytest.mark.long
 def test_shares_find_near_tasks_in_each_others_buckets(tmp_path: Path, store: Store, run: Callable[..., Any]) -> None:
     """The bytes of one process; also where publishing died before the division was removed, and is done again."""
     store.spans += [*hotels(politely=False, seq=1), *hotels(politely=True, seq=51)]

@@ -29,6 +29,7 @@ def block(heading: str, language: str) -> str:
     return found[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("heading", "port", "agent", "outcome"),
     [

@@ -43,6 +43,7 @@ TEXTS = [
 ]
 
 
+@pytest.mark.long
 def test_vllm_reads_the_same_calls() -> None:
     """Whole, unfinished, broken, doubled or none: the same names, the same arguments to the letter."""
     command = [sys.executable, "-c", PARSE, str(HERE / "policy"), json.dumps(TOOLS), json.dumps(TEXTS)]

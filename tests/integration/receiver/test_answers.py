@@ -193,6 +193,7 @@ def test_every_compression_of_the_library_is_taken_over_grpc(receiver: Receiver,
         assert channel.unary_unary(TRACES)(body, timeout=10) == b""
 
 
+@pytest.mark.long
 def test_pages_are_kept_out_unless_their_origin_is_allowed(receiver: Receiver, tmp_path: Path) -> None:
     """Loopback is no trust: a page the user visits is on this machine too."""
     reward = b'{"trace_id": "0123456789abcdef0123456789abcdef", "name": "forged", "value": 1}'

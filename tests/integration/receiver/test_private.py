@@ -16,6 +16,7 @@ pytestmark = pytest.mark.integration
 SECRET = "the-prompt-of-a-user"
 
 
+@pytest.mark.long
 def test_what_was_sent_is_its_users_alone_and_in_no_narration(tmp_path: Path) -> None:
     """Files are closed to others, a backup too; a clean end leaves the prompt in the day files and nowhere else."""
     data, out = tmp_path / "data", tmp_path / "out"

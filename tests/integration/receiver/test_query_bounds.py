@@ -32,6 +32,7 @@ def submit(pipeline: Pipeline, *numbers: int) -> None:
     pipeline.submit(read_protobuf(Signal.TRACES, body), "default").result(10)
 
 
+@pytest.mark.long
 def test_only_so_many_queries_run_at_once_and_ingest_goes_on(tmp_path: Path) -> None:
     """More wait for their turn and are then asked to come again; each ends at its time; spans are taken throughout."""
     bounds = ("--sql-max-concurrent", "2", "--sql-timeout-s", "7")
@@ -133,6 +134,7 @@ STUCK = "select sum(levenshtein(repeat('a', 60000 + i), repeat('b', 60000))) as 
 """One call of it takes minutes, in which DuckDB heeds no interrupt."""
 
 
+@pytest.mark.long
 def test_stuck_queries_starve_nobody_and_hold_up_no_end(tmp_path: Path) -> None:
     """Others are answered, spans are taken; SIGTERM ends them all at once, those of this machine too, with status 0."""
     data = tmp_path / "data"

@@ -19,6 +19,7 @@ from tests.integration.receiver.processes import COMMAND, running
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.long
 def test_no_command_waits_for_a_stopped_receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds its lock and its sockets, and says nothing for ever: each command says so and ends with 75."""
     monkeypatch.setattr("foundation.web.http.LOOK_EVERY_S", 0.5)
@@ -47,6 +48,7 @@ def test_a_process_that_holds_data_without_answering_is_named(tmp_path: Path, mo
         find.find_receiver(tmp_path)
 
 
+@pytest.mark.long
 def test_an_interrupted_backup_leaves_nothing(tmp_path: Path) -> None:
     """Neither where it was to be, nor beside the day files."""
     data = tmp_path / "data"

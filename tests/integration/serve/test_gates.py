@@ -60,6 +60,7 @@ def status(served: Served) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_a_model_that_behaves_as_before_is_promoted(served: Served, tmp_path: Path) -> None:
     """The report is kept, is about these weights, and the trail says that it was asked."""
     near = altered_checkpoint(POLICY, tmp_path / "near", seed=3, scale=0.001)
@@ -79,6 +80,7 @@ def test_a_model_that_behaves_as_before_is_promoted(served: Served, tmp_path: Pa
     assert read_audit(served.data)[-1]["behavior"] is None
 
 
+@pytest.mark.long
 def test_a_model_that_forgot_how_to_call_tools_is_refused(served: Served, tmp_path: Path) -> None:
     """It is whole and its weights are what the trainer says: only asking it shows what it became."""
     before = read_registry(served.data)

@@ -72,6 +72,7 @@ def chance_of_reward(policy: PreTrainedModel) -> float:
     return float(logits.softmax(-1)[:, :REWARDED].sum(-1).mean())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", ["awr", "dpo", "dro", "kto", "rft", "topr"])
 def test_answers_without_log_probabilities_teach_too(model: Path, tmp_path: Path, loss: str) -> None:
     """Ids of the model in training alone, a sixth of them rewarded: rewarded answers become likelier on new prompts."""

@@ -114,6 +114,7 @@ def test_a_query_that_heeds_nothing_is_killed_at_its_time(
     assert ask(store, processes, job("select 1 as a")) == [{"a": 1}]
 
 
+@pytest.mark.long
 def test_a_query_goes_before_others_for_a_moment(store: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lookup is done by then; what takes longer runs as everything else. Where that is not allowed, likewise."""
     asked: list[int] = []

@@ -172,6 +172,7 @@ def test_a_sealed_day_keeps_its_rows_and_drops_later_versions(tmp_path: Path) ->
     assert later.store.counts["conflicting_spans"] == 1
 
 
+@pytest.mark.long
 def test_queries_during_landing_see_every_row_once(landing: Landing) -> None:
     """Neither twice nor not at all while rows move from memory to the file."""
     stop = threading.Event()

@@ -103,6 +103,7 @@ def first_rejection(
     return None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mean", [0.02, 0.5, 0.9])
 def test_peeking_all_the_time_raises_no_more_false_alarms_than_said(mean: float) -> None:
     """100 canaries as good as the live model, looked at after every fifth unit of 300, at level 0.1."""

@@ -169,6 +169,7 @@ def test_a_registry_that_is_damaged_or_newer_is_refused_by_name(
     assert refused.value.hint
 
 
+@pytest.mark.long
 def test_whenever_it_is_killed_the_registry_is_whole_and_the_trail_complete(tmp_path: Path, models: list[Path]) -> None:
     """100 processes that promote and roll back without pause, each killed at a random moment."""
     data = tmp_path / "data"

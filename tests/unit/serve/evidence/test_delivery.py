@@ -98,6 +98,7 @@ def test_every_span_arrives_once(bench: Bench) -> None:
     assert len(bench.receiver.taken) == 3 * BATCH + 1
 
 
+@pytest.mark.long
 def test_a_receiver_that_is_away_loses_nothing(bench: Bench) -> None:
     """Far more spans than memory holds wait on disk, and leave it when the receiver is back."""
     bench.receiver.answer = lambda *_: AWAY
@@ -132,6 +133,7 @@ def test_what_waits_outlives_the_gateway(tmp_path: Path) -> None:
         again.delivery.close(1)
 
 
+@pytest.mark.long
 def test_beyond_every_bound_spans_are_counted(tmp_path: Path, receiver: Receiver) -> None:
     """Spool full, memory full, queue full: each span is somewhere, waiting or in a number of lost ones."""
     receiver.answer = lambda *_: AWAY

@@ -216,6 +216,7 @@ def decided_calls(num_calls: int) -> tuple[list[Call], np.ndarray]:
     return calls, (answers[:, 0] < 14).astype(float)
 
 
+@pytest.mark.long
 def test_the_critic_foresees_returns_and_credits_the_token_that_decided(model: Path) -> None:
     """Before the first token nothing can be known, after it all: half of the variance can be explained, and no more.
 

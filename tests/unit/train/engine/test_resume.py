@@ -124,6 +124,7 @@ def test_a_run_gone_on_with_has_the_reference_it_began_with(model: Path, data: P
     assert relined == lines
 
 
+@pytest.mark.long
 def test_a_pass_gone_on_with_moves_as_the_whole_one(model: Path, data: Path, tmp_path: Path) -> None:
     """By `standout` a pass moves once, by all its batches: killed within the first one, and within the second."""
     settings = {"optimizer": "standout", "epochs": 2}

@@ -76,6 +76,7 @@ def test_the_engines_rounding_is_no_change(base: Path, tmp_path: Path) -> None:
     assert gate["estimate"]["kl_call"] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.long
 def test_text_is_judged_by_how_likely_good_answers_are(base: Path, child: Path, tmp_path: Path) -> None:
     """Without token ids nothing is weighted; the verdict stays open or refuses, and a canary may settle it."""
     text = {
