@@ -32,6 +32,7 @@ from benchmarks.ingest.servers import Server, receiver
 from foundation.web.http import answers
 from receiver.days.files import attach
 from receiver.schema import show_files, spans_directory
+from receiver.traces import OF_SPANS
 from spanloop.processes import free_port, spanloop_command
 
 DAY_NS = 86_400 * 10**9
@@ -120,6 +121,7 @@ def make(data: Path, num_spans: int) -> int:
     attach(connection, spans_directory(data) / f"{day}.duckdb", day, read_only=False, name="made")
     connection.execute(SPANS.format(day="made"), [began_ns, max(num_spans // 10, 1), num_spans])
     connection.execute(LARGE_TRACE.format(day="made", count=LARGE_SPANS), [LARGE, began_ns, began_ns])
+    connection.execute(f"insert into made.trace_parts {OF_SPANS.format(spans='made.spans')} order by start_ns")
     connection.execute("insert into made.landed values (?)", [2 + num_spans // 1000])
     files: dict[str, list[Path]] = {}
     for table, sql in (("llm_calls", CALLS), ("transitions", TRANSITIONS), ("episodes", EPISODES)):
@@ -168,10 +170,12 @@ def arriving(server: Server, spans_per_s: int) -> Iterator[list[int]]:
     thread = threading.Thread(target=send, daemon=True)
     if spans_per_s:
         thread.start()
-    yield taken
-    ended.set()
-    if spans_per_s:
-        thread.join()
+    try:
+        yield taken
+    finally:
+        ended.set()
+        if spans_per_s:
+            thread.join()
 
 
 class Counter(HTMLParser):

@@ -116,18 +116,21 @@ class Questions:
     async def ask(self, asker: Asker, question: Question) -> Answer:
         """Return the answer; what goes wrong is part of it."""
         try:
-            body = bytearray()
-            async for piece in self.stream(asker, question, "json"):
-                body += piece
-                if len(body) > MAX_BYTES:
-                    return Answer(
-                        question,
-                        problem=f"the answer is larger than {MAX_BYTES >> 20} MiB",
-                        hint="Narrow it down or add a LIMIT; the files (Parquet, CSV) hold all of it.",
-                    )
-            return Answer(question, orjson.loads(body))
+            return Answer(question, orjson.loads(await self.take(asker, question, "json")))
         except SpanloopError as error:
             return Answer(question, problem=error.message, hint=error.hint)
+
+    async def take(self, asker: Asker, question: Question, form: Form) -> bytearray:
+        """Return an answer in one of the forms. Raises `SpanloopError`, also where it is too large to be held."""
+        body = bytearray()
+        async for piece in self.stream(asker, question, form):
+            body += piece
+            if len(body) > MAX_BYTES:
+                raise SpanloopError(
+                    f"the answer is larger than {MAX_BYTES >> 20} MiB",
+                    hint="Narrow it down or add a LIMIT; the files (Parquet, CSV) hold all of it.",
+                )
+        return body
 
     async def ask_all(self, asker: Asker, *questions: Question) -> list[Answer]:
         """Return the answers of several questions, in their order."""

@@ -8,14 +8,15 @@ from typing import Any
 
 from aiohttp import web
 
-from spanloop.page.questions import Answer, Question
+from foundation.errors import SpanloopError
+from spanloop.page.questions import Question
 from spanloop.page.render import address
 from spanloop.page.traces import judged, trees
-from spanloop.page.traces.trees import Node, Tree
+from spanloop.page.traces.trees import Node, Tree, read_spans
 from spanloop.page.visit import NotThere, Visit
 
 SPANS = """
-select project, span_id, parent_span_id, name, kind, service_name, start_ns, end_ns, status_code
+select span_id, parent_span_id, start_ns, end_ns, status_code, left(name, 400) as name, kind, service_name, project
 from spans
 where trace_id = ?
 order by start_ns, span_id
@@ -27,8 +28,8 @@ COUNT = "select count(*) as spans from spans where trace_id = ?"
 PART = 25_000
 """Spans of a trace that are read at a time; the page says which, and leads to the rest."""
 
-KEPT, KEPT_S = 6, 20.0
-"""Trees that are kept for the next branch somebody opens, and for how long."""
+KEPT_SPANS, KEPT_S = 2 * PART, 20.0
+"""Spans of trees that are kept for the next branch somebody opens, and for how long."""
 
 
 @dataclass
@@ -99,30 +100,26 @@ async def _trace(visit: Visit) -> Trace:
     if kept is not None and time.monotonic() - kept[0] < KEPT_S and "X-Part" in visit.request.headers:
         return kept[1]
     spans = Question(SPANS.format(limit=PART + 1, offset=part * PART), [id_])
-    answer, known = await asyncio.gather(visit.ask(spans.sql, id_), judged.read(visit, id_))
-    if answer.problem:
-        raise NotThere(f"{answer.problem} {answer.hint or ''}")
-    if not answer.rows:
+    try:
+        read, known = await asyncio.gather(visit.questions.take(visit.visitor, spans, "csv"), judged.read(visit, id_))
+    except SpanloopError as error:
+        raise NotThere(f"{error.message} {error.hint or ''}") from error
+    rows = read_spans(read.decode())
+    del read
+    if not rows:
         raise NotThere("There is no such trace here that you may see; it may have been pruned.")
-    trace = await _build(visit, id_, asked_project, part, answer, known)
+    projects = sorted({row.project for row in rows})
+    project = asked_project if asked_project in projects else projects[0]
+    tree = Tree([row for row in rows if row.project == project][:PART])
+    num_spans = len(tree.nodes)
+    if len(rows) > PART or part:
+        num_spans = (await visit.ask(COUNT, id_)).first.get("spans", num_spans)
+    trace = Trace(id_, project, projects, tree, part, num_spans, known.of(project), [spans, *known.questions])
     _kept[key] = (time.monotonic(), trace)
     _kept.move_to_end(key)
-    while len(_kept) > KEPT:
+    while len(_kept) > 1 and sum(len(each.tree.nodes) for _, each in _kept.values()) > KEPT_SPANS:
         _kept.popitem(last=False)
     return trace
-
-
-async def _build(visit: Visit, id_: str, asked_project: str, part: int, answer: Answer, known: "judged.Known") -> Trace:
-    projects = sorted({row["project"] for row in answer.rows})
-    project = asked_project if asked_project in projects else projects[0]
-    rows = [row for row in answer.rows if row["project"] == project][:PART]
-    num_spans = len(rows)
-    if len(answer.rows) > PART or part:
-        counted = await visit.ask(COUNT, id_)
-        num_spans = counted.first.get("spans", num_spans)
-    return Trace(
-        id_, project, projects, Tree(rows), part, num_spans, known.of(project), [answer.question, *known.questions]
-    )
 
 
 def _tree_values(trace: Trace, tops: list[Node], chosen: Node | None, from_: int, under: Node | None) -> dict[str, Any]:
@@ -172,8 +169,8 @@ def _ways(top: Node) -> list[Node]:
 
 
 def _title(trace: Trace) -> str:
-    root = next((node for node in trace.tree.roots if not node.span["parent_span_id"]), None)
-    return str((root or trace.tree.roots[0]).span["name"])[:120] if trace.tree.roots else trace.id
+    root = next((node for node in trace.tree.roots if not node.span.parent_span_id), None)
+    return (root or trace.tree.roots[0]).span.name[:120] if trace.tree.roots else trace.id
 
 
 def _parts(visit: Visit, trace: Trace) -> list[tuple[str, str, bool]]:

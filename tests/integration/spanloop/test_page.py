@@ -367,7 +367,7 @@ NAMES_OF = st.sampled_from(
 
 
 @pytest.mark.long
-@settings(max_examples=times(short=12, long=1000))
+@settings(max_examples=times(short=25, long=1000))
 @given(place=PLACES, parts=st.lists(ODD, min_size=3, max_size=3), query=st.dictionaries(NAMES_OF, ODD, max_size=4))
 def test_no_address_is_an_error_of_ours(reader: Visitor, place: str, parts: list[str], query: dict[str, str]) -> None:
     """Whatever stands in it: an answer, a refusal with its reason, or nothing there."""

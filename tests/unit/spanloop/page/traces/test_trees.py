@@ -1,25 +1,28 @@
 """The tree of a trace: every span is in it once, whatever parents say, and a page shows a bounded part of it."""
 
 from collections.abc import Sequence
-from typing import Any
 
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foundation import rows
 from spanloop.page.traces import trees
-from spanloop.page.traces.trees import Tree
+from spanloop.page.traces.trees import Span, Tree, read_spans
+
+KINDS = {"start_ns": pa.int64(), "end_ns": pa.int64()}
 
 
-def spans(parents: Sequence[int | None]) -> list[dict[str, Any]]:
+def spans(parents: Sequence[int | None]) -> list[Span]:
     """Return spans by the number of each one's parent; a number beyond them never arrived."""
     return [
-        {
-            "span_id": str(number),
-            "parent_span_id": None if parent is None else str(parent),
-            "start_ns": number,
-            "end_ns": number + 1,
-            "status_code": "error" if number == len(parents) - 1 else "ok",
-        }
+        Span(
+            span_id=str(number),
+            parent_span_id="" if parent is None else str(parent),
+            start_ns=number,
+            end_ns=number + 1,
+            status_code="error" if number == len(parents) - 1 else "ok",
+        )
         for number, parent in enumerate(parents)
     ]
 
@@ -87,3 +90,20 @@ def test_children_come_a_screen_at_a_time() -> None:
 def test_an_empty_trace_has_bounds() -> None:
     """Nothing is divided by nothing."""
     assert Tree([]).bounds == (0, 1)
+
+
+@given(st.lists(st.tuples(st.text(), st.text(), st.one_of(st.none(), st.integers(0, 1 << 62))), max_size=5))
+def test_spans_are_read_as_the_receiver_writes_them(told: list[tuple[str, str, int | None]]) -> None:
+    """Whatever stands in a name; what is not known is empty."""
+    wanted = [
+        Span(str(number), parent, number, end_ns, "ok", name, "internal", "", "default")
+        for number, (name, parent, end_ns) in enumerate(told)
+    ]
+    table = pa.table(
+        {
+            name: pa.array([span[at] for span in wanted], KINDS.get(name, pa.string()))
+            for at, name in enumerate(Span._fields)
+        }
+    )
+
+    assert read_spans(rows.as_csv(table).decode()) == wanted
