@@ -68,11 +68,14 @@ class Delivery(SpanProcessor):
         self._max_queued = max_queued
         self._max_encoded_bytes = max_encoded_bytes
         self._lock = threading.Condition()
-        """Over everything below; the spool too."""
+        """Over everything below but numbers; over the spool too, so that it may be held for as long as the disk takes:
+        whoever answers calls never waits for it."""
+
+        self._counting = threading.Lock()
 
         self._ended: deque[ReadableSpan] = deque()
         self._encoded: deque[Batch] = deque()
-        self._num_encoding = 0
+        self._num_encoding = self._num_encoded = 0
         self._encoded_bytes = 0
         self._is_closing = False
         self._is_away = False
@@ -109,7 +112,7 @@ class Delivery(SpanProcessor):
 
     def lose(self, reason: Lost, num_spans: int, *, because: str = "") -> None:
         """Count spans that will never arrive; the first of a reason is narrated."""
-        with self._lock:
+        with self._counting:
             is_first = not self._lost[reason]
             self._lost[reason] += num_spans
         if is_first:
@@ -118,21 +121,23 @@ class Delivery(SpanProcessor):
     # --- what status and metrics show
 
     def counts(self) -> dict[str, int]:
-        """Return how many spans are where, by name; every span taken is in one of them."""
-        with self._lock:
-            spooled = 0 if self._spool is None else self._spool.num_spans
-            in_memory = len(self._ended) + self._num_encoding + sum(batch.num_spans for batch in self._encoded)
-            damaged = 0 if self._spool is None else self._spool.num_damaged
-            return {
-                "num_spans_exported": self.num_exported,
-                "num_spans_waiting": in_memory + spooled,
-                "num_spans_spooled": spooled,
-                "spool_bytes": 0 if self._spool is None else self._spool.num_bytes,
-                "num_spans_dropped": self._lost["no_room"],
-                "num_spans_failed": self._lost["refused"],
-                "num_spans_unencodable": self._lost["unencodable"],
-                "num_spans_damaged": damaged,
-            }
+        """Return how many spans are where, by name; every span taken is in one of them, on its way to the next in both.
+
+        The calls' own thread asks, so it waits for nothing: read in the order in which spans go from place to place.
+        """
+        in_memory = len(self._ended) + self._num_encoding + self._num_encoded
+        spool = self._spool
+        spooled = 0 if spool is None else spool.num_spans
+        return {
+            "num_spans_waiting": in_memory + spooled,
+            "num_spans_spooled": spooled,
+            "spool_bytes": 0 if spool is None else spool.num_bytes,
+            "num_spans_exported": self.num_exported,
+            "num_spans_dropped": self._lost["no_room"],
+            "num_spans_failed": self._lost["refused"],
+            "num_spans_unencodable": self._lost["unencodable"],
+            "num_spans_damaged": 0 if spool is None else spool.num_damaged,
+        }
 
     @property
     def trouble(self) -> str | None:
@@ -158,15 +163,15 @@ class Delivery(SpanProcessor):
         while True:
             with self._lock:
                 self._lock.wait_for(lambda: len(self._ended) >= BATCH or self._is_closing, BATCH_DELAY_S)
-                spans = [self._ended.popleft() for _ in range(min(BATCH, len(self._ended)))]
-                self._num_encoding = len(spans)
+                self._num_encoding = min(BATCH, len(self._ended))
+                spans = [self._ended.popleft() for _ in range(self._num_encoding)]
                 if not spans and self._is_closing:
                     return
             batches = list(self._encode(spans)) if spans else []
             with self._lock:
-                self._num_encoding = 0
                 for batch in batches:
                     self._keep(batch)
+                self._num_encoding = 0
                 self._lock.notify_all()
 
     def _encode(self, spans: Sequence[ReadableSpan]) -> Iterator[Batch]:
@@ -212,6 +217,14 @@ class Delivery(SpanProcessor):
             return
         (self._encoded.appendleft if in_front else self._encoded.append)(batch)
         self._encoded_bytes += len(batch.body)
+        self._num_encoded += batch.num_spans
+
+    def _keep_elsewhere(self) -> None:
+        """Put what is in memory where requests wait now: on disk, as far as it takes them."""
+        waiting, self._encoded, self._encoded_bytes = self._encoded, deque(), 0
+        for batch in waiting:
+            self._keep(batch)
+            self._num_encoded -= batch.num_spans
 
     # --- the sending thread
 
@@ -264,21 +277,14 @@ class Delivery(SpanProcessor):
 
     def _settle(self, batch: Batch, outcome: Outcome, *, is_spooled: bool) -> None:
         """Take a request from where it waited, unless it is to be sent again."""
+        halves: list[Batch] = []
         was_away, self._is_away = self._is_away, outcome.verdict is Verdict.LATER
         if outcome.verdict is Verdict.LATER:
             if self._trouble is None or self._trouble[0] != outcome.reason:
                 self._trouble = (outcome.reason, _now() if self._trouble is None else self._trouble[1])
                 log.warning("the receiver takes no spans; they wait", reason=outcome.reason)
-            waiting, self._encoded, self._encoded_bytes = self._encoded, deque(), 0
-            for each in waiting:  # from memory to disk
-                self._keep(each)
+            self._keep_elsewhere()
             return
-        if is_spooled:
-            assert self._spool is not None, "it came from there"
-            self._spool.drop_first()
-        elif self._encoded and self._encoded[0] is batch:  # else it was put on disk while this was under way
-            self._encoded.popleft()
-            self._encoded_bytes -= len(batch.body)
         self._trouble = None
         match outcome.verdict:
             case Verdict.TAKEN:
@@ -288,10 +294,18 @@ class Delivery(SpanProcessor):
                 if was_away:
                     log.info("the receiver takes spans again")
             case Verdict.TOO_LARGE if batch.num_spans > 1:
-                for body, num_spans in reversed(halve(batch.body)):
-                    self._keep(Batch(body, num_spans, batch.project), in_front=True)
+                halves = [Batch(body, num_spans, batch.project) for body, num_spans in halve(batch.body)]
             case _:
                 self.lose("refused", batch.num_spans, because=outcome.reason)
+        if is_spooled:
+            assert self._spool is not None, "it came from there"
+            self._spool.drop_first()
+        elif self._encoded and self._encoded[0] is batch:  # else it was put on disk while this was under way
+            self._encoded.popleft()
+            self._encoded_bytes -= len(batch.body)
+            self._num_encoded -= batch.num_spans
+        for half in reversed(halves):
+            self._keep(half, in_front=True)
 
     # --- the end
 
@@ -317,9 +331,8 @@ class Delivery(SpanProcessor):
         self._sender.close()
         self._threads[1].join(1)
         with self._lock:
-            waiting, self._encoded, self._encoded_bytes, self._is_away = self._encoded, deque(), 0, True
-            for batch in waiting:
-                self._keep(batch)
+            self._is_away = True
+            self._keep_elsewhere()
 
 
 def _now() -> str:

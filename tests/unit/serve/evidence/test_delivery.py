@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from serve.evidence.own_keys import OwnKeys
 from serve.evidence.privacy import Privacy
 from serve.evidence.sending import Outcome, Sender, Verdict
 from serve.evidence.spans import Call, Caller, Policy, end_span, make_provider, start_span
-from serve.evidence.spool import Spool
+from serve.evidence.spool import Batch, Spool
 from tests.scale import within
 
 TAKEN = Outcome(Verdict.TAKEN)
@@ -113,6 +114,32 @@ def test_a_receiver_that_is_away_loses_nothing(bench: Bench) -> None:
     bench.wait(num_spans_exported=10_010, num_spans_waiting=0, spool_bytes=0, num_spans_dropped=0)
     assert len(bench.receiver.taken) == 10_010
     assert bench.delivery.trouble is None
+
+
+def test_nobody_who_answers_calls_waits_for_the_disk(tmp_path: Path, receiver: Receiver) -> None:
+    """While the disk hangs, calls end, status is told, and what is too much is counted."""
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    class Hanging(Spool):
+        def put(self, batch: Batch) -> None:
+            hangs.set()
+            goes_on.wait()
+            super().put(batch)
+
+    receiver.answer = lambda *_: AWAY
+    bench = Bench(receiver, Hanging(tmp_path / "spool", max_bytes=1 << 24, min_free_bytes=0), max_queued=5)
+    bench.end(1)
+    assert hangs.wait(10)
+    try:
+        calls = ThreadPoolExecutor(1)
+        calls.submit(bench.end, 8).result(10)
+        found = calls.submit(bench.delivery.counts).result(10)
+    finally:
+        goes_on.set()
+
+    assert (found["num_spans_dropped"], found["num_spans_waiting"]) == (3, 6)
+    bench.delivery.close(1)
+    bench.wait(num_spans_spooled=6, num_spans_waiting=6)
 
 
 def test_what_waits_outlives_the_gateway(tmp_path: Path) -> None:
