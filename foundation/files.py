@@ -73,6 +73,7 @@ def replacing(path: Path, content: bytes) -> Iterator[None]:
     """
     make_directory(path.parent)
     fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    former = Path(f"{temporary}.former")
     try:
         _give_to_owner_of(path.parent, Path(temporary))
         with os.fdopen(fd, "wb") as file:
@@ -80,11 +81,29 @@ def replacing(path: Path, content: bytes) -> Iterator[None]:
             file.flush()
             os.fsync(file.fileno())
         yield
+        with contextlib.suppress(OSError):  # there is none, or the file system has no links
+            os.link(path, former)
         Path(temporary).replace(path)
+        try:
+            sync_directory(path.parent)
+        except OSError:
+            if _restored(path, former):
+                raise
+            # It shows and stays: all that is not known is whether it would outlive a loss of power at this moment.
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    finally:
+        former.unlink(missing_ok=True)
+
+
+def _restored(path: Path, former: Path) -> bool:
+    """Put a file's former content back into its place; tell whether that could be done."""
+    with contextlib.suppress(OSError):
+        if former.exists():
+            former.replace(path)
+            return True
+    return False
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever json can write

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, private to the user they are for."""
 
+import errno
 import json
 import math
 import os
@@ -21,6 +22,24 @@ def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path: Path) 
     assert [*path.parent.iterdir()] == [path]
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_is_as_it_was_where_its_directory_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new content was in place already; who is told of an error must find the old one."""
+    path = tmp_path / "b"
+    write_atomically(path, b"old")
+    monkeypatch.setattr("foundation.files.sync_directory", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        write_atomically(path, b"new")
+
+    assert path.read_bytes() == b"old"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def fail(_: Path) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:

@@ -162,6 +162,78 @@ def test_weights_whose_change_cannot_be_recorded_are_not_served(
     run(scenario)
 
 
+@pytest.mark.parametrize("stays_broken", [False, True])
+@pytest.mark.parametrize("action", ["promote", "rollback", "taken over", "canary"])
+def test_wherever_the_disk_fails_weights_label_and_record_are_one(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch, action: str, *, stays_broken: bool
+) -> None:
+    """An I/O error at the first of all syncs and renames, at the second, and so on: the change is whole or none."""
+
+    async def change(bench: Bench) -> None:
+        if action == "rollback":
+            await bench.changes.rollback({})
+        elif action == "canary":
+            config = CanaryConfig(share=0.5).model_dump(mode="json")
+            await bench.changes.canary({"checkpoint": str(models[1]), "config": config})
+        else:
+            await bench.promote(models[1])
+
+    async def scenario(data: Path, num_before: int) -> bool:
+        bench = Bench(data, models[0], adds=action == "canary")
+        if action == "rollback":
+            await bench.promote(models[1])
+        if action == "taken over":
+            monkeypatch.setattr("serve.changes.is_adapter", lambda _: True)
+        failed = False
+        async with asyncio.timeout(60):
+            with failing_disk(monkeypatch, num_before, stays_broken=stays_broken) as refused:
+                try:
+                    await change(bench)
+                except OSError:
+                    failed = True
+        found = read_registry(data)
+        assert found is not None
+        serving = bench.gateway.admission.serving
+        assert serving is not None
+        assert found.live_version == bench.version == model_version(serving.engine.loaded)  # type: ignore[attr-defined]
+        assert (found.canary is None) == (bench.gateway.split is None)
+        assert registry.read_audit(data)[-1]["time"] == found.changed_time
+        was_made = found.canary is not None or found.live_version == model_version(models[action != "rollback"])
+        assert was_made != failed
+        return bool(refused)
+
+    num_before = 0
+    while asyncio.run(scenario(tmp_path / str(num_before), num_before)):
+        num_before += 1
+    assert num_before > 5
+
+
+@contextlib.contextmanager
+def failing_disk(monkeypatch: pytest.MonkeyPatch, num_before: int, *, stays_broken: bool) -> Iterator[list[str]]:
+    """Let so many syncs, renames, links and openings for writing work, then all but one or none; yield which failed."""
+    num = 0
+    refused: list[str] = []
+
+    def broken(name: str) -> Callable[..., Any]:
+        real = getattr(os, name)
+
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            nonlocal num
+            if name != "open" or arguments[1] & (os.O_WRONLY | os.O_RDWR):
+                num += 1
+                if num == num_before + 1 or (stays_broken and num > num_before):
+                    refused.append(name)
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return real(*arguments, **keywords)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        for name in ("fsync", "replace", "link", "open"):
+            patched.setattr(os, name, broken(name))
+        yield refused
+
+
 def test_an_engine_that_cannot_go_back_is_stopped(
     tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
