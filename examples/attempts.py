@@ -226,7 +226,9 @@ def choose(tasks: Sequence[Any], number: int | None, *, seed: int, offset: int =
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """Return the parser of what every task is told on its command line."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--datasets", type=Path, required=True, help="directory of the data sets: docs/tasks.md")
     parser.add_argument("--split", default="train", help="split of the questions")
     parser.add_argument("--episodes", type=int, help="questions, default: all of the split")

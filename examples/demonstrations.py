@@ -33,13 +33,24 @@ from examples.teacher import Reply, serving
 
 ROOT = Path(__file__).parents[1]
 
-TRAINING = ("--recipe", "imitate", "--epochs", "1", "--learning-rate", "2e-4", "--episodes-per-update", "16")
+TRAINING = (
+    *("--recipe", "imitate", "--epochs", "1", "--heldout-share", "0"),
+    *("--learning-rate", "2e-4", "--episodes-per-update", "16"),
+)
 """The same for every task."""
+
+PATIENCE = {"OTEL_EXPORTER_OTLP_TIMEOUT": "60"}
+"""Seconds an export may take: a busy machine loses no demonstration."""
+
+TRIES = 3
+"""At starting the receiver: a port that was free may be somebody's by then."""
 
 
 def parse(description: str | None, *, episodes: int) -> tuple[argparse.Namespace, list[str]]:
     """Read the command line; what is not known here is for the agent."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--datasets", type=_absolute, required=True)
     parser.add_argument("--model", type=_absolute, required=True, help="what imitates")
     parser.add_argument("--out", type=_absolute, required=True, help="directory the warm model appears in")
@@ -60,7 +71,7 @@ def warm_start(script: str, reply: Reply, options: argparse.Namespace, flags: Se
     if (options.out / "manifest.json").exists():
         return Path(options.out)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "none"}
+    environment = {**PATIENCE, **os.environ, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "none"}
     with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=".warm-") as scratch:
         data = Path(scratch) / "data"
         collect = [options.python, "-m", script, "--datasets", options.datasets, "--split", "train", *flags]
@@ -100,17 +111,30 @@ class receiving:  # noqa: N801 - reads as the verb it is
         self.data = data
 
     def __enter__(self) -> str:
-        grpc, http = _free_port(), _free_port()
+        log = self.data.with_name(f"{self.data.name}.log")
+        for _ in range(TRIES):
+            grpc, http = _free_port(), _free_port()
+            if self._starts(grpc, http, log):
+                return f"http://127.0.0.1:{http}"
+        raise RuntimeError(f"the receiver did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+    def _starts(self, grpc: int, http: int, log: Path) -> bool:
+        """Start the receiver and wait until it answers; false where it ends instead."""
         places = ("--grpc", f"127.0.0.1:{grpc}", "--http", f"127.0.0.1:{http}")
         command = [sys.executable, "-m", "spanloop", "receiver", "run", "--data", str(self.data), *places]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w") as said:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=said)
         deadline = monotonic() + 60
         while not _answers(f"http://127.0.0.1:{http}/readyz"):
-            if monotonic() > deadline or self.process.poll() is not None:
+            if self.process.poll() is not None:
+                return False
+            if monotonic() > deadline:
                 self.process.kill()
-                raise RuntimeError("the receiver did not start")
+                self.process.wait()
+                return False
             sleep(0.1)
-        return f"http://127.0.0.1:{http}"
+        return True
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()

@@ -1,6 +1,7 @@
 """The machine-readable summary a batch command prints with --json: what ran, on what, how it ended, what came out."""
 
 import json
+import os
 import sys
 import time
 import uuid
@@ -16,12 +17,19 @@ from foundation.files import write_json
 REPORT_VERSION = 1
 
 
+def _cpu_seconds() -> float:
+    """Return what this process has computed, and those it started that have ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
 class RunReport:
     """Collects the phases, counts and artefacts of one run.
 
     Keys of the printed object: `report_version`, `run_id`, `command`, `arguments`, `status` (done, failed, settings,
-    refused, busy), `started_time`, `ended_time` (UTC, ISO 8601), `duration_s`, `phases` (each `name`, `duration_s` and
-    whatever the phase adds), and the keys the command itself sets through `update`.
+    refused, busy), `started_time`, `ended_time` (UTC, ISO 8601), `duration_s`, `phases` (each `name`, `duration_s`,
+    `cpu_s` of this process and of those it waited for, and whatever the phase adds), and the keys the command itself
+    sets through `update`.
     """
 
     def __init__(self, command: str, arguments: dict[str, Any]) -> None:
@@ -46,11 +54,12 @@ class RunReport:
         """Time a phase; whatever is put into the yielded dictionary is reported with it."""
         entry: dict[str, Any] = {"name": name}
         self._phases.append(entry)
-        began = time.monotonic()
+        began, spent = time.monotonic(), _cpu_seconds()
         try:
             yield entry
         finally:
             entry["duration_s"] = round(time.monotonic() - began, 3)
+            entry["cpu_s"] = round(_cpu_seconds() - spent, 3)
 
     def as_dict(self, status: ExitStatus = ExitStatus.DONE) -> dict[str, Any]:
         """Return the report as one JSON-ready object."""

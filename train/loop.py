@@ -15,7 +15,8 @@ from train.engine.resume import Keeper, Progress
 from train.engine.standout import LEAST_BATCHES, NUM_BATCHES, standout
 from train.engine.update import NotFinite, update
 from train.gate.budget import Pace
-from train.gate.distance import Yardstick, are_finite, copy_weights, go_along, go_back
+from train.gate.distance import Yardstick, are_finite, copy_weights, go_along, go_back, set_weights
+from train.gate.heldout import heldout_loss
 from train.metrics.measures import describe_rewards, describe_roles, describe_staleness, describe_values
 from train.plan import Plan
 from train.settings import TrainConfig
@@ -115,6 +116,9 @@ class Trained:
     num_undone: int = 0
     """Updates that were undone because they were not finite."""
 
+    heldout_losses: tuple[float, ...] = ()
+    """At tasks kept out of training, before the first pass and after each; nothing where none were."""
+
 
 def learn(learner: Learner, write: Callable[[dict[str, Any]], None], keeper: Keeper | None = None) -> Trained:
     """Make the updates, give `write` the metrics of each, and say how it ended.
@@ -122,7 +126,8 @@ def learn(learner: Learner, write: Callable[[dict[str, Any]], None], keeper: Kee
     Now and then the distance to where the run began is measured on a fixed sample of the night's calls, those without
     an advantage among them. What led further than the pace of the KL budget allows is gone back from, and the step
     becomes smaller; what comes out is always within the budget, and finite. An update in which no call has an
-    advantage is passed over.
+    advantage is passed over. Where tasks are kept out, the first pass after which they go worse is taken back, and ends
+    the run.
 
     With a keeper the run goes on from what was kept, if anything was; `write` is given the earlier lines again first.
     """
@@ -153,7 +158,12 @@ def learn(learner: Learner, write: Callable[[dict[str, Any]], None], keeper: Kee
         write,
     )
     kept = None if keeper is None else keeper.load(learner)
-    progress, walk.start = (Progress(), copy_weights(learner)) if kept is None else kept
+    if kept is not None:
+        progress, walk.start, walk.best = kept
+    else:
+        progress, walk.start = Progress(), copy_weights(learner)
+        if plan.heldout_calls:
+            walk.best, progress.heldout_losses = walk.start, [heldout_loss(learner)]
     for line in progress.lines:
         write(line)
     stopped = None
@@ -173,20 +183,23 @@ def learn(learner: Learner, write: Callable[[dict[str, Any]], None], keeper: Kee
             if stopped is not None:
                 break
             if keeper is not None and progress.position < len(deals):
-                keeper.keep_if_due(learner, progress, walk.start)
+                keeper.keep_if_due(learner, progress, walk.start, walk.best)
+        if walk.best is not None:
+            stopped = walk.compare(progress) or stopped
         if stopped is not None:
             break
         progress.epoch, progress.position = epoch + 1, 0
         if keeper is not None:
-            keeper.keep_if_due(learner, progress, walk.start)
+            keeper.keep_if_due(learner, progress, walk.start, walk.best)
     walk.set_rate(1.0)
     last = progress.lines[-1] if progress.lines else {}
     return Trained(
-        progress.num_updates,
+        len(progress.lines),
         stopped,
         mismatch,
         {name: value for name, value in last.items() if name not in ("update", "epoch")},
         progress.num_undone,
+        tuple(progress.heldout_losses),
     )
 
 
@@ -202,6 +215,9 @@ class _Walk:
     write: Callable[[dict[str, Any]], None]
     start: list[torch.Tensor] | None = None
     """The weights of the last check."""
+
+    best: list[torch.Tensor] | None = None
+    """Those of the last pass, where its worth is told by tasks kept out of training."""
 
     def step(self, progress: Progress, episodes: list[list[int]], *, denominator: float) -> None:
         """Make one update with the sequences of episodes; one that is not finite is undone and named."""
@@ -223,6 +239,8 @@ class _Walk:
         """Tell whether the distance is to be measured now."""
         if standout(self.learner.optimizer):
             return bool(progress.pending) and done % self.per_epoch == 0
+        if self.best is not None and done % self.per_epoch == 0:
+            return bool(progress.pending)  # a pass ends in weights that stand
         return bool(progress.pending) and self.pace.is_due(progress.num_updates, len(progress.pending), done)
 
     def check(self, progress: Progress, done: int) -> str | None:
@@ -282,6 +300,21 @@ class _Walk:
         progress.rate = reach / FIRST_REACH
         self._keep(progress, found, {"learning_rate": reach})
         return None
+
+    def compare(self, progress: Progress) -> str | None:
+        """Measure at the tasks kept out what a pass has led to; take it back where they go worse, and say so."""
+        assert self.best is not None
+        before, after = progress.heldout_losses[-1], heldout_loss(self.learner)
+        progress.heldout_losses.append(after)
+        log.info("tasks kept out of training", epoch=progress.epoch, loss=round(after, 4), before=round(before, 4))
+        if after <= before:
+            self.best = self.start
+            return None
+        set_weights(self.learner, self.best)
+        progress.lines = [line for line in progress.lines if line["epoch"] < progress.epoch]
+        return (
+            f"the loss at tasks kept out of training rose from {before:.4f} to {after:.4f} in pass {progress.epoch + 1}"
+        )
 
     def _keep(self, progress: Progress, distance: float, facts: dict[str, float]) -> None:
         """Let what was done since the last check stand."""

@@ -50,7 +50,8 @@ class Footprint:
     """Of the trained weights once more: their gradients take as much, and so does each copy to go back to."""
 
     num_copies: int
-    """Of the trained weights on the device: 1 on a CPU, 0 on a GPU, whose copies are on the host."""
+    """Of the trained weights on the device to go back to: on a CPU that of the last check, and of the last pass where
+    tasks are kept out; 0 on a GPU, whose copies are on the host."""
 
     logits: int
     per_token: int
@@ -79,7 +80,7 @@ class Footprint:
     @property
     def _stepping(self) -> int:
         """While weights are moved: gradients, and the place they were moved to when it is gone back from."""
-        return (1 + self.num_copies) * self.trained
+        return (1 + min(1, self.num_copies)) * self.trained
 
 
 def fit_memory(config: TrainConfig, plan: Plan, accelerator: Accelerator) -> int:
@@ -147,7 +148,7 @@ def footprint(config: TrainConfig, *, device_type: str, is_half: bool) -> Footpr
         weights=4 * trained + (2 if is_half and is_adapted else 4) * (every - trained),
         optimizer=8 * trained,
         trained=4 * trained,
-        num_copies=1 if device_type == "cpu" else 0,
+        num_copies=1 + (config.heldout_share > 0) if device_type == "cpu" else 0,
         # Logits of a chunk, their gradient and what comes between; the head's gradient beside the one it is added to.
         logits=4 * 4 * LOGITS_PER_CHUNK + (0 if is_adapted else 8 * head),
         per_token=_per_token(policy, 2 if is_half else 4, is_checkpointed=config.gradient_checkpointing),

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from foundation.errors import GateRefused, SettingsError, SpanloopError
 from train.credit.advantages import NO_SPREAD
 from train.credit.assignment import credit_calls
 from train.data.admission import disown
+from train.data.heldout import hold_out
 from train.data.lineage import Sequence, build_sequences
 from train.data.logged import Logged
 from train.data.reading import count_evidence, read_calls, read_transitions
@@ -48,6 +49,12 @@ class Plan:
 
     facts: dict[str, Any]
     """Counts for the report."""
+
+    heldout: list[Sequence] = field(default_factory=list)
+    """Of the tasks that are kept out of training; `sequences` are of the others."""
+
+    heldout_calls: tuple[int, ...] = ()
+    """Those of their calls that would have been learned from: what is measured after every pass."""
 
     values: NDArray[np.float64] | None = None
     """What each call could expect, and below what came, where the baseline is a value."""
@@ -206,19 +213,25 @@ def make_plan(config: TrainConfig, *, vocabulary_size: int, max_length: int) -> 
     route, advantages = route_calls(logged, credit.advantages, loss=config.loss, negative=config.negative)
     sequences = build_sequences(logged.calls)
     facts = _count(logged, sequences, advantages * (route.weight > 0))
+    teaching = (route.weight > 0) & (advantages > 0)
+    is_kept_out = hold_out(logged, teaching, share=config.heldout_share)
+    heldout_calls = tuple(int(index) for index in np.flatnonzero(teaching & is_kept_out))
+    facts |= {"num_heldout_calls": len(heldout_calls)}
     plan = Plan(
         logged,
-        sequences,
+        [each for each in sequences if not is_kept_out[each.calls[0]]],
         advantages,
-        route,
+        route.without(is_kept_out),
         facts
         | credit.facts
         | {"num_imitated_before": num_imitated, "evidence": count_evidence(rows), "routes": route.table},
-        credit.values,
-        credit.returns,
-        credit.targets,
-        credit.advantages,
-        tuple(versions),
+        heldout=[each for each in sequences if is_kept_out[each.calls[0]]],
+        heldout_calls=heldout_calls,
+        values=credit.values,
+        returns=credit.returns,
+        targets=credit.targets,
+        credited=credit.advantages,
+        versions=tuple(versions),
     )
     _refuse_too_little(plan, rows, config)
     return plan

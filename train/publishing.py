@@ -65,6 +65,13 @@ def saver(policy: PreTrainedModel, weights: dict[str, Tensor] | None, *, merged:
     return save_merged if merged else save
 
 
+def _kept_out(trained: Trained) -> dict[str, float | None]:
+    """Return the loss at tasks kept out of training, before the first pass and of what is published."""
+    if not trained.heldout_losses:
+        return {}
+    return {"heldout_loss_before": trained.heldout_losses[0], "heldout_loss": min(trained.heldout_losses)}
+
+
 def make_manifest(
     checkpoint_id: str,
     digest: str,
@@ -92,6 +99,6 @@ def make_manifest(
         code_version=importlib.metadata.version("spanloop"),
         window=window | {"counts": plan.facts},
         settings=config.model_dump(mode="json"),
-        metrics=dict(trained.last),
+        metrics={**trained.last, **_kept_out(trained)},
         probes=probes,
     )

@@ -45,6 +45,7 @@ RECIPES: dict[Recipe, dict[str, Any]] = {
         "air": 0.0,
         "optimizer": "adamw",
         "epochs": 4,
+        "heldout_share": 0.1,
     },
 }
 """Values that differ from the defaults; `lightning` is the defaults."""

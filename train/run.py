@@ -155,6 +155,8 @@ def _train(
     if not trained.num_updates:
         if trained.num_undone:
             hint = "metrics and the lines above say which updates were undone, and why."
+        elif trained.heldout_losses and trained.heldout_losses[-1] > trained.heldout_losses[0]:
+            hint = "What is learned from these calls does not carry over: more tasks, or a smaller --learning-rate."
         elif trained.stopped:
             hint = "More episodes or more varied outcomes have more in common; --optimizer adamw moves all alike."
         else:
@@ -166,6 +168,7 @@ def _train(
         stopped=trained.stopped,
         mismatch=trained.mismatch,
         metrics=trained.last,
+        heldout_losses=list(trained.heldout_losses),
     )
     if not accelerator.is_main_process:
         return None
@@ -185,7 +188,7 @@ def _train(
             saver(policy, weights, merged=config.merge),
             config.model,
             out,
-            metrics=b"".join(lines),
+            metrics=b"".join(lines[: trained.num_updates]),  # those of a pass that was taken back go
             now=now,
             describe=describe,
         )

@@ -76,6 +76,11 @@ class TrainConfig(Settings):
     """Imitate once more the text that the model, or a checkpoint it comes from, was trained on. By default each night
     imitates what is new."""
 
+    heldout_share: Annotated[float, DATA] = Field(default=0.0, ge=0, le=0.5)
+    """Share of the tasks with something to learn from that is kept out of training. After every pass the loss of what
+    went well at them is measured: once it rises, training ends with the weights of the pass before. Of fewer than eight
+    tasks none is kept out. Default: none; with `imitate` a tenth."""
+
     max_version_lag: Annotated[int, DATA] = Field(default=0, ge=0)
     """How many checkpoints back the policy that sampled a call may lie: 0 is the model being trained itself, 1 its
     parent too. Older calls are further off-policy and need the ratio's correction more."""

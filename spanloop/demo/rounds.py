@@ -215,7 +215,7 @@ def running_rounds(
                 stderr=narration,
                 text=True,
                 cwd=ROOT,
-                env={**os.environ, **told},
+                env={"OTEL_EXPORTER_OTLP_TIMEOUT": "60", **os.environ, **told},  # a busy machine loses no span
             ) as process,
             stages_run_by(WarmStages().run),
         ):

@@ -112,7 +112,7 @@ class Learner:
         device = self.accelerator.device
         limits = Limits.of([call.truncation for call in calls], device=device)
         found: list[tuple[Tensor, Kept]] = []
-        for batch, counts in self.share(self.plan.sequences):
+        for batch, counts in self.share([*self.plan.sequences, *self.plan.heldout]):
             with self.accelerator.autocast():
                 kept = self.tokens(*batch.inputs[:-1], None, limits[batch.calls])
             if counts:

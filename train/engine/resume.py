@@ -71,6 +71,9 @@ class Progress:
     num_setbacks: int = 0
     """Checks in a row after which nothing could be kept."""
 
+    heldout_losses: list[float] = field(default_factory=list)
+    """At tasks kept out of training, before the first pass and after each; empty where none are."""
+
 
 def fingerprint(facts: dict[str, Any]) -> str:
     """Return a short digest of whatever a run's result depends on."""
@@ -102,10 +105,10 @@ class Keeper:
                 if not self._states():
                     shutil.rmtree(self.directory)
 
-    def load(self, learner: Learner) -> tuple[Progress, list[Tensor]] | None:
+    def load(self, learner: Learner) -> tuple[Progress, list[Tensor], list[Tensor] | None] | None:
         """Put weights, optimiser and random numbers back where they were kept last; None when nothing was kept.
 
-        Returns the progress and the weights of the last check.
+        Returns the progress, the weights of the last check, and those of the best pass where passes are compared.
         """
         states = self._states()
         if not states:
@@ -113,7 +116,9 @@ class Keeper:
         state = states[-1]
         try:
             progress = Progress(**json.loads((state / PROGRESS).read_bytes()))
-            kept = _describe(learner, [torch.empty_like(weight, device="cpu") for weight in _local(learner)])
+            start = [torch.empty_like(weight, device="cpu") for weight in _local(learner)]
+            best = [torch.empty_like(weight) for weight in start] if progress.heldout_losses else None
+            kept = _describe(learner, start, best)
             with _alone():
                 load_state(kept, checkpoint_id=state)
         except (ValueError, TypeError, OSError, CheckpointException) as error:
@@ -133,18 +138,24 @@ class Keeper:
         if learner.accelerator.device.type == "cuda":
             torch.cuda.set_rng_state(kept[_own("cuda_rng", learner)])
         log.info("going on", epoch=progress.epoch, updates=progress.num_updates + len(progress.pending))
-        return progress, list(kept[_start(learner)].values())
+        return (
+            progress,
+            list(kept[_point("start", learner)].values()),
+            None if best is None else list(kept[_point("best", learner)].values()),
+        )
 
-    def keep_if_due(self, learner: Learner, progress: Progress, start: list[Tensor]) -> None:
+    def keep_if_due(
+        self, learner: Learner, progress: Progress, start: list[Tensor], best: list[Tensor] | None = None
+    ) -> None:
         """Keep the state when the interval has passed."""
         is_due = [self.clock() - self._kept >= self.interval_s]
         if learner.accelerator.num_processes > 1:
             broadcast_object_list(is_due)
         if is_due[0]:
-            self.keep(learner, progress, start)
+            self.keep(learner, progress, start, best)
             self._kept = self.clock()
 
-    def keep(self, learner: Learner, progress: Progress, start: list[Tensor]) -> None:
+    def keep(self, learner: Learner, progress: Progress, start: list[Tensor], best: list[Tensor] | None = None) -> None:
         """Keep the state now; all processes take part."""
         partial = self.directory / ".partial"
         is_main = learner.accelerator.is_main_process
@@ -154,7 +165,7 @@ class Keeper:
         learner.accelerator.wait_for_everyone()
         try:
             with _alone():
-                save_state(_describe(learner, start), checkpoint_id=partial)
+                save_state(_describe(learner, start, best), checkpoint_id=partial)
         except (OSError, CheckpointException) as error:  # raised on every process alike
             log.warning("state not kept: a kill would cost the updates since the last one", reason=str(error)[:200])
             if is_main:
@@ -196,15 +207,17 @@ def sweep(out: Path, *, now_s: float) -> None:
             log.info("removed the state of a run nobody came back to", path=str(path))
 
 
-def _describe(learner: Learner, start: list[Tensor]) -> dict[str, Any]:
+def _describe(learner: Learner, start: list[Tensor], best: list[Tensor] | None) -> dict[str, Any]:
     """Return everything that is kept beside the progress, under the names it is kept by."""
     weights, optimizer = get_state_dict(learner.tokens, _plain(learner), options=OPTIONS)
     state = {
         "weights": weights,
         "optimizer": optimizer,
-        _start(learner): {str(index): weight for index, weight in enumerate(start)},
+        _point("start", learner): {str(index): weight for index, weight in enumerate(start)},
         _own("rng", learner): torch.get_rng_state(),
     }
+    if best is not None:
+        state[_point("best", learner)] = {str(index): weight for index, weight in enumerate(best)}
     if learner.config.token_critic:
         state["values"] = learner.objective.values
     if learner.accelerator.device.type == "cuda":
@@ -226,7 +239,7 @@ def _own(name: str, learner: Learner) -> str:
     return f"{name}_{learner.accelerator.process_index}"
 
 
-def _start(learner: Learner) -> str:
-    """Return the name of the weights of the last check: of each process where they are sharded, else of all."""
+def _point(name: str, learner: Learner) -> str:
+    """Return the name of weights that may be gone back to: of each process where they are sharded, else of all."""
     is_sharded = any(hasattr(weight, "to_local") for weight in learner.weights)
-    return _own("start", learner) if is_sharded else "start"
+    return _own(name, learner) if is_sharded else name

@@ -1,7 +1,7 @@
 """Which loss each call is trained with, by what is known of its sampling; says what went where, and why."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,12 @@ class Route:
 
     table: list[dict[str, Any]]
     """For the report: `known`, `loss`, `why`, and the numbers of calls, tokens and calls left out."""
+
+    def without(self, left_out: NDArray[np.bool_]) -> "Route":
+        """Leave calls out, and what was paired with them; the table stays that of all."""
+        is_widowed = (self.partner != ALONE) & left_out[self.partner]
+        gone = left_out | is_widowed
+        return replace(self, weight=np.where(gone, 0.0, self.weight), partner=np.where(gone, ALONE, self.partner))
 
 
 def admitted(loss: str) -> frozenset[Evidence]:

@@ -27,5 +27,10 @@ def test_phases_are_timed_also_when_they_fail(tmp_path: Path, capsys: pytest.Cap
 
     kept, printed = json.loads((tmp_path / "report.json").read_bytes()), json.loads(capsys.readouterr().out)
     assert (kept["status"], printed["status"]) == ("refused", "busy")
-    assert kept["phases"][0] | {"duration_s": 0} == {"name": "read", "spans": 7, "duration_s": 0}
+    assert kept["phases"][0] | {"duration_s": 0, "cpu_s": 0} == {
+        "name": "read",
+        "spans": 7,
+        "duration_s": 0,
+        "cpu_s": 0,
+    }
     assert (kept["run_id"], kept["command"], kept["windows"]) == (printed["run_id"], "etl run", 1)

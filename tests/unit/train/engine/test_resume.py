@@ -35,8 +35,14 @@ class Mortal(Keeper):
 
     lives = 10**9
 
-    def keep(self, learner: Learner, progress: Progress, start: list[torch.Tensor]) -> None:
-        super().keep(learner, progress, start)
+    def keep(
+        self,
+        learner: Learner,
+        progress: Progress,
+        start: list[torch.Tensor],
+        best: list[torch.Tensor] | None = None,
+    ) -> None:
+        super().keep(learner, progress, start, best)
         self.lives -= 1
         if not self.lives:
             raise Killed
@@ -75,8 +81,9 @@ def run(model: Path, data: Path, keeper: Keeper, **settings: object) -> tuple[li
         {"epochs": 9, "kl_budget": 0.4},
         {"epochs": 3, "kl_budget": 9, "adapter": "lora", "lora_rank": 4},
         {"epochs": 2, "kl_budget": 9, "loss": "ppo", "token_critic": True, "token_lambda": 0.9},
+        {"epochs": 9, "kl_budget": 9, "recipe": "imitate", "heldout_share": 0.3},
     ],
-    ids=["to the end", "going back", "an adapter", "with a token critic"],
+    ids=["to the end", "going back", "an adapter", "with a token critic", "ended by tasks kept out"],
 )
 def test_a_run_killed_anywhere_ends_in_the_same_weights(
     model: Path, data: Path, tmp_path: Path, settings: dict[str, Any]
