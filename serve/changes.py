@@ -83,6 +83,7 @@ class Changes:
         config = CanaryConfig.model_validate(request["config"])
         async with self._lock:
             before = registry.require(self._data)
+            self.trial.refuse_ending()
             if before.canary is not None and Path(before.canary.checkpoint) == checkpoint:
                 return registry.change_report(before, before) | {"canary": before.canary.model_dump(mode="json")}
             if before.canary is not None:

@@ -158,14 +158,23 @@ class Trial:
             after = await asyncio.to_thread(registry.end_canary, self._data, reason)
             self._ending = None
         finally:
-            log.warning("canary ended", reason=reason)
             if (serving := self._take_share()) is not None:
+                log.warning("canary ended", reason=reason)
                 await self._opener.close(serving, unless=self._live, draining=[self.draining])
         return after
+
+    def refuse_ending(self) -> None:
+        """Raise `Busy` while a canary has lost its calls and that is not on record yet."""
+        if self._ending is not None:
+            raise Busy(
+                f"the canary is ending ({self._ending}), which could not be put on record yet",
+                hint="See that the registry below DATA can be written; `spanloop serve status` says when it has ended.",
+            )
 
     async def finish(self, reason: str) -> dict[str, Any]:
         """Make the canary live for all calls."""
         split, before = self._gateway.split, registry.require(self._data)
+        self.refuse_ending()
         if split is None or split.admission.serving is None or before.canary is None:
             raise Busy("the canary is being started", hint="Try again when `spanloop serve status` says it serves.")
         serving, checkpoint = split.admission.serving, Path(before.canary.checkpoint)

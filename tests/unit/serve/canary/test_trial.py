@@ -2,8 +2,10 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from structlog.testing import capture_logs
 
 from foundation.errors import Busy
 from serve.canary import verdict as canaries
@@ -64,6 +66,32 @@ def test_a_canary_that_is_worse_is_rolled_back(
         await bench.changes.trial._look()
         assert (bench.gateway.split, bench.engine.beside) == (None, {})
         assert bench.version == model_version(models[0])
+        assert "errors" in registry.read_audit(tmp_path)[-1]["reason"]
+
+    run(scenario)
+
+
+def test_a_canary_whose_end_cannot_be_written_down_is_neither_promoted_nor_started(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has lost its calls, and says so once; as soon as the disk takes it, the end is on record."""
+    monkeypatch.setattr(canaries, "find_worse", lambda *_: "errors")
+
+    async def scenario() -> None:
+        bench = await begun(tmp_path, models)
+        trial, checkpoint = bench.changes.trial, {"checkpoint": str(models[1])}
+        with monkeypatch.context() as full, capture_logs() as said:
+            full.setattr(registry, "end_canary", Mock(side_effect=OSError(28, "No space left on device")))
+            for _ in range(3):
+                with pytest.raises(OSError, match="No space"):
+                    await trial._look()
+            for change in (bench.changes.promote, bench.changes.canary):
+                with pytest.raises(Busy, match="could not be put on record"):
+                    await change(checkpoint | {"config": {}})
+        assert [one["event"] for one in said].count("canary ended") == 1
+        assert (bench.gateway.split, bench.version) == (None, model_version(models[0]))
+        await trial._look()
+        assert registry.require(tmp_path).canary is None
         assert "errors" in registry.read_audit(tmp_path)[-1]["reason"]
 
     run(scenario)
