@@ -15,10 +15,11 @@ from aiohttp import web
 from foundation.errors import SpanloopError
 from foundation.files import write_json
 from foundation.narration import get_logger
+from foundation.web.listening import bracket, is_loopback
 from otel_exporter.redaction import build
 from receiver.flow.process import prepare_process
 from receiver.intake.access import Access
-from receiver.intake.addresses import bracket, check_reachable, check_usable, is_loopback, port_busy, split_address
+from receiver.intake.addresses import check_reachable, check_usable, port_busy, split_address
 from receiver.intake.entry import Intake
 from receiver.intake.grpc_server import GrpcServer
 from receiver.intake.http_server import GRACE_S, HttpServer

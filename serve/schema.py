@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from foundation.settings import Settings
 from foundation.state import StateUnreadable, encode_state, read_state
+from foundation.web.http import answers
 
 SCHEMA_VERSION = 1
 
@@ -148,6 +149,10 @@ class ServerInfo(Settings):
 
     started_time: str
     """UTC, ISO 8601."""
+
+    def is_alive(self, *, timeout_s: float = 2.0) -> bool:
+        """Tell whether it answers, on loopback: whatever keys and certificates callers need, and where it listens."""
+        return answers(f"{self.control_url}/ping", token=self.control_token, timeout_s=timeout_s)
 
 
 def server_path(data: Path) -> Path:

@@ -5,6 +5,7 @@ import contextlib
 import secrets
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from aiohttp import web
 from foundation.files import exclusive, write_atomically
 from foundation.narration import get_logger
 from foundation.process import allow_many_files, notify_supervisor
+from foundation.web.listening import bracket, tls_context
 from otel_exporter.schema import GATEWAY_SCOPE
 from serve.change import control, registry
 from serve.changes import Changes
@@ -25,7 +27,7 @@ from serve.engines.engine import Engine, EngineFailed
 from serve.evidence.delivery import Delivery
 from serve.evidence.spans import make_provider
 from serve.gateway.access import Access
-from serve.gateway.addresses import bind
+from serve.gateway.addresses import bind, check_address
 from serve.gateway.endpoint import Gateway
 from serve.preparation import make_delivery, make_second, prepare_registry
 from serve.sampling import sampling_defaults
@@ -174,14 +176,15 @@ def run(config: ServeConfig, engine_arguments: tuple[str, ...] = ()) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     if (limit := allow_many_files()) < FEW_FILES:
         log.warning("few calls can be answered at once: each holds two files", limit=limit, setting="LimitNOFILE")
-    has_keys = Access(config.data).has_keys
+    check_address(config, has_keys=Access(config.data).has_keys)
+    tls = tls_context(config.tls_cert, config.tls_key)
     with (
         exclusive(lock_path(config.data), purpose="spanloop serve run"),
-        bind(config.listen, has_keys=has_keys) as listener,
+        bind(config.listen) as listener,
     ):
         live = prepare_registry(config)
         with asyncio.Runner(loop_factory=_event_loop()) as runner:
-            runner.run(_run(config, live, listener, engine_arguments))
+            runner.run(_run(config, live, listener, tls, engine_arguments))
 
 
 def _event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -193,14 +196,20 @@ def _event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _run(config: ServeConfig, live: Registry, listener: socket.socket, engine_arguments: tuple[str, ...]) -> None:
+async def _run(
+    config: ServeConfig,
+    live: Registry,
+    listener: socket.socket,
+    tls: ssl.SSLContext | None,
+    engine_arguments: tuple[str, ...],
+) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     evidence = make_delivery(config)
     second = make_second(config)
     host, port = listener.getsockname()[:2]  # the port may have been ours to choose
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    url = f"{'http' if tls is None else 'https'}://{bracket(host)}:{port}"
     server = Server(config, live, url, evidence, engine_arguments)
     server.gateway.second = second
     token = secrets.token_urlsafe(32)
@@ -219,7 +228,7 @@ async def _run(config: ServeConfig, live: Registry, listener: socket.socket, eng
     try:
         await front.setup()
         await back.setup()
-        await web.SockSite(front, listener).start()
+        await web.SockSite(front, listener, ssl_context=tls).start()
         control_site = web.TCPSite(back, "127.0.0.1", 0)
         await control_site.start()
         info = ServerInfo(

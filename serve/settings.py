@@ -72,7 +72,16 @@ class EndpointConfig(Settings):
     """Origins (`https://app.example`, or `*`) whose pages in a browser may call. Default: none."""
 
     listen: str = "127.0.0.1:8000"
-    """Address agents reach. Loopback only, as long as no key has the scope `serve`."""
+    """Address agents reach. One that others can reach needs a key of scope `serve`, and TLS or `--plaintext`."""
+
+    tls_cert: Path | None = None
+    """Certificate chain (PEM), for https."""
+
+    tls_key: Path | None = None
+    """Its private key (PEM)."""
+
+    plaintext: bool = False
+    """Listen where others can reach it without TLS, because a mesh or proxy in between encrypts."""
 
     name: str | None = None
     """Name agents use for the model (they may add `:live`). Default: the name of the model's directory."""

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -28,11 +29,16 @@ class Served:
     collector: Any
     """A `Collector`, or whatever else has an endpoint."""
 
-    def ask(self, path: str = "chat/completions", **request: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    trusted: ssl.SSLContext | None = None
+    """Whom its callers believe, where it encrypts."""
+
+    def ask(self, path: str = "chat/completions", **asked: Any) -> tuple[dict[str, Any], dict[str, str]]:
         """Ask for a completion; return the answer and the headers."""
-        body = json.dumps({"model": "base:live", **request}).encode()
+        body = json.dumps({"model": "base:live", **asked}).encode()
         headers = {"Content-Type": "application/json"}
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/v1/{path}", body, headers)) as response:
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{self.url}/v1/{path}", body, headers), context=self.trusted
+        ) as response:
             return json.loads(response.read()), dict(response.headers)
 
     def stream(self, path: str = "chat/completions", **request: Any) -> list[dict[str, Any]]:
@@ -45,10 +51,12 @@ class Served:
         """Ask for a stream of named events; return what they carry."""
         return [json.loads(event.partition("data: ")[2]) for event in self._events(path, **request)]
 
-    def _events(self, path: str, **request: Any) -> list[str]:
-        body = json.dumps({"model": "base:live", "stream": True, **request}).encode()
+    def _events(self, path: str, **asked: Any) -> list[str]:
+        body = json.dumps({"model": "base:live", "stream": True, **asked}).encode()
         headers = {"Content-Type": "application/json"}
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/v1/{path}", body, headers)) as response:
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{self.url}/v1/{path}", body, headers), context=self.trusted
+        ) as response:
             return response.read().decode().strip().split("\n\n")
 
     def span_of(self, response_id: str) -> dict[str, Any]:
@@ -63,7 +71,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(data: Path, *arguments: str, collector: Any = None, timeout_s: float = 120) -> Iterator[Served]:
+def serving(
+    data: Path, *arguments: str, collector: Any = None, timeout_s: float = 120, trusted: ssl.SSLContext | None = None
+) -> Iterator[Served]:
     """Run `spanloop serve run` on a free port until the block ends."""
     log = data.parent / f"{data.name}.log"
     endpoint = "http://127.0.0.1:9" if collector is None else collector.endpoint
@@ -78,8 +88,8 @@ def serving(data: Path, *arguments: str, collector: Any = None, timeout_s: float
             start_new_session=True,  # a group of its own, as under a supervisor
         )
     try:
-        url = wait_until_ready(data, process, log, timeout_s)
-        yield Served(data, url, process, log, collector)
+        url = wait_until_ready(data, process, log, timeout_s, trusted)
+        yield Served(data, url, process, log, collector, trusted)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -89,7 +99,13 @@ def serving(data: Path, *arguments: str, collector: Any = None, timeout_s: float
             process.wait()
 
 
-def wait_until_ready(data: Path, process: subprocess.Popen[bytes], log: Path, timeout_s: float) -> str:
+def wait_until_ready(
+    data: Path,
+    process: subprocess.Popen[bytes],
+    log: Path,
+    timeout_s: float,
+    trusted: ssl.SSLContext | None = None,
+) -> str:
     """Return the gateway's URL once it says it is ready."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -97,7 +113,7 @@ def wait_until_ready(data: Path, process: subprocess.Popen[bytes], log: Path, ti
         server = read_server(data)
         if server is not None and server.pid == process.pid:
             with contextlib.suppress(urllib.error.URLError, OSError):
-                with urllib.request.urlopen(f"{server.url}/readyz", timeout=5) as response:
+                with urllib.request.urlopen(f"{server.url}/readyz", timeout=5, context=trusted) as response:
                     assert response.status == 200
                 return server.url
         time.sleep(0.1)

@@ -1,32 +1,16 @@
 """Where the receiver listens: which addresses can be, and which may be while others reach them."""
 
-import ipaddress
 import socket
 
 from foundation.errors import Busy, SettingsError
+from foundation.web import listening
 from foundation.web.keys import read_keys
 from receiver.settings import ReceiverConfig
 
 
 def split_address(address: str, flag: str) -> tuple[str, int]:
     """Split `host:port`. Raises `SettingsError` when it is something else."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise SettingsError(f"{flag} {address} is not HOST:PORT", hint=f"For example: {flag} 127.0.0.1:4317")
-    return host.strip("[]"), int(port)
-
-
-def bracket(host: str) -> str:
-    """Return a host as it stands in a URL."""
-    return f"[{host}]" if ":" in host else host
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return listening.split_address(address, flag, port=4317)
 
 
 def check_usable(config: ReceiverConfig) -> None:
@@ -51,19 +35,16 @@ def check_usable(config: ReceiverConfig) -> None:
 def check_reachable(address: str, flag: str, config: ReceiverConfig) -> None:
     """Refuse an address others can reach, unless they have to show who they are and nobody can listen in."""
     host, port = split_address(address, flag)
-    if is_loopback(host):
-        return
-    if config.tls_client_ca is None and not read_keys(config.data):
-        raise SettingsError(
-            f"{flag} {address} is reachable from other machines, and anyone there could write spans and read prompts",
-            hint=f"Make a key first (spanloop receiver keys create --data {config.data} --name agents), demand client "
-            f"certificates (--tls-client-ca), or bind to this machine alone ({flag} 127.0.0.1:{port}).",
-        )
-    if config.tls_cert is None and not config.plaintext:
-        raise SettingsError(
-            f"{flag} {address} is reachable from other machines, and keys and prompts would travel in the clear",
-            hint="Give --tls-cert and --tls-key; or --plaintext where a mesh or proxy encrypts.",
-        )
+    listening.check_reachable(
+        address,
+        flag,
+        host,
+        tells_callers_apart=config.tls_client_ca is not None or bool(read_keys(config.data)),
+        danger="write spans and read prompts",
+        hint=f"Make a key first (spanloop receiver keys create --data {config.data} --name agents), demand client "
+        f"certificates (--tls-client-ca), or bind to this machine alone ({flag} 127.0.0.1:{port}).",
+        is_encrypted=config.tls_cert is not None or config.plaintext,
+    )
 
 
 def port_busy(address: str, flag: str) -> Busy:

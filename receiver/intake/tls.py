@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 
-from foundation.errors import SettingsError
+from foundation.web.listening import tls_context
 from receiver.settings import ReceiverConfig
 
 
@@ -21,27 +21,15 @@ class Tls:
     @classmethod
     def of(cls, config: ReceiverConfig) -> "Tls | None":
         """Return what the settings ask for, or None. Raises `SettingsError` when half of it is missing or broken."""
-        if config.tls_cert is None and config.tls_key is None and config.tls_client_ca is None:
+        if tls_context(config.tls_cert, config.tls_key, client_ca=config.tls_client_ca) is None:
             return None
-        if config.tls_cert is None or config.tls_key is None:
-            raise SettingsError("TLS needs a certificate and its key", hint="Give both --tls-cert and --tls-key.")
-        tls = cls(config.tls_cert, config.tls_key, config.tls_client_ca)
-        try:
-            tls.context()
-        except OSError as error:  # ssl.SSLError is one
-            raise SettingsError(
-                f"the certificates cannot be used: {error}", hint="Check --tls-cert, --tls-key and --tls-client-ca."
-            ) from None
-        return tls
+        assert config.tls_cert is not None, "a context has a certificate"
+        assert config.tls_key is not None, "and its key"
+        return cls(config.tls_cert, config.tls_key, config.tls_client_ca)
 
-    def context(self) -> ssl.SSLContext:
+    def context(self) -> ssl.SSLContext | None:
         """Return them for HTTP."""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.cert, self.key)
-        if self.client_ca:
-            context.load_verify_locations(self.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
+        return tls_context(self.cert, self.key, client_ca=self.client_ca)
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """Return them for gRPC."""

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from foundation.web.http import answers
 from serve.schema import read_registry, read_server
 from spanloop.doctor.finding import Finding
 
@@ -56,11 +55,11 @@ def _check_gateway(data: Path) -> Iterator[Finding]:
     if server is not None:
         yield (
             Finding("gateway", "ok", f"the gateway at {server.url} answers, on {server.engine}")
-            if answers(f"{server.url}/health", timeout_s=5) or answers(f"{server.url}/v1/models", timeout_s=5)
+            if server.is_alive(timeout_s=5)
             else Finding(
                 "gateway",
                 "warn",
-                f"the gateway at {server.url} (pid {server.pid}) does not answer without a key, or is gone",
+                f"the gateway at {server.url} (pid {server.pid}) does not answer, or is gone",
                 f"spanloop serve status --data {data}; start it again if it is gone: spanloop serve run",
             )
         )

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from foundation.narration import get_logger
-from foundation.web.http import answers
 from serve.schema import read_server
 from spanloop.nightly.night import Night, live_model
 from spanloop.nightly.settings import NightlyConfig
@@ -54,7 +53,7 @@ def _if_inconclusive(config: NightlyConfig) -> list[str]:
     if config.watch and not config.canary:
         return ["--inconclusive", "accept"]
     server = read_server(config.data)
-    is_served = server is not None and answers(f"{server.url}/healthz")
+    is_served = server is not None and server.is_alive()
     return ["--inconclusive", "canary"] if is_served else []
 
 

@@ -3,17 +3,16 @@
 import asyncio
 import contextlib
 import signal
-import ssl
 import traceback
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from foundation.directories import check_directory
-from foundation.errors import Busy, SettingsError, SpanloopError
+from foundation.errors import Busy, SpanloopError
 from foundation.narration import get_logger
-from foundation.web.browsers import is_this_machine
 from foundation.web.keys import Forbidden, KeysUnreadable, Scope, Unauthenticated, read_keys
+from foundation.web.listening import bracket, check_reachable, split_address, tls_context
 from spanloop.page import render
 from spanloop.page.entrance import HEADERS, Entrance, NotYours, Visitor, new_cookie
 from spanloop.page.questions import Questions
@@ -38,7 +37,8 @@ class Server:
         self._entrance = Entrance(config.data, session_s=config.session_hours * 3600)
         self._templates = render.environment()
         self._questions: Questions | None = None
-        self._cookie = f"spanloop_{split(config.listen)[1]}"  # ports of one host share their cookies
+        _, port = split_address(config.listen, "--listen", port=8317)
+        self._cookie = f"spanloop_{port}"  # ports of one host share their cookies
 
     def application(self) -> web.Application:
         """Return what answers the requests."""
@@ -191,68 +191,39 @@ def is_own_address(text: str) -> bool:
     return text[:1] == "/" and text[1:2] not in {"/", "\\"} and text.isprintable()
 
 
-def split(listen: str) -> tuple[str, int]:
-    """Split `host:port`. Raises `SettingsError` when it is something else."""
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise SettingsError(f"--listen {listen[:200]} is not HOST:PORT", hint="For example --listen 127.0.0.1:8317")
-    return host.strip("[]"), int(port)
-
-
-def check_reachable(config: PageConfig) -> None:
-    """Refuse an address others can reach, unless they have to show a key and nobody can listen in."""
-    host, port = split(config.listen)
-    if bool(config.tls_cert) != bool(config.tls_key):
-        raise SettingsError("--tls-cert and --tls-key belong together", hint="Give both, or neither.")
-    if is_this_machine(f"[{host}]" if ":" in host else host):
-        return
-    if not read_keys(config.data):
-        raise SettingsError(
-            f"--listen {config.listen} is reachable from other machines, and anyone there could read prompts",
-            hint=f"Make a key first (spanloop receiver keys create --data {config.data} --name you --scope query), "
-            f"or listen on this machine alone (--listen 127.0.0.1:{port}).",
-        )
-    if config.tls_cert is None and not config.plaintext:
-        raise SettingsError(
-            f"--listen {config.listen} is reachable from others, and keys and prompts would travel in the clear",
-            hint="Give --tls-cert and --tls-key; or --plaintext where a mesh or proxy encrypts.",
-        )
-
-
-def tls_context(config: PageConfig) -> ssl.SSLContext | None:
-    """Return what encrypts, None where nothing does."""
-    if config.tls_cert is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(config.tls_cert, config.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(
-            f"{config.tls_cert} and {config.tls_key} cannot be used: {type(error).__name__}",
-            hint="PEM files, of one pair.",
-        ) from error
-    return context
+def check_address(config: PageConfig) -> tuple[str, int]:
+    """Return host and port; refuse what others reach unless they have to show a key and nobody can listen in."""
+    host, port = split_address(config.listen, "--listen", port=8317)
+    check_reachable(
+        config.listen,
+        "--listen",
+        host,
+        tells_callers_apart=bool(read_keys(config.data)),
+        danger="read prompts",
+        hint=f"Make a key first (spanloop receiver keys create --data {config.data} --name you --scope query), "
+        f"or listen on this machine alone (--listen 127.0.0.1:{port}).",
+        is_encrypted=config.tls_cert is not None or config.plaintext,
+    )
+    return host, port
 
 
 async def serve(config: PageConfig) -> None:
     """Serve the page until SIGTERM or SIGINT."""
     check_directory(config.data)
-    check_reachable(config)
-    host, port = split(config.listen)
+    host, port = check_address(config)
+    tls = tls_context(config.tls_cert, config.tls_key)
     runner = web.AppRunner(Server(config).application(), access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host, port, ssl_context=tls_context(config)).start()
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()
         except OSError as error:
             raise Busy(
                 f"{config.listen} cannot be listened on: {error.strerror or error}",
                 hint="Stop what holds it, or choose another: --listen 127.0.0.1:PORT",
             ) from error
-        shown = f"[{host}]" if ":" in host else host
-        scheme = "https" if config.tls_cert else "http"
-        log.info("page", address=f"{scheme}://{shown}:{runner.addresses[0][1]}/", data=str(config.data))
+        scheme = "http" if tls is None else "https"
+        log.info("page", address=f"{scheme}://{bracket(host)}:{runner.addresses[0][1]}/", data=str(config.data))
         await _told_to_end()
     finally:
         await runner.cleanup()

@@ -1,7 +1,9 @@
 """What a gateway must not let happen, tried on a real one that asks for keys. docs/serving.md lists the same."""
 
+import http.client
 import json
 import os
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -16,6 +18,7 @@ import pytest
 from foundation.errors import ExitStatus
 from serve.change.control import RefusedByGateway, ask_running
 from serve.schema import read_registry
+from tests.certificates import certificates
 from tests.fakes import tiny_model
 from tests.served import Served, serving
 from tests.serving import Collector, collector, tiny_checkpoint, write_keys
@@ -28,7 +31,7 @@ UPSTREAM_KEY = "sk-upstream-canary"
 
 @dataclass
 class Guarded:
-    """A gateway and the keys of one caller who may call it and of one who may not."""
+    """A gateway that encrypts, and the keys of one caller who may call it and of one who may not."""
 
     served: Served
     received: Collector
@@ -43,7 +46,7 @@ class Guarded:
             self.served.url + path, json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
         )
         try:
-            with urllib.request.urlopen(request) as response:
+            with urllib.request.urlopen(request, context=self.served.trusted) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -62,11 +65,22 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     keys = write_keys(data, a1=["serve"], b2=["ingest", "query"])
     os.environ["SPANLOOP_SERVE_RUN_UPSTREAM_API_KEY"] = UPSTREAM_KEY
     try:
+        cert, key = certificates(root)
         own = ["--model", str(tiny_model(root / "base")), "--engine", "embedded", "--name", "base"]
-        with collector() as received, serving(data, *own, collector=received) as served:
+        tls = ["--tls-cert", str(cert), "--tls-key", str(key)]
+        trusted = ssl.create_default_context(cafile=cert)
+        with collector() as received, serving(data, *own, *tls, collector=received, trusted=trusted) as served:
             yield Guarded(served, received, keys["a1"], keys["b2"])
     finally:
         del os.environ["SPANLOOP_SERVE_RUN_UPSTREAM_API_KEY"]
+
+
+def test_what_it_says_cannot_be_listened_to(guarded: Guarded) -> None:
+    """Whoever speaks in the clear gets no answer; whoever trusts its certificate does."""
+    assert guarded.served.url.startswith("https://127.0.0.1:")
+    with pytest.raises((OSError, http.client.HTTPException)):
+        urllib.request.urlopen(guarded.served.url.replace("https", "http") + "/v1/models", timeout=5)
+    assert guarded.ask(guarded.caller)[0] == 200
 
 
 def test_only_a_key_for_serving_opens_it(guarded: Guarded) -> None:

@@ -131,12 +131,12 @@ def test_a_wide_address_needs_keys_and_encryption(tmp_path: Path) -> None:
     """Before it is listened on."""
     wide = PageConfig(data=tmp_path, listen="0.0.0.0:8317")
     with pytest.raises(SettingsError, match="anyone there could read prompts"):
-        server.check_reachable(wide)
+        server.check_address(wide)
     create_key(tmp_path, name="a", project="a", scopes=[Scope.QUERY])
     with pytest.raises(SettingsError, match="in the clear"):
-        server.check_reachable(wide)
-    server.check_reachable(wide.model_copy(update={"plaintext": True}))
-    server.check_reachable(PageConfig(data=tmp_path, listen="[::1]:8317"))
+        server.check_address(wide)
+    server.check_address(wide.model_copy(update={"plaintext": True}))
+    server.check_address(PageConfig(data=tmp_path, listen="[::1]:8317"))
 
 
 def test_the_queries_to_begin_from_are_those_of_the_docs() -> None:

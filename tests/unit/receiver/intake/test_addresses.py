@@ -7,27 +7,8 @@ import pytest
 
 from foundation.errors import Busy, SettingsError
 from foundation.web.keys import Scope, create_key
-from receiver.intake.addresses import (
-    bracket,
-    check_reachable,
-    check_usable,
-    is_loopback,
-    port_busy,
-    split_address,
-)
+from receiver.intake.addresses import check_reachable, check_usable, port_busy
 from receiver.settings import ReceiverConfig
-
-
-def test_addresses_are_hosts_and_ports() -> None:
-    """Of either family; anything else is refused with an example."""
-    assert split_address("[::1]:4317", "--grpc") == ("::1", 4317)
-    assert (bracket("::1"), bracket("127.0.0.1")) == ("[::1]", "127.0.0.1")
-    assert [is_loopback(host) for host in ("127.8.8.8", "::1", "localhost", "0.0.0.0", "example.com")] == [
-        True, True, True, False, False,
-    ]  # fmt: skip
-    for wrong in ("127.0.0.1", ":4317", "127.0.0.1:grpc", "127.0.0.1:65536"):
-        with pytest.raises(SettingsError, match="HOST:PORT"):
-            split_address(wrong, "--grpc")
 
 
 def test_what_others_reach_needs_keys_and_a_cipher(tmp_path: Path) -> None:

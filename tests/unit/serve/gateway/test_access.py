@@ -5,7 +5,6 @@ import pytest
 from foundation.errors import SettingsError
 from foundation.web.keys import Forbidden, Unauthenticated
 from serve.gateway.access import Access
-from serve.gateway.addresses import parse_address
 from tests.serving import write_keys
 
 
@@ -48,10 +47,3 @@ def test_a_damaged_file_lets_nobody_in(tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match="damaged"):
         Access(tmp_path)
-
-
-def test_only_keys_open_the_gateway_to_others() -> None:
-    """Loopback always; any other address once callers can be told apart."""
-    with pytest.raises(SettingsError, match="no key"):
-        parse_address("0.0.0.0:8000")
-    assert parse_address("0.0.0.0:8000", has_keys=True) == ("0.0.0.0", 8000)
