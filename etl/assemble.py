@@ -202,6 +202,8 @@ def _call_row(call: LlmCall, episode: Episode) -> Row:
         "policy_version": call.policy_version,
         "tokenizer_digest": call.tokenizer_digest,
         "chat_template_digest": call.chat_template_digest,
+        "prompt_name": call.prompt_name,
+        "prompt_version": call.prompt_version,
         "truncated": call.truncated,
         "merged_span_ids": sorted(other.span_id for other in call.merged),
     }

@@ -45,6 +45,12 @@ TOKENIZER = Column("tokenizer_digest", "String", "digest of the tokenizer the id
 TEMPLATE = Column(
     "chat_template_digest", "String", "digest of the chat template of the prompt; null where not recorded"
 )
+PROMPT_NAME = Column("prompt_name", "String", "prompt its request was made with, as named by its span")
+PROMPT_VERSION = Column(
+    "prompt_version",
+    "String",
+    "its version: weights and prompt together answered; the gateway's 0 is the agent's own; null where none is named",
+)
 PARAMS = Column("params", "String", "JSON object of the sampling parameters that are recorded; empty where none is")
 MEDIA = Column(
     "media",
@@ -110,6 +116,8 @@ LLM_CALLS = (
     POLICY,
     TOKENIZER,
     TEMPLATE,
+    PROMPT_NAME,
+    PROMPT_VERSION,
     Column(
         "truncated", "Boolean", "the SDK cut values or dropped attributes, so messages may not be whole; never null"
     ),
@@ -268,6 +276,8 @@ TRANSITIONS = (
     POLICY,
     TOKENIZER,
     TEMPLATE,
+    PROMPT_NAME,
+    PROMPT_VERSION,
     Column(
         "reward",
         "Float64",

@@ -42,6 +42,8 @@ FROM_CALL = {
             "policy_version",
             "tokenizer_digest",
             "chat_template_digest",
+            "prompt_name",
+            "prompt_version",
         )
     },
 }

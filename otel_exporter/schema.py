@@ -76,6 +76,15 @@ FALLBACK_REASON = "spanloop.fallback.reason"
 """Why the hosted model answered: `away`, `failed`, `too_long`, `share`, or the check that the student's answer did not
 pass."""
 
+PROMPT_NAME = "gen_ai.prompt.name"
+PROMPT_VERSION = "gen_ai.prompt.version"
+"""The prompt a call was answered under: weights and prompt together are the policy. The gateway's are an agent's name
+and a number, 0 for the message the agent itself sends."""
+
+PROMPT_ARM = "spanloop.prompt.arm"
+PROMPT_UNIT = "spanloop.prompt.unit"
+"""As `spanloop.canary.*`, while a version of a prompt is tried."""
+
 CALLER_PROJECT = "spanloop.caller.project"
 """Project of the API key the call came with, where the gateway asks for keys."""
 

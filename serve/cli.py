@@ -220,11 +220,17 @@ def status(*, config: Annotated[RegistryConfig, Parameter(name="*")] = RegistryC
     if json:
         sys.stdout.write(json_text.dumps(found, indent=2) + "\n")
         return
-    trial = found.pop("canary")
+    trial, prompts = found.pop("canary"), found.pop("prompts", {})
     for name, value in found.items():
         shown = ", ".join(value) if isinstance(value, list) else value
         sys.stdout.write(f"{name:17} {'-' if shown in (None, '') else shown}\n")
     _show_canary(trial)
+    for agent, prompt in prompts.items():
+        sys.stdout.write(f"{'prompt':17} {agent} under version {prompt['live']}\n")
+        if prompt["num_unknown"]:
+            sys.stdout.write(f"  {'unknown':15} {prompt['num_unknown']} calls with another message, left as is\n")
+        if prompt["canary"] is not None:
+            _show_canary(prompt["canary"])
 
 
 def _show_canary(trial: dict[str, Any] | None) -> None:

@@ -21,6 +21,7 @@ from foundation.narration import get_logger
 from foundation.process import allow_many_files, notify_supervisor
 from foundation.web.listening import bracket, tls_context
 from otel_exporter.schema import GATEWAY_SCOPE
+from serve.canary.prompt_trials import PromptTrials
 from serve.change import control, registry
 from serve.changes import Changes
 from serve.engines.engine import Engine, EngineFailed
@@ -30,6 +31,7 @@ from serve.gateway.access import Access
 from serve.gateway.addresses import bind, check_address
 from serve.gateway.endpoint import Gateway
 from serve.preparation import make_delivery, make_second, prepare_registry
+from serve.prompts.loading import leave, open_prompting
 from serve.sampling import sampling_defaults
 from serve.schema import Registry, ServerInfo, encode_file, lock_path, server_path
 from serve.settings import ServeConfig
@@ -78,6 +80,7 @@ class Server:
             media_domains=config.allowed_media_domains,
             allowed_origins=config.cors_allowed_origins,
         )
+        self.prompts: PromptTrials | None = None
         self.changes = Changes(config, self.gateway, self.starter.open)
 
     @property
@@ -163,6 +166,7 @@ class Server:
             "fallback": None if (second := self.gateway.second) is None else second.hosted.model,
             "num_fallback": 0 if second is None else second.reasons.total(),
             "canary": self.changes.trial.status(),
+            "prompts": {} if self.prompts is None else self.prompts.status(),
             **self.evidence.counts(),
             "evidence_trouble": self.evidence.trouble,
         }
@@ -208,16 +212,20 @@ async def _run(
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     evidence = make_delivery(config)
     second = make_second(config)
+    prompting = open_prompting(config.data)
     host, port = listener.getsockname()[:2]  # the port may have been ours to choose
     url = f"{'http' if tls is None else 'https'}://{bracket(host)}:{port}"
     server = Server(config, live, url, evidence, engine_arguments)
     server.gateway.second = second
+    server.gateway.prompting = prompting
+    prompts = server.prompts = PromptTrials(config.data, prompting)
     token = secrets.token_urlsafe(32)
     actions: dict[str, control.Action] = {
         "promote": server.changes.promote,
         "rollback": server.changes.rollback,
         "canary": server.changes.canary,
         "status": server.status,
+        "prompts": prompts.reload,
     }
     front = web.AppRunner(
         server.gateway.make_app(), handler_cancellation=True, access_log=None, shutdown_timeout=STOP_GRACE_S
@@ -225,6 +233,7 @@ async def _run(
     back = web.AppRunner(control.make_app(token, actions), access_log=None)
     keeping = asyncio.create_task(server.keep_engine())
     watching = asyncio.create_task(server.changes.trial.watch())
+    judging = asyncio.create_task(prompts.watch(config.canary_interval_s))
     try:
         await front.setup()
         await back.setup()
@@ -254,8 +263,9 @@ async def _run(
         await back.cleanup()
         if second is not None:
             await second.close()
-        for task in (watching, keeping):
+        for task in (watching, judging, keeping):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+        leave(config.data, prompting)
         await asyncio.to_thread(evidence.close, FLUSH_TIMEOUT_S)

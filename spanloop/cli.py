@@ -46,6 +46,7 @@ for position, (name, place, what) in enumerate(
         ("sql", "spanloop.sql:sql", "Run one SELECT over spans, log records and the ETL's tables."),
         ("reward", "spanloop.reward:reward", "Say how well a trace went."),
         ("import", "receiver.history.command:import_", "Store what another product recorded, out of its exports."),
+        ("prompts", "spanloop.prompts.command:app", "Versions of agents' system messages."),
         ("forget", "spanloop.forget:forget", "Take a user, a trace or an attribute out of everything that is kept."),
         ("up", "spanloop.up:up", "Start receiver and page together."),
         ("page", "spanloop.page.command:page", "Show traces, rewards, nights and checkpoints in a browser."),

@@ -43,6 +43,8 @@ def fold_calls(group: list[LlmCall], forest: Forest) -> LlmCall:
     folded.incomplete = set()
     for name in ("input", "output"):
         source = _fullest(by_exactness, name)
+        if name == "input" and _is_prompted(by_exactness[0]):
+            source = by_exactness[0]
         setattr(folded, name, getattr(source, name))
         folded.incomplete |= source.incomplete
     folded.agent = _first(call.agent for call in [primary, *rest])
@@ -61,6 +63,11 @@ def fold_calls(group: list[LlmCall], forest: Forest) -> LlmCall:
     folded.truncated = all(call.truncated for call in group)
     folded.merged = [span for call in rest for span in [call.span, *call.merged]] + primary.merged
     return folded
+
+
+def _is_prompted(call: LlmCall) -> bool:
+    """Tell whether the gateway put another prompt in the place of what the agent's own layers saw."""
+    return is_gateway(call) and call.prompt_version not in (None, "0") and call.input is not None
 
 
 def _fullest(by_exactness: list[LlmCall], name: str) -> LlmCall:

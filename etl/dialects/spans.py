@@ -81,6 +81,8 @@ class LlmCall:
     policy_version: str | None = None
     tokenizer_digest: str | None = None
     chat_template_digest: str | None = None
+    prompt_name: str | None = None
+    prompt_version: str | None = None
     truncated: bool = False
     """The SDK cut attribute values or dropped attributes, so the content may not be whole."""
     merged: list[Span] = field(default_factory=list)

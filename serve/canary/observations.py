@@ -42,6 +42,7 @@ CALLS = """
             as is_unparsed
     from spans
     where scope_name = ? and received_seq > ? and start_ns >= ?
+        and (cast(? as varchar) is null or json_extract_string(attributes, ?) = ?)
     order by received_seq
 """
 
@@ -85,8 +86,11 @@ class _Unit:
 class Observer:
     """Follows the store from the moment a canary got its share."""
 
-    def __init__(self, data: Path, canary: Canary) -> None:
+    def __init__(self, data: Path, canary: Canary, *, prompt: str | None = None) -> None:
         self._data = data
+        self._prompt = prompt
+        """The agent whose prompt is tried; null where a checkpoint is."""
+
         self._canary = canary
         self._since_ns = _nanoseconds(canary.share_time)
         self._units: dict[str, _Unit] = {}
@@ -101,8 +105,12 @@ class Observer:
     def read(self, *, now_ns: int | None = None) -> Iterator[Observation]:
         """Yield what became known since the last time."""
         with _reader(self._data) as reader:
-            mark = [f'$."{names.CANARY_ARM}"', f'$."{names.CANARY_UNIT}"', CALL_MARKS.pattern, names.GATEWAY_SCOPE]
-            calls = reader.query(CALLS, [*mark, self._last_seq["calls"], self._since_ns]).to_pylist()
+            arms = (names.CANARY_ARM, names.CANARY_UNIT)
+            if self._prompt is not None:
+                arms = (names.PROMPT_ARM, names.PROMPT_UNIT)
+            mark = [*(f'$."{name}"' for name in arms), CALL_MARKS.pattern, names.GATEWAY_SCOPE]
+            whose = [self._prompt, f'$."{names.PROMPT_NAME}"', self._prompt]
+            calls = reader.query(CALLS, [*mark, self._last_seq["calls"], self._since_ns, *whose]).to_pylist()
             given: list[dict[str, Any]] = []
             if self._canary.reward is not None:
                 given += reader.query(

@@ -45,6 +45,23 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class PromptUse:
+    """The version of a prompt that a call was answered under."""
+
+    name: str
+    """The agent's."""
+
+    version: str
+    """Its number; 0 is what the agent itself sends."""
+
+    arm: str | None = None
+    """`live` or `canary`, while a version is tried."""
+
+    unit: str | None = None
+    """What was given to that arm as a whole, hashed."""
+
+
+@dataclass(frozen=True)
 class Caller:
     """Who asks, as far as the request says."""
 
@@ -56,6 +73,9 @@ class Caller:
 
     arm: str | None = None
     """`live` or `canary`, while a canary runs."""
+
+    prompt: PromptUse | None = None
+    """Null where its system message is nobody's we know."""
 
     replay: str | None = None
     """Name of the replay that asks, which no agent does."""
@@ -191,10 +211,22 @@ def attributes(call: Call) -> dict[str, AttributeValue]:
         names.TASK_ID: call.caller.task,
         names.REPLAY: call.caller.replay,
         names.CALLER_PROJECT: call.caller.project,
+        **_prompt_attributes(call.caller.prompt),
         **content_attributes(call.request, choices, is_chat=call.is_chat),
         **_tokens(call),
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _prompt_attributes(prompt: PromptUse | None) -> dict[str, AttributeValue | None]:
+    if prompt is None:
+        return {}
+    return {
+        names.PROMPT_NAME: prompt.name,
+        names.PROMPT_VERSION: prompt.version,
+        names.PROMPT_ARM: prompt.arm,
+        names.PROMPT_UNIT: prompt.unit,
+    }
 
 
 def _policy_attributes(policy: Policy | None) -> dict[str, AttributeValue | None]:

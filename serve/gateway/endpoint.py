@@ -30,7 +30,8 @@ from serve.gateway.forwarding import forward, place, relay
 from serve.gateway.media import find_refused
 from serve.gateway.metrics import Metrics
 from serve.gateway.second import Second
-from serve.gateway.turn import HOSTED, VERSION_HEADER, Ask, Turn, ask_student
+from serve.gateway.turn import HOSTED, VERSION_HEADER, Ask, Turn, ask_student, odd
+from serve.prompts.prompting import Prompting
 
 log = get_logger("serve")
 
@@ -79,6 +80,9 @@ class Gateway:
 
         self.second: Second | None = None
         """The hosted model behind the student, where there is one."""
+
+        self.prompting: Prompting | None = None
+        """The versions of agents' prompts, where there are any."""
 
         self.metrics = Metrics()
         self.num_answered = 0
@@ -160,8 +164,11 @@ class Gateway:
         async def handle(http: web.Request) -> web.StreamResponse:
             caller = read_caller(http)
             request = await read_request(http, self.model_names, self.media_domains)
-            turn = Turn(http, api, request, caller)
-            admission = self._choose(turn)
+            with odd():
+                if self.prompting is not None and self.prompting.known and caller.replay is None:
+                    request, caller = self._prompted(http, request, caller)
+                turn = Turn(http, api, request, caller)
+                admission = self._choose(turn)
             try:
                 if self.second is not None and caller.replay is None:
                     return await self.second.answer(turn, admission, self._ask_student, self._exchange)
@@ -171,6 +178,14 @@ class Gateway:
                 self._record(turn)
 
         return handle
+
+    def _prompted(self, http: web.Request, request: Json, caller: Caller) -> tuple[Json, Caller]:
+        """Return a call under the version of its agent's prompt that it is to be answered by."""
+        assert self.prompting is not None, "asked before"
+        unit = find_unit(http.headers, request, caller.episode)
+        user = unit.decode(errors="replace") if unit.startswith(b"user:") else None
+        request, use = self.prompting.apply(request, agent=caller.agent, unit=unit, episode=caller.episode, user=user)
+        return request, caller if use is None else replace(caller, prompt=use)
 
     def _choose(self, turn: Turn) -> Admission:
         """Return which arm a call goes to; the live one, without its merit or blame, where the canary cannot answer.
@@ -248,7 +263,7 @@ def read_caller(http: web.Request) -> Caller:
         if value is not None and not (0 < len(value) <= MAX_CALLER_LENGTH and value.isprintable()):
             raise BadRequest(f"the {name} must be 1 to {MAX_CALLER_LENGTH} printable characters")
         found[name] = value
-    return Caller(**found, project=http.get(PROJECT))
+    return Caller(project=http.get(PROJECT), **found)  # type: ignore[arg-type]  # names of texts alone
 
 
 async def read_request(http: web.Request, model_names: tuple[str, ...], media_domains: Collection[str]) -> Json:

@@ -20,6 +20,7 @@ from serve.sampling import with_defaults
 
 VERSION_HEADER = "x-spanloop-policy-version"
 ANSWERED_BY_HEADER = "x-spanloop-answered-by"
+PROMPT_HEADER = "x-spanloop-prompt-version"
 STUDENT, HOSTED = "student", "hosted"
 
 Judge = Callable[[Mapping[str, Any], Recording], str | None]
@@ -112,30 +113,35 @@ class Ask:
 def ask_student(turn: Turn, serving: Serving, *, defaults: Mapping[str, float | int], strict_tools: bool) -> Ask:
     """Return what an engine of ours is sent: every sampling parameter named, ids and log-probabilities asked for."""
     api = turn.api
-    with _odd():
+    with odd():
         sent = with_defaults(turn.request if strict_tools else api.loosen(turn.request), defaults)
         described, wants = api.describe(sent), api.client_wants(sent)
         body = orjson.dumps(api.ask_for_evidence({**sent, "model": serving.model}))
-    headers = {VERSION_HEADER: serving.policy.version}
+    headers = {VERSION_HEADER: serving.policy.version, **_prompt_header(turn)}
     return Ask(serving.engine, api.path, api, sent, body, described, wants, serving.policy, headers)
 
 
 def ask_hosted(turn: Turn, hosted: Hosted, because: str) -> Ask:
     """Return what a hosted model is sent: what the client asked for, and no more."""
     api = turn.api
-    with _odd():
+    with odd():
         sent = as_asked_of(hosted, turn.request)
         described, wants = api.describe(sent), api.client_wants(sent)
         body = orjson.dumps(sent)
     answered = Answered(HOSTED, because)
-    headers = {ANSWERED_BY_HEADER: answered.by}
+    headers = {ANSWERED_BY_HEADER: answered.by, **_prompt_header(turn)}
     return Ask(hosted, api.path.removeprefix("/v1"), api, sent, body, described, wants, None, headers, answered)
 
 
+def _prompt_header(turn: Turn) -> dict[str, str]:
+    prompt = turn.caller.prompt
+    return {} if prompt is None else {PROMPT_HEADER: prompt.version}
+
+
 @contextlib.contextmanager
-def _odd() -> Iterator[None]:
+def odd() -> Iterator[None]:
+    """Blame the request for what goes wrong while nothing but it is read."""
     try:
         yield
     except (TypeError, ValueError, AttributeError, KeyError) as problem:
-        # Nothing but the request was read, so it is the request that is odd.
         raise BadRequest(f"the request is malformed ({type(problem).__name__})") from problem

@@ -154,6 +154,8 @@ def read_call(span: Span, dialect: str) -> LlmCall:
     agent = text_of(attributes, "gen_ai.agent.name")
     call.agent = None if agent in PLACEHOLDER_AGENTS else agent
     call.conversation_id = text_of(attributes, "gen_ai.conversation.id")
+    call.prompt_name = text_of(attributes, "gen_ai.prompt.name")
+    call.prompt_version = text_of(attributes, "gen_ai.prompt.version")
     call.model_requested = text_of(attributes, "gen_ai.request.model")
     call.model_returned = text_of(attributes, "gen_ai.response.model")
     call.response_id = text_of(attributes, "gen_ai.response.id")

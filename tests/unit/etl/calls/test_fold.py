@@ -63,3 +63,13 @@ def test_what_was_put_together_is_so_only_where_nobody_recorded_it() -> None:
     assert fold_calls([pieced, told], FOREST).pieced == set()
     assert fold_calls([pieced, seen(1, pieced=set())], FOREST).pieced == {"input"}
     assert not fold_calls([pieced, told], FOREST).truncated
+
+
+def test_where_the_gateway_put_another_prompt_its_messages_are_what_the_model_saw() -> None:
+    """However much more the agent's own layer says of the message it sent."""
+    own = [said("system", "Be kind.", ("a", "b", 1)), *QUESTION]
+    better = [said("system", "Be kinder."), *QUESTION]
+    for version, expected in (("1", better), ("0", own)):
+        client = seen(0, input=own)
+        ours = seen(1, input=better, dialect=gateway.DIALECT, prompt_version=version)
+        assert fold_calls([client, ours], FOREST).input == expected

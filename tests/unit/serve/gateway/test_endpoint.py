@@ -15,14 +15,18 @@ from otel_exporter.schema import (
     CHOICE_TOKEN_IDS,
     EPISODE_ID,
     POLICY_VERSION,
+    PROMPT_NAME,
     PROMPT_TOKEN_IDS,
+    PROMPT_VERSION,
     TASK_ID,
 )
 from serve.admission import Admission, Serving
 from serve.evidence.spans import Policy
 from serve.gateway.access import Access
 from serve.gateway.assignment import Split
-from serve.gateway.turn import VERSION_HEADER
+from serve.gateway.turn import PROMPT_HEADER, VERSION_HEADER
+from serve.prompts import registry
+from serve.prompts.loading import open_prompting
 from tests.gateway import ANSWER, USER, Bench, run
 from tests.serving import CardboardEngine, write_keys
 
@@ -444,5 +448,28 @@ def test_what_a_replay_asks_is_marked() -> None:
         (span,) = await one.spans()
         assert span.attributes is not None
         assert span.attributes["spanloop.replay"] == "r1"
+
+    run(scenario)
+
+
+def test_a_call_is_answered_under_the_version_of_its_agents_prompt_and_its_span_says_so(tmp_path: Path) -> None:
+    """Weights and prompt together answered: the engine saw the version's text, so does the record; a replay is left."""
+    own, better = {"role": "system", "content": "Be kind."}, {"role": "system", "content": "Be kinder."}
+    registry.keep(tmp_path, "solver", "Be kinder.", base="Be kind.")
+    registry.promote(tmp_path, "solver", 1)
+
+    async def scenario(one: Bench) -> None:
+        one.gateway.prompting = open_prompting(tmp_path)
+        _, _, response = await one.ask(messages=[own, *USER])
+        await one.ask(messages=USER)
+        body = {"model": "base", "messages": [own, *USER]}
+        await one.post("/v1/chat/completions", body, **{"x-spanloop-replay": "r1"})
+
+        assert [asked["messages"][0] for asked in one.engine.asked] == [better, USER[0], own]
+        assert response.headers[PROMPT_HEADER] == "1"
+        first, *others = [dict(span.attributes or {}) for span in await one.spans(3)]
+        assert (first[PROMPT_NAME], first[PROMPT_VERSION], first[POLICY_VERSION]) == ("solver", "1", "v1")
+        assert "Be kinder." in first["gen_ai.input.messages"]
+        assert not [each for each in others if PROMPT_VERSION in each]
 
     run(scenario)
