@@ -5,12 +5,12 @@ from cyclopts import App
 app = App(name="prompts", help="Versions of agents' system messages.", result_action="return_value")
 for position, (name, place, what) in enumerate(
     (
-        ("list", "serve.prompts.command:list_", "Say which versions there are, and which are in force."),
-        ("diff", "serve.prompts.command:diff", "Show what changed between two versions."),
-        ("keep", "serve.prompts.command:keep", "Keep a version, out of a file."),
-        ("promote", "serve.prompts.command:promote", "Make a version live."),
-        ("canary", "serve.prompts.command:canary", "Try a version on a share of the calls."),
-        ("rollback", "serve.prompts.command:rollback", "Return to the version before."),
+        ("list", "serve.prompts_cli:list_", "Say which versions there are, and which are in force."),
+        ("diff", "serve.prompts_cli:diff", "Show what changed between two versions."),
+        ("keep", "serve.prompts_cli:keep", "Keep a version, out of a file."),
+        ("promote", "serve.prompts_cli:promote", "Make a version live."),
+        ("canary", "serve.prompts_cli:canary", "Try a version on a share of the calls."),
+        ("rollback", "serve.prompts_cli:rollback", "Return to the version before."),
     )
 ):
     app.command(place, name=name, help=what, sort_key=position)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import SettingsError, SpanloopError
-from serve.prompts import command, registry
+from serve import prompts_cli as command
+from serve.prompts import registry
 from serve.prompts.settings import KeepConfig, PromptCanaryConfig, PromptConfig
 from serve.settings import RegistryConfig
 
