@@ -286,6 +286,7 @@ class Pipeline:
 
     def _keep_up(self) -> None:
         """Remove the days that are past their time and seal those that are over, if the clock can be believed."""
+        self.store.keep_known()
         if jumped_s := self._clock.jumped_s:
             log.warning("the clock jumped; no day is sealed or removed before a restart", jumped_s=round(jumped_s))
             return

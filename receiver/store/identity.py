@@ -6,6 +6,7 @@ hundred thousand; the caller then looks. What it calls new is new. Some 4 bytes 
 
 import hashlib
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -101,15 +102,19 @@ class IdentityFilter:
             np.bitwise_or.at(layer, places, bits)
         self._room -= len(new)
 
-    def save(self, path: Path, *, num_rows: int) -> None:
-        """Keep the filter in a file, with the number of rows it stands for."""
-        head = np.array([num_rows, self._room, *(len(layer) for layer in self._layers)], np.uint64)
-        body = b"".join([len(head).to_bytes(8, "little"), head.tobytes(), *(bytes(x) for x in self._layers)])
+    def save(self, path: Path, *, num_rows: int, reached_seq: int) -> None:
+        """Keep the filter in a file, with the number of rows it stands for: those of the requests up to a number.
+
+        Others may be in it too; it may be added to meanwhile.
+        """
+        layers = list(self._layers)
+        head = np.array([num_rows, reached_seq, self._room, *(len(layer) for layer in layers)], np.uint64)
+        body = b"".join([len(head).to_bytes(8, "little"), head.tobytes(), *(bytes(x) for x in layers)])
         write_atomically(path, MAGIC + _checksum(body) + body)
 
     @classmethod
-    def load(cls, path: Path) -> "tuple[IdentityFilter, int] | None":
-        """Read a filter and the number of rows it stands for; None when there is no whole one of this version."""
+    def load(cls, path: Path) -> "Kept | None":
+        """Read a filter and what it stands for; None when there is no whole one of this version."""
         try:
             content = path.read_bytes()
         except OSError:
@@ -120,14 +125,24 @@ class IdentityFilter:
         start = 24 + 8 * int.from_bytes(content[16:24], "little")
         head = np.frombuffer(content[24:start], np.uint64)
         loaded = cls()
-        loaded._room = int(head[1])
-        for size in head[2:]:
+        loaded._room = int(head[2])
+        for size in head[3:]:
             loaded._layers.append(np.frombuffer(content, np.uint8, int(size), start).copy())
             start += int(size)
-        return loaded, int(head[0])
+        return Kept(loaded, int(head[0]), int(head[1]))
 
 
-MAGIC = b"spanids2"
+@dataclass(frozen=True)
+class Kept:
+    """A filter that was kept in a file."""
+
+    identities: IdentityFilter
+    num_rows: int
+    """Rows of the requests up to `reached_seq`, all of which are in it."""
+    reached_seq: int
+
+
+MAGIC = b"spanids3"
 """Names the version too: an older file is built anew from the day's rows."""
 
 

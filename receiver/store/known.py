@@ -4,6 +4,7 @@ A filter in memory clears nearly every new span; only what it suspects is looked
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 
@@ -20,6 +21,9 @@ from receiver.store.settle import IDS
 from receiver.store.snapshots import Snapshots
 from receiver.store.tail import Decoded
 
+SAVE_EVERY_SPANS = 1 << 18
+"""A start reads about a million identities a second."""
+
 
 class KnownRows:
     """What has been published before; used by the one thread that publishes."""
@@ -27,6 +31,9 @@ class KnownRows:
     def __init__(self, days: HeldDays, snapshots: Snapshots) -> None:
         self._days = days
         self._snapshots = snapshots
+        self._unsaved: Counter[date] = Counter()
+        """Identities that a start after a crash would have to find in the rows."""
+
         self._filters = {day: self._load(day) for day in days.sealed}
 
     def requests_with_known_spans(self, requests: Sequence[Decoded]) -> set[int]:
@@ -45,6 +52,7 @@ class KnownRows:
             is_suspect |= known.contains(together)
         for (_, request), part in zip(spans, hashed, strict=True):
             self._filter_of(request.day).add(part)
+            self._unsaved[request.day] += len(part)
         suspects = np.flatnonzero(is_suspect & ~is_repeated)
         known_owners = {int(index) for index in owner[is_repeated]}
         if len(suspects):
@@ -93,30 +101,42 @@ class KnownRows:
         return self._filters.setdefault(day, identity.IdentityFilter())
 
     def _load(self, day: date) -> identity.IdentityFilter:
-        """Return the identities of a day file: as kept beside it, or where that is out of date, from its rows."""
+        """Return the identities of a day file: as kept beside it, and those of the rows that came since."""
         path = filter_path(self._days.data, day)
-        table = f"{self._days.name(day)}.spans"
-        num_spans = self._num_spans(day)
         kept = identity.IdentityFilter.load(path)
-        if kept is not None and kept[1] == num_spans:
-            return kept[0]
-        built = identity.IdentityFilter()
-        for batch in self._days.connection.sql(f"select {', '.join(IDS)} from {table}").to_arrow_reader(1 << 17):
-            built.add(identity.hashes(batch))
-        if self._days.sealed[day]:
-            with contextlib.suppress(OSError):  # it only saves time
-                built.save(path, num_rows=num_spans)
-        return built
+        if kept is None or kept.num_rows != self._num_spans(day, until_seq=kept.reached_seq):
+            kept = identity.Kept(identity.IdentityFilter(), 0, -1)
+        found = kept.identities
+        rows = f"select {', '.join(IDS)} from {self._days.name(day)}.spans where received_seq > {kept.reached_seq}"
+        for batch in self._days.connection.sql(rows).to_arrow_reader(1 << 17):
+            found.add(identity.hashes(batch))
+            self._unsaved[day] += batch.num_rows
+        if self._days.sealed[day] and self._unsaved[day]:
+            self.save(day, 2**62, identities=found)
+        return found
 
-    def save(self, day: date) -> None:
-        """Keep the identities of a day beside its file, for the next start."""
+    def save(self, day: date, landed_seq: int, *, identities: identity.IdentityFilter | None = None) -> None:
+        """Keep the identities of a day beside its file, for the next start; all up to a number have landed."""
+        unsaved = self._unsaved[day]
         with contextlib.suppress(OSError, duckdb.Error):  # it only saves time
-            self._filter_of(day).save(filter_path(self._days.data, day), num_rows=self._num_spans(day))
+            (identities or self._filter_of(day)).save(
+                filter_path(self._days.data, day),
+                num_rows=self._num_spans(day, until_seq=landed_seq),
+                reached_seq=landed_seq,
+            )
+            self._unsaved[day] -= unsaved
+
+    def save_long(self, landed_seq: int) -> None:
+        """Keep the identities of days to which many have come, so that no start has to read a whole day."""
+        for day in [day for day, num in list(self._unsaved.items()) if num >= SAVE_EVERY_SPANS]:
+            self.save(day, landed_seq)
 
     def forget(self, day: date) -> None:
         """Let go of the identities of a day that is no more."""
         self._filters.pop(day, None)
+        self._unsaved.pop(day, None)
 
-    def _num_spans(self, day: date) -> int:
+    def _num_spans(self, day: date, *, until_seq: int) -> int:
+        counting = f"select count(*) from {self._days.name(day)}.spans where received_seq <= ?"
         with self._days.cursor() as cursor:
-            return int(cursor.execute(f"select count(*) from {self._days.name(day)}.spans").fetchall()[0][0])
+            return int(cursor.execute(counting, [until_seq]).fetchall()[0][0])

@@ -212,7 +212,11 @@ class Store:
     def seal(self, today: date) -> None:
         """Compact the days that take no more writes, and open them read-only."""
         for day in sealing.seal(self.days, today):
-            self._known.save(day)
+            self._known.save(day, self.landed_seq)
+
+    def keep_known(self) -> None:
+        """See to it that the next start, also after a kill, finds most of what is known written down."""
+        self._known.save_long(self.landed_seq)
 
     def note_landed(self) -> None:
         """Write down how far landing has reached, outside the day files, which may be removed."""
@@ -231,5 +235,5 @@ class Store:
         for day, sealed in self.days.sealed.items():
             if not sealed:
                 self.days.checkpoint(day)
-                self._known.save(day)
+                self._known.save(day, self.landed_seq)
         self.days.connection.close()

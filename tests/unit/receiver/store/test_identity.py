@@ -25,12 +25,12 @@ def test_what_was_added_is_always_found_and_little_else(tmp_path: Path) -> None:
     known, mine, others = IdentityFilter(), hashes(spans(0, 900_000)), hashes(spans(900_000, 200_000))
     for start in range(0, 900_000, 90_000):
         known.add(mine[start : start + 90_000])
-    known.save(tmp_path / "day.ids", num_rows=900_000)
+    known.save(tmp_path / "day.ids", num_rows=900_000, reached_seq=5)
     loaded = IdentityFilter.load(tmp_path / "day.ids")
 
     assert loaded is not None
-    assert loaded[1] == 900_000
-    for filter_ in (known, loaded[0]):
+    assert (loaded.num_rows, loaded.reached_seq) == (900_000, 5)
+    for filter_ in (known, loaded.identities):
         assert filter_.contains(mine).all()
         assert filter_.contains(others).mean() < 1e-4
 
@@ -52,7 +52,7 @@ def test_a_cut_file_is_no_filter(tmp_path: Path) -> None:
     """It is then made anew from the rows."""
     known = IdentityFilter()
     known.add(hashes(spans(0, 10)))
-    known.save(tmp_path / "x", num_rows=10)
+    known.save(tmp_path / "x", num_rows=10, reached_seq=1)
     content = (tmp_path / "x").read_bytes()
     for broken in (content[:-1], b"", b"else" + content):
         (tmp_path / "x").write_bytes(broken)
@@ -70,14 +70,14 @@ def damage_bit(content: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "damage",
-    [damage_zeros, damage_bit, lambda content: content[:16], lambda _: b"", lambda content: b"spanids1" + content[8:]],
+    [damage_zeros, damage_bit, lambda content: content[:16], lambda _: b"", lambda content: b"spanids2" + content[8:]],
 )
 def test_a_damaged_file_is_no_filter(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     """Zeros in it would have spans stored twice; the caller builds the filter anew from the day's rows."""
     known = IdentityFilter()
     known.add(hashes(spans(0, 1000)))
     path = tmp_path / "day.ids"
-    known.save(path, num_rows=1000)
+    known.save(path, num_rows=1000, reached_seq=1)
     path.write_bytes(damage(path.read_bytes()))
 
     assert IdentityFilter.load(path) is None
