@@ -8,7 +8,7 @@ import polars as pl
 from etl.assemble import Assembly, Facts
 from etl.calls.agents import Surroundings, name_agents
 from etl.calls.completing.alignment import align_item_ids
-from etl.calls.completing.answers import complete_answers, complete_empty_answers, complete_from_around, complete_models
+from etl.calls.completing.answers import complete_answers, complete_empty_answers, complete_from_facts, complete_models
 from etl.calls.completing.bystanders import find_bystanders, find_replayed
 from etl.calls.completing.continuations import complete_continuations
 from etl.calls.completing.errors import complete_errors
@@ -94,7 +94,7 @@ def transform(
     pairs = [(tool, call) for tool, call, _ in causes]
     complete_arguments(pairs)
     complete_empty_answers(calls)
-    complete_from_around(calls, readings.answers)
+    complete_from_facts(calls, readings.answers)
     complete_errors(calls)
     complete_histories(calls)
     complete_models(calls)

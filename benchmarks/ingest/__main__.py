@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--rotel", type=Path, help="rotel-agent to compare with")
     arguments = parser.parse_args()
     bodies = make_bodies(arguments.mix, arguments.bodies)
-    load = (bodies, arguments.spans // SPANS_A_REQUEST, arguments.in_flight)
+    load = (bodies, max(1, arguments.spans // SPANS_A_REQUEST), arguments.in_flight)
     rounds = []
     for _ in range(arguments.rounds):
         measured = measure_receiver(*load)

@@ -4,8 +4,8 @@
     python -m benchmarks.ingest.endurance --mix llm --in-flight 4 --seconds 600
     python -m benchmarks.ingest.endurance --mix llm --in-flight 4 --seconds 300 --memory-limit 500MB
 
-Five times a second the trace of a request that was acknowledged this moment is asked for, again and again until its
-spans are in an answer: the time from the acknowledgement to that answer, the query itself included.
+A fifth of a second after the last such answer, the trace of a request that was acknowledged this moment is asked for,
+again and again until its spans are in an answer: the time from the acknowledgement to that answer, the query included.
 """
 
 import argparse
@@ -38,6 +38,8 @@ def main() -> None:
         began = time.perf_counter()
         senders = start(server.grpc, bodies, until(arguments.seconds), in_flight=arguments.in_flight)
         waits, resident = watch(server, senders, arguments.seconds / NUM_PARTS)
+        for sender in senders:
+            sender.finish()
         num_spans = sum(len(sender.latencies) for sender in senders) * SPANS_A_REQUEST
         wait_until_landed(server)
         landed_s = time.perf_counter() - began
@@ -72,9 +74,9 @@ def watch(server: Server, senders: Sequence[Sender], part_s: float) -> tuple[lis
     began = time.perf_counter()
     while any(sender.is_alive() for sender in senders):
         time.sleep(0.2)
-        part = int((time.perf_counter() - began) / part_s)
-        resident += [0] * (part + 1 - len(resident))
-        resident[part] = max(resident[part], server.memory_mb())
+        now_mb, part = server.memory_mb(), int((time.perf_counter() - began) / part_s)
+        resident += [now_mb] * (part + 1 - len(resident))  # also of parts that went by while one probe waited
+        resident[part] = max(resident[part], now_mb)
         latest = max(
             (sender.acknowledged for sender in senders if sender.acknowledged), key=lambda it: it[1], default=None
         )

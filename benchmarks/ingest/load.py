@@ -156,9 +156,24 @@ class Sender(threading.Thread):
         self.refused = 0
         self.acknowledged: tuple[int, float] | None = None
         """Number of the last request that was acknowledged, and when."""
+        self.failure: BaseException | None = None
+        """What ended it before all was sent."""
         self._address, self._bodies, self._numbers, self._lock = address, bodies, numbers, lock
 
     def run(self) -> None:
+        """Send, and note what ended it."""
+        try:
+            self._send()
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            self.failure = error
+
+    def finish(self) -> None:
+        """Wait until all is sent. Raises what ended it before."""
+        self.join()
+        if self.failure is not None:
+            raise self.failure
+
+    def _send(self) -> None:
         """Send; what is refused as UNAVAILABLE is sent again after a second, and its latency includes that."""
         with grpc.insecure_channel(self._address, options=[("grpc.max_send_message_length", 1 << 28)]) as channel:
             export = channel.unary_unary(EXPORT)
@@ -197,7 +212,7 @@ def send(address: str, bodies: Sequence[bytes], num_requests: int, *, in_flight:
     began = time.perf_counter()
     senders = start(address, bodies, range(1, num_requests + 1), in_flight=in_flight)
     for sender in senders:
-        sender.join()
+        sender.finish()
     return senders, time.perf_counter() - began
 
 

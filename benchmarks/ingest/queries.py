@@ -111,7 +111,7 @@ def generate(address: str, mix: str, sent: Any, stop: Any) -> None:  # noqa: ANN
     for sender in senders:
         sender.start()
     for sender in senders:
-        sender.join()
+        sender.finish()
 
 
 def ask(connection: http.client.HTTPConnection, sql: str, parameters: list[Any]) -> tuple[int, bytes]:

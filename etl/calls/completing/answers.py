@@ -33,7 +33,7 @@ def complete_models(calls: Iterable[LlmCall]) -> None:
             call.pieced.add("model_requested")
 
 
-def complete_from_around(calls: Iterable[LlmCall], facts: Iterable[tuple[Span, AnswerFact]]) -> None:
+def complete_from_facts(calls: Iterable[LlmCall], facts: Iterable[tuple[Span, AnswerFact]]) -> None:
     """Give calls what the spans around them tell of their answers, in place."""
     known: dict[Hashable, AnswerFact] = {}
     identifiers: dict[Hashable, set[str]] = defaultdict(set)
