@@ -57,7 +57,7 @@ def make_renderer(model: Path) -> Render:
         if len(said) < 2 or any(message.get("media") for message in said):
             return None  # what a picture is as tokens, a tokenizer alone does not know
         messages = [as_chat(message) for message in said[:-1]]
-        offered = json.loads(tools) if tools else None
+        offered = as_tools(json.loads(tools)) if tools else None
         answered = as_chat(said[-1] | {"role": "assistant"})
         written = write(messages, answered, offered)
         return written if written is not None and read(decode(written[1]), offered) == meaning(answered) else None
@@ -86,6 +86,20 @@ def as_chat(message: dict[str, Any]) -> dict[str, Any]:
     if message.get("reasoning"):
         chat["reasoning_content"] = message["reasoning"]
     return chat
+
+
+def as_tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Turn the tools of the transitions table into what an agent's request offers, and a chat template takes.
+
+    >>> as_tools([{"name": "add", "description": None, "parameters": {}}])
+    [{'type': 'function', 'function': {'name': 'add', 'parameters': {}}}]
+    """
+    return [
+        tool
+        if "function" in tool
+        else {"type": "function", "function": {key: value for key, value in tool.items() if value is not None}}
+        for tool in tools
+    ]
 
 
 def meaning(chat: dict[str, Any]) -> Meaning:

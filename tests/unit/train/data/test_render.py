@@ -11,7 +11,8 @@ from train.data.logged import Render
 from train.data.render import make_renderer
 
 ASKED = json.dumps([{"role": "user", "text": "7 - 2?"}])
-TOOLS = json.dumps([{"type": "function", "function": {"name": "calculator", "parameters": {}}}])
+TOOLS = json.dumps([{"name": "calculator", "description": "Works it out.", "parameters": {}}])
+"""As the transitions table has them."""
 CALLED = {"role": "assistant", "tool_calls": [{"id": "a", "name": "calculator", "arguments": {"expression": "7-2"}}]}
 
 
@@ -50,6 +51,20 @@ def test_a_tool_call_reads_back_as_the_same_call(directory: Path, render: Render
     assert found is not None
     assert text_of(directory, found[0]).startswith("<|tools|>calculator<|end|>")
     assert '"expression": "7-2"' in text_of(directory, found[1])
+
+
+@pytest.mark.parametrize("written", ["{{ tool.function | tojson }}", "{{ tool | tojson }}"])
+def test_tools_are_offered_as_a_request_offers_them(directory: Path, written: str) -> None:
+    """A template that writes them whole writes what it does when an agent asks."""
+    template = "{% for tool in tools or [] %}" + written + "{% endfor %}" + CHAT_TEMPLATE
+    (directory / "chat_template.jinja").write_text(template)
+    tool = {"name": "calculator", "description": "Works it out.", "parameters": {}}
+
+    found = make_renderer(directory)(ASKED, TOOLS, json.dumps(CALLED))
+
+    assert found is not None
+    shown = json.loads(text_of(directory, found[0]).partition("<|")[0])
+    assert shown in (tool, {"type": "function", "function": tool})
 
 
 @pytest.mark.parametrize(
