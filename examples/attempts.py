@@ -5,17 +5,11 @@ framework, and a grader. A score is an event of the GenAI conventions, `gen_ai.e
 and split are two attributes of the attempt's span. Nothing of Spanloop is imported.
 """
 
-import argparse
 import asyncio
-import json
 import random
-import sys
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import openai
@@ -215,111 +209,3 @@ def summarize(results: Sequence[Attempt], telemetry: Telemetry, *, duration_s: f
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def choose(tasks: Sequence[Any], number: int | None, *, seed: int, offset: int = 0) -> list[Any]:
-    """Return so many tasks, from an offset on, in an order that the seed decides; where they end they begin again."""
-    order = list(tasks)
-    random.Random(seed).shuffle(order)
-    return order if number is None else [order[(offset + index) % len(order)] for index in range(number)]
-
-
-def arguments(description: str | None) -> argparse.ArgumentParser:
-    """Return the parser of what every task is told on its command line."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--datasets", type=Path, required=True, help="directory of the data sets: docs/tasks.md")
-    parser.add_argument("--split", default="train", help="split of the questions")
-    parser.add_argument("--episodes", type=int, help="questions, default: all of the split")
-    parser.add_argument("--offset", type=int, default=0, help="first of them, in the order the seed decides")
-    parser.add_argument("--attempts", type=int, default=1, help="attempts at each")
-    parser.add_argument("--seed", type=int, default=0, help="decides the order of the questions")
-    parser.add_argument("--concurrency", type=int, default=16, help="attempts under way at once")
-    parser.add_argument("--timeout-s", type=float, default=300, help="after which an attempt has failed")
-    parser.add_argument("--model", default="live", help="name the endpoint knows the model by")
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--measure", action="store_true", help="grade, and leave no reward in the traces")
-    parser.add_argument("--coin", type=float, help="reward 1 with this probability, whatever came: a control")
-    parser.add_argument("--output", type=Path, help="file for one JSON line an attempt")
-    parser.add_argument(
-        "--orders", action="store_true", help="read further runs from stdin: one JSON object of options each"
-    )
-    return parser
-
-
-class Agent(Protocol):
-    """What a task's script hands over: its tasks, and how they are played with the options at hand."""
-
-    def tasks(self, options: argparse.Namespace) -> Sequence[Task]:
-        """Return the tasks of a split."""
-
-    def playing(self, options: argparse.Namespace) -> AbstractAsyncContextManager[Play]:
-        """Open what an agent needs, and return how it plays."""
-
-
-async def run(agent: Agent, options: argparse.Namespace, telemetry: Telemetry) -> dict[str, Any]:
-    """Attempt what the options say; return the summary, after the last span was sent."""
-    tasks = choose(agent.tasks(options), options.episodes, seed=options.seed, offset=options.offset)
-    began = time.monotonic()
-    results: list[Attempt] | None = None
-    try:
-        async with agent.playing(options) as play:
-            results = await attempt_all(
-                play,
-                tasks,
-                telemetry,
-                attempts=options.attempts,
-                concurrency=options.concurrency,
-                timeout_s=options.timeout_s,
-                coin=options.coin,
-                tell=not options.measure,
-            )
-    except (Exception, asyncio.CancelledError) as failure:
-        if results is None:
-            raise
-        sys.stderr.write(f"what the agent needed did not close: {failure!r}\n")  # such as a tool server that died
-    await asyncio.to_thread(telemetry.flush)
-    if options.output:
-        options.output.write_text("".join(json.dumps(asdict(result)) + "\n" for result in results))
-    return summarize(results, telemetry, duration_s=time.monotonic() - began)
-
-
-def find_faults(summary: Mapping[str, Any]) -> list[str]:
-    """Return what makes a run unfit to learn from, in sentences; nothing when it is sound."""
-    faults = []
-    if summary["spans"] != summary["spans_exported"]:
-        faults.append(f"{summary['spans_exported']} of {summary['spans']} spans were delivered")
-    if summary["ungraded"]:
-        faults.append(f"{summary['ungraded']} attempts failed at the endpoint: {summary['errors']}")
-    return faults
-
-
-def main(agent: Agent, parser: argparse.ArgumentParser, telemetry: Telemetry) -> int:
-    """Run what the command line says, then what stdin orders; print a summary each and return the exit status."""
-    options = parser.parse_args()
-    status = 0
-    try:
-        with asyncio.Runner() as runner:  # one loop for all orders: frameworks keep their connections with it
-            for one in _orders(options):
-                summary = runner.run(run(agent, one, telemetry))
-                print(json.dumps(summary), flush=True)
-                for fault in find_faults(summary):
-                    sys.stderr.write(f"{fault}\n")
-                    status = 1
-    except FileNotFoundError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    finally:
-        telemetry.provider.shutdown()
-    return status
-
-
-def _orders(options: argparse.Namespace) -> Iterator[argparse.Namespace]:
-    if not options.orders:
-        yield options
-        return
-    for line in sys.stdin:
-        given = json.loads(line)
-        given |= {key: Path(given[key]) for key in ("output", "datasets") if given.get(key)}
-        yield argparse.Namespace(**vars(options) | given)

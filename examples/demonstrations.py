@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -67,27 +66,37 @@ def _absolute(path: str) -> Path:
 
 
 def warm_start(script: str, reply: Reply, options: argparse.Namespace, flags: Sequence[str]) -> Path:
-    """Have the agent of a script demonstrate, train on it, and return the warm model's directory."""
-    if (options.out / "manifest.json").exists():
-        return Path(options.out)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    """Have the agent of a script demonstrate, train on it, and return the warm model's directory.
+
+    What was interrupted goes on: demonstrations that are whole are not asked for again, and training resumes.
+    """
+    out = Path(options.out)
+    if (out / "manifest.json").exists():
+        return out
+    scratch = out.with_name(f".{out.name}-demonstrations")
+    data, collected = scratch / "data", scratch / "collected.json"
+    asked = json.dumps([script, str(options.datasets), options.episodes, options.seed, *flags])
+    if not collected.exists() or collected.read_text() != asked:
+        shutil.rmtree(scratch, ignore_errors=True)
+        _demonstrate(script, reply, options, flags, data)
+        collected.write_text(asked)
+    _spanloop("etl", "run", "--data", str(data), "--complete-after", "0")
+    _spanloop("train", "run", "--data", str(data), "--model", str(options.model), "--out", f"{scratch}/out", *TRAINING)
+    (made,) = Path(scratch, "out").glob("*/manifest.json")
+    shutil.move(made.parent, out)
+    shutil.rmtree(scratch)
+    return out
+
+
+def _demonstrate(script: str, reply: Reply, options: argparse.Namespace, flags: Sequence[str], data: Path) -> None:
     environment = {**PATIENCE, **os.environ, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "none"}
-    with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=".warm-") as scratch:
-        data = Path(scratch) / "data"
-        collect = [options.python, "-m", script, "--datasets", options.datasets, "--split", "train", *flags]
-        collect += ["--episodes", str(options.episodes), "--seed", str(options.seed), "--concurrency", "8"]
-        with receiving(data) as endpoint, _tracing(endpoint) as tracer, serving(reply, tracer) as url:
-            told = {"OPENAI_BASE_URL": url, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-            done = subprocess.run(collect, env=environment | told, cwd=ROOT, check=True, stdout=subprocess.PIPE)
-        summary = json.loads(done.stdout)
-        sys.stderr.write(f"{summary['episodes']} demonstrations, mean reward {summary['reward']:.3f}\n")
-        _spanloop("etl", "run", "--data", str(data), "--complete-after", "0")
-        _spanloop(
-            "train", "run", "--data", str(data), "--model", str(options.model), "--out", f"{scratch}/out", *TRAINING
-        )
-        (made,) = Path(scratch, "out").glob("*/manifest.json")
-        shutil.move(made.parent, options.out)
-    return Path(options.out)
+    collect = [options.python, "-m", script, "--datasets", options.datasets, "--split", "train", *flags]
+    collect += ["--episodes", str(options.episodes), "--seed", str(options.seed), "--concurrency", "8"]
+    with receiving(data) as endpoint, _tracing(endpoint) as tracer, serving(reply, tracer) as url:
+        told = {"OPENAI_BASE_URL": url, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+        done = subprocess.run(collect, env=environment | told, cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    summary = json.loads(done.stdout)
+    sys.stderr.write(f"{summary['episodes']} demonstrations, mean reward {summary['reward']:.3f}\n")
 
 
 def _spanloop(*arguments: str) -> None:

@@ -85,7 +85,7 @@ def chosen_optimizer(config: TrainConfig, plan: Plan) -> OptimizerName:
 
     `standout` needs calls on which a distance can be measured; a learning rate or a size of updates means AdamW.
     """
-    is_of_adamw = config.token_critic or any(
+    is_of_adamw = bool(config.token_critic or config.warmup_updates) or any(
         value is not None for value in (config.learning_rate, config.episodes_per_update, config.tokens_per_update)
     )
     own = sum(each.num_trained for each in plan.own_sequences())

@@ -223,7 +223,7 @@ class _Walk:
         """Make one update with the sequences of episodes; one that is not finite is undone and named."""
         plan = self.learner.plan
         sequences = [plan.sequences[index] for indices in episodes for index in indices]
-        self.set_rate(progress.rate)
+        self.set_rate(progress.rate * self.warmth(progress))
         try:
             metrics = update(self.learner, sequences, denominator=denominator)
         except NotFinite as error:
@@ -234,6 +234,11 @@ class _Walk:
         if metrics is not None:
             numbers = [plan.episode_of(plan.sequences[indices[0]]) for indices in episodes]
             progress.pending.append({"epoch": progress.epoch, **metrics, **_describe_episodes(plan, numbers)})
+
+    def warmth(self, progress: Progress) -> float:
+        """Return the part of the learning rate the next update has while the run warms up, else 1."""
+        done = progress.num_updates + len(progress.pending)
+        return min(1.0, (done + 1) / (self.learner.config.warmup_updates + 1))
 
     def is_due(self, progress: Progress, done: int) -> bool:
         """Tell whether the distance is to be measured now."""
@@ -268,7 +273,8 @@ class _Walk:
                 return self._set_back(progress, found)
             kept, found = {"kept_share": share}, distance
         else:
-            progress.rate *= self.pace.correct(found, done, rate=progress.rate)
+            factor = self.pace.correct(found, done, rate=progress.rate)
+            progress.rate *= factor if self.warmth(progress) == 1 else min(factor, 1.0)
         self._keep(progress, found, kept)
         return None
 

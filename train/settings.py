@@ -225,6 +225,10 @@ class TrainConfig(Settings):
     max_grad_norm: Annotated[float, STEP] = Field(default=1.0, gt=0)
     """Gradient norm above which gradients are scaled down."""
 
+    warmup_updates: Annotated[int, EXPERIMENTAL] = Field(default=0, ge=0)
+    """Updates of AdamW over which its learning rate grows evenly to what it would be. Default: none; how far the first
+    steps lead is held by the KL budget's pace anyway."""
+
     weight_decay: Annotated[float, STEP] = Field(default=0.0, ge=0)
     """Weight decay of AdamW."""
 

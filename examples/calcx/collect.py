@@ -20,10 +20,11 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
 from opentelemetry.instrumentation.openai import OpenAIInstrumentor
 
-from examples.attempts import Grade, Play, arguments, main, open_telemetry
+from examples.attempts import Grade, open_telemetry
 from examples.calcx.agent import build, connect
 from examples.calcx.answers import close_match, exact_match, extract
 from examples.calcx.questions import Problem, load
+from examples.orders import Playing, arguments, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +37,7 @@ class Calcx:
         return load(options.datasets, options.split, dataset=options.dataset, max_steps=options.steps)
 
     @asynccontextmanager
-    async def playing(self, options: argparse.Namespace) -> AsyncIterator[Play]:
+    async def playing(self, options: argparse.Namespace) -> AsyncIterator[Playing]:
         """Start the calculator, let the agent answer, and grade what it says at the end."""
         server = StdioServerParams(
             command=sys.executable,
@@ -58,7 +59,11 @@ class Calcx:
                 failed = any(part.is_error for event in called for part in event.content)
                 return judge(problem, said, called=bool(called) and not failed)
 
-            yield play
+            async def is_sound() -> bool:
+                await session.send_ping()
+                return True
+
+            yield Playing(play, is_sound)
         await client.close()
 
 

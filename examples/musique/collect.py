@@ -22,10 +22,11 @@ from openai import AsyncOpenAI
 from openinference.instrumentation.openai_agents import OpenAIAgentsInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
 
-from examples.attempts import Grade, Play, arguments, main, open_telemetry
+from examples.attempts import Grade, open_telemetry
 from examples.musique.agent import build
 from examples.musique.answers import answer_reward, best_f1, exact_match, extract, support_recall
 from examples.musique.questions import Question, load, read_corpus, shown
+from examples.orders import Playing, arguments, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +39,7 @@ class Musique:
         return load(options.datasets, options.split, hops=options.hops)
 
     @asynccontextmanager
-    async def playing(self, options: argparse.Namespace) -> AsyncIterator[Play]:
+    async def playing(self, options: argparse.Namespace) -> AsyncIterator[Playing]:
         """Start the retrieval server, let the agent answer, and grade its answer or what it found."""
         places = {shown(one, options.paragraph_chars): one.id for one in read_corpus(options.datasets)}
         command = ["-m", "examples.musique.retrieval", "--datasets", str(options.datasets)]
@@ -68,7 +69,12 @@ class Musique:
                     said, items = "", error.run_data.new_items
                 return judge(question, said, found_in(items, places), by=options.reward)
 
-            yield play
+            async def is_sound() -> bool:
+                if retrieval.session is not None:
+                    await retrieval.session.send_ping()
+                return retrieval.session is not None
+
+            yield Playing(play, is_sound)
 
 
 def found_in(items: Iterable[Any], places: dict[str, str]) -> list[str]:

@@ -17,7 +17,8 @@ from langchain_openai import ChatOpenAI
 from openinference.instrumentation.langchain import LangChainInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
 
-from examples.attempts import Grade, Play, arguments, main, open_telemetry
+from examples.attempts import Grade, open_telemetry
+from examples.orders import Playing, arguments, main
 from examples.spider.agent import Settings, build
 from examples.spider.database import QueryFailed, run_query
 from examples.spider.execution_match import execution_match
@@ -33,7 +34,7 @@ class Spider:
         return load(options.datasets, options.split, restriction)
 
     @asynccontextmanager
-    async def playing(self, options: argparse.Namespace) -> AsyncIterator[Play]:
+    async def playing(self, options: argparse.Namespace) -> AsyncIterator[Playing]:
         """Let the graph answer, and grade its last query by execution match."""
         model = ChatOpenAI(
             model=options.model, temperature=options.temperature, max_completion_tokens=options.max_tokens, timeout=120
@@ -45,7 +46,7 @@ class Spider:
             state = await graph.ainvoke(asked, {"recursion_limit": 10 * options.max_turns + 10})
             return await asyncio.to_thread(judge, question, state["query"], state["turns"])
 
-        yield play
+        yield Playing(play)
 
 
 def judge(question: Question, query: str, turns: int) -> Grade:

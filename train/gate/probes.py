@@ -14,6 +14,10 @@ from train.schema import Probe
 
 NUM_PROBES = 4
 NUM_CANDIDATES = 32
+MOST_TOKENS = 1024
+"""Of all candidates together, about: they are read before a run and after it, one by one, which a window of minutes
+feels."""
+
 MAX_TOKENS = 512
 """Probes are asked after every change of weights: they stay short."""
 
@@ -25,8 +29,10 @@ def choose_candidates(calls: Many[Call]) -> list[Call]:
         if call.set_aside is None and len(call.prompt_ids) + len(call.response_ids) <= MAX_TOKENS:
             distinct.setdefault(call.prompt_ids.tobytes(), call)
     found = list(distinct.values())
-    step = max(1, len(found) // NUM_CANDIDATES)
-    return found[::step][:NUM_CANDIDATES]
+    num_tokens = sum(len(call.prompt_ids) + len(call.response_ids) for call in found)
+    number = min(NUM_CANDIDATES, max(NUM_PROBES, MOST_TOKENS * len(found) // max(1, num_tokens)))
+    step = max(1, len(found) // number)
+    return found[::step][:number]
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ AGENTS = {"spider": {"write"}, "musique": {"researcher"}, "calcx": {"calc"}}
 def environment(task: str) -> Path:
     python = ROOT / "build" / "tasks" / task / "bin" / "python"
     if not python.exists():
-        pytest.skip(f"spanloop demo --task {task} makes the environment of its framework; it needs a package index")
+        pytest.skip(f"make setup-tasks makes the environment of {task}; it needs a package index")
     return python
 
 

@@ -1,7 +1,6 @@
 """What an agent does, however badly, ends as one graded attempt with its trace."""
 
 import asyncio
-import io
 import json
 from argparse import Namespace
 from collections.abc import AsyncIterator, Sequence
@@ -15,8 +14,8 @@ import openai
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from examples import attempts
-from examples.attempts import Grade, Play, arguments, choose, find_faults, open_telemetry
+from examples.attempts import Grade, open_telemetry
+from examples.orders import Playing, arguments, find_faults, run
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,8 @@ class Sums:
         return [Sum(name) for name in ("good", "crash", "hang", "down", "group")]
 
     @asynccontextmanager
-    async def playing(self, options: Namespace) -> AsyncIterator[Play]:  # noqa: ARG002
-        yield play
+    async def playing(self, options: Namespace) -> AsyncIterator[Playing]:  # noqa: ARG002
+        yield Playing(play)
 
 
 def options(tmp_path: Path, *flags: str) -> Namespace:
@@ -64,7 +63,7 @@ def options(tmp_path: Path, *flags: str) -> Namespace:
 def collected(tmp_path: Path, *flags: str) -> tuple[list[dict[str, Any]], dict[str, Any], InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
     telemetry = open_telemetry("sums", exporter)
-    summary = asyncio.run(attempts.run(Sums(), options(tmp_path, *flags), telemetry))
+    summary = asyncio.run(run(Sums(), options(tmp_path, *flags), telemetry))
     telemetry.provider.shutdown()
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     return sorted(rows, key=lambda row: str(row["task_id"])), summary, exporter
@@ -116,42 +115,3 @@ def test_what_is_only_measured_leaves_no_reward_behind(tmp_path: Path) -> None:
 
     assert summary["reward"] == pytest.approx(1 / 3)
     assert {event.name for span in exporter.get_finished_spans() for event in span.events} <= {"exception"}
-
-
-def test_the_seed_decides_the_order_and_the_end_begins_again() -> None:
-    """So that window after window goes on where the last one ended."""
-    order = choose(range(5), None, seed=1)
-
-    assert sorted(order) == [0, 1, 2, 3, 4]
-    assert choose(range(5), 4, seed=1, offset=3) == [order[3], order[4], order[0], order[1]]
-
-
-def test_orders_come_one_after_the_other_in_one_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A missing file ends it with what to do, and status 2."""
-    orders = [{"episodes": 1, "seed": seed, "output": str(tmp_path / f"{seed}.jsonl")} for seed in (1, 2)]
-    monkeypatch.setattr("sys.stdin", io.StringIO("".join(json.dumps(order) + "\n" for order in orders)))
-    monkeypatch.setattr("sys.argv", ["collect", "--datasets", "x", "--orders", "--timeout-s", "0.2"])
-
-    status = attempts.main(Sums(), arguments(""), open_telemetry("sums", InMemorySpanExporter()))
-
-    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [one["episodes"] for one in said] == [1, 1]
-    assert status in (0, 1)
-    assert (tmp_path / "2.jsonl").exists()
-
-
-def test_a_missing_data_set_says_how_to_come_by_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Status 2, and no traceback."""
-
-    class Lacking(Sums):
-        def tasks(self, options: Namespace) -> Sequence[Sum]:  # noqa: ARG002 - the protocol has it
-            raise FileNotFoundError("x/dev.jsonl is missing. --datasets DIR")
-
-    monkeypatch.setattr("sys.argv", ["collect", "--datasets", str(tmp_path)])
-
-    assert attempts.main(Lacking(), arguments(""), open_telemetry("sums", InMemorySpanExporter())) == 2
-    assert "--datasets" in capsys.readouterr().err

@@ -1,14 +1,17 @@
 """What the warm start reads of its command line, and its receiver."""
 
+import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 import pytest
 
 from examples import demonstrations
-from examples.demonstrations import parse, receiving
+from examples.demonstrations import parse, receiving, warm_start
 
 
 def test_the_agents_flags_are_never_taken_for_beginnings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +46,42 @@ def test_a_port_that_was_taken_meanwhile_is_left_for_another(
 
     with receiving(tmp_path / "data") as endpoint:
         assert endpoint != f"http://127.0.0.1:{taken}"
+
+
+def test_demonstrations_are_kept_where_training_on_them_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next start goes on with them; others are asked for where the questions are others, and nothing is left."""
+    asked: list[int] = []
+    fails = [True]
+
+    def demonstrate(*told: Any) -> None:
+        asked.append(told[2].seed)
+        told[-1].mkdir(parents=True)
+
+    def spanloop(*arguments: str) -> None:
+        if arguments[0] == "train":
+            if fails.pop(0):
+                raise subprocess.CalledProcessError(1, "train")
+            made = Path(arguments[arguments.index("--out") + 1]) / "checkpoint"
+            made.mkdir(parents=True)
+            (made / "manifest.json").write_text("{}")
+
+    monkeypatch.setattr(demonstrations, "_demonstrate", demonstrate)
+    monkeypatch.setattr(demonstrations, "_spanloop", spanloop)
+
+    def start(seed: int) -> Path:
+        told = Namespace(datasets=Path("x"), model=Path("y"), out=tmp_path / "warm", episodes=4, seed=seed)
+        return warm_start("examples.calcx.collect", lambda _messages: {}, told, [])
+
+    with pytest.raises(subprocess.CalledProcessError):
+        start(0)
+    fails += [True, False]
+    with pytest.raises(subprocess.CalledProcessError):
+        start(0)
+    assert asked == [0]
+
+    assert start(1) == tmp_path / "warm"
+
+    assert asked == [0, 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["warm"]
+    assert start(2) == tmp_path / "warm"
+    assert asked == [0, 1]

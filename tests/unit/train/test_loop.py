@@ -315,6 +315,16 @@ def test_an_update_may_be_measured_in_tokens(model: Path, tmp_path: Path) -> Non
     assert [line["num_episodes"] for line in lines] == [16] * 4
 
 
+def test_the_rate_grows_evenly_while_a_run_warms_up(model: Path, tmp_path: Path) -> None:
+    """To the rate that was asked for, and stays there."""
+    data = publish(tmp_path, bandit(model, num_tasks=16, attempts=4, rewarded=130))
+
+    _, lines, _ = train(model, data, learning_rate=1e-5, epochs=2, warmup_updates=3, episodes_per_update=16)
+
+    rates = [line["learning_rate"] for line in lines]
+    assert rates == pytest.approx([2.5e-6, 5e-6, 7.5e-6, *[1e-5] * 5])
+
+
 def test_every_epoch_deals_every_episode_once() -> None:
     """In an order of its own, in even shares."""
     epochs = [deal_episodes(25, 10, seed=f"0/{epoch}") for epoch in range(3)]

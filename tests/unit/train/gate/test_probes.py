@@ -31,3 +31,13 @@ def test_the_calls_that_moved_most_are_the_probes() -> None:
 
     assert [probe.prompt_token_ids for probe in probes] == [[2], [3], [4], [5]]
     assert probes[0].logprobs == [-1.0, -3.0]
+
+
+def test_of_long_calls_fewer_are_candidates() -> None:
+    """All of them are read twice, and a window of minutes has little else to do."""
+    calls = [call([number] * 120, [1] * 8, episode=number) for number in range(64)]
+
+    chosen = choose_candidates(calls)
+
+    assert len(chosen) == 8
+    assert len(choose_candidates([call([number] * 500, [1], episode=number) for number in range(64)])) == NUM_PROBES
