@@ -156,7 +156,31 @@ def learn(data: Path, model: Path) -> None:
             "evaluate": {"gate": manifest["gate"]},
         }  # fmt: skip
         write_json(data / "nightly" / "runs" / f"night{number}.json", night)
+    write_json(data / "replays" / "replay0.json", asked_anew())
     registry.promote(data, promoted_with_config(promoted), promoted.name, behavior=True, reason=HOSTILE)
+
+
+def asked_anew() -> dict[str, Any]:
+    """Return what a replay leaves, with hostile names."""
+    side = {"share_whole": 0.9, "agreement": 0.8, "duration_s": 0.5, "prompt_tokens": 90.0, "answer_tokens": 9.0}
+    interval = {"mean": -0.3, "low": -0.4, "high": -0.2}
+    return {
+        "run_id": "replay0", "command": "replay", "status": "refused", "started_time": "2026-01-03T02:00:00+00:00",
+        "arguments": {"candidate": HOSTILE, "prompt": HOSTILE, "against": None, "margin": 0.1},
+        "num_states": 2, "num_tasks": 1, "candidate": HOSTILE,
+        "comparison": {
+            "teacher": {**side, "score": {"mean": 0.8, "low": 0.7, "high": 0.9}, "cost": 0.002},
+            "candidate": {**side, "score": {"mean": 0.5, "low": 0.4, "high": 0.6}, "cost": None},
+            "difference": interval, "ends": {"answered": 1, HOSTILE: 1},
+        },
+        "gate": {"verdict": "refused", "passed": False, "reason": f"worse: {HOSTILE}", "hint": HOSTILE},
+        "states": [
+            {"project": "default", "trace_id": TRACE, "span_id": identifier("first", 16), "agent": HOSTILE,
+             "end": HOSTILE, "before": 1.0, "after": 0.0},
+            {"project": HOSTILE, "trace_id": HOSTILE, "span_id": HOSTILE, "agent": None, "end": "answered",
+             "before": None, "after": 0.5},
+        ],
+    }  # fmt: skip
 
 
 def promoted_with_config(path: Path) -> Path:

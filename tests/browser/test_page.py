@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 TRACE = f"/traces/{page_data.TRACE}"
-PAGES = ("/", "/traces", TRACE, "/episodes", "/rewards", "/tools", "/runs", "/training", "/checkpoints",
+PAGES = ("/", "/traces", TRACE, "/episodes", "/rewards", "/tools", "/runs", "/training", "/checkpoints", "/replay",
          "/sql?q=select+service_name,+count(*)+as+spans+from+spans+group+by+all")  # fmt: skip
 
 

@@ -313,6 +313,16 @@ def test_a_night_reconciles_and_says_why_it_was_refused(reader: Visitor) -> None
     assert reader.get("/training/nobody").status == 404
 
 
+def test_a_replay_says_where_the_candidate_lost_most(reader: Visitor) -> None:
+    """With its verdict, both sides, and the way to each state."""
+    seen = reader.get("/replay")
+
+    assert "Refused: worse" in seen.words
+    assert "score 0.8 in [0.7, 0.9] 0.5 in [0.4, 0.6]" in seen.words
+    first, _ = re.findall(r'<a href="(/traces/[^"]+)">', seen.text)
+    assert reader.get(html.unescape(first)).status == 200
+
+
 @pytest.mark.long
 def test_changes_are_the_commands_and_on_record(reader: Visitor, made: Path) -> None:
     """A refused one too; who asked stands there before anything is done."""
@@ -335,7 +345,7 @@ def test_a_project_reaches_no_nights_and_changes_nothing(page: Visitor, keys: tu
     visitor = Visitor(page.port)
     visitor.log_in(keys[1]["shop"])
 
-    for path in ("/runs", "/training", "/training/x", "/checkpoints", "/checkpoints/compare"):
+    for path in ("/runs", "/training", "/training/x", "/checkpoints", "/checkpoints/compare", "/replay"):
         assert visitor.get(path).status == 403, path
     assert visitor.submit("/", "/checkpoints/rollback").status == 403
     assert visitor.submit("/", f"/traces/{page_data.TRACE}/reward", {"name": "a", "value": "1"}).status == 403
