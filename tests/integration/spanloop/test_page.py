@@ -247,14 +247,17 @@ def test_a_trace_taken_away_is_the_one_that_arrived(reader: Visitor, made: Path,
     """Imported elsewhere, every column that was sent is the same; a fixture holds what the ETL makes of it."""
     (tmp_path / "a.json").write_bytes(reader.get(f"/traces/{page_data.TRACE}/otlp.json").body)
     assert spanloop("receiver", "import", "--data", tmp_path / "data", tmp_path / "a.json").returncode == 0
-    where = f"where trace_id = '{page_data.TRACE}' order by span_id"
-    sql = f"select * exclude (received_time, received_seq) from spans {where}"
-    before, after = (
-        json.loads(spanloop("sql", "--data", data, "--format", "json", sql).stdout)
-        for data in (made, tmp_path / "data")
-    )
-
-    assert before == after
+    own = f"where trace_id = '{page_data.TRACE}' order by span_id"
+    for sql, count in (
+        (f"select * exclude (received_time, received_seq) from spans {own}", 4),
+        ("select * exclude (received_time, received_seq, record_index) from log_records order by time_ns", 2),
+    ):
+        before, after = (
+            json.loads(spanloop("sql", "--data", data, "--format", "json", sql).stdout)
+            for data in (made, tmp_path / "data")
+        )
+        assert before == after
+        assert len(after) == count
     with zipfile.ZipFile(io.BytesIO(reader.get(f"/traces/{page_data.TRACE}/fixture.zip").body)) as archive:
         names = archive.namelist()
         expected = json.loads(archive.read(next(name for name in names if name.endswith("expected.json"))))
