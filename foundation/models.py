@@ -34,6 +34,20 @@ def find_model(named: Path) -> Path:
     )
 
 
+def downloaded_models() -> list[Path]:
+    """Return the models of the Hugging Face cache that are language models with their weights here, by name."""
+    found = []
+    for kept in sorted(_cache().glob("models--*")):
+        try:
+            revision = (kept / "refs" / "main").read_text().strip()
+        except OSError:
+            continue
+        snapshot = kept / "snapshots" / revision
+        if (snapshot / "config.json").exists() and any(snapshot.glob("*.safetensors")):
+            found.append(snapshot)
+    return found
+
+
 def model_name(model: Path) -> str:
     """Return what to call a model: its directory's name, or that on the hub for a snapshot of the hub's cache.
 

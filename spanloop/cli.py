@@ -50,6 +50,7 @@ for position, (name, place, what) in enumerate(
         ("forget", "spanloop.forget:forget", "Take a user, a trace or an attribute out of everything that is kept."),
         ("up", "spanloop.up:up", "Start receiver and page together."),
         ("page", "spanloop.page.command:page", "Show traces, rewards, nights and checkpoints in a browser."),
+        ("distill", "train.distill.command:distill", "Teach a model of your own to answer as a hosted one did."),
         ("replay", "spanloop.replay.run:replay", "Ask logged states anew, of another model or under another prompt."),
         ("nightly", "spanloop.nightly.run:nightly", "Run a night: transitions, a checkpoint, its gates, promotion."),
     )

@@ -3,6 +3,7 @@
     OUT/<checkpoint id>/config.json, model.safetensors, tokenizer.json, chat_template.jinja, …   vLLM opens it as it is
     OUT/<checkpoint id>/metrics.jsonl                                                            one line an update
     OUT/<checkpoint id>/credit.parquet                                                           a row a call: `CREDIT`
+    OUT/<checkpoint id>/card.md                                                                  of a distilled student
     OUT/<checkpoint id>/manifest.json                                                            present = whole
 
 An adapter's directory holds adapter_config.json and adapter_model.safetensors, as PEFT writes them, in place of

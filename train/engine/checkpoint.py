@@ -22,7 +22,7 @@ ABANDONED_AFTER_S = 3600
 
 NOT_INHERITED = (
     *("*.safetensors", "*.bin", "*.index.json", "config.json", "adapter_config.json"),
-    *("README.md", MANIFEST, CREDIT_FILE, "metrics.jsonl", ".*"),
+    *("README.md", "card.md", MANIFEST, CREDIT_FILE, "metrics.jsonl", ".*"),
 )
 """What a checkpoint does not take over from its parent. Tokenizer and template are copied byte for byte: their digests
 are how the next run knows that recorded ids are still this model's."""

@@ -1,6 +1,7 @@
 """What every call of a run was credited with: the rows of `credit.parquet`, which say why it was pushed up or down."""
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def tabulate(plan: Plan, checkpoint_id: str) -> pl.DataFrame:
         "span_id": [call.span_id for call in calls],
         "agent": [call.agent for call in calls],
         "turn": [call.turn for call in calls],
-        "outcome": [episode.outcome for episode in episodes],
+        "outcome": [None if math.isnan(episode.outcome) else episode.outcome for episode in episodes],
         "intermediate": [call.intermediate for call in calls],
         "return_": _of(plan.targets, chosen),
         "value": _of(plan.values, chosen),

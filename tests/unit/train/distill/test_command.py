@@ -1,0 +1,33 @@
+"""The command: a rehearsal writes nothing, and a student has to be named."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from foundation.errors import SettingsError
+from tests.logged import publish
+from tests.unit.train.distill.lessons import call
+from train.distill.command import distill
+from train.distill.settings import DistillConfig
+
+
+def test_a_rehearsal_counts_and_ranks(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What would be taken, by reason what would not, and the candidates; no file more than before."""
+    data = publish(tmp_path, [call(f"t{task}", "yes", outcome=float(task > 2)) for task in range(20)])
+    before = sorted(data.rglob("*"))
+
+    distill(config=DistillConfig(data=data, students=(model,), min_calls=4), dry_run=True, as_json=True)
+
+    out = capsys.readouterr().out
+    report = json.loads(out[out.index("{\n") :])
+    assert (report["num_chosen"], report["left_out"]) == (17, {"not_good": 3})
+    assert [each["is_able"] for each in report["students"]] == [True]
+    assert sorted(data.rglob("*")) == before
+
+
+def test_a_student_has_to_be_named(tmp_path: Path) -> None:
+    """The way to find one too."""
+    with pytest.raises(SettingsError, match="no student is named") as refusal:
+        distill(config=DistillConfig(data=tmp_path))
+    assert "--dry-run" in str(refusal.value.hint)

@@ -1,0 +1,34 @@
+"""A model as the judge of single calls."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from foundation.errors import SettingsError, SpanloopError
+from tests.logged import frame
+from tests.unit.spanloop.replay.test_asking import answering
+from tests.unit.train.distill.lessons import call
+from train.distill.judging import judge_calls
+from train.distill.settings import DistillConfig
+
+
+def test_a_judge_gives_numbers_or_nothing(tmp_path: Path) -> None:
+    """It is shown the call as data; without the name of its model nobody is asked."""
+    said = [{"choices": [{"message": {"content": text}}]} for text in ('{"score": 9}', "well, 9 of 10", '{"score":0}')]
+    with answering(*((200, each) for each in said)) as (url, asked):
+        config = DistillConfig(data=tmp_path, judge=url, judge_model="judge")
+        rows = [frame([call(task, "1", outcome=None)]) for task in "abc"]
+        found = [judge_calls(each, config) for each in rows]
+
+    assert [list(each.values()) for each in found] == [[0.9], [], [0.0]]
+    assert json.loads(asked[0]["body"]["messages"][1]["content"])["answer"] == rows[0]["action"][0]
+    with pytest.raises(SettingsError, match="name of its model"):
+        judge_calls(rows[0], DistillConfig(data=tmp_path, judge="http://127.0.0.1:9/v1"))
+
+
+def test_a_judge_that_is_away_ends_the_run(tmp_path: Path) -> None:
+    """Half of the judgements would be a choice by chance."""
+    config = DistillConfig(data=tmp_path, judge="http://127.0.0.1:9/v1", judge_model="judge")
+    with pytest.raises(SpanloopError, match="cannot be asked"):
+        judge_calls(frame([call("a", "1", outcome=None)]), config)
