@@ -12,7 +12,8 @@ from foundation.errors import SpanloopError
 from foundation.files import exclusive
 from foundation.narration import get_logger
 from foundation.report import RunReport
-from serve.schema import lock_path, read_registry, read_server
+from foundation.web import places
+from serve.schema import Registry, lock_path, read_registry, read_server
 from serve.settings import CanaryConfig, RegistryConfig, ServeConfig
 
 log = get_logger("serve")
@@ -69,7 +70,7 @@ def promote(
     from serve.changes import check_promotable
 
     checkpoint = checkpoint.resolve()
-    before = registry.require(config.data)
+    before = _registry(config.data)
     check_promotable(checkpoint, force=force)
     report = RunReport("serve promote", config.model_dump(mode="json") | {"checkpoint": str(checkpoint)})
     if dry_run:
@@ -113,11 +114,10 @@ def canary(
     dry_run
         Check the checkpoint and change nothing.
     """
-    from serve.change import registry
     from serve.changes import check_promotable
 
     checkpoint = checkpoint.resolve()
-    before = registry.require(config.data)
+    before = _registry(config.data)
     check_promotable(checkpoint, force=force, is_canary=True)
     report = RunReport("serve canary", config.model_dump(mode="json") | {"checkpoint": str(checkpoint)})
     if dry_run:
@@ -158,7 +158,7 @@ def rollback(
     """
     from serve.change import registry
 
-    before = registry.require(config.data)
+    before = _registry(config.data)
     target = Path(before.live) if before.canary is not None else registry.rollback_target(before)
     report = RunReport("serve rollback", config.model_dump(mode="json"))
     if dry_run:
@@ -179,6 +179,17 @@ def rollback(
         report.print()
 
 
+def _registry(data: Path) -> Registry:
+    """Return what is live: on the gateway that is named by URL, else in DATA."""
+    from serve.change import registry
+
+    if places.control() is None:
+        return registry.require(data)
+    status = _ask_gateway(data, "status", {})
+    assert status is not None, "a gateway that is named is there, or it was said that it is not"
+    return Registry.model_validate(status["registry"])
+
+
 def _say_live(result: dict[str, Any]) -> None:
     """Say what a change came to: that it serves, or only that it will."""
     said = "live" if result["engine"] else "registered; no gateway runs, the next start serves it"
@@ -196,29 +207,27 @@ def status(*, config: Annotated[RegistryConfig, Parameter(name="*")] = RegistryC
     json
         Print one JSON object instead of lines.
     """
-    from serve.change.registry import behaves, read_audit
+    from serve.change.registry import behavior_of
 
-    registry = read_registry(config.data)
-    behavior = None
-    if registry is not None:
-        behavior = "passed" if behaves(read_audit(config.data), registry.live_version) else "not asked"
     running = _ask_gateway(config.data, "status", {})
-    server = read_server(config.data) if running is not None else None
+    told = None if running is None else running.pop("registry", None)
+    registry = read_registry(config.data) if told is None else Registry.model_validate(told)
     found: dict[str, Any] = {
         "base": None if registry is None else registry.base,
         "live": None if registry is None else registry.live,
         "live_version": None if registry is None else registry.live_version,
         "previous": [] if registry is None else list(registry.previous),
-        "behavior": behavior,
+        "behavior": None if registry is None or running is not None else behavior_of(config.data, registry),
         "changed_time": None if registry is None else registry.changed_time,
         "canary": None if registry is None or registry.canary is None else registry.canary.model_dump(mode="json"),
         "is_running": running is not None,
-        "url": None if server is None else server.url,
-        "engine": None if server is None else server.engine,
+        "url": None,
+        "engine": None,
         **(running or {}),
     }
     if json:
-        sys.stdout.write(json_text.dumps(found, indent=2) + "\n")
+        whole = found | {"registry": None if registry is None else registry.model_dump(mode="json")}
+        sys.stdout.write(json_text.dumps(whole, indent=2) + "\n")
         return
     trial, prompts = found.pop("canary"), found.pop("prompts", {})
     for name, value in found.items():
@@ -253,7 +262,7 @@ def _ask_gateway(
     data: Path, action: Literal["promote", "rollback", "canary", "status"], body: dict[str, Any]
 ) -> dict[str, Any] | None:
     """Ask the running gateway; None when none runs. Its client is loaded only when there is one to ask."""
-    if read_server(data) is None:
+    if places.control() is None and read_server(data) is None:
         return None
     from serve.change.control import ask_running
 

@@ -14,6 +14,8 @@ The JSON files say their layout's version and their own sha256; one that is dama
 Agents ask for the alias `<base>:live` (or any name the gateway lists); promotion changes no client.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -100,7 +102,7 @@ class Registry(Settings):
     """Name agents use, without the `:live`."""
 
     live: str
-    """Directory of the live checkpoint."""
+    """Directory of the live checkpoint; in the file from DATA on, where it lies below."""
 
     live_version: str
     """Its checkpoint id: the policy version recorded on every span."""
@@ -123,7 +125,33 @@ def registry_path(data: Path) -> Path:
 def read_registry(data: Path) -> Registry | None:
     """Return the registry of DATA, or None before anything was served."""
     hint = "Write it anew from the last line of audit.jsonl beside it, or restore a backup."
-    return read_file(registry_path(data), Registry, hint=hint)
+    found = read_file(registry_path(data), Registry, hint=hint)
+    return None if found is None else _with_places(found, partial(_found, data.resolve()))
+
+
+def encode_registry(data: Path, registry: Registry) -> bytes:
+    """Return the bytes of the registry of DATA: what lies below DATA is named from there, so that DATA may move."""
+    return encode_file(_with_places(registry, partial(_below, data.resolve())))
+
+
+def _with_places(registry: Registry, place: Callable[[str], str]) -> Registry:
+    """Return the registry with another name for each directory in it."""
+    canary = registry.canary
+    moved = canary if canary is None else canary.model_copy(update={"checkpoint": place(canary.checkpoint)})
+    names = {"live": place(registry.live), "previous": tuple(map(place, registry.previous)), "canary": moved}
+    return registry.model_copy(update=names)
+
+
+def _below(data: Path, directory: str) -> str:
+    path = Path(directory)
+    return path.relative_to(data).as_posix() if path.is_relative_to(data) else directory
+
+
+def _found(data: Path, directory: str) -> str:
+    """Return where a directory is: below DATA, also where DATA was elsewhere when it was named."""
+    path = data / directory
+    moved = data / "checkpoints" / path.name
+    return str(moved if not path.is_dir() and moved.is_dir() else path)
 
 
 class ServerInfo(Settings):

@@ -19,16 +19,18 @@ from aiohttp import web
 from foundation.files import exclusive, write_atomically
 from foundation.narration import get_logger
 from foundation.process import allow_many_files, notify_supervisor
+from foundation.web.keys import KeyRing
 from foundation.web.listening import bracket, tls_context
 from otel_exporter.schema import GATEWAY_SCOPE
 from serve.canary.prompt_trials import PromptTrials
 from serve.change import control, registry
+from serve.change.incoming import Incoming
 from serve.changes import Changes
 from serve.engines.engine import Engine, EngineFailed
 from serve.evidence.delivery import Delivery
 from serve.evidence.spans import make_provider
-from serve.gateway.access import Access
-from serve.gateway.addresses import bind, check_address
+from serve.gateway.access import Access, has_admins
+from serve.gateway.addresses import bind, check_address, check_control_address
 from serve.gateway.endpoint import Gateway
 from serve.preparation import make_delivery, make_second, prepare_registry
 from serve.prompts.loading import leave, open_prompting
@@ -157,7 +159,12 @@ class Server:
     async def status(self, _: dict[str, Any]) -> dict[str, Any]:
         """Say what is being served."""
         policy = self.gateway.admission.policy
+        live = registry.require(self.data)
         return {
+            "registry": live.model_dump(mode="json"),
+            "behavior": registry.behavior_of(self.data, live),
+            "url": self.url,
+            "engine": self.starter.kind.kind,
             "is_ready": policy is not None,
             "serving_version": None if policy is None else policy.version,
             "num_in_flight": self.gateway.admission.num_in_flight,
@@ -185,10 +192,15 @@ def run(config: ServeConfig, engine_arguments: tuple[str, ...] = ()) -> None:
     with (
         exclusive(lock_path(config.data), purpose="spanloop serve run"),
         bind(config.listen) as listener,
+        contextlib.ExitStack() as stack,
     ):
+        controller = None
+        if config.control_listen is not None:
+            check_control_address(config, config.control_listen, has_keys=has_admins(config.data))
+            controller = stack.enter_context(bind(config.control_listen, "--control-listen"))
         live = prepare_registry(config)
         with asyncio.Runner(loop_factory=_event_loop()) as runner:
-            runner.run(_run(config, live, listener, tls, engine_arguments))
+            runner.run(_run(config, live, listener, controller, tls, engine_arguments))
 
 
 def _event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -204,6 +216,7 @@ async def _run(
     config: ServeConfig,
     live: Registry,
     listener: socket.socket,
+    controller: socket.socket | None,
     tls: ssl.SSLContext | None,
     engine_arguments: tuple[str, ...],
 ) -> None:
@@ -230,7 +243,8 @@ async def _run(
     front = web.AppRunner(
         server.gateway.make_app(), handler_cancellation=True, access_log=None, shutdown_timeout=STOP_GRACE_S
     )
-    back = web.AppRunner(control.make_app(token, actions), access_log=None)
+    keys = KeyRing(config.data)
+    back = web.AppRunner(control.make_app(token, actions, Incoming(config.data), keys), access_log=None)
     keeping = asyncio.create_task(server.keep_engine())
     watching = asyncio.create_task(server.changes.trial.watch())
     judging = asyncio.create_task(prompts.watch(config.canary_interval_s))
@@ -240,10 +254,13 @@ async def _run(
         await web.SockSite(front, listener, ssl_context=tls).start()
         control_site = web.TCPSite(back, "127.0.0.1", 0)
         await control_site.start()
+        control_port = back.addresses[0][1]
+        if controller is not None:
+            await web.SockSite(back, controller, ssl_context=tls).start()
         info = ServerInfo(
             pid=getpid(),
             url=url,
-            control_url=f"http://127.0.0.1:{back.addresses[0][1]}",
+            control_url=f"http://127.0.0.1:{control_port}",
             control_token=token,
             engine=server.starter.kind.kind,
             base=live.base,

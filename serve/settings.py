@@ -83,6 +83,10 @@ class EndpointConfig(Settings):
     plaintext: bool = False
     """Listen where others can reach it without TLS, because a mesh or proxy in between encrypts."""
 
+    control_listen: str | None = None
+    """Address where commands on other machines change what is live (their `--control`), for keys of scope `admin`; it
+    answers by TLS where --listen does. Default: commands on this machine alone."""
+
     name: str | None = None
     """Name agents use for the model (they may add `:live`). Default: the name of the model's directory."""
 

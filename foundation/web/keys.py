@@ -107,6 +107,10 @@ def read_keys(data: Path) -> list[Key]:
         ) from None
     try:
         document = json.loads(content)
+        if isinstance(document, dict) and isinstance(found := document.get("version"), int) and found > VERSION:
+            raise KeysUnreadable(
+                f"{path} has layout {found}; this release reads {VERSION}", hint="Use the release that wrote it."
+            )
         keys = [_read_key(entry) for entry in document["keys"]]
         is_whole = document.get("sha256", digest := _digest_of_all(document["keys"])) == digest
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -17,7 +17,7 @@ from typing import Any
 from foundation.errors import SettingsError, SpanloopError
 from foundation.files import replacing, sync_directory
 from serve.engines.adapters import whole_model
-from serve.schema import Canary, Registry, audit_path, encode_file, read_registry, registry_path
+from serve.schema import Canary, Registry, audit_path, encode_registry, read_registry, registry_path
 from train.schema import model_version
 
 KEPT_PREVIOUS = 50
@@ -159,6 +159,11 @@ def behaves(trail: Iterable[Mapping[str, Any]], version: str) -> bool:
     return any(line.get("behavior") and (line.get("canary") or line["to"]) == version for line in trail)
 
 
+def behavior_of(data: Path, current: Registry) -> str:
+    """Say whether the live version passed the gate on behavior when it became so."""
+    return "passed" if behaves(read_audit(data), current.live_version) else "not asked"
+
+
 def change_report(before: Registry, after: Registry) -> dict[str, Any]:
     """Return what a change of the registry is reported with."""
     return {
@@ -194,7 +199,7 @@ def _change(
     registry_path(data).parent.mkdir(parents=True, exist_ok=True)
     _repair_audit(data, current)
     before = None if current is None else current.live_version
-    with _taken_back(audit_path(data)), replacing(registry_path(data), encode_file(new)):
+    with _taken_back(audit_path(data)), replacing(registry_path(data), encode_registry(data, new)):
         _append_audit(data, action, before, new, behavior=behavior, reason=reason)
     return new
 

@@ -6,7 +6,7 @@ Without a key of that scope everybody on this machine may call, and the gateway 
 from collections.abc import Mapping
 from pathlib import Path
 
-from foundation.web.keys import Forbidden, KeyRing, Scope, presented_key
+from foundation.web.keys import Forbidden, KeyRing, Scope, presented_key, read_keys
 
 
 class Access:
@@ -40,3 +40,8 @@ class Access:
         if Scope.SERVE not in key.scopes:
             raise Forbidden(f"this key has no scope {Scope.SERVE}")
         return key.project
+
+
+def has_admins(data: Path) -> bool:
+    """Tell whether there is a key of scope admin, whose holder may change what is live. Raises `KeysUnreadable`."""
+    return any(Scope.ADMIN in key.scopes for key in read_keys(data))

@@ -18,10 +18,12 @@ from foundation.errors import ExitStatus, SettingsError
 from foundation.files import write_atomically
 from foundation.narration import get_logger
 from foundation.state import encode_state, read_state
-from serve.schema import read_registry
+from foundation.web import places
+from serve.schema import Registry, read_registry
 from spanloop.nightly.settings import NightlyConfig
+from spanloop.processes import run_stage
 from spanloop.unread import find_settings_file
-from train.schema import MANIFEST
+from train.schema import MANIFEST, model_version
 
 log = get_logger("nightly")
 
@@ -152,9 +154,35 @@ def settings_digest(config: NightlyConfig, model: Path) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
+def read_served(data: Path) -> Registry | None:
+    """Return what is live: at the gateway that is named by URL, else in DATA; None before anything was served.
+
+    Directories of a gateway elsewhere are read as those that both see, else those of the same names here, below
+    DATA/checkpoints.
+    """
+    if places.control() is None:
+        return read_registry(data)
+    told = run_stage("serve", "status", "--data", str(data))["registry"]
+    if told is None:
+        return None
+    found = Registry.model_validate(told)
+    canary = found.canary
+    return found.model_copy(
+        update={
+            "live": _here(data, found.live),
+            "previous": tuple(_here(data, each) for each in found.previous),
+            "canary": canary and canary.model_copy(update={"checkpoint": _here(data, canary.checkpoint)}),
+        }
+    )
+
+
+def _here(data: Path, elsewhere: str) -> str:
+    return elsewhere if Path(elsewhere).is_dir() else str(data.resolve() / "checkpoints" / Path(elsewhere).name)
+
+
 def live_model(data: Path) -> Path:
     """Return the directory of the live checkpoint. Raises `SettingsError` where there is none."""
-    registry = read_registry(data)
+    registry = read_served(data)
     if registry is None:
         raise SettingsError(
             f"no model to train: {data} has no live checkpoint",
@@ -163,6 +191,12 @@ def live_model(data: Path) -> Path:
     if not (live := Path(registry.live)).is_dir():
         raise SettingsError(
             f"the live model {registry.live_version} is gone: {live} is no directory",
-            hint="Put it back, or make another live: spanloop serve rollback --data DIR, or promote.",
+            hint="Put it there (what was trained elsewhere as a copy or a link of its name), or make another live: "
+            "spanloop serve rollback --data DIR, or promote.",
+        )
+    if places.control() is not None and (version := model_version(live)) != registry.live_version:
+        raise SettingsError(
+            f"{live} is {version}, and the gateway serves {registry.live_version}",
+            hint="Put a copy of what it serves there.",
         )
     return live

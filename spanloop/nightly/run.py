@@ -11,8 +11,7 @@ from foundation.files import exclusive
 from foundation.models import find_model
 from foundation.narration import get_logger
 from foundation.report import RunReport
-from serve.schema import read_registry
-from spanloop.nightly.night import Night, live_model
+from spanloop.nightly.night import Night, live_model, read_served
 from spanloop.nightly.retention import prune
 from spanloop.nightly.settings import NightlyConfig
 from spanloop.nightly.steps import checkpoints_of, perform, train_arguments
@@ -72,7 +71,7 @@ def nightly(
 
 def _require_served(config: NightlyConfig) -> None:
     """Check that there is something to promote to, before hours are spent on what to promote."""
-    if read_registry(config.data) is None:
+    if read_served(config.data) is None:
         model = config.model or "PATH"
         raise SettingsError(
             f"nothing is served from {config.data}, so that nothing a night makes could be promoted",
@@ -119,8 +118,7 @@ def _run(config: NightlyConfig, report: RunReport, *, is_ready: Callable[[], boo
                 night.finish(step, perform(step, config, night))
         status = ExitStatus.DONE
         night.close(status)
-        registry = read_registry(config.data)
-        if config.keep is not None and night.checkpoint is not None and registry is not None:
+        if config.keep is not None and night.checkpoint is not None and (registry := read_served(config.data)):
             report.update(pruned=prune(checkpoints_of(config), registry, keep=config.keep))
     except StageFailed as error:
         status = error.exit_status

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.narration import get_logger
+from foundation.web import places
 from serve.schema import read_server
 from spanloop.nightly.night import Night, live_model
 from spanloop.nightly.settings import NightlyConfig
@@ -52,6 +53,8 @@ def _if_inconclusive(config: NightlyConfig) -> list[str]:
         return []
     if config.watch and not config.canary:
         return ["--inconclusive", "accept"]
+    if places.control() is not None:
+        return ["--inconclusive", "canary"]
     server = read_server(config.data)
     is_served = server is not None and server.is_alive()
     return ["--inconclusive", "canary"] if is_served else []

@@ -13,7 +13,7 @@ from pathlib import Path
 from etl.schema import Split, table_files
 from foundation.errors import Busy, ExitStatus
 from foundation.narration import get_logger
-from serve.schema import read_registry
+from spanloop.nightly.night import read_served
 from spanloop.processes import StageFailed
 
 log = get_logger("nightly")
@@ -49,7 +49,7 @@ class Readiness:
 
     def __call__(self) -> bool:
         """Tell whether to go on to training; if so, the next window is counted from here."""
-        registry = read_registry(self.data)
+        registry = read_served(self.data)
         if registry is None:
             return False
         version = registry.live_version

@@ -6,14 +6,19 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
-from foundation.errors import Busy, GateRefused, SpanloopError
+from foundation.errors import Busy, GateRefused, SettingsError, SpanloopError
+from foundation.web.keys import KeyRing, Scope, create_key
+from foundation.web.places import Place
 from serve.change import control
-from serve.change.control import RefusedByGateway, ask, make_app
+from serve.change.control import Asking, RefusedByGateway, ask, ask_elsewhere, make_app
+from serve.change.incoming import Incoming
 from serve.schema import ServerInfo
 
 
@@ -140,3 +145,50 @@ def test_a_gateway_that_ends_meanwhile_is_named() -> None:
 
     with pytest.raises(SpanloopError, match="ended while"):
         asyncio.run(scenario())
+
+
+def test_a_gateway_elsewhere_is_asked_with_a_key_and_is_brought_the_checkpoint(tmp_path: Path) -> None:
+    """By name of its own machine; a key without the scope changes nothing, a wrong address is said to be one."""
+    there, here = tmp_path / "there", tmp_path / "here" / "night"
+    admin = create_key(there, name="night", project="p", scopes=[Scope.ADMIN])
+    agent = create_key(there, name="agents", project="p", scopes=[Scope.SERVE])
+    here.mkdir(parents=True)
+    (here / "config.json").write_text("{}")
+    asked: list[dict[str, Any]] = []
+
+    async def promote(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request)
+        return {"live": request["checkpoint"]}
+
+    async def scenario() -> None:
+        app = make_app("t", {"promote": promote}, Incoming(there), KeyRing(there))
+        async with listening(app) as url:
+            answer = await ask_elsewhere(Place(url, admin), "promote", {"checkpoint": str(here), "force": False})
+            assert answer == {"live": str(there / "checkpoints" / "night")}
+            for key in (agent, "", "t2"):
+                with pytest.raises(SettingsError, match="does not let this key"):
+                    await ask_elsewhere(Place(url, key), "promote", {"checkpoint": str(here)})
+        with pytest.raises(Busy, match="no gateway answers at"):
+            await ask_elsewhere(Place(url, admin), "promote", {})
+        async with listening(web.Application()) as url:
+            with pytest.raises(SettingsError, match="is not the control endpoint"):
+                await ask_elsewhere(Place(url, admin), "promote", {})
+
+    asyncio.run(scenario())
+    assert asked == [{"checkpoint": str(there / "checkpoints" / "night"), "force": False}]
+    assert (there / "checkpoints" / "night" / "config.json").read_text() == "{}"
+
+
+def test_a_piece_that_is_not_taken_is_said_why(tmp_path: Path) -> None:
+    """As every refusal of the gateway's is."""
+
+    async def scenario() -> None:
+        async with listening(make_app("t", {}, Incoming(tmp_path))) as url, aiohttp.ClientSession(url) as session:
+            async with session.put("/incoming/night/a", params={"offset": "0"}, data=b"x") as refused:
+                assert refused.status == 401
+            told = ServerInfo(pid=0, url="", control_url=url, control_token="t", engine="", base="", started_time="")
+            session.headers["Authorization"] = "Bearer t"
+            with pytest.raises(RefusedByGateway, match="begins at 5"):
+                await Asking(session, told).send("night", "a", 5, b"x")
+
+    asyncio.run(scenario())

@@ -13,7 +13,7 @@ import pytest
 from foundation.errors import SpanloopError
 from serve.canary.verdict import begin
 from serve.change import registry
-from serve.schema import audit_path, read_registry, registry_path
+from serve.schema import audit_path, encode_file, read_registry, registry_path
 from serve.settings import CanaryConfig
 
 
@@ -195,3 +195,37 @@ def test_whenever_it_is_killed_the_registry_is_whole_and_the_trail_complete(tmp_
 
     trail = registry.read_audit(data)
     assert [line["to"] for line in trail[:-1]] == [line["from"] for line in trail[1:]], f"seed {seed}"
+
+
+def test_data_may_move_with_the_checkpoints_in_it(tmp_path: Path, models: list[Path]) -> None:
+    """Such as a backup that is restored under another name: what lies below DATA is named from there."""
+    data = tmp_path / "data"
+    (data / "checkpoints").mkdir(parents=True)
+    ours = [model(data / "checkpoints" / name) for name in ("first", "second")]
+    registry.initialise(data, models[0], "base")
+    registry.promote(data, ours[0])
+    registry.promote(data, ours[1])
+    assert '"checkpoints/second"' in registry_path(data).read_text()
+    data.rename(tmp_path / "moved")
+
+    found = read_registry(tmp_path / "moved")
+
+    assert found is not None
+    assert Path(found.live) == tmp_path / "moved" / "checkpoints" / "second"
+    assert found.previous == (str(models[0]), str(tmp_path / "moved" / "checkpoints" / "first"))
+    assert Path(registry.rollback(tmp_path / "moved").live).name == "first"
+
+
+def test_a_checkpoint_that_was_named_by_a_path_of_before_is_found_below_data(tmp_path: Path) -> None:
+    """Registries of earlier releases hold whole paths."""
+    data = tmp_path / "data"
+    (data / "checkpoints").mkdir(parents=True)
+    first = model(data / "checkpoints" / "first")
+    written = registry.initialise(data, first, "base")
+    elsewhere = written.model_copy(update={"live": "/var/lib/elsewhere/checkpoints/first"})
+    registry_path(data).write_bytes(encode_file(elsewhere))
+
+    found = read_registry(data)
+
+    assert found is not None
+    assert Path(found.live) == first
