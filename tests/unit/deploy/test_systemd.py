@@ -57,7 +57,23 @@ def test_models_find_a_place_for_what_they_compile(name: str) -> None:
 
 def test_units_can_be_read() -> None:
     """Every line is a key and a value below a section."""
-    for path in UNITS.iterdir():
+    for path in (*UNITS.glob("*.service"), *UNITS.glob("*.timer")):
         parser = ConfigParser(strict=False, interpolation=None)
         parser.read_string(path.read_text())
         assert parser.sections(), path
+
+
+def test_the_user_and_the_directories_are_the_units_own() -> None:
+    """As sysusers and tmpfiles make them before the first start."""
+    (line,) = [line for line in (UNITS / "sysusers.d-spanloop.conf").read_text().splitlines() if line[0] != "#"]
+    made = [line.split() for line in (UNITS / "tmpfiles.d-spanloop.conf").read_text().splitlines() if line[0] != "#"]
+    modes = {path: mode for _, path, mode, *_ in made}
+
+    assert line.split()[:2] == ["u", "spanloop"]
+    for name in ("receiver", "gateway", "nightly"):
+        found = service(name)
+        assert found["User"] == ["spanloop"]
+        assert modes[f"/var/lib/{found['StateDirectory'][0]}"] == found["StateDirectoryMode"][0]
+        (secrets,) = found["EnvironmentFile"]
+        assert secrets == f"-/etc/spanloop/{name}.env"
+        assert modes["/etc/spanloop"] == "0750"
