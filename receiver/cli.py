@@ -119,7 +119,9 @@ def status(*, data: Path = DEFAULT_DATA, json: Annotated[bool, Parameter(name="-
 
 
 @app.command
-def backup(*, out: Path, data: Path = DEFAULT_DATA) -> None:
+def backup(
+    *, out: Path, data: Path = DEFAULT_DATA, json: Annotated[bool, Parameter(name="--json", negative="")] = False
+) -> None:
     """Copy the spans and keys into a new directory, which is a DATA directory itself; a receiver may run meanwhile.
 
     Everything acknowledged before is in it. To restore, use the directory as --data.
@@ -132,8 +134,12 @@ def backup(*, out: Path, data: Path = DEFAULT_DATA) -> None:
         Directory to make.
     data
         Directory that keeps everything.
+    json
+        Print the run report on stdout.
     """
     from receiver.reading.backup import back_up_data
+
+    report = RunReport("receiver backup", {"data": str(data), "out": str(out)})
 
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is removed
     try:
@@ -141,6 +147,9 @@ def backup(*, out: Path, data: Path = DEFAULT_DATA) -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     log.info("backed up", out=str(out), days=num_days)
+    report.update(days=num_days)
+    if json:
+        report.print()
 
 
 @app.command

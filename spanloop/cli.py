@@ -48,6 +48,7 @@ for position, (name, place, what) in enumerate(
         ("import", "receiver.history.command:import_", "Store what another product recorded, out of its exports."),
         ("prompts", "spanloop.prompts.command:app", "Versions of agents' system messages."),
         ("forget", "spanloop.forget:forget", "Take a user, a trace or an attribute out of everything that is kept."),
+        ("backup", "spanloop.backup:backup", "Copy everything DATA holds into a directory that can take its place."),
         ("up", "spanloop.up:up", "Start receiver and page together."),
         ("page", "spanloop.page.command:page", "Show traces, rewards, nights and checkpoints in a browser."),
         ("distill", "train.distill.command:distill", "Teach a model of your own to answer as a hosted one did."),

@@ -103,6 +103,16 @@ def decode_header(content: bytes) -> tuple[int, bytes, int, int] | None:
     return None if first is None else (generation, marker, first.seq, first.acknowledged)
 
 
+def is_newer(content: bytes) -> bool:
+    """Tell whether a segment that cannot be read was written by a later release: a whole header of its own kind."""
+    if len(content) < HEADER_BYTES:
+        return False
+    magic: bytes
+    magic, crc, _, *covered = HEADER.unpack_from(content)
+    is_later = magic[:7] == HEADER_MAGIC[:7] and magic[7:].isdigit() and magic > HEADER_MAGIC
+    return is_later and bool(crc == zlib.crc32(struct.pack("<QQQ", *covered)))
+
+
 @dataclass(frozen=True)
 class _Head:
     """What precedes the payload of a record, proven by its checksum."""

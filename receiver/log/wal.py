@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from foundation.errors import SpanloopError
 from receiver.log.disk import ZEROS, Disk
 from receiver.log.records import (
     HEADER_BYTES,
@@ -27,6 +28,7 @@ from receiver.log.records import (
     encode_header,
     encode_record,
     encoded_size,
+    is_newer,
 )
 
 SEGMENT_BYTES = 32 << 20
@@ -249,6 +251,8 @@ def scan(directory: Path, disk: Disk, landed_seq: int) -> tuple[Recovery, list[_
         segments.append(segment)
         header = decode_header(content)
         if header is None:
+            if is_newer(content):
+                raise SpanloopError(f"{path} was written by a later release", hint="Use the release that wrote it.")
             if any(content[:HEADER_BYTES]) or len(content) < HEADER_BYTES:  # one that was just made is zeros
                 unreadable.append(path)
             continue

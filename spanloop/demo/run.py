@@ -50,7 +50,9 @@ def demo(
         learn(config, as_json=as_json)
         return
     if not (EXAMPLE / "policy" / "config.json").exists():
-        raise SettingsError(f"{EXAMPLE} has no policy", hint="The demo runs from a checkout of the repository.")
+        raise SettingsError(
+            f"{EXAMPLE} has no policy", hint="It comes with the wheel and with a checkout: install spanloop anew."
+        )
     data = (config.data or Path("demo-data") / f"{datetime.now(UTC):%Y%m%dT%H%M%S}").absolute()
     data.mkdir(parents=True, exist_ok=True)
     report = RunReport("demo", config.model_dump(mode="json"))

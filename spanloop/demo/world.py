@@ -22,8 +22,9 @@ from spanloop.processes import Server, StageFailed, free_port, run_program, run_
 
 log = get_logger("demo")
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "calculator"
-"""The agent, its problems and the warm-started policy."""
+_PACKAGED = Path(__file__).parent / "example"
+EXAMPLE = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "examples" / "calculator"
+"""The agent, its problems and the warm-started policy: in a wheel they lie beside this module."""
 
 GATE_SEED = 1_000_000
 """Draws the held-out problems of the nights apart from those of the final test."""

@@ -24,7 +24,6 @@ PAGES = (
     ("/runs", "Nights", True),
     ("/training", "Training", True),
     ("/checkpoints", "Checkpoints", True),
-    ("/replay", "Replays", True),
     ("/sql", "SQL", False),
 )
 """Address, title, and whether it shows what belongs to no one project."""

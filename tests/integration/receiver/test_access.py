@@ -15,6 +15,7 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
+from etl.schema import table_files
 from foundation.errors import SettingsError
 from foundation.web import places
 from foundation.web.keys import Scope, create_key, keys_path, revoke_key
@@ -28,6 +29,7 @@ from tests.integration.receiver.processes import LOGS, TRACES, Receiver, running
 pytestmark = pytest.mark.integration
 
 PROTOBUF = "application/x-protobuf"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "otlp"
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +235,26 @@ def test_a_reader_on_another_machine_reads_with_a_key_of_scope_admin(
     (tmp_path / "key").write_text(keys["shop"])
     with closing(connect(tmp_path / "nowhere")) as reader, pytest.raises(SettingsError, match="does not let this key"):
         reader.query(statement)
+
+
+def test_the_etl_makes_the_same_of_a_receiver_elsewhere(
+    keyed: tuple[Receiver, Path, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes it publishes are those that it publishes beside the receiver."""
+    receiver, data, keys = keyed
+    for path in sorted((FIXTURES / "openinference-openai-agents").glob("tool_call*.pb")):
+        export(receiver, path.read_bytes(), keys["shop"])
+    assert spanloop("etl", "run", "--data", data, "--complete-after", "0").returncode == 0
+    (tmp_path / "key").write_text(keys["admin"])
+
+    named = ("--receiver", receiver.http, "--key-file", tmp_path / "key")
+    ran = spanloop("etl", "run", "--data", tmp_path / "loop", "--complete-after", "0", *named)
+
+    assert ran.returncode == 0, ran.stderr
+    assert len(table_files(data, "transitions")) == 1
+    for table in ("transitions", "llm_calls", "tool_calls", "rejected"):
+        here, there = ([path.read_bytes() for path in table_files(each, table)] for each in (data, tmp_path / "loop"))
+        assert here == there, table
 
 
 def test_nobody_is_let_in_where_keys_were_and_are_no_more(tmp_path: Path) -> None:

@@ -177,3 +177,13 @@ def test_what_is_no_key_is_not_let_in(tmp_path: Path, text: str) -> None:
         register(tmp_path, text)
     assert not keys_path(tmp_path).exists()
     assert not text or text not in str(refused.value)
+
+
+def test_keys_of_a_later_release_are_not_guessed_at(tmp_path: Path) -> None:
+    """Named, with its layout: a new field may be what makes a key worthless."""
+    make(tmp_path)
+    later = keys_path(tmp_path).read_text().replace('"version": 1', '"version": 2')
+    keys_path(tmp_path).write_text(later)
+
+    with pytest.raises(KeysUnreadable, match=r"keys\.json has layout 2"):
+        read_keys(tmp_path)
