@@ -213,7 +213,7 @@ def export(
 @app.command
 def prune(
     *,
-    retain_days: Annotated[int, Parameter(validator=validators.Number(gte=1))],
+    retain_days: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=36_500))],
     data: Path = DEFAULT_DATA,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,

@@ -29,6 +29,7 @@ from etl import columns
 from etl.evidence import Evidence as Evidence
 from etl.evidence import Grade as Grade
 from etl.evidence import SetAside as SetAside
+from foundation.errors import SpanloopError
 
 SCHEMA_VERSION = 1
 
@@ -141,10 +142,18 @@ def read_watermark(data: Path) -> dict[str, Any] | None:
     processing, each with `window` (`<first>-<last>` received_seq), its `since_seq` and `until_seq` and its `files` by
     table; `pending`, the [project, trace_id] of traces that were not complete yet.
     """
+    path = watermark_path(data)
     try:
-        watermark: dict[str, Any] = json.loads(watermark_path(data).read_bytes())
+        watermark = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except ValueError:
+        watermark = None
+    if not isinstance(watermark, dict) or not isinstance(watermark.get("windows"), list):
+        raise SpanloopError(
+            f"{path} is damaged: it does not say what is published",
+            hint="Put it back from a backup; or move dataset/ aside, and the next run makes all of it anew.",
+        )
     return watermark
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from foundation import narration
+from foundation.directories import unusable
 from foundation.errors import ExitStatus, SpanloopError
 from foundation.web import places
 from spanloop import unread
@@ -102,6 +103,12 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(ExitStatus.DONE)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        refusal = unusable(Path(os.fsdecode(error.filename)), error)  # a path somebody named, or one below it
+        sys.stderr.write(f"spanloop: {refusal}\n")
+        sys.exit(refusal.exit_status)
 
 
 def _explain(error: CycloptsError) -> str:

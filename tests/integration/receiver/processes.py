@@ -81,7 +81,7 @@ def start(data: Path, *arguments: str, log: Path | None = None) -> Receiver:
             stderr=output,
         )
     announcement = data / "receiver.json"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, ValueError):
             where = json.loads(announcement.read_bytes())

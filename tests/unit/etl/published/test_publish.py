@@ -134,3 +134,13 @@ def test_files_of_before_a_column_was_added_are_read_with_the_others(tmp_path: P
     rows = read_table(data, "transitions")
 
     assert rows.select("episode_id", "user_id").rows() == [("new", "ada"), ("old", None)]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": 1}', "\x00" * 50])
+def test_a_damaged_watermark_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    """Nobody takes it for a dataset without windows, and would publish all of it twice."""
+    watermark_path(tmp_path).parent.mkdir(parents=True)
+    watermark_path(tmp_path).write_text(content)
+
+    with pytest.raises(SpanloopError, match=r"watermark\.json is damaged"):
+        read_watermark(tmp_path)
