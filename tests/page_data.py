@@ -1,21 +1,23 @@
 """A DATA directory with something on every page, and hostile text in every field that somebody else fills."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from foundation.files import write_json
-from receiver.schema import SPANS
+from receiver.schema import TABLES
 from serve.change import registry
-from spanloop.page.traces.taking import as_otlp
+from spanloop.page.traces.otlp import resource_logs, resource_spans
 from tests.commands import spanloop
 from tests.nights import train
 from tests.spans import START_NS, Span, identifier, llm, span
 
 HOSTILE = "\"'><script>window.planted=1</script><img src=x onerror=window.planted=1>{{7*7}}</textarea></title>\u202e"
 
+NAMES = {table: [column.name for column in columns] for table, columns in TABLES.items()}
 SERVICES = ("shop", "bank")
 NUM_PLAIN = 64
 TRACE = identifier("hostile", 32)
@@ -68,10 +70,23 @@ def hostile() -> list[Span]:
     return [row | named | {"scope_version": HOSTILE, "trace_state": "a=b"} for row in rows]
 
 
-def store(data: Path, rows: list[Span]) -> None:
-    """Have spans stored as if they had arrived."""
-    defaults: dict[str, Any] = {column.name: None for column in SPANS}
-    request = {"resourceSpans": as_otlp([defaults | row for row in rows])}
+def logs() -> list[dict[str, Any]]:
+    """Return a log record of the hostile trace, and a score of its answer that names no trace."""
+    named = {"gen_ai.evaluation.name": "style", "gen_ai.evaluation.score.value": 0.5, "spanloop.episode.id": TRACE}
+    common = {"severity_number": 9, "resource": json.dumps({"service.name": HOSTILE}), "scope_name": HOSTILE}
+    return [
+        {**common, "trace_id": TRACE, "span_id": identifier("first", 16), "time_ns": START_NS + 1,
+         "event_name": HOSTILE, "body": json.dumps({HOSTILE: [HOSTILE, 1.0, None]}), "attributes": None},
+        {**common, "time_ns": START_NS + 2, "event_name": "gen_ai.evaluation.result", "attributes": json.dumps(named)},
+    ]  # fmt: skip
+
+
+def store(data: Path, rows: list[Span], records: Sequence[dict[str, Any]] = ()) -> None:
+    """Have spans and log records stored as if they had arrived."""
+    request = {
+        "resourceSpans": resource_spans([dict.fromkeys(NAMES["spans"]) | row for row in rows]),
+        "resourceLogs": resource_logs([dict.fromkeys(NAMES["log_records"]) | row for row in records]),
+    }
     path = data.parent / f"{data.name}-{len(rows)}.json"
     path.write_text(json.dumps(request))
     done = spanloop("receiver", "import", "--data", data, path)
@@ -81,7 +96,7 @@ def store(data: Path, rows: list[Span]) -> None:
 def make(data: Path) -> Path:
     """Make the directory: spans, what the ETL reads in them, a checkpoint with its credit, nights, what is live."""
     data.mkdir(parents=True)
-    store(data, [*hostile(), *(row for number in range(NUM_PLAIN) for row in plain(number))])
+    store(data, [*hostile(), *(row for number in range(NUM_PLAIN) for row in plain(number))], logs())
     done = spanloop("etl", "run", "--data", data, "--complete-after", "0")
     assert done.returncode == 0, done.stderr
     model = data / "model"
@@ -156,7 +171,31 @@ def learn(data: Path, model: Path) -> None:
             "evaluate": {"gate": manifest["gate"]},
         }  # fmt: skip
         write_json(data / "nightly" / "runs" / f"night{number}.json", night)
+    write_json(data / "replays" / "replay0.json", asked_anew())
     registry.promote(data, promoted_with_config(promoted), promoted.name, behavior=True, reason=HOSTILE)
+
+
+def asked_anew() -> dict[str, Any]:
+    """Return what a replay leaves, with hostile names."""
+    side = {"share_whole": 0.9, "agreement": 0.8, "duration_s": 0.5, "prompt_tokens": 90.0, "answer_tokens": 9.0}
+    interval = {"mean": -0.3, "low": -0.4, "high": -0.2}
+    return {
+        "run_id": "replay0", "command": "replay", "status": "refused", "started_time": "2026-01-03T02:00:00+00:00",
+        "arguments": {"candidate": HOSTILE, "prompt": HOSTILE, "against": None, "margin": 0.1},
+        "num_states": 2, "num_tasks": 1, "candidate": HOSTILE,
+        "comparison": {
+            "teacher": {**side, "score": {"mean": 0.8, "low": 0.7, "high": 0.9}, "cost": 0.002},
+            "candidate": {**side, "score": {"mean": 0.5, "low": 0.4, "high": 0.6}, "cost": None},
+            "difference": interval, "ends": {"answered": 1, HOSTILE: 1},
+        },
+        "gate": {"verdict": "refused", "passed": False, "reason": f"worse: {HOSTILE}", "hint": HOSTILE},
+        "states": [
+            {"project": "default", "trace_id": TRACE, "span_id": identifier("first", 16), "agent": HOSTILE,
+             "end": HOSTILE, "before": 1.0, "after": 0.0},
+            {"project": HOSTILE, "trace_id": HOSTILE, "span_id": HOSTILE, "agent": None, "end": "answered",
+             "before": None, "after": 0.5},
+        ],
+    }  # fmt: skip
 
 
 def promoted_with_config(path: Path) -> Path:

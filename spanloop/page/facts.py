@@ -36,6 +36,12 @@ def etl_runs(data: Path) -> list[Fact]:
     return sorted(found, key=lambda run: str(run.get("started_time") or ""), reverse=True)
 
 
+def replays(data: Path) -> list[Fact]:
+    """Return the reports of replays, newest first."""
+    found = [{"run_id": path.stem} | _read(path) for path in _newest(data / "replays", "*.json", MAX_NIGHTS)]
+    return sorted(found, key=lambda run: str(run.get("started_time") or ""), reverse=True)
+
+
 def night_under_way(data: Path) -> Fact | None:
     """Return the night that is being run or was interrupted."""
     path = data / "nightly" / "night.json"

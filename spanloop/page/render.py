@@ -24,6 +24,7 @@ PAGES = (
     ("/runs", "Nights", True),
     ("/training", "Training", True),
     ("/checkpoints", "Checkpoints", True),
+    ("/replay", "Replays", True),
     ("/sql", "SQL", False),
 )
 """Address, title, and whether it shows what belongs to no one project."""

@@ -28,6 +28,9 @@ from train.schema import MANIFEST, read_manifest, weights_digest
 
 log = get_logger("replay")
 
+REPORTS = "replays"
+"""Directory below DATA of the reports, which the page shows."""
+
 
 def replay(
     *,
@@ -60,17 +63,19 @@ def replay(
             report.print()
         return
     with report.phase("replay"):
-        found, candidate = try_candidate(config, states, system=system)
+        before, after, candidate = try_candidate(config, states, system=system)
+    found = _table(config, before, after)
     gate = make_gate(config, found)
-    report.update(comparison=found.as_dict(), gate=gate)
+    report.update(comparison=found.as_dict(), gate=gate, candidate=candidate, states=side_by_side(before, after))
     if config.gate:
         _write_gate(Path(config.candidate), gate)
+    status = ExitStatus.DONE if not config.gate or found.verdict is Verdict.PASSED else ExitStatus.REFUSED
+    report.write(config.data / REPORTS / f"{report.run_id}.json", status)
     if as_json:
-        is_done = not config.gate or found.verdict is Verdict.PASSED
-        report.print(ExitStatus.DONE if is_done else ExitStatus.REFUSED)
+        report.print(status)
     else:
         _print(found, "recorded" if config.against is None else config.against, candidate)
-    if config.gate and found.verdict is not Verdict.PASSED:
+    if status is ExitStatus.REFUSED:
         raise GateRefused(
             f"{Path(config.candidate).name}: {found.verdict.value}: {found.reason}",
             hint="What is live stays. `spanloop serve canary` tries what is inconclusive on a share of the calls.",
@@ -96,8 +101,11 @@ def choose_states(config: ReplayConfig) -> list[State]:
     return states
 
 
-def try_candidate(config: ReplayConfig, states: list[State], *, system: str | None = None) -> tuple[Comparison, str]:
-    """Replay the candidate, and what it is compared with where that is to be replayed too; return the table."""
+def try_candidate(config: ReplayConfig, states: list[State], *, system: str | None = None) -> tuple[Trial, Trial, str]:
+    """Replay the candidate, and what it is compared with where that is to be replayed too; return both, and its name.
+
+    What it is compared with comes first.
+    """
     name = f"replay-{secrets.token_hex(4)}"
     score = choose_score(config, states)
     how: dict[str, Any] = {
@@ -113,7 +121,31 @@ def try_candidate(config: ReplayConfig, states: list[State], *, system: str | No
             before = attempt(states, other, score, **how)
     with opened(config.candidate, model=config.candidate_model, key=key, engine=config.engine, replay=name) as ask:
         after, asked = attempt(states, ask, score, system=system, **how), ask.model
-    return _table(config, before, after), asked
+    return before, after, asked
+
+
+def side_by_side(before: Trial, after: Trial) -> list[dict[str, Any]]:
+    """Return of each state where it is recorded, how its replay ended and both scores, the greatest losses first."""
+    rows = [
+        {
+            "project": state.project,
+            "trace_id": state.trace_id,
+            "span_id": state.turns[0].span_id,
+            "agent": state.agent,
+            "end": replayed.end.value,
+            "before": old,
+            "after": new,
+        }
+        for state, replayed, old, new in zip(
+            (each.state for each in after.replays), after.replays, before.scores, after.scores, strict=True
+        )
+    ]
+    return sorted(rows, key=_change)
+
+
+def _change(row: dict[str, Any]) -> float:
+    """Return how much better a candidate did; what is not known of both comes last."""
+    return float("inf") if row["before"] is None or row["after"] is None else float(row["after"] - row["before"])
 
 
 def _table(config: ReplayConfig, before: Trial, after: Trial) -> Comparison:

@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 TRACE = f"/traces/{page_data.TRACE}"
-PAGES = ("/", "/traces", TRACE, "/episodes", "/rewards", "/tools", "/runs", "/training", "/checkpoints",
+PAGES = ("/", "/traces", TRACE, "/episodes", "/rewards", "/tools", "/runs", "/training", "/checkpoints", "/replay",
          "/sql?q=select+service_name,+count(*)+as+spans+from+spans+group+by+all")  # fmt: skip
 
 
@@ -167,6 +167,44 @@ def test_sql_is_asked_and_answered(watched: Watched) -> None:
 
     assert tab.get_by_role("columnheader", name="spans").count() == 1
     assert tab.locator("rect.bar").count() == 3
+
+
+def test_which_tool_fails_most_for_an_agent_and_what_it_cost(watched: Watched) -> None:
+    """From the first page by links alone: the tool, how often, and the rewards and outcomes beside it."""
+    tab = watched.open("/")
+    tab.get_by_role("link", name="Which tool fails most").click()
+    table = tab.get_by_role("region", name="Tools, those that fail most first")
+    table.locator("tbody tr").first.locator("td a").nth(1).click()
+
+    assert "/tools?agent=" in tab.url
+    heads = table.get_by_role("columnheader").all_inner_texts()
+    first = dict(zip(heads, table.locator("tbody tr").first.locator("td").all_inner_texts(), strict=True))
+    assert (first["calls"], first["failed"], first["share failed"]) == ("1", "1", "1")
+    assert float(first["reward lost"].replace("\u2212", "-")) < 0
+    assert first["outcome after failure"] == "0.25"
+
+
+def test_why_a_call_was_pushed_down(watched: Watched) -> None:
+    """From the first page by links alone: a sentence over the call, with what came of it and what was expected."""
+    tab = watched.open("/")
+    tab.get_by_role("link", name="Which calls were pushed down").click()
+    tab.get_by_role("region", name="Pushed down hardest").locator("tbody a").first.click()
+
+    why = tab.locator(".detail .why").first.inner_text()
+    assert "Pushed down by" in why
+    assert "what came of it (0.25) was less than could be expected" in why
+
+
+def test_why_last_nights_checkpoint_was_refused(watched: Watched) -> None:
+    """It stands on the first page, and the night's own says what would change it."""
+    tab = watched.open("/")
+    assert tab.get_by_text("worse than what it is compared with").count() == 1
+    tab.get_by_role("link", name="Why was last night's checkpoint refused?").click()
+
+    night = tab.locator("details[open]")
+    assert "Refused: worse than what it is compared with" in night.inner_text()
+    assert night.locator(".why .soft").count() == 1
+    assert night.locator("svg").count() >= 1
 
 
 def test_times_are_in_the_readers_zone(browser: Any, address: str) -> None:

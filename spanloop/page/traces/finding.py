@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from spanloop.page.questions import Answer, Question, Row
 from spanloop.page.traces.candidates import candidates
-from spanloop.page.traces.wanted import Cursor, Wanted, call_conditions, write_cursor
+from spanloop.page.traces.wanted import TOP, Cursor, Wanted, call_conditions, write_cursor
 from spanloop.page.visit import Visit
 
 MINUTE_NS, HOUR_NS = 60 * 10**9, 3600 * 10**9
@@ -129,7 +129,7 @@ async def describe(visit: Visit, chosen: Sequence[Row], wanted: Wanted) -> list[
         visit.ask(DETAILS.format(marks=marks), *ids, low, high),
         visit.ask(LEARNED.format(marks=marks), *ids, low, high),
     ]
-    if wanted.source == "calls":
+    if wanted.source == "calls" and wanted.before != TOP:  # else the newest of each came first
         table, where, given = call_conditions(wanted)
         sql = NEWEST_CALL.format(table=table, where=where, marks=marks)
         asked.append(visit.ask(sql, *given, *ids, min(row["at_ns"] for row in chosen), wanted.until_ns))
@@ -138,7 +138,7 @@ async def describe(visit: Visit, chosen: Sequence[Row], wanted: Wanted) -> list[
     for candidate in chosen:
         key = (candidate["project"], candidate["trace_id"])
         row = spans.get(key, {"root_name": None, "service_name": None, "num_errors": 0, "start_ns": candidate["at_ns"]})
-        known = newest[0] if newest else spans
+        known = newest[0] if newest else spans if wanted.source != "calls" else {}
         if key not in known or _stands_at(known[key], wanted) == candidate["at_ns"]:  # else it stands further on
             described.append({**candidate, **learned.get(key, {}), **row, "at_ns": candidate["at_ns"]})
     return described

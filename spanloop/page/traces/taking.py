@@ -3,8 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 
@@ -12,6 +11,7 @@ from foundation.errors import SpanloopError
 from spanloop.page.questions import Row
 from spanloop.page.traces import conversation
 from spanloop.page.traces.judged import CALL
+from spanloop.page.traces.otlp import resource_logs, resource_spans
 from spanloop.page.visit import NotThere, Visit
 
 SPANS = """
@@ -30,8 +30,29 @@ MAX_FIXTURE_SPANS = 5000
 STEPS = "select agent, span_id, step, reward, outcome, evidence, done from transitions where trace_id = ? order by step"
 SET_ASIDE = "select span_id, reason from rejected where trace_id = ?"
 
-KINDS = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
-STATUS = {"ok": 1, "error": 2}
+LOGS = """
+select *
+from log_records
+where trace_id = ?{project}
+order by received_seq, record_index
+limit {limit} offset {offset}
+"""
+
+NAMED = """
+select *
+from log_records
+where trace_id is null and (
+    json_extract_string(attributes, '$."gen_ai.response.id"') in ({marks})
+    or json_extract_string(attributes, '$."spanloop.episode.id"') in ({marks})
+    or json_extract_string(attributes, '$."gen_ai.conversation.id"') in ({marks})
+    or json_extract_string(attributes, '$."session.id"') in ({marks})
+){project}
+order by received_seq, record_index
+limit 1000
+"""
+"""Scores outside any trace, by what the ETL found them to judge."""
+
+NAMES = "select names from rewards where judged_trace_id = ? and source = 'log_record' and names is not null limit 200"
 
 
 async def otlp(visit: Visit) -> web.StreamResponse:
@@ -41,14 +62,19 @@ async def otlp(visit: Visit) -> web.StreamResponse:
         headers={"Content-Type": "application/json", "Content-Disposition": f'attachment; filename="{id_[:40]}.json"'}
     )
     separator = b'{"resourceSpans": ['
-    async for rows in _slices(visit, id_):
+    async for rows in _slices(visit, SPANS, id_):
         if not response.prepared:
             await response.prepare(visit.request)
-        for group in as_otlp(rows):
+        for group in resource_spans(rows):
             await response.write(separator + json.dumps(group).encode())
             separator = b",\n"
     if not response.prepared:
         raise NotThere("There is no such trace here that you may see.")
+    separator = b'], "resourceLogs": ['
+    async for rows in _logs(visit, id_):
+        for group in resource_logs(rows):
+            await response.write(separator + json.dumps(group).encode())
+            separator = b",\n"
     await response.write(b"]}\n")
     await response.write_eof()
     return response
@@ -61,11 +87,23 @@ def _trace_id(visit: Visit) -> str:
     return id_
 
 
-async def _slices(visit: Visit, id_: str, most: int | None = None) -> AsyncIterator[list[Row]]:
+async def _logs(visit: Visit, id_: str) -> AsyncIterator[list[Row]]:
+    """Yield the log records of a trace, then those outside any trace that judge something of it."""
+    async for rows in _slices(visit, LOGS, id_):
+        yield rows
+    named = [json.loads(row["names"]) for row in (await visit.ask(NAMES, id_)).rows]
+    ids = sorted({str(value) for names in named if isinstance(names, dict) for value in names.values()})
+    if ids:
+        project = visit.argument("project")
+        sql = NAMED.format(marks=", ".join("?" * len(ids)), project=" and project = ?" if project else "")
+        yield (await visit.ask(sql, *ids * 4, *([project] if project else []))).rows
+
+
+async def _slices(visit: Visit, template: str, id_: str, most: int | None = None) -> AsyncIterator[list[Row]]:
     project = visit.argument("project")
     offset = 0
     while most is None or offset < most:
-        sql = SPANS.format(project=" and project = ?" if project else "", limit=SLICE, offset=offset)
+        sql = template.format(project=" and project = ?" if project else "", limit=SLICE, offset=offset)
         answer = await visit.ask(sql, id_, *([project] if project else []))
         if answer.problem:
             raise SpanloopError(answer.problem, hint=answer.hint)
@@ -76,110 +114,10 @@ async def _slices(visit: Visit, id_: str, most: int | None = None) -> AsyncItera
         offset += SLICE
 
 
-def as_otlp(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Return rows of `spans` as OTLP's resourceSpans, those of one resource and scope together."""
-    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in rows:
-        key = (
-            row["resource"],
-            row["resource_schema_url"],
-            row["scope_name"],
-            row["scope_version"],
-            row["scope_attributes"],
-        )
-        if key not in groups:
-            scope = {"name": row["scope_name"] or "", "attributes": _attributes(row["scope_attributes"])}
-            groups[key] = {
-                "resource": {"attributes": _attributes(row["resource"])},
-                "schemaUrl": row["resource_schema_url"] or "",
-                "scopeSpans": [
-                    {
-                        "scope": scope | ({"version": row["scope_version"]} if row["scope_version"] else {}),
-                        "schemaUrl": row["scope_schema_url"] or "",
-                        "spans": [],
-                    }
-                ],
-            }
-        groups[key]["scopeSpans"][0]["spans"].append(_span(row))
-    return list(groups.values())
-
-
-def _span(row: Row) -> dict[str, Any]:
-    status = {"code": STATUS[row["status_code"]]} if row["status_code"] in STATUS else {}
-    found = {
-        "traceId": row["trace_id"],
-        "spanId": row["span_id"],
-        "parentSpanId": row["parent_span_id"] or "",
-        "traceState": row["trace_state"] or "",
-        "flags": row["flags"] or 0,
-        "name": row["name"],
-        "kind": KINDS.get(row["kind"], 0),
-        "startTimeUnixNano": str(row["start_ns"]),
-        "endTimeUnixNano": str(row["end_ns"]),
-        "attributes": _attributes(row["attributes"]),
-        "events": [
-            {
-                "name": event.get("name") or "",
-                "timeUnixNano": str(event.get("time_ns") or 0),
-                "attributes": _attributes(event.get("attributes")),
-                "droppedAttributesCount": event.get("dropped_attributes_count") or 0,
-            }
-            for event in _list(row["events"])
-        ],
-        "links": [
-            {
-                "traceId": link.get("trace_id") or "",
-                "spanId": link.get("span_id") or "",
-                "traceState": link.get("trace_state") or "",
-                "attributes": _attributes(link.get("attributes")),
-                "flags": link.get("flags") or 0,
-            }
-            for link in _list(row["links"])
-        ],
-        "status": status | ({"message": row["status_message"]} if row["status_message"] else {}),
-        "droppedAttributesCount": row["dropped_attributes_count"] or 0,
-        "droppedEventsCount": row["dropped_events_count"] or 0,
-        "droppedLinksCount": row["dropped_links_count"] or 0,
-    }
-    return {name: value for name, value in found.items() if value not in ("", [], {}, 0)}
-
-
-def _list(text: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - JSON text or nothing
-    found = json.loads(text) if isinstance(text, str) and text else text or []
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-
-
-def _attributes(text: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - JSON text, an object or nothing
-    found = json.loads(text) if isinstance(text, str) and text else text or {}
-    return [{"key": name, "value": _value(value)} for name, value in found.items()]
-
-
-def _value(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
-    """Return a value in OTLP's JSON, undoing what `receiver.schema` says of JSON columns."""
-    match value:
-        case None:
-            return {}
-        case bool():
-            return {"boolValue": value}
-        case int():
-            return {"intValue": str(value)} if abs(value) < 1 << 63 else {"doubleValue": float(value)}
-        case float():
-            return {"doubleValue": value}
-        case str():
-            return {"stringValue": value}
-        case list():
-            return {"arrayValue": {"values": [_value(item) for item in value]}}
-        case {"$bytes": str(data), **rest} if not rest:
-            return {"bytesValue": data}
-        case {"$double": str(name), **rest} if not rest:
-            return {"doubleValue": name}
-    return {"kvlistValue": {"values": [{"key": name, "value": _value(item)} for name, item in value.items()]}}
-
-
 async def fixture(visit: Visit) -> web.StreamResponse:
     """Send the trace as a test case: what arrived, and what the ETL made of it, as a statement a program can check."""
     id_ = _trace_id(visit)
-    rows = [row async for part in _slices(visit, id_, MAX_FIXTURE_SPANS + SLICE) for row in part]
+    rows = [row async for part in _slices(visit, SPANS, id_, MAX_FIXTURE_SPANS + SLICE) for row in part]
     if not rows:
         raise NotThere("There is no such trace here that you may see.")
     if len(rows) > MAX_FIXTURE_SPANS:
@@ -193,10 +131,12 @@ async def fixture(visit: Visit) -> web.StreamResponse:
         {"table": "rejected", "where": {"span_id": row["span_id"]}, "equals": {"reason": row["reason"]}}
         for row in set_aside.rows
     ]
+    logs = [row async for part in _logs(visit, id_) for row in part]
+    arrived = {"resourceSpans": resource_spans(rows)} | ({"resourceLogs": resource_logs(logs)} if logs else {})
     name = f"trace-{id_[:8]}"
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(f"{name}/a.json", json.dumps({"resourceSpans": as_otlp(rows)}, indent=1))
+        archive.writestr(f"{name}/a.json", json.dumps(arrived, indent=1))
         archive.writestr(f"{name}/expected.json", json.dumps({"files": ["a.json"], "expect": expected}, indent=1))
         archive.writestr(
             f"{name}/README.md",

@@ -33,18 +33,15 @@ class Span(NamedTuple):
 
 def read_spans(text: str) -> list[Span]:
     """Read spans from CSV with these columns. What stands in many is held once: large traces are held for a while."""
-    rows = csv.reader(io.StringIO(text, newline=""))
+    rows, intern = csv.reader(io.StringIO(text, newline="")), sys.intern
     next(rows, None)
     return [
         Span(
-            sys.intern(row[0]),
-            sys.intern(row[1]),
-            int(row[2]),
-            int(row[3]) if row[3] else None,
-            *map(sys.intern, row[4:]),
+            id_, parent, int(start), int(end) if end else None, intern(status), name, intern(kind), intern(service),
+            intern(project),
         )
-        for row in rows
-    ]
+        for id_, parent, start, end, status, name, kind, service, project in rows
+    ]  # fmt: skip
 
 
 @dataclass(eq=False, slots=True)
@@ -71,18 +68,28 @@ class Tree:
     def __init__(self, spans: Sequence[Span]) -> None:
         self.nodes = {span.span_id: Node(span) for span in spans}
         self.roots: list[Node] = []
-        ordered = sorted(self.nodes.values(), key=lambda node: (node.span.start_ns, node.id))
+        ordered = sorted(self.nodes.values(), key=_begin)
         for node in ordered:
             parent = self.nodes.get(node.span.parent_span_id)
             node.parent = parent if parent is not node else None
-        _cut_circles(ordered)
+        self._hang(ordered)
+        reached = list(self.walk())
+        if len(reached) < len(ordered):
+            _cut_circles(ordered)
+            self._hang(ordered)
+            reached = list(self.walk())
+        for node in reversed(reached):
+            if node.parent is not None:
+                node.parent.num_below += 1 + node.num_below
+                node.parent.has_error_below |= node.has_error_below or node.span.status_code == "error"
+
+    def _hang(self, ordered: Sequence[Node]) -> None:
+        """Put every node among the children of its parent, or among the roots."""
+        self.roots = []
+        for node in ordered:
+            node.children = []
         for node in ordered:
             (node.parent.children if node.parent else self.roots).append(node)
-        for node in reversed(list(self.walk())):
-            node.num_below = sum(1 + child.num_below for child in node.children)
-            node.has_error_below = any(
-                child.has_error_below or child.span.status_code == "error" for child in node.children
-            )
 
     def walk(self) -> Iterator[Node]:
         """Yield every node, each before those below it."""
@@ -102,6 +109,10 @@ class Tree:
         return start, max(start + 1, *(span.end_ns or 0 for span in spans))
 
 
+def _begin(node: Node) -> tuple[int, str]:
+    return node.span.start_ns, node.span.span_id
+
+
 def _cut_circles(nodes: Sequence[Node]) -> None:
     """Make the first span of every circle of parents a root."""
     settled: set[int] = set()
@@ -114,7 +125,7 @@ def _cut_circles(nodes: Sequence[Node]) -> None:
         if at is not None and id(at) in way:
             steps = list(way.values())
             circle = steps[steps.index(at) :]
-            min(circle, key=lambda member: (member.span.start_ns, member.id)).parent = None
+            min(circle, key=_begin).parent = None
         settled |= set(way)
 
 

@@ -43,6 +43,8 @@ select count(*) as episodes, max(end_ns) as last_ns, avg(outcome) as outcome, co
 from episodes
 """
 
+TAUGHT = "select max(checkpoint_id) as checkpoint from credit where taken < 0"
+
 MINUTE_NS, HOUR_NS = 60 * 10**9, 3600 * 10**9
 METRIC = re.compile(r"^([a-z_]+)(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 CHECK_TIMEOUT_S = 60
@@ -52,8 +54,8 @@ async def show(visit: Visit) -> web.StreamResponse:
     """Show whether it works."""
     now = time.time_ns()
     since = now - HOUR_NS
-    asked = visit.ask_all(Question(ARRIVED, [since]), Question(COVERAGE), Question(PUBLISHED))
-    (arrived, coverage, published), receiver, metrics = await asyncio.gather(
+    asked = visit.ask_all(Question(ARRIVED, [since]), Question(COVERAGE), Question(PUBLISHED), Question(TAUGHT))
+    (arrived, coverage, published, taught), receiver, metrics = await asyncio.gather(
         asked, _receiver(visit), visit.questions.get_text(visit.visitor, "/metrics")
     )
     by_minute = {row["minute"]: row["spans"] for row in arrived.rows}
@@ -80,6 +82,7 @@ async def show(visit: Visit) -> web.StreamResponse:
         num_spans=sum(by_minute.values()),
         coverage=coverage,
         published=published,
+        taught=taught.first.get("checkpoint"),
         night=night,
         verdict=facts.dig(night, "evaluate", "gate") or {},
         registry=registry,

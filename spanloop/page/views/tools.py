@@ -47,7 +47,10 @@ async def show(visit: Visit) -> web.StreamResponse:
     where = " and ".join(condition for condition, _ in conditions)
     values = [value for _, given in conditions for value in given]
     agent = visit.argument("agent")
-    to_tool = {"tool": lambda row: "/tools?" + urlencode({"tool": row["tool"], "agent": agent})}
+    to_tool = {
+        "tool": lambda row: "/tools?" + urlencode({"tool": row["tool"], "agent": agent}),
+        "agent": lambda row: "/tools?" + urlencode({"agent": row["agent"]}),
+    }
     to_trace = {"error": lambda row: f"/traces/{row['trace_id']}?" + urlencode({"span": row["span_id"]})}
     panels = [
         Panel("Tools, those that fail most first", Question(TOOLS.format(where=where), values), links=to_tool,

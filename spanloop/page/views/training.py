@@ -7,6 +7,7 @@ from aiohttp import web
 
 from spanloop.page import charts, facts
 from spanloop.page.facts import Fact, Known, dig
+from spanloop.page.questions import Question
 from spanloop.page.views.runs import interval_of
 from spanloop.page.visit import NotThere, Visit, see_other
 
@@ -18,6 +19,17 @@ FIRST = (
 
 RATIOS = ("log_ratio_p01", "log_ratio_p50", "log_ratio_p99")
 PLACES = ("update", "epoch")
+
+PUSHED = """
+select
+    t.project, t.trace_id, c.span_id, c.agent, t.step, c.taken as pushed_by, c.return_ as came_of_it,
+    c.value as was_expected, c.loss
+from credit as c
+join transitions as t using (project, episode_id, span_id)
+where c.checkpoint_id = ? and c.taken {sign} 0
+order by c.taken {order}
+limit 8
+"""
 MOST_OVERLAID = 5
 
 
@@ -37,6 +49,10 @@ async def show(visit: Visit) -> web.StreamResponse:
     others = [other for other in every if other.id in wanted and other.id != known.id]
     runs = {one.id: await visit.read(facts.metrics, one) for one in (known, *others)}
     names = metric_names(runs[known.id])
+    down, up = await visit.ask_all(
+        Question(PUSHED.format(sign="<", order="asc"), [known.id]),
+        Question(PUSHED.format(sign=">", order="desc"), [known.id]),
+    )
     return visit.render(
         "training.html",
         title=known.id,
@@ -60,6 +76,7 @@ async def show(visit: Visit) -> web.StreamResponse:
         budget=dig(known.manifest, "settings", "kl_budget"),
         spent=_last(runs[known.id], "kl_call"),
         interval=interval_of(known.gate),
+        pushed=(("down", "Pushed down hardest", down), ("up", "Pushed up hardest", up)),
     )
 
 

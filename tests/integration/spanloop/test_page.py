@@ -247,14 +247,17 @@ def test_a_trace_taken_away_is_the_one_that_arrived(reader: Visitor, made: Path,
     """Imported elsewhere, every column that was sent is the same; a fixture holds what the ETL makes of it."""
     (tmp_path / "a.json").write_bytes(reader.get(f"/traces/{page_data.TRACE}/otlp.json").body)
     assert spanloop("receiver", "import", "--data", tmp_path / "data", tmp_path / "a.json").returncode == 0
-    where = f"where trace_id = '{page_data.TRACE}' order by span_id"
-    sql = f"select * exclude (received_time, received_seq) from spans {where}"
-    before, after = (
-        json.loads(spanloop("sql", "--data", data, "--format", "json", sql).stdout)
-        for data in (made, tmp_path / "data")
-    )
-
-    assert before == after
+    own = f"where trace_id = '{page_data.TRACE}' order by span_id"
+    for sql, count in (
+        (f"select * exclude (received_time, received_seq) from spans {own}", 4),
+        ("select * exclude (received_time, received_seq, record_index) from log_records order by time_ns", 2),
+    ):
+        before, after = (
+            json.loads(spanloop("sql", "--data", data, "--format", "json", sql).stdout)
+            for data in (made, tmp_path / "data")
+        )
+        assert before == after
+        assert len(after) == count
     with zipfile.ZipFile(io.BytesIO(reader.get(f"/traces/{page_data.TRACE}/fixture.zip").body)) as archive:
         names = archive.namelist()
         expected = json.loads(archive.read(next(name for name in names if name.endswith("expected.json"))))
@@ -313,6 +316,16 @@ def test_a_night_reconciles_and_says_why_it_was_refused(reader: Visitor) -> None
     assert reader.get("/training/nobody").status == 404
 
 
+def test_a_replay_says_where_the_candidate_lost_most(reader: Visitor) -> None:
+    """With its verdict, both sides, and the way to each state."""
+    seen = reader.get("/replay")
+
+    assert "Refused: worse" in seen.words
+    assert "score 0.8 in [0.7, 0.9] 0.5 in [0.4, 0.6]" in seen.words
+    first, _ = re.findall(r'<a href="(/traces/[^"]+)">', seen.text)
+    assert reader.get(html.unescape(first)).status == 200
+
+
 @pytest.mark.long
 def test_changes_are_the_commands_and_on_record(reader: Visitor, made: Path) -> None:
     """A refused one too; who asked stands there before anything is done."""
@@ -335,7 +348,7 @@ def test_a_project_reaches_no_nights_and_changes_nothing(page: Visitor, keys: tu
     visitor = Visitor(page.port)
     visitor.log_in(keys[1]["shop"])
 
-    for path in ("/runs", "/training", "/training/x", "/checkpoints", "/checkpoints/compare"):
+    for path in ("/runs", "/training", "/training/x", "/checkpoints", "/checkpoints/compare", "/replay"):
         assert visitor.get(path).status == 403, path
     assert visitor.submit("/", "/checkpoints/rollback").status == 403
     assert visitor.submit("/", f"/traces/{page_data.TRACE}/reward", {"name": "a", "value": "1"}).status == 403

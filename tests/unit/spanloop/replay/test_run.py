@@ -42,6 +42,11 @@ def test_a_report_holds_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert found["candidate"]["agreement"] == 0.0
     assert found["candidate"]["score"]["mean"] == found["teacher"]["score"]["mean"] == 0.5
     assert found["verdict"] == "passed"
+    kept = json.loads((data / "replays" / f"{report['run_id']}.json").read_bytes())
+    assert kept["comparison"] == found
+    changes = [state["after"] - state["before"] for state in kept["states"]]
+    assert changes == sorted(changes)
+    assert (len(changes), kept["states"][0]["end"]) == (10, "answered")
     assert asked[0]["body"]["messages"][0] == {"role": "system", "content": "Answer at once."}
 
 
