@@ -198,6 +198,11 @@ def audit_path(data: Path) -> Path:
     return data / "serve" / "audit.jsonl"
 
 
+def course_path(data: Path, version: str) -> Path:
+    """Return the file that says how the canary of a version went: a line a look, `serve.canary.course` says of what."""
+    return data / "serve" / "canaries" / f"{version}.jsonl"
+
+
 def lock_path(data: Path) -> Path:
     """Return the lock held by the gateway while it runs, and by a change of the registry when none does."""
     return data / "serve" / "lock"

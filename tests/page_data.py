@@ -20,6 +20,14 @@ HOSTILE = "\"'><script>window.planted=1</script><img src=x onerror=window.plante
 NAMES = {table: [column.name for column in columns] for table, columns in TABLES.items()}
 SERVICES = ("shop", "bank")
 NUM_PLAIN = 64
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PICTURED = 1
+"""The plain trace whose call was shown a picture."""
+
+PICTURE = [
+    {"type": "text", "content": f"question {PICTURED}"},
+    {"type": "blob", "modality": "image", "mime_type": "image/png", "content": PIXEL},
+]
 TRACE = identifier("hostile", 32)
 
 
@@ -28,6 +36,7 @@ def plain(number: int) -> list[Span]:
     trace, start = f"plain-{number}", float(number // 4 * 60)
     service = SERVICES[number % 2]
     parent = None if number % 10 else "never-came"
+    seen = {} if number != PICTURED else {"gen_ai.input.messages": json.dumps([{"role": "user", "parts": PICTURE}])}
     rows = [
         span(f"root-{number}", trace=trace, parent=parent, start=start, end=start + 9),
         span(
@@ -35,7 +44,7 @@ def plain(number: int) -> list[Span]:
             status="ok" if number % 3 else "error",
         ),
         llm(f"call-{number}", trace=trace, parent=f"root-{number}", start=start + 4, agent=f"agent-{number % 3}",
-            asked=(("user", f"question {number}"),)),
+            asked=(("user", f"question {number}"),), attributes=seen),
     ]  # fmt: skip
     return [row | {"service_name": service, "resource": json.dumps({"service.name": service})} for row in rows]
 

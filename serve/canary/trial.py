@@ -9,6 +9,7 @@ from foundation.errors import Busy, SpanloopError
 from foundation.narration import get_logger
 from serve.admission import Admission, Serving
 from serve.canary import verdict as canaries
+from serve.canary.course import note
 from serve.canary.observations import Observer, find_slow
 from serve.canary.verdict import Tally
 from serve.change import registry
@@ -128,7 +129,10 @@ class Trial:
             if self._live is not None:  # else it will be opened again with the live model
                 await self.end("its engine ended")
             return
-        self._tally.add(await asyncio.to_thread(list, self._observer.read()))
+        observed = await asyncio.to_thread(list, self._observer.read())
+        self._tally.add(observed)
+        if observed:
+            await self._note(canary)
         if (reason := canaries.find_worse(self._tally, canary)) is not None:
             await self.end(f"worse than the live model: {reason}")
         elif canaries.may_widen(self._tally, canary):
@@ -141,6 +145,10 @@ class Trial:
                 assert after.canary is not None, "it was just given a share"
                 self._give_share(after.canary, split.admission.serving)
                 log.info("canary", version=canary.version, share=share, reason=reason)
+
+    async def _note(self, canary: Canary) -> None:
+        measured, num_units = canaries.describe(self._tally, canary), self._tally.num_units(canary)
+        await asyncio.to_thread(partial(note, self._data, canary, num_units=num_units, measured=measured))
 
     def _give_share(self, canary: Canary, serving: Serving) -> None:
         admission = self._gateway.split.admission if self._gateway.split is not None else Admission()

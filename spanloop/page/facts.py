@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import SpanloopError
-from serve.schema import Registry, audit_path, read_registry
+from serve.schema import Registry, audit_path, course_path, read_registry
 from train.schema import MANIFEST, PRUNED
 
 MAX_NIGHTS = 200
@@ -40,6 +40,12 @@ def replays(data: Path) -> list[Fact]:
     """Return the reports of replays, newest first."""
     found = [{"run_id": path.stem} | _read(path) for path in _newest(data / "replays", "*.json", MAX_NIGHTS)]
     return sorted(found, key=lambda run: str(run.get("started_time") or ""), reverse=True)
+
+
+def canary_course(data: Path, version: str, started_time: str) -> list[Fact]:
+    """Return how a canary went since it was begun, in order."""
+    lines = _lines(course_path(data, version), MAX_UPDATES)
+    return [line for line in reversed(lines) if line.get("started_time") == started_time]
 
 
 def night_under_way(data: Path) -> Fact | None:

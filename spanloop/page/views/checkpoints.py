@@ -15,7 +15,7 @@ from foundation.web.keys import Scope
 from serve.schema import Registry, read_server
 from spanloop.page import charts, facts
 from spanloop.page.entrance import Visitor
-from spanloop.page.facts import Known
+from spanloop.page.facts import Fact, Known
 from spanloop.page.render import address
 from spanloop.page.views.runs import interval_of
 from spanloop.page.visit import NotThere, Visit, clean, see_other
@@ -123,6 +123,9 @@ async def _canary(visit: Visit, registry: Registry | None) -> dict[str, Any] | N
             found |= status.get("canary") or {}
     except SpanloopError as error:
         found["trouble"] = error.message
+    course = await visit.read(facts.canary_course, visit.data, registry.canary.version, registry.canary.started_time)
+    names = sorted({name for line in course for name in line.get("metrics") or {}})
+    found["moved"] = [(name, charts.lines(moved(course, name), title=f"interval of {name} by hour")) for name in names]
     found["drawn"] = {
         name: charts.interval(
             one["difference_low"], one["difference_high"], None, bounds=(-0.2, 0.2), title=f"difference in {name}"
@@ -131,6 +134,27 @@ async def _canary(visit: Visit, registry: Registry | None) -> dict[str, Any] | N
         if isinstance(one, dict) and isinstance(one.get("difference_low"), int | float)
     }
     return found
+
+
+def moved(course: list[Fact], metric: str) -> dict[str, list[tuple[float, float]]]:
+    """Return the ends of a metric's interval over the hours since the first look.
+
+    >>> moved([{"time": "2026-01-01T00:00:00+00:00", "metrics": {"reward": [-1, 0.5]}}], "reward")
+    {'low': [(0.0, -1.0)], 'high': [(0.0, 0.5)]}
+    """
+    points: dict[str, list[tuple[float, float]]] = {"low": [], "high": []}
+    began: datetime | None = None
+    for line in course:
+        try:
+            at = datetime.fromisoformat(line["time"])
+            began = began or at
+            hours = (at - began).total_seconds() / 3600
+            low, high = (float(end) for end in line["metrics"][metric])
+        except (KeyError, TypeError, ValueError):
+            continue
+        points["low"].append((hours, low))
+        points["high"].append((hours, high))
+    return points
 
 
 async def act(visit: Visit) -> web.StreamResponse:

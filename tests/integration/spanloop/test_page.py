@@ -1,10 +1,15 @@
 """The page over real files and a real receiver: who sees what, and what a browser is told."""
 
+import asyncio
+import base64
+import contextlib
 import html
 import http.client
 import io
 import json
 import re
+import socket
+import ssl
 import time
 import urllib.request
 import zipfile
@@ -24,7 +29,9 @@ from spanloop.page import facts, server
 from spanloop.page.routes import ROUTES
 from spanloop.page.settings import PageConfig
 from spanloop.page.views.sql import saved_queries
+from spanloop.processes import free_port
 from tests import page_data
+from tests.certificates import certificates
 from tests.commands import spanloop
 from tests.export_requests import span, traces
 from tests.integration.receiver.processes import running
@@ -125,6 +132,41 @@ def test_statements_are_bounded_and_refused_with_the_way_out(keys: tuple[Path, d
     assert visitor.get("/download/parquet?q=drop+table+spans").status == 400
     assert visitor.get("/download/xlsx?q=select+1").status == 404
     assert visitor.get("/download/parquet?q=select+1+as+one").body[:4] == b"PAR1"
+
+
+def test_over_tls_nothing_is_told_in_the_clear(keys: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    """The cookie of a login is sent back over TLS alone, and who comes without is not understood."""
+    cert, key = certificates(tmp_path)
+    port = free_port()
+    trusted = ssl.create_default_context(cafile=cert)
+
+    def log_in() -> str:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=trusted)
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"https://127.0.0.1:{port}"}
+        with contextlib.closing(connection):
+            connection.request("POST", "/login", urlencode({"key": keys[1]["shop"], "to": "/"}), headers)
+            return str(connection.getresponse().headers["Set-Cookie"])
+
+    async def scenario() -> str:
+        config = PageConfig(data=keys[0], listen=f"127.0.0.1:{port}", tls_cert=cert, tls_key=key)
+        serving = asyncio.create_task(server.serve(config))
+        while not await asyncio.to_thread(listens, port):
+            assert not serving.done()
+        with pytest.raises((http.client.HTTPException, OSError)):
+            await asyncio.to_thread(Visitor(port).get, "/login")
+        cookie = await asyncio.to_thread(log_in)
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+        return cookie
+
+    cookie = asyncio.run(scenario())
+    assert {"Secure", "HttpOnly", "SameSite=Strict"} <= {part.strip() for part in cookie.split(";")}
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_wide_address_needs_keys_and_encryption(tmp_path: Path) -> None:
@@ -262,6 +304,19 @@ def test_a_trace_taken_away_is_the_one_that_arrived(reader: Visitor, made: Path,
         names = archive.namelist()
         expected = json.loads(archive.read(next(name for name in names if name.endswith("expected.json"))))
     assert [statement["equals"]["outcome"] for statement in expected["expect"]] == [0.25, 0.25]
+
+
+def test_a_picture_is_sent_as_one_and_nothing_else(reader: Visitor) -> None:
+    """By an address of its own, in a sandbox; the call's page shows it."""
+    trace = f"/traces/{identifier(f'plain-{page_data.PICTURED}', 32)}"
+    shown = reader.get(f"{trace}/spans/{identifier(f'call-{page_data.PICTURED}', 16)}")
+    (address,) = re.findall(r'<img src="([^"]+)"', shown.text)
+    seen = reader.get(html.unescape(address))
+
+    assert (seen.status, seen.headers["content-type"]) == (200, "image/png")
+    assert seen.body == base64.b64decode(page_data.PIXEL)
+    assert "sandbox" in seen.headers["content-security-policy"]
+    assert reader.get(html.unescape(address).replace("n=0", "n=1")).status == 404
 
 
 def test_what_is_not_there_is_said(reader: Visitor) -> None:

@@ -1,0 +1,64 @@
+"""A call as a conversation: results beside their calls, pictures that can hold no script, the rest in words."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from spanloop.page.traces import conversation
+
+PIXEL = base64.b64encode(b"\x89PNG\r\n").decode()
+
+
+def call(*media: Any) -> dict[str, Any]:
+    shown = [{"role": "user", "text": "what is this?"}]
+    entries = [{"message": 0, "parts": [{"type": "image_url", "image_url": {"url": url}} for url in media]}]
+    return {"input": json.dumps(shown), "output": "[]", "media": json.dumps(entries)}
+
+
+def test_pictures_are_numbered_through_the_call() -> None:
+    """Each is sent by itself, as what it says it is."""
+    talk = conversation.of_call(call(f"data:image/png;base64,{PIXEL}", f"data:image/webp;base64,{PIXEL}"))
+
+    assert talk.shown[0].pictures == (0, 1)
+    assert conversation.picture(talk, 1) == ("image/webp", b"\x89PNG\r\n")
+    assert conversation.picture(talk, 2) is None
+    assert conversation.picture(talk, -1) is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"data:image/svg+xml;base64,{PIXEL}",
+        f"data:text/html;base64,{PIXEL}",
+        "data:image/png,plain",
+        "https://elsewhere.example/a.png",
+    ],
+)
+def test_what_could_hold_a_script_or_lies_elsewhere_is_named_and_not_shown(address: str) -> None:
+    """The page asks nothing of elsewhere: who looks at a trace would be known there."""
+    talk = conversation.of_call(call(address))
+
+    assert talk.pictures == ()
+    assert talk.shown[0].other_media == (address,)
+
+
+def test_a_picture_whose_data_is_none_is_not_there() -> None:
+    """It was cut on its way, say."""
+    talk = conversation.of_call(call("data:image/png;base64,A"))
+
+    assert conversation.picture(talk, 0) is None
+
+
+def test_a_result_stands_beside_its_call_and_not_again() -> None:
+    """One that no call asked for is a message of its own."""
+    shown = [
+        {"role": "assistant", "tool_calls": [{"id": "1", "name": "look", "arguments": {"at": "it"}}]},
+        {"role": "tool", "tool_call_id": "1", "text": "seen"},
+        {"role": "tool", "tool_call_id": "2", "text": "stray"},
+    ]
+    talk = conversation.of_call({"input": json.dumps(shown), "output": "[]"})
+
+    assert [(called.name, called.result) for called in talk.shown[0].tool_calls] == [("look", "seen")]
+    assert [one.text for one in talk.shown[1:]] == ["stray"]
