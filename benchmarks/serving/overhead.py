@@ -102,7 +102,8 @@ async def complete(http: web.Request) -> web.Response:
     """Answer the gateway's own questions: what it asks to recognise a model by."""
     request = orjson.loads(await http.read())
     ids = list(range(request["max_tokens"]))
-    choice: dict[str, Any] = {"token_ids": ids, "logprobs": {"token_logprobs": [-1.0] * len(ids)}}
+    logprob = 0.0 if request.get("top_k") == 1 else -1.0  # what is certain has no other
+    choice: dict[str, Any] = {"token_ids": ids, "logprobs": {"token_logprobs": [logprob] * len(ids)}}
     if request.get("prompt_logprobs") is not None:
         choice["prompt_logprobs"] = [{str(token): {"logprob": -1.0}} for token in request["prompt"]]
     return web.json_response({"choices": [choice]})

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from foundation.settings import Settings
+from serve.prompts.template import Template as Template
 from serve.schema import Canary, encode_file, read_file
 
 AS_SENT = 0

@@ -7,6 +7,7 @@ for position, (name, place, what) in enumerate(
     (
         ("list", "serve.prompts_cli:list_", "Say which versions there are, and which are in force."),
         ("diff", "serve.prompts_cli:diff", "Show what changed between two versions."),
+        ("optimise", "spanloop.prompts.optimise:optimise", "Look for a better prompt in what was logged."),
         ("keep", "serve.prompts_cli:keep", "Keep a version, out of a file."),
         ("promote", "serve.prompts_cli:promote", "Make a version live."),
         ("canary", "serve.prompts_cli:canary", "Try a version on a share of the calls."),
