@@ -75,7 +75,7 @@ class Night:
     def checkpoint(self) -> str | None:
         """Directory of the checkpoint this night made, once there is one."""
         train = self.done.get("train")
-        return None if train is None else str(train["checkpoint"])
+        return None if train is None or train["checkpoint"] is None else str(train["checkpoint"])
 
     def finish(self, step: str, result: dict[str, Any]) -> None:
         """Record that a step is done; with the ETL, also which data the night learns from."""

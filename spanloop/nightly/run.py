@@ -11,6 +11,7 @@ from foundation.files import exclusive
 from foundation.models import find_model
 from foundation.narration import get_logger
 from foundation.report import RunReport
+from spanloop.nightly.hosted import distil_arguments, student_of
 from spanloop.nightly.night import Night, live_model, read_served
 from spanloop.nightly.retention import prune
 from spanloop.nightly.settings import NightlyConfig
@@ -22,6 +23,8 @@ from spanloop.warm import WarmStages
 log = get_logger("nightly")
 
 STEPS = ("etl", "train", "evaluate", "promote")
+STEPS_OF_STUDENT = ("etl", "train", "replay", "promote")
+"""Where agents ask a hosted model: what trains is a distillation, what judges a replay."""
 
 
 def nightly(
@@ -44,7 +47,15 @@ def nightly(
     dry_run
         Say what every stage would do and write nothing.
     """
-    if config.model is not None:
+    if config.student is not None:
+        if config.model is not None or config.watch:
+            raise SettingsError(
+                "--student has nights of its own, without --model and --watch",
+                hint="Leave them out: a student goes on from the student of the night before.",
+            )
+        config = config.model_copy(update={"student": find_model(config.student)})
+        config = config.model_copy(update={"model": student_of(config)})
+    elif config.model is not None:
         config = config.model_copy(update={"model": find_model(config.model)})
     if config.watch and not dry_run:
         _require_served(config)
@@ -71,7 +82,7 @@ def nightly(
 
 def _require_served(config: NightlyConfig) -> None:
     """Check that there is something to promote to, before hours are spent on what to promote."""
-    if read_served(config.data) is None:
+    if config.student is None and read_served(config.data) is None:
         model = config.model or "PATH"
         raise SettingsError(
             f"nothing is served from {config.data}, so that nothing a night makes could be promoted",
@@ -81,6 +92,9 @@ def _require_served(config: NightlyConfig) -> None:
 
 def _rehearse(config: NightlyConfig) -> dict[str, Any]:
     etl = run_stage("etl", "run", "--data", str(config.data), "--dry-run")
+    if config.student is not None:
+        taken = run_stage("distill", *distil_arguments(config, config.model or config.student), "--dry-run")
+        return {"etl": etl, "train": taken, "checkpoint": None}
     train = run_stage("train", "run", *train_arguments(config, config.model or live_model(config.data)), "--dry-run")
     return {"etl": etl, "train": train, "checkpoint": None}
 
@@ -105,7 +119,7 @@ def _run(config: NightlyConfig, report: RunReport, *, is_ready: Callable[[], boo
     night = Night.resume(config)
     status = ExitStatus.FAILED
     try:
-        for step in STEPS:
+        for step in STEPS if config.student is None else STEPS_OF_STUDENT:
             if step in night.done:
                 log.info("already done", step=step)
                 continue
@@ -116,6 +130,8 @@ def _run(config: NightlyConfig, report: RunReport, *, is_ready: Callable[[], boo
                 break
             with report.phase(step):
                 night.finish(step, perform(step, config, night))
+            if step == "train" and night.checkpoint is None:
+                break  # too little was new
         status = ExitStatus.DONE
         night.close(status)
         if config.keep is not None and night.checkpoint is not None and (registry := read_served(config.data)):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from foundation.settings import DEFAULT_DATA, Settings
 
@@ -16,6 +16,14 @@ class NightlyConfig(Settings):
     model: Path | None = None
     """Model to train further, a directory or the id of a downloaded one. Default: the live checkpoint of the registry.
     Whichever it is, what comes of it is compared with what is live."""
+
+    student: Path | None = None
+    """Student of a hosted model, a directory or the id of a downloaded one. A night is then ETL, distillation of what
+    is new (`spanloop distill`) and replay (`spanloop replay`), and goes on from the student of the night before.
+    Nothing needs to be served; where a gateway runs, a student that is not refused is tried as a canary."""
+
+    agents: tuple[str, ...] = ()
+    """Of a student: the agents whose calls are imitated, separated by commas. Default: as `spanloop distill` is set."""
 
     out: Path | None = None
     """Where checkpoints go. Default: DATA/checkpoints."""
@@ -50,3 +58,11 @@ class NightlyConfig(Settings):
 
     warm: bool = True
     """With `watch`: keep a process that has imported everything, of which every stage is a fork."""
+
+    @field_validator("agents", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        names = [value] if isinstance(value, str) else value
+        if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
+            return tuple(part.strip() for name in names for part in name.split(",") if part.strip())
+        return value

@@ -8,6 +8,7 @@ from typing import Any
 from foundation.narration import get_logger
 from foundation.web import places
 from serve.schema import read_server
+from spanloop.nightly import hosted
 from spanloop.nightly.night import Night, live_model
 from spanloop.nightly.settings import NightlyConfig
 from spanloop.processes import run_stage
@@ -28,10 +29,14 @@ def perform(step: str, config: NightlyConfig, night: Night) -> dict[str, Any]:
             return run_stage("etl", "run", "--data", data)
         case "train":
             return _train(config, night)
+        case "replay":
+            return hosted.judge(config, night)
         case "evaluate":
             # Its own parent is what was live when the night began, but for --model and for what was promoted meanwhile.
             judged = ["--data", data, "--checkpoint", str(night.checkpoint), "--against", str(live_model(config.data))]
             return run_stage("train", "evaluate", *judged, *_if_inconclusive(config))
+        case "promote" if config.student is not None:
+            return hosted.try_out(config, night, is_served=_is_served(config.data))
         case "promote":
             gate = night.done["evaluate"].get("gate") or {}
             if gate.get("verdict") == "inconclusive" and not gate.get("passed"):
@@ -53,11 +58,14 @@ def _if_inconclusive(config: NightlyConfig) -> list[str]:
         return []
     if config.watch and not config.canary:
         return ["--inconclusive", "accept"]
+    return ["--inconclusive", "canary"] if _is_served(config.data) else []
+
+
+def _is_served(data: Path) -> bool:
     if places.control() is not None:
-        return ["--inconclusive", "canary"]
-    server = read_server(config.data)
-    is_served = server is not None and server.is_alive()
-    return ["--inconclusive", "canary"] if is_served else []
+        return True
+    server = read_server(data)
+    return server is not None and server.is_alive()
 
 
 def _train(config: NightlyConfig, night: Night) -> dict[str, Any]:
@@ -66,7 +74,11 @@ def _train(config: NightlyConfig, night: Night) -> dict[str, Any]:
     made = find_made(out, night)
     if made is not None:
         log.info("trained before it was interrupted", checkpoint=str(made))
+        if config.student is not None:
+            hosted.remember(config, made)
         return {"checkpoint": str(made), "was_recovered": True}
+    if config.student is not None:
+        return hosted.distil(config, night, out)
     return run_stage("train", "run", *train_arguments(config, night.model))
 
 

@@ -38,6 +38,8 @@ def by_outcomes(states: Sequence[State]) -> Score:
             hint="Give rewards (spanloop reward), or score with --score checks, --reward-sql DIR or --judge URL.",
         )
     worst = min(outcomes)
+    if worst == max(outcomes):
+        worst = min(worst, 0.0)  # all went alike: what departs from it is not known to have gone as well
     for state in states:
         if state.outcome is not None:
             known[state.task, question_of(state)][said_of(state.last)].append(state.outcome)

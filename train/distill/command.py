@@ -45,9 +45,19 @@ def distill(
         raise SettingsError(
             "no student is named", hint="Name one with --model; `spanloop distill --dry-run` ranks those at hand."
         )
+    from train.distill.preparing import TooFew
     from train.distill.run import distill as teach
 
-    checkpoint = teach(config, report)
+    try:
+        checkpoint = teach(config, report)
+    except TooFew as few:
+        if not config.wait:
+            raise
+        report.update(checkpoint=None, waiting=few.message)
+        log.info("waiting", reason=few.message)
+        if as_json:
+            report.print()
+        return
     if checkpoint is None:
         return
     report.update(checkpoint=str(checkpoint))

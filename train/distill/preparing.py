@@ -30,6 +30,10 @@ LEAST_RENDERED = 0.5
 """Share of the calls with tools below which a template cannot be said to write them."""
 
 
+class TooFew(GateRefused):
+    """There is too little to imitate, which more traffic may change."""
+
+
 @dataclass(frozen=True)
 class Lesson:
     """What a student is taught, and what it is examined by."""
@@ -60,7 +64,7 @@ def read_choice(config: DistillConfig) -> tuple[Choice, int, int]:
         )
     rows = pl.concat([read_transitions(config.data, split, since=config.since) for split in Split])
     if rows.is_empty():
-        raise GateRefused(
+        raise TooFew(
             f"no transition is published in {config.data}",
             hint=f"Import or collect traces, then: spanloop etl run --data {config.data}",
         )
@@ -69,7 +73,7 @@ def read_choice(config: DistillConfig) -> tuple[Choice, int, int]:
     if config.model is not None and not config.again:
         rows, num_before = leave_out_imitated(rows, read_imitated(config.model))
         if rows.is_empty():
-            raise GateRefused(
+            raise TooFew(
                 f"all {num_before} calls were imitated before by {config.model.name} or a checkpoint it comes from",
                 hint="Wait for new ones, or repeat them with --again.",
             )
@@ -86,7 +90,7 @@ def read_choice(config: DistillConfig) -> tuple[Choice, int, int]:
     )
     if choice.rows.height < config.min_calls:
         counted = ", ".join(f"{count} {reason}" for reason, count in choice.left.items()) or "none"
-        raise GateRefused(
+        raise TooFew(
             f"{choice.rows.height} calls are worth imitating, {config.min_calls} at least (min_calls); "
             f"left out: {counted}",
             hint=_way_out(choice, num_before),
@@ -133,7 +137,7 @@ def prepare(config: DistillConfig, model: Path) -> Lesson:
     num_taught = int(sum(len(each.calls) for each in taught))
     num_examined = int(sum(len(each.calls) for each in examined))
     if num_taught < config.min_calls or not examined:
-        raise GateRefused(
+        raise TooFew(
             f"{num_taught} calls to teach by and {num_examined} to examine by are left, of {rows.height}",
             hint="Tasks are held out whole: more tasks, or a larger --holdout of `spanloop etl run`.",
         )

@@ -67,6 +67,9 @@ class DistillConfig(Settings):
     min_calls: Annotated[int, CHOICE] = Field(default=64, ge=1)
     """Refuse to teach by fewer calls."""
 
+    wait: Annotated[bool, CHOICE] = False
+    """End with status 0 and no checkpoint where there is too little to imitate: for what comes again every night."""
+
     adapter: Annotated[Literal["none", "lora"] | None, TEACHING] = None
     """All weights (`none`) or a LoRA. Default: a LoRA from 100 million weights on."""
 

@@ -36,6 +36,14 @@ def test_what_stopped_is_worth_the_worst(tmp_path: Path) -> None:
     assert by_outcomes(states)([replay(states[0], Scripted({"a": "2"}), seed=0)]) == [-1.0]
 
 
+def test_where_all_went_well_what_departs_is_not_taken_to_have(tmp_path: Path) -> None:
+    """The worst on record is then the best on record, and no measure."""
+    (state,) = states_of(tmp_path, *attempt("a", "1+1", "2", "2", outcome=1.0))
+    score = by_outcomes([state])
+
+    assert score([replay(state, Scripted({"a": "2"}), seed=0), as_recorded(state)]) == [0.0, 1.0]
+
+
 def test_words_nobody_said_are_not_known_to_be_wrong(tmp_path: Path) -> None:
     """Of long answers there are many that are as good."""
     long = "The two of them together make a sum that is exactly twice what either of them is alone"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from foundation.errors import SettingsError
+from foundation.errors import GateRefused, SettingsError
 from tests.logged import publish
 from tests.unit.train.distill.lessons import call
 from train.distill.command import distill
@@ -31,3 +31,20 @@ def test_a_student_has_to_be_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no student is named") as refusal:
         distill(config=DistillConfig(data=tmp_path))
     assert "--dry-run" in str(refusal.value.hint)
+
+
+def test_a_night_waits_where_there_is_too_little(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 0, no checkpoint, and why; asked by hand it is a refusal."""
+    data = publish(tmp_path, [call(f"t{task}", "yes") for task in range(5)])
+    config = DistillConfig(data=data, model=model, wait=True)
+
+    distill(config=config, as_json=True)
+
+    out = capsys.readouterr().out
+    report = json.loads(out[out.index("{\n") :])
+    assert report["checkpoint"] is None
+    assert "64 at least" in report["waiting"]
+    with pytest.raises(GateRefused, match="64 at least"):
+        distill(config=config.model_copy(update={"wait": False}))
