@@ -236,6 +236,7 @@ class Batch:
         self.drop(finished)
         return sampled
 
+    @torch.inference_mode()
     def drop(self, leaving: set[int]) -> None:
         """Take rows out, and the padding that only they needed; what they read and wrote is remembered."""
         if not leaving:

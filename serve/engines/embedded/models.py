@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from tokenizers.decoders import DecodeStream
@@ -134,6 +134,7 @@ class Sampler:
         self.special_tokens = special_tokens(self.tokenizer)
         self._grammars = Grammars(self.tokenizer)
         self._models = {name: self._describe(model_path, load_model(model_path))}
+        self._ended: asyncio.Queue[BaseException] = asyncio.Queue()
 
     def _describe(self, path: Path, model: Any) -> Weights:  # noqa: ANN401
         return Weights(
@@ -152,7 +153,19 @@ class Sampler:
     def start(self) -> None:
         """Run the batches of the models there are."""
         for weights in self._models.values():
-            weights.running = asyncio.create_task(weights.generator.run())
+            self._run(weights)
+
+    def _run(self, weights: Weights) -> None:
+        def note_end(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._ended.put_nowait(error)
+
+        weights.running = asyncio.create_task(weights.generator.run())
+        weights.running.add_done_callback(note_end)
+
+    async def failed(self) -> NoReturn:
+        """Wait until a batch can go on no more, and raise what stopped it: nobody's call would ever be answered."""
+        raise await self._ended.get()
 
     def find(self, name: object) -> Weights:
         """Return what answers to a name."""
@@ -170,7 +183,7 @@ class Sampler:
         weights = self._models.get(name)
         if weights is None:
             weights = self._models[name] = self._describe(path, model)
-            weights.running = asyncio.create_task(weights.generator.run())
+            self._run(weights)
         else:
 
             def put_in_place(batch: Batch) -> None:

@@ -180,7 +180,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     await runner.setup()
     engine.start()
     await web.UnixSite(runner, arguments.uds, backlog=BACKLOG).start()
-    await asyncio.Event().wait()  # until SIGTERM
+    await engine.failed()  # else until SIGTERM; the gateway starts another where this one ends
 
 
 def main() -> None:

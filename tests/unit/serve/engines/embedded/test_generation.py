@@ -1,6 +1,9 @@
 """Continuous batching against Transformers' own forward pass: a row is sampled exactly, whatever runs beside it."""
 
+import asyncio
 import math
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from serve.engines.embedded.generation import Batch, Row, Token, processed_logits, sample
+from serve.engines.embedded.generation import Batch, Generator, Row, Token, processed_logits, sample
 from serve.sampling import Sampling
 from tests.fakes import tiny_model
 from tests.serving import fresh_logprobs
@@ -56,6 +59,36 @@ def test_rows_that_join_and_leave_at_different_steps_keep_their_own_logprobs(mod
         assert [token.finish_reason for token in got] == [None] * (len(got) - 1) + ["length"]
         expected = fresh_logprobs(model_path, each.prompt, [token.id for token in got])
         assert [token.logprob for token in got] == pytest.approx(expected, abs=1e-4)
+
+
+def test_rows_go_on_when_others_are_broken_off(model: Any, model_path: Path) -> None:
+    """Clients leave in the middle, first and last of the batch among them; the others' answers stay their own."""
+
+    async def scenario() -> None:
+        generator = Generator(model)
+        running = asyncio.create_task(generator.run())
+        rows, tokens, over = [], dict[int, list[Token]](), [asyncio.Event() for _ in range(6)]
+
+        def deliver(place: int, token: Token) -> None:
+            tokens.setdefault(place, []).append(token)
+            if place in (0, 2, 5) and len(tokens[place]) == 3 + place:
+                rows[place].is_cancelled = True
+            elif token.finish_reason:
+                over[place].set()
+
+        for place in range(6):
+            each = row(list(range(1, 4 + 3 * place)), max_tokens=15)
+            rows.append(replace(each, deliver=partial(deliver, place)))
+            generator.submit(rows[-1])
+        waiting = asyncio.gather(*(over[place].wait() for place in (1, 3, 4)))
+        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        assert not running.done(), running.exception()
+        running.cancel()
+        for place in (1, 3, 4):
+            expected = fresh_logprobs(model_path, rows[place].prompt, [token.id for token in tokens[place]])
+            assert [token.logprob for token in tokens[place]] == pytest.approx(expected, abs=1e-4)
+
+    asyncio.run(scenario())
 
 
 def test_a_greedy_row_is_the_same_alone_and_in_company(model: Any) -> None:
