@@ -10,12 +10,16 @@ import polars as pl
 from foundation.files import write_json
 from receiver.schema import TABLES
 from serve.change import registry
+from serve.prompts import registry as prompts
 from spanloop.page.traces.otlp import resource_logs, resource_spans
 from tests.commands import spanloop
 from tests.nights import train
 from tests.spans import START_NS, Span, identifier, llm, span
 
 HOSTILE = "\"'><script>window.planted=1</script><img src=x onerror=window.planted=1>{{7*7}}</textarea></title>\u202e"
+
+PROMPTED = HOSTILE.removesuffix("\u202e")
+"""An agent whose prompt is kept; its name can be printed."""
 
 NAMES = {table: [column.name for column in columns] for table, columns in TABLES.items()}
 SERVICES = ("shop", "bank")
@@ -181,6 +185,11 @@ def learn(data: Path, model: Path) -> None:
         }  # fmt: skip
         write_json(data / "nightly" / "runs" / f"night{number}.json", night)
     write_json(data / "replays" / "replay0.json", asked_anew())
+    prompts.keep(
+        data, PROMPTED, f"Be kinder. {HOSTILE}", base="Be kind.", is_template=False, report={"reason": HOSTILE}
+    )
+    prompts.keep(data, PROMPTED, "Be kinder.\nBe brief.", parent=1)
+    prompts.promote(data, PROMPTED, 1, reason=HOSTILE)
     registry.promote(data, promoted_with_config(promoted), promoted.name, behavior=True, reason=HOSTILE)
 
 

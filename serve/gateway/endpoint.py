@@ -192,7 +192,8 @@ class Gateway:
 
         What a replay asks is no traffic: the live model answers, and it counts for neither.
         """
-        if (self.split is None and self.second is None) or turn.caller.replay is not None:
+        has_share = self.second is not None and self.second.share > 0
+        if (self.split is None and not has_share) or turn.caller.replay is not None:
             return self.admission
         turn.unit = find_unit(turn.http.headers, turn.request, turn.caller.episode)
         if self.split is None:

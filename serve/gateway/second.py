@@ -49,7 +49,7 @@ class Second:
         self, turn: Turn, admission: Admission, ask_student: AskStudent, exchange: Exchange
     ) -> web.StreamResponse:
         """Have one of the two answer."""
-        if stays(turn.unit, self.share):
+        if self.share > 0 and stays(turn.unit, self.share):
             try:
                 return await self._ask_hosted(turn, "share", exchange)
             except (Unfit, aiohttp.ClientError, OSError) as failure:

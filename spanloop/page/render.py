@@ -24,6 +24,7 @@ PAGES = (
     ("/runs", "Nights", True),
     ("/training", "Training", True),
     ("/checkpoints", "Checkpoints", True),
+    ("/prompts", "Prompts", True),
     ("/replay", "Replays", True),
     ("/sql", "SQL", False),
 )

@@ -1,9 +1,9 @@
 """The page's addresses."""
 
 from spanloop.page.traces import listing, rewarding, taking, trace
-from spanloop.page.views import checkpoints, episodes, overview, replays, rewards, runs, sql, tools, training
+from spanloop.page.views import checkpoints, episodes, overview, prompts, replays, rewards, runs, sql, tools, training
 
-WHOLE_DATA = ("/runs", "/training", "/checkpoints", "/replay")
+WHOLE_DATA = ("/runs", "/training", "/checkpoints", "/prompts", "/replay")
 """Beginnings of the addresses that show what belongs to no one project."""
 
 ROUTES = (
@@ -27,6 +27,8 @@ ROUTES = (
     ("GET", "/checkpoints", checkpoints.show),
     ("GET", "/checkpoints/compare", checkpoints.compare),
     ("POST", "/checkpoints/{action}", checkpoints.act),
+    ("GET", "/prompts", prompts.show),
+    ("POST", "/prompts/{action}", prompts.act),
     ("GET", "/replay", replays.show),
     ("GET", "/sql", sql.show),
     ("GET", "/download/{form}", sql.download),

@@ -24,7 +24,7 @@ def pages(data: Path, visitor: Visitor) -> dict[str, str]:
     known = facts.checkpoints(data)
     return {
         "overview": "/", "traces": "/traces", "episodes": "/episodes", "rewards": "/rewards", "tools": "/tools",
-        "nights": "/runs", "checkpoints": "/checkpoints", "replays": "/replay", "sql": "/sql",
+        "nights": "/runs", "checkpoints": "/checkpoints", "prompts": "/prompts", "replays": "/replay", "sql": "/sql",
         **({"trace": f"/traces/{trace}"} if trace else {}),
         **({"training": f"/training/{known[0].id}"} if known else {}),
     }  # fmt: skip

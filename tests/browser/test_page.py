@@ -28,7 +28,7 @@ pytestmark = [
 
 TRACE = f"/traces/{page_data.TRACE}"
 PAGES = ("/", "/traces", TRACE, "/episodes", "/rewards", "/tools", "/runs", "/training", "/checkpoints", "/replay",
-         "/sql?q=select+service_name,+count(*)+as+spans+from+spans+group+by+all")  # fmt: skip
+         "/prompts", "/sql?q=select+service_name,+count(*)+as+spans+from+spans+group+by+all")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

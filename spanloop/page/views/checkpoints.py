@@ -2,24 +2,20 @@
 
 import io
 import json
-import os
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
 
 from foundation.errors import SettingsError, SpanloopError
-from foundation.files import make_directory
 from foundation.web.keys import Scope
 from serve.schema import Registry, read_server
-from spanloop.page import charts, facts
-from spanloop.page.entrance import Visitor
+from spanloop.page import acting, charts, facts
 from spanloop.page.facts import Fact, Known
 from spanloop.page.render import address
 from spanloop.page.views.runs import interval_of
 from spanloop.page.visit import NotThere, Visit, clean, see_other
-from spanloop.processes import StageFailed, run_stage
+from spanloop.processes import run_stage
 
 SIDE_BY_SIDE = """
 with latest as (
@@ -172,30 +168,5 @@ async def act(visit: Visit) -> web.StreamResponse:
             raise SettingsError("there is no such checkpoint, or its weights were removed")
         id_ = known.id
         arguments.append(str(known.path))
-    await visit.read(_record, visit.data, visit.visitor, action, id_, "asked")
-    try:
-        await visit.read(run_stage, *arguments, narration=io.StringIO())
-    except StageFailed as error:
-        await visit.read(_record, visit.data, visit.visitor, action, id_, f"refused: {error.said[-400:]}")
-        raise SpanloopError(f"{action} was refused: {error.said[-800:]}", hint="Nothing was changed.") from error
-    await visit.read(_record, visit.data, visit.visitor, action, id_, "done")
+    await acting.act(visit, action, id_, *arguments)
     return see_other(address("/checkpoints", said=f"Done: {action} {id_}".strip()))
-
-
-def _record(data: Path, visitor: Visitor, action: str, checkpoint: str, state: str) -> None:
-    """Write who did what, on disk before it is done."""
-    path = facts.acts_path(data)
-    make_directory(path.parent)
-    line = {
-        "time": datetime.now(UTC).isoformat(),
-        "who": visitor.name,
-        "key": visitor.key_id,
-        "action": action,
-        "checkpoint": checkpoint,
-        "state": state,
-    }
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "ab") as file:
-        file.write(json.dumps(line).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())

@@ -25,6 +25,7 @@ from foundation.errors import SettingsError
 from foundation.web.keys import Scope, create_key
 from receiver.decode.otlp import Signal, read_protobuf
 from receiver.pipeline import Pipeline
+from serve.prompts.registry import require
 from spanloop.page import facts, server
 from spanloop.page.routes import ROUTES
 from spanloop.page.settings import PageConfig
@@ -275,6 +276,7 @@ def test_what_was_sent_is_text_wherever_it_stands(reader: Visitor) -> None:
         "/traces",
         *details,
         f"{trace}/branch?of={spans[0]}",
+        "/prompts",
         f"/sql?q=select+*+from+spans+where+trace_id='{page_data.TRACE}'",
     ):
         seen = reader.get(path)
@@ -381,6 +383,33 @@ def test_a_replay_says_where_the_candidate_lost_most(reader: Visitor) -> None:
     assert reader.get(html.unescape(first)).status == 200
 
 
+def test_a_prompt_is_shown_with_what_changed_and_what_it_was_measured_at(reader: Visitor) -> None:
+    """Each version against the one it was made from; what does not exist cannot be asked for."""
+    seen = reader.get("/prompts")
+
+    assert "Version 1 live" in seen.words
+    assert "Version 2 from version 1, by file" in seen.words
+    assert '<span class="plus">+Be brief.</span>' in seen.text
+    assert "Promote" in seen.words
+    for form, status in (
+        ({"agent": "nobody", "version": "1"}, 400),
+        ({"agent": page_data.PROMPTED, "version": "7"}, 400),
+    ):
+        assert reader.submit("/prompts", "/prompts/promote", form).status == status
+    assert reader.submit("/prompts", "/prompts/drop").status == 404
+
+
+@pytest.mark.long
+def test_a_prompt_is_promoted_by_the_command_and_on_record(reader: Visitor, made: Path) -> None:
+    """Whatever the agent is called."""
+    form = {"agent": page_data.PROMPTED, "version": "2"}
+    assert reader.submit("/prompts", "/prompts/promote", form).status == 303
+    assert require(made, page_data.PROMPTED).live == 2
+    assert reader.submit("/prompts", "/prompts/rollback", form).status == 303
+    assert require(made, page_data.PROMPTED).live == 1
+    assert facts.acts(made)[0]["checkpoint"] == f"{page_data.PROMPTED}/2"
+
+
 @pytest.mark.long
 def test_changes_are_the_commands_and_on_record(reader: Visitor, made: Path) -> None:
     """A refused one too; who asked stands there before anything is done."""
@@ -403,8 +432,9 @@ def test_a_project_reaches_no_nights_and_changes_nothing(page: Visitor, keys: tu
     visitor = Visitor(page.port)
     visitor.log_in(keys[1]["shop"])
 
-    for path in ("/runs", "/training", "/training/x", "/checkpoints", "/checkpoints/compare", "/replay"):
+    for path in ("/runs", "/training", "/training/x", "/checkpoints", "/checkpoints/compare", "/prompts", "/replay"):
         assert visitor.get(path).status == 403, path
+    assert visitor.submit("/", "/prompts/rollback").status == 403
     assert visitor.submit("/", "/checkpoints/rollback").status == 403
     assert visitor.submit("/", f"/traces/{page_data.TRACE}/reward", {"name": "a", "value": "1"}).status == 403
 
