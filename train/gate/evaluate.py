@@ -23,6 +23,7 @@ from train.engine.policy import SampledTokens, load_policy, packs, shares
 from train.engine.sharing import plan_batches
 from train.engine.truncation import Kept, Limits
 from train.gate.estimate import Estimate, estimate
+from train.gate.prompts import under_prompts_in_force
 from train.gate.verdict import Likelihood, Verdict, judge
 from train.losses.registry import ANY
 from train.plan import read_limits, trainable_policies
@@ -48,8 +49,10 @@ def evaluate(config: EvaluateConfig) -> tuple[Manifest, dict[str, Any]]:
             hint="The directory was changed or damaged after it was written; train again.",
         )
     other, version = choose_other(config, manifest)
-    rows = read_transitions(config.data, Split.HELDOUT)
+    rows, num_otherwise_prompted = under_prompts_in_force(read_transitions(config.data, Split.HELDOUT))
     found, set_aside = _find(rows, manifest, config, other=other, version=version)
+    if num_otherwise_prompted:
+        set_aside = {**set_aside, "other_prompt": num_otherwise_prompted}
     judgement = judge(found, config, set_aside=set_aside)
     is_accepted = judgement.verdict is Verdict.INCONCLUSIVE and config.inconclusive == "accept"
     return manifest, {

@@ -132,6 +132,7 @@ def _way_out(set_aside: dict[str, int]) -> str:
     told = {
         "no_outcome": "rewards are missing: give them with otel_exporter.reward(value) or POST /v1/rewards",
         "other_agent": "they are other agents' calls than those it was trained on",
+        "other_prompt": "they were made under other versions of the agents' prompts than those in force",
         "other_policy": "they were sampled by other models than the one it is compared with (--against)",
     }
     why = told.get(largest, f"they were set aside as {largest}, which docs/training.md explains")
