@@ -100,7 +100,7 @@ def histogram(bins: Sequence[tuple[float, float, int]], *, title: str, width: in
 
 
 def interval(low: float, high: float, middle: float | None, *, bounds: tuple[float, float], title: str) -> Markup:
-    """Draw an interval on a scale that has zero marked."""
+    """Draw an interval on a scale that has zero marked, its ends in numbers beside it."""
     least, most = min(bounds[0], low, 0.0), max(bounds[1], high, 0.0)
     if not (math.isfinite(least) and math.isfinite(most)) or most == least:
         return Markup("")
@@ -115,7 +115,8 @@ def interval(low: float, high: float, middle: float | None, *, bounds: tuple[flo
     )
     if middle is not None:
         drawn += Markup('<circle class="middle {}" cx="{:.1f}" cy="12" r="4"></circle>').format(kind, place(middle))
-    return _frame(title, 200, 24, drawn)
+    said = Markup('<text class="label" x="206" y="16">{} to {}</text>').format(_signed(low), _signed(high))
+    return _frame(title, 330, 24, drawn + said)
 
 
 def _frame(said: str, width: int, height: int, inside: Markup) -> Markup:
@@ -144,6 +145,10 @@ def _labels(low: float, high: float, left: str, right: str, width: int, height: 
             text.format(width - 6, height - 3, "end", right if right != left else ""),
         )
     )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}".replace("-", "\u2212")
 
 
 def _brief(value: float) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import math
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ PAGES = (
 )
 """Address, title, and whether it shows what belongs to no one project."""
 
+ENDS = frozenset("\u202c\u2069")
+
 NOTHING = Markup('<span class="none" title="not known">&ndash;</span>')
 
 
@@ -41,6 +44,7 @@ def environment() -> Environment:
         undefined=ChainableUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=contained,
     )
     made.filters |= {
         "number": number,
@@ -56,6 +60,27 @@ def environment() -> Environment:
     }
     made.globals |= {"pages": PAGES, "address": address, "version": _versions(), "nothing": NOTHING}
     return made
+
+
+TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Characters that turn the direction of what follows them, and those that end it."""
+
+
+def contained(value: Any) -> Any:  # noqa: ANN401 - whatever a template writes
+    r"""Return a text that turns nothing after it: what it opens for letters from right to left is closed at its end.
+
+    >>> contained("a\u202eb"), contained("\u2067x\u2069"), contained(3)
+    ('a\u202eb\u202c', '\u2067x\u2069', 3)
+    """
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isascii():
+        return value
+    opened: list[str] = []
+    for found in TURNS.findall(value):
+        if found in ENDS:
+            opened = opened[:-1] if opened[-1:] == [found] else opened
+        else:
+            opened.append("\u2069" if found >= "\u2066" else "\u202c")
+    return value + "".join(reversed(opened))
 
 
 def _versions() -> dict[str, str]:

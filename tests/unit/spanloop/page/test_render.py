@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spanloop.page import render
 
@@ -27,6 +29,21 @@ def test_nothing_is_trusted_markup() -> None:
     made = render.environment().from_string("{{ v|number }}{{ v|short }}{{ v|pretty }}{{ v|instant }}{{ v|signed }}")
 
     assert "<script" not in made.render(v="<script>alert(1)</script>")
+
+
+@given(st.text(st.sampled_from("a\u05d0\u202a\u202e\u202c\u2066\u2067\u2069"), max_size=9))
+def test_no_text_turns_the_words_after_it(text: str) -> None:
+    """What it opens it closes, the last first; its own letters stay as they are."""
+    made = render.environment().from_string("{{ v|short }}|after").render(v=text)
+
+    depth: list[str] = []
+    for letter in made.partition("|")[0]:
+        if letter in "\u202a\u202e\u2066\u2067":
+            depth.append("\u202c" if letter < "\u2066" else "\u2069")
+        elif depth[-1:] == [letter]:
+            depth.pop()
+    assert depth == []
+    assert made.startswith(" ".join(text.split()))
 
 
 def test_instants_are_in_utc_and_marked_for_the_readers_zone() -> None:
