@@ -101,6 +101,18 @@ class Admission:
             finally:
                 self._open.set()
 
+    @asynccontextmanager
+    async def turning_away(self, *, drain_timeout_s: float) -> AsyncIterator[None]:
+        """Turn new calls away, wait for those in flight, run the block. Where either fails, calls are let in again."""
+        async with self._change:
+            serving, self._serving = self._serving, None
+            try:
+                await self._drain(list(self._flights.values()), drain_timeout_s)
+                yield
+            except BaseException:
+                self._serving = serving
+                raise
+
     async def drained(self, serving: Serving) -> None:
         """Wait until nothing answers calls with what no longer takes new ones."""
         assert serving is not self._serving, "it would never end"

@@ -23,6 +23,7 @@ from serve.change.swap import swap, undone_on_error
 from serve.engines.adapters import is_adapter
 from serve.engines.engine import EngineFailed
 from serve.gateway.endpoint import Gateway
+from serve.pause import Pause
 from serve.schema import Registry
 from serve.settings import CanaryConfig, ServeConfig
 
@@ -42,6 +43,7 @@ class Changes:
         self._lock = asyncio.Lock()
         self._opener = Opener(config, gateway.admission, start_engine)
         self.trial = Trial(config, gateway, self._opener, self._lock)
+        self.pause = Pause(config, gateway.admission, self._lock)
 
     @property
     def _data(self) -> Path:

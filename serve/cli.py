@@ -14,7 +14,7 @@ from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.web import places
 from serve.schema import Registry, lock_path, read_registry, read_server
-from serve.settings import CanaryConfig, RegistryConfig, ServeConfig
+from serve.settings import CanaryConfig, PauseConfig, RegistryConfig, ServeConfig
 
 log = get_logger("serve")
 
@@ -179,6 +179,46 @@ def rollback(
         report.print()
 
 
+@app.command
+def pause(*, config: Annotated[PauseConfig, Parameter(name="*")] = PauseConfig(), json: Json = False) -> None:
+    """Have the gateway give its device up: calls in flight end, others get 503, or the hosted model's answer.
+
+    Until `spanloop serve resume`, or `--at-most-s`. Without a running gateway there is nothing to do.
+
+    Example: spanloop serve pause --data /var/lib/spanloop --at-most-s 3600
+
+    Parameters
+    ----------
+    json
+        Print the report on stdout.
+    """
+    report = RunReport("serve pause", config.model_dump(mode="json"))
+    result = _ask_gateway(config.data, "pause", {"at_most_s": config.at_most_s})
+    report.update(is_running=result is not None, **(result or {}))
+    log.info("no gateway runs: nothing to pause" if result is None else "paused", at_most_s=config.at_most_s)
+    if json:
+        report.print()
+
+
+@app.command
+def resume(*, config: Annotated[RegistryConfig, Parameter(name="*")] = RegistryConfig(), json: Json = False) -> None:
+    """End a pause: return when the model answers again.
+
+    Example: spanloop serve resume --data /var/lib/spanloop
+
+    Parameters
+    ----------
+    json
+        Print the report on stdout.
+    """
+    report = RunReport("serve resume", config.model_dump(mode="json"))
+    result = _ask_gateway(config.data, "resume", {})
+    report.update(is_running=result is not None, **(result or {}))
+    log.info("no gateway runs: nothing to resume" if result is None else "resumed")
+    if json:
+        report.print()
+
+
 def _registry(data: Path) -> Registry:
     """Return what is live: on the gateway that is named by URL, else in DATA."""
     from serve.change import registry
@@ -259,7 +299,9 @@ def _show_canary(trial: dict[str, Any] | None) -> None:
 
 
 def _ask_gateway(
-    data: Path, action: Literal["promote", "rollback", "canary", "status"], body: dict[str, Any]
+    data: Path,
+    action: Literal["promote", "rollback", "canary", "status", "pause", "resume"],
+    body: dict[str, Any],
 ) -> dict[str, Any] | None:
     """Ask the running gateway; None when none runs. Its client is loaded only when there is one to ask."""
     if places.control() is None and read_server(data) is None:

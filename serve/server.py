@@ -130,11 +130,16 @@ class Server:
                 if serving is not None and serving.engine is not engine:
                     engine = serving.engine  # another has taken over, and this one was stopped
                     continue
-                self.gateway.admission.suspend()
-                await self.changes.trial.set_aside()
-                ended = "hung" if engine.is_hung else "ended"
-                log.warning(f"the engine {ended}; starting it again", status=engine.exit_status(), log=str(engine.log))
-                await engine.stop()
+                if self.changes.pause.is_on:
+                    await self.changes.pause.over()
+                else:
+                    self.gateway.admission.suspend()
+                    await self.changes.trial.set_aside()
+                    ended = "hung" if engine.is_hung else "ended"
+                    log.warning(
+                        f"the engine {ended}; starting it again", status=engine.exit_status(), log=str(engine.log)
+                    )
+                    await engine.stop()
                 engine = await self._start_until_it_does(MAX_RESTARTS)
         finally:
             if (serving := self.gateway.admission.serving) is not None:
@@ -166,6 +171,7 @@ class Server:
             "url": self.url,
             "engine": self.starter.kind.kind,
             "is_ready": policy is not None,
+            "is_paused": self.changes.pause.is_on,
             "serving_version": None if policy is None else policy.version,
             "num_in_flight": self.gateway.admission.num_in_flight,
             "num_answered": self.gateway.num_answered,
@@ -239,6 +245,8 @@ async def _run(
         "canary": server.changes.canary,
         "status": server.status,
         "prompts": prompts.reload,
+        "pause": server.changes.pause.begin,
+        "resume": server.changes.pause.end,
     }
     front = web.AppRunner(
         server.gateway.make_app(), handler_cancellation=True, access_log=None, shutdown_timeout=STOP_GRACE_S

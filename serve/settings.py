@@ -236,3 +236,10 @@ class RegistryConfig(Settings):
 
     data: Path = Field(default=DEFAULT_DATA)
     """Directory that holds everything: spans, dataset, checkpoints, registry."""
+
+
+class PauseConfig(RegistryConfig):
+    """Settings of a pause."""
+
+    at_most_s: float = Field(default=43_200, gt=0, le=604_800)
+    """Seconds after which it ends by itself: whoever asked for it may have been killed."""

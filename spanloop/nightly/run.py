@@ -11,6 +11,7 @@ from foundation.files import exclusive
 from foundation.models import find_model
 from foundation.narration import get_logger
 from foundation.report import RunReport
+from spanloop.nightly.device import Device
 from spanloop.nightly.hosted import distil_arguments, student_of
 from spanloop.nightly.night import Night, live_model, read_served
 from spanloop.nightly.retention import prune
@@ -118,6 +119,7 @@ def _run(config: NightlyConfig, report: RunReport, *, is_ready: Callable[[], boo
     """Go through the steps of a night; of a window only where it is time for one, and else leave nothing behind."""
     night = Night.resume(config)
     status = ExitStatus.FAILED
+    device = Device(config)
     try:
         for step in STEPS if config.student is None else STEPS_OF_STUDENT:
             if step in night.done:
@@ -128,6 +130,7 @@ def _run(config: NightlyConfig, report: RunReport, *, is_ready: Callable[[], boo
                 break
             if step == "train" and is_ready is not None and not is_ready():
                 break
+            device.before(step)
             with report.phase(step):
                 night.finish(step, perform(step, config, night))
             if step == "train" and night.checkpoint is None:
@@ -142,6 +145,7 @@ def _run(config: NightlyConfig, report: RunReport, *, is_ready: Callable[[], boo
             night.close(status)  # the stage has judged this night's data or model: running again would only repeat it
         raise
     finally:
+        device.give_back()
         report.update(checkpoint=night.checkpoint, **night.done)
         if is_ready is None or "train" in night.done or status is not ExitStatus.DONE:
             report.write(config.data / "nightly" / "runs" / f"{report.run_id}.json", status)

@@ -37,6 +37,10 @@ class NightlyConfig(Settings):
     """Margin of non-inferiority of such a canary: it gets all calls once it is known to earn no less than this below
     the live model, as a part of the reward's range."""
 
+    pause: bool = False
+    """Have the gateway give its device up while the night trains and evaluates (`spanloop serve pause`): for one GPU
+    that does both. Its calls get 503 with Retry-After meanwhile, or the hosted model's answer where there is one."""
+
     keep: int | None = Field(default=None, ge=1)
     """Newest checkpoints to keep once a night is promoted, beside whatever is live, may be rolled back to, is being
     tried or is an adapter's base. Of the others the weights are removed. Default: all are kept."""
