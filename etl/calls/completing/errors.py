@@ -17,14 +17,20 @@ CLIENT_SAID = re.compile(r"^[\w.]+: (Error code: \d{3} - .*)$", re.MULTILINE)
 NAMED = re.compile(r"^[\w.]*(?:Error|Exception): (.+)$", re.DOTALL)
 """An exception as a traceback's last line writes it."""
 
+LAST = re.compile(r"^([A-Za-z_][\w.]*)(?:: (.*))?\Z", re.DOTALL | re.MULTILINE)
+"""How a traceback ends: below its indented frames, the exception and what it says."""
+
 
 def error_text(text: str) -> str:
-    """Return an error's own words, without the name of its class.
+    """Return an error's own words, without the name of its class; of a traceback alone, those that it ends in.
 
     >>> error_text("OrderServiceError('no stock')"), error_text("app.OrderServiceError: no stock")
     ('no stock', 'no stock')
     """
-    text = text.split(TRACEBACK, 1)[0].rstrip()
+    text, _, trace = text.partition(TRACEBACK)
+    text = text.rstrip()
+    if not text and (last := LAST.search(trace.rpartition(TRACEBACK)[-1].rstrip())) is not None:
+        return last.group(2) or last.group(1)
     match = RAISED.match(text)
     if match:
         return match.group(2)
