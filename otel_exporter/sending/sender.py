@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import json
 import logging
+import math
 import os
 import sys
 import threading
@@ -38,6 +39,9 @@ LEAVING_S = 2.0
 """How long the end of the program waits for what is still to be sent."""
 
 Record = dict[str, Any]
+
+_WORDS = {math.inf: "Infinity", -math.inf: "-Infinity"}
+"""What protobuf's JSON calls the numbers that JSON has no words for; every other one is NaN."""
 
 
 class Body(NamedTuple):
@@ -343,7 +347,7 @@ def _value(value: Any) -> Record:  # noqa: ANN401
     if isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
         return {"intValue": str(value)}
     if isinstance(value, float):
-        return {"doubleValue": value if value == value and abs(value) != float("inf") else str(value)}
+        return {"doubleValue": value if math.isfinite(value) else _WORDS.get(value, "NaN")}
     if isinstance(value, str):
         return {"stringValue": value}
     return {"stringValue": json.dumps(value, ensure_ascii=False, default=str)}

@@ -29,11 +29,9 @@ ELSEWHERE = {
     "etl/calls/find.py": "tests/unit/etl/dialects/test_recordings.py",
     "etl/assemble.py": "tests/unit/etl/test_transform.py",
     "etl/counts.py": "tests/unit/etl/test_transform.py",
-    "etl/rewards/attributes.py": "tests/unit/etl/rewards/test_given.py",
     # Runs over a store, on real ones.
     "etl/runs/*": "tests/integration/etl/test_run.py",
     "etl/published/rows.py": "tests/integration/etl/test_windows.py",
-    "etl/exports/*": "tests/integration/etl/test_exports.py",
     # Servers and what only a socket or another process shows.
     "receiver/intake/*": "tests/integration/receiver/test_answers.py",
     "receiver/history/*": "tests/unit/receiver/history/test_importing.py",
@@ -52,9 +50,6 @@ ELSEWHERE = {
     "serve/engines/unix_socket.py": "tests/unit/serve/engines/test_engine.py",
     "serve/engines/vllm_extension.py": "tests/integration/serve/test_vllm.py",
     # What runs in an agent's process.
-    "otel_exporter/sending/grpc_post.py": "tests/integration/otel_exporter/test_delivery.py",
-    "otel_exporter/sending/sender.py": "tests/unit/otel_exporter/test_exporter.py",
-    "otel_exporter/later.py": "tests/unit/otel_exporter/test_rewards.py",
     "otel_exporter/tracking/transport.py": "tests/integration/otel_exporter/test_tracker.py",
     # The loop of training, tested as a loop.
     "train/run.py": "tests/unit/train/engine/test_checkpoint.py",
