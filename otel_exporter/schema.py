@@ -72,6 +72,10 @@ nobody's work and never becomes a transition."""
 ANSWERED_BY = "spanloop.answered_by"
 """`student` or `hosted`: who answered, where a hosted model stands behind the gateway's own. Absent otherwise."""
 
+HANDOVER_ARM = "spanloop.handover.arm"
+HANDOVER_UNIT = "spanloop.handover.unit"
+"""As `spanloop.canary.*`, while users are handed over from the hosted model (`live`) to the student (`canary`)."""
+
 FALLBACK_REASON = "spanloop.fallback.reason"
 """Why the hosted model answered: `away`, `failed`, `too_long`, `share`, or the check that the student's answer did not
 pass."""

@@ -230,6 +230,40 @@ def _registry(data: Path) -> Registry:
     return Registry.model_validate(status["registry"])
 
 
+@app.command
+def handover(
+    *,
+    config: Annotated[CanaryConfig, Parameter(name="*")] = CanaryConfig(),
+    end: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> None:
+    """Hand users over from the hosted model to the live one, more and more of them, while it is not worse.
+
+    Needs a gateway with a hosted model behind it (`serve run --fallback`). The hosted model answers everybody else, and
+    everybody again once the live model is worse; the settings are those of a canary.
+
+    Example: spanloop serve handover --data /var/lib/spanloop --shares 0.05,0.25,0.5 --units 200
+
+    Parameters
+    ----------
+    end
+        Give everybody back to the hosted model.
+    json
+        Print the report on stdout.
+    """
+    report = RunReport("serve handover", config.model_dump(mode="json"))
+    result = _ask_gateway(config.data, "handover", {"config": None if end else config.model_dump(mode="json")})
+    if result is None:
+        raise SpanloopError(
+            f"no gateway serves {config.data}: there are no calls to hand over",
+            hint="Start it first: spanloop serve run --data DIR --fallback URL --fallback-model NAME",
+        )
+    report.update(**result)
+    log.info("handover", student=result["share"])
+    if json:
+        report.print()
+
+
 def _say_live(result: dict[str, Any]) -> None:
     """Say what a change came to: that it serves, or only that it will."""
     said = "live" if result["engine"] else "registered; no gateway runs, the next start serves it"
@@ -269,11 +303,16 @@ def status(*, config: Annotated[RegistryConfig, Parameter(name="*")] = RegistryC
         whole = found | {"registry": None if registry is None else registry.model_dump(mode="json")}
         sys.stdout.write(json_text.dumps(whole, indent=2) + "\n")
         return
-    trial, prompts = found.pop("canary"), found.pop("prompts", {})
+    trial, prompts, handed = found.pop("canary"), found.pop("prompts", {}), found.pop("handover", None)
     for name, value in found.items():
         shown = ", ".join(value) if isinstance(value, list) else value
         sys.stdout.write(f"{name:17} {'-' if shown in (None, '') else shown}\n")
     _show_canary(trial)
+    if handed is not None:
+        why = handed["reason"] or "begun"
+        sys.stdout.write(f"{'handover':17} {handed['share']:g} of the users to the student, {why}\n")
+        if handed["trial"] is not None:
+            _show_canary(handed["trial"] | {"metrics": handed["metrics"], "trouble": handed["trouble"]})
     for agent, prompt in prompts.items():
         sys.stdout.write(f"{'prompt':17} {agent} under version {prompt['live']}\n")
         if prompt["num_unknown"]:
@@ -300,7 +339,7 @@ def _show_canary(trial: dict[str, Any] | None) -> None:
 
 def _ask_gateway(
     data: Path,
-    action: Literal["promote", "rollback", "canary", "status", "pause", "resume"],
+    action: Literal["promote", "rollback", "canary", "handover", "status", "pause", "resume"],
     body: dict[str, Any],
 ) -> dict[str, Any] | None:
     """Ask the running gateway; None when none runs. Its client is loaded only when there is one to ask."""

@@ -3,6 +3,7 @@
     DATA/serve/registry.json      the live checkpoint and those before it; replaced by rename
     DATA/serve/audit.jsonl        one line a change: when, what, from, to, canary and its share, why
     DATA/serve/gates/             what the gate on behavior found, one file a checkpoint
+    DATA/serve/handover.json      how far users were handed over from a hosted model to the student
     DATA/serve/server.json        where the gateway and its control endpoint answer, while one runs; mode 0600
     DATA/serve/spool/             spans that wait for a receiver that is away
     DATA/serve/exporter_keys.json keys the gateway made itself for its spans; mode 0600
@@ -115,6 +116,32 @@ class Registry(Settings):
 
     changed_time: str
     """UTC, ISO 8601."""
+
+
+class Handover(Settings):
+    """How far users were handed over from the hosted model to the student."""
+
+    share: float
+    """Part of the users, episodes or traces the student answers."""
+
+    trial: Canary | None = None
+    """How the student is compared with the hosted model; null once it is over."""
+
+    reason: str | None = None
+    """Why it stands where it does."""
+
+    changed_time: str
+    """UTC, ISO 8601."""
+
+
+def handover_path(data: Path) -> Path:
+    """Return the file that says so."""
+    return data / "serve" / "handover.json"
+
+
+def read_handover(data: Path) -> Handover | None:
+    """Return how far users were handed over; None where nobody began to."""
+    return read_file(handover_path(data), Handover, hint="Remove it: then --fallback-share says who stays.")
 
 
 def registry_path(data: Path) -> Path:

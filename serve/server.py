@@ -22,6 +22,7 @@ from foundation.process import allow_many_files, notify_supervisor
 from foundation.web.keys import KeyRing
 from foundation.web.listening import bracket, tls_context
 from otel_exporter.schema import GATEWAY_SCOPE
+from serve.canary.handover import HandingOver
 from serve.canary.prompt_trials import PromptTrials
 from serve.change import control, registry
 from serve.change.incoming import Incoming
@@ -83,6 +84,7 @@ class Server:
             allowed_origins=config.cors_allowed_origins,
         )
         self.prompts: PromptTrials | None = None
+        self.handing_over: HandingOver | None = None
         self.changes = Changes(config, self.gateway, self.starter.open)
 
     @property
@@ -179,6 +181,7 @@ class Server:
             "fallback": None if (second := self.gateway.second) is None else second.hosted.model,
             "num_fallback": 0 if second is None else second.reasons.total(),
             "canary": self.changes.trial.status(),
+            "handover": None if self.handing_over is None else self.handing_over.status(),
             "prompts": {} if self.prompts is None else self.prompts.status(),
             **self.evidence.counts(),
             "evidence_trouble": self.evidence.trouble,
@@ -238,6 +241,7 @@ async def _run(
     server.gateway.second = second
     server.gateway.prompting = prompting
     prompts = server.prompts = PromptTrials(config.data, prompting)
+    handing_over = server.handing_over = HandingOver(config.data, second)
     token = secrets.token_urlsafe(32)
     actions: dict[str, control.Action] = {
         "promote": server.changes.promote,
@@ -247,6 +251,7 @@ async def _run(
         "prompts": prompts.reload,
         "pause": server.changes.pause.begin,
         "resume": server.changes.pause.end,
+        "handover": handing_over.change,
     }
     front = web.AppRunner(
         server.gateway.make_app(), handler_cancellation=True, access_log=None, shutdown_timeout=STOP_GRACE_S
@@ -255,6 +260,7 @@ async def _run(
     back = web.AppRunner(control.make_app(token, actions, Incoming(config.data), keys), access_log=None)
     keeping = asyncio.create_task(server.keep_engine())
     watching = asyncio.create_task(server.changes.trial.watch())
+    handing = asyncio.create_task(handing_over.watch(config.canary_interval_s))
     judging = asyncio.create_task(prompts.watch(config.canary_interval_s))
     try:
         await front.setup()
@@ -288,7 +294,7 @@ async def _run(
         await back.cleanup()
         if second is not None:
             await second.close()
-        for task in (watching, judging, keeping):
+        for task in (watching, judging, handing, keeping):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task

@@ -86,10 +86,20 @@ class _Unit:
 class Observer:
     """Follows the store from the moment a canary got its share."""
 
-    def __init__(self, data: Path, canary: Canary, *, prompt: str | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        canary: Canary,
+        *,
+        prompt: str | None = None,
+        arms: tuple[str, str] = (names.CANARY_ARM, names.CANARY_UNIT),
+    ) -> None:
         self._data = data
         self._prompt = prompt
-        """The agent whose prompt is tried; null where a checkpoint is."""
+        """The agent whose prompt is tried; null where something else is."""
+
+        self._arms = (names.PROMPT_ARM, names.PROMPT_UNIT) if prompt is not None else arms
+        """Attributes that name arm and unit."""
 
         self._canary = canary
         self._since_ns = _nanoseconds(canary.share_time)
@@ -105,9 +115,7 @@ class Observer:
     def read(self, *, now_ns: int | None = None) -> Iterator[Observation]:
         """Yield what became known since the last time."""
         with _reader(self._data) as reader:
-            arms = (names.CANARY_ARM, names.CANARY_UNIT)
-            if self._prompt is not None:
-                arms = (names.PROMPT_ARM, names.PROMPT_UNIT)
+            arms = self._arms
             mark = [*(f'$."{name}"' for name in arms), CALL_MARKS.pattern, names.GATEWAY_SCOPE]
             whose = [self._prompt, f'$."{names.PROMPT_NAME}"', self._prompt]
             calls = reader.query(CALLS, [*mark, self._last_seq["calls"], self._since_ns, *whose]).to_pylist()

@@ -74,6 +74,9 @@ class Caller:
     arm: str | None = None
     """`live` or `canary`, while a canary runs."""
 
+    handover: tuple[str, str] | None = None
+    """Arm and unit, while users are handed over from a hosted model to the student."""
+
     prompt: PromptUse | None = None
     """Null where its system message is nobody's we know."""
 
@@ -212,6 +215,7 @@ def attributes(call: Call) -> dict[str, AttributeValue]:
         names.REPLAY: call.caller.replay,
         names.CALLER_PROJECT: call.caller.project,
         **_prompt_attributes(call.caller.prompt),
+        **dict(zip((names.HANDOVER_ARM, names.HANDOVER_UNIT), call.caller.handover or (), strict=False)),
         **content_attributes(call.request, choices, is_chat=call.is_chat),
         **_tokens(call),
     }

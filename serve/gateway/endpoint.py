@@ -192,7 +192,7 @@ class Gateway:
 
         What a replay asks is no traffic: the live model answers, and it counts for neither.
         """
-        has_share = self.second is not None and self.second.share > 0
+        has_share = self.second is not None and (self.second.share > 0 or self.second.salt is not None)
         if (self.split is None and not has_share) or turn.caller.replay is not None:
             return self.admission
         turn.unit = find_unit(turn.http.headers, turn.request, turn.caller.episode)

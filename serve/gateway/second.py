@@ -4,6 +4,7 @@ Nothing changes once an answer began to be sent. What neither can answer ends as
 ended it; where only the hosted model fails, the student's answer is sent all the same.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,9 @@ class Second:
     share: float = 0.0
     """Part of the users, episodes, traces or conversations that stay with it."""
 
+    salt: str | None = None
+    """Stands for a handover that is going on, in which the answers of both are compared."""
+
     patience_s: float | None = None
     holds_streams: bool = True
 
@@ -49,6 +53,10 @@ class Second:
         self, turn: Turn, admission: Admission, ask_student: AskStudent, exchange: Exchange
     ) -> web.StreamResponse:
         """Have one of the two answer."""
+        if self.salt is not None:
+            hashed = hashlib.blake2b(turn.unit, digest_size=8, key=self.salt.encode()[:64]).hexdigest()
+            arm = "live" if stays(turn.unit, self.share) else "canary"
+            turn.caller = replace(turn.caller, handover=(arm, hashed))
         if self.share > 0 and stays(turn.unit, self.share):
             try:
                 return await self._ask_hosted(turn, "share", exchange)
@@ -99,7 +107,8 @@ class Second:
             raise failure from None
 
     async def _ask_hosted(self, turn: Turn, because: str, exchange: Exchange) -> web.StreamResponse:
-        # Whatever the student's arm would have been: this answer is not its merit.
+        # Whatever arm of a canary it would have been: this answer is not its merit. The arm of a handover stays: it
+        # compares being a user of the student with the hosted model behind it.
         turn.caller = replace(turn.caller, arm=None, unit=None)
         ask = replace(ask_hosted(turn, self.hosted, because), judge=_anything)
         response = await exchange(turn, ask)

@@ -257,3 +257,23 @@ def test_an_answer_of_the_hosted_model_is_no_merit_of_a_canary() -> None:
             assert not {names.CANARY_ARM, names.CANARY_UNIT, names.POLICY_VERSION} & set(span)
 
     run(scenario)
+
+
+def test_while_users_are_handed_over_every_span_names_its_arm() -> None:
+    """By whom the user was to be answered, also where the other one had to; the user's name is nowhere."""
+
+    async def scenario(one: Bench) -> None:
+        async with behind(one, share=0.5, salt="begun"):
+            users = [f"user-{number}" for number in range(12)]
+            by = {user: (await one.ask(user=user))[2].headers[ANSWERED_BY_HEADER] for user in users}
+            one.gateway.admission.suspend()
+            for user in users:
+                await one.ask(user=user)
+            found = [dict(span.attributes or {}) for span in await one.spans(24)]
+            arms = [{"hosted": "live", "student": "canary"}[by[user]] for user in users]
+            assert [each[names.HANDOVER_ARM] for each in found] == [*arms, *arms]
+            assert {each[names.ANSWERED_BY] for each in found[12:]} == {"hosted"}
+            assert len({each[names.HANDOVER_UNIT] for each in found}) == 12
+            assert "user-" not in str(found)
+
+    run(scenario)
