@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -153,13 +153,14 @@ class Engine(ABC):
 
     async def _watch_heart(self) -> None:
         watches = [
-            asyncio.create_task(wait_until_hung(self._answers, self.pulse)),
-            asyncio.create_task(wait_until_stalled(self._progress_unless_changing, self._generates, self.pulse)),
+            asyncio.create_task(self._again_and_again(watch))
+            for watch in (
+                lambda: wait_until_hung(self._answers, self.pulse),
+                lambda: wait_until_stalled(self._progress_unless_changing, self._generates, self.pulse),
+            )
         ]
         try:
-            done, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
-            for each in done:
-                each.result()
+            await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in watches:
                 each.cancel()
@@ -167,6 +168,18 @@ class Engine(ABC):
             self.is_hung = True
             log.error("the engine does not answer any more; it is killed", log=str(self.log))
             self._kill()
+
+    async def _again_and_again(self, watch: Callable[[], Awaitable[None]]) -> None:
+        """Watch until there is something to see; where looking fails, whatever was answered, look again later."""
+        was_told = False
+        while True:
+            try:
+                return await watch()
+            except Exception as error:  # noqa: BLE001 - an engine that hangs later must be noticed
+                if not was_told:
+                    log.warning("the engine's health could not be told", error=type(error).__name__)
+                was_told = True
+                await asyncio.sleep(self.pulse.stall_interval_s)
 
     async def _answers(self, timeout_s: float) -> bool:
         """Tell whether the engine says anything within a time; a connection it refuses counts as nothing."""
@@ -288,7 +301,7 @@ class Engine(ABC):
             raise EngineFailed(
                 f"the engine answered {path} with {response.status}: {content[:500].decode('utf-8', 'replace')}"
             )
-        return orjson.loads(content) if content else None
+        return _parsed(content, path) if content else None
 
     async def chat(self, body: dict[str, Any]) -> tuple[int, Any]:
         """Ask for a chat completion; return status and answer. Raises `EngineFailed` when none came."""
@@ -300,7 +313,7 @@ class Engine(ABC):
                 raise EngineFailed(f"the engine did not answer a chat completion: {error}") from error
         if response.status >= 500:
             raise EngineFailed(f"the engine answered a chat completion with {response.status}")
-        return response.status, orjson.loads(content)
+        return response.status, _parsed(content, "a chat completion")
 
     async def complete(self, prompt: list[int], *, max_tokens: int, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401
         """Continue a prompt of token ids."""
@@ -313,7 +326,8 @@ class Engine(ABC):
         ids = [*prompt, *response]
         answer = await self.complete(ids, max_tokens=1, prompt_logprobs=0, model=model or self.name)
         table = asked_for(answer, "prompt_logprobs")
-        return [table[place][str(ids[place])]["logprob"] for place in range(len(prompt), len(ids))]
+        with _understood("prompt_logprobs"):
+            return [float(table[place][str(ids[place])]["logprob"]) for place in range(len(prompt), len(ids))]
 
     async def make_probe(self, vocabulary_size: int, *, num_tokens: int = 24) -> Probe:
         """Record what the loaded weights say to a fixed prompt, to recognise them by when they come back."""
@@ -325,10 +339,27 @@ class Engine(ABC):
 
 def asked_for(answer: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - JSON
     """Return what a completion was asked to hold. Raises `EngineFailed` where it does not."""
-    found = answer["choices"][0].get(name)
+    with _understood("choices"):
+        found = answer["choices"][0].get(name)
     if found is None:
         raise EngineFailed(
             f"the engine answered a completion without the {name} it was asked for",
             hint="It has to be vLLM, or to answer as vLLM does: else nothing tells which weights it serves.",
         )
     return found
+
+
+def _parsed(content: bytes, what: str) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise EngineFailed(f"the engine answered {what} with something that is no JSON") from error
+
+
+@contextlib.contextmanager
+def _understood(name: str) -> Iterator[None]:
+    """Read a part of an answer; raise `EngineFailed` where it is not what vLLM would say."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise EngineFailed(f"the engine answered with {name} that are not like vLLM's") from error

@@ -165,8 +165,9 @@ class UpstreamEngine(Engine):
                         replica.is_ready = await self._prove(replica, self._target)
                     else:
                         replica.is_ready = True
-                except (SpanloopError, aiohttp.ClientError, OSError) as error:
-                    log.warning("a replica is kept out", url=replica.url, error=str(error).splitlines()[0])
+                except Exception as error:  # noqa: BLE001 - whatever one replica answers, the others go on
+                    said = error.message if isinstance(error, SpanloopError) else type(error).__name__
+                    log.warning("a replica is kept out", url=replica.url, error=said.splitlines()[0])
                 else:
                     log.info("a replica is back" if replica.is_ready else "a replica is kept out", url=replica.url)
 

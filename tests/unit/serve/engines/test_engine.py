@@ -96,6 +96,37 @@ def test_an_engine_that_hangs_is_killed_and_its_calls_end(tmp_path: Path) -> Non
     run(tmp_path, scenario)
 
 
+def test_an_engine_whose_health_could_not_be_told_once_is_still_watched(tmp_path: Path) -> None:
+    """It answered something nobody thought of; when it hangs later, it is noticed."""
+
+    class Odd(ScriptEngine):
+        num_asked = 0
+
+        async def progress(self) -> str | None:
+            self.num_asked += 1
+            raise ZeroDivisionError
+
+    async def scenario() -> None:
+        engine = Odd(tmp_path, "base", tmp_path / "engine.log")
+        engine.pulse = Pulse(interval_s=0.05, timeout_s=0.3, stall_interval_s=0.01)
+        await engine.start(60)
+        try:
+            while engine.num_asked < 2:
+                await asyncio.sleep(0.01)
+            assert engine.is_running()
+            os.kill(engine.pid, signal.SIGSTOP)
+            await asyncio.wait_for(_hung(engine), 20)
+        finally:
+            await engine.stop()
+
+    asyncio.run(scenario())
+
+
+async def _hung(engine: Engine) -> None:
+    while not engine.is_hung:
+        await asyncio.sleep(0.01)
+
+
 def test_a_server_that_answers_for_a_model_that_hangs_is_killed(tmp_path: Path) -> None:
     """Its health is good, its calls wait for ever, and nothing moves. While weights change, nothing has to."""
 

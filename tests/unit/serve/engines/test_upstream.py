@@ -30,6 +30,10 @@ class CardboardVllm:
         self.forgets = False
         """Answers 200 to a change of weights and keeps the old ones."""
 
+        self.nonsense: str | None = None
+        """What it answers completions with, instead; and how often it did."""
+
+        self.num_nonsense = 0
         self.url = ""
         self.keys: list[str | None] = []
         """Of each request, the key it came with."""
@@ -37,6 +41,9 @@ class CardboardVllm:
         self._runner: web.AppRunner
 
     async def _complete(self, http: web.Request) -> web.Response:
+        if self.nonsense is not None:
+            self.num_nonsense += 1
+            return web.Response(text=self.nonsense)
         prompt = (await http.json())["prompt"]
         table = [{str(token): {"logprob": -2.0 if self.weights == "new" else -1.0}} for token in prompt]
         return web.json_response({"choices": [{"prompt_logprobs": table}]})
@@ -193,6 +200,28 @@ def test_a_replica_that_was_away_proves_its_weights_before_it_is_asked() -> None
                 await asyncio.sleep(0.01)
             with pytest.raises(NotServing), engine.place({}):
                 pass
+            watching.cancel()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "said", ["<html>", "[]", "{}", '{"choices": [5]}', '{"choices": [{"prompt_logprobs": [1, 2, 3]}]}']
+)
+def test_a_replica_that_comes_back_as_something_else_is_kept_out(said: str) -> None:
+    """Whatever it answers, the gateway goes on watching it and the others."""
+
+    async def scenario() -> None:
+        first, second = CardboardVllm(), CardboardVllm()
+        async with upstream(first, second) as engine:
+            second.nonsense = said
+            engine.watch_interval_s = 0.01
+            engine.replicas[1].is_ready = False
+            watching = asyncio.create_task(engine.ended())
+            while second.num_nonsense < 3:
+                await asyncio.sleep(0.01)
+            assert not watching.done()
+            assert [replica.is_ready for replica in engine.replicas] == [True, False]
             watching.cancel()
 
     run(scenario)
