@@ -15,7 +15,7 @@ from receiver.days.files import attach, database_name, day_files
 from receiver.decode.shared import COLUMNS, PREFIX
 from receiver.log.disk import OsDisk
 from receiver.log.wal import scan
-from receiver.tables import SHARED_TEXTS, TABLES
+from receiver.tables import ROWS, SHARED_TEXTS, TABLES
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def verify(data: Path) -> Iterator[Damage]:
 def _verify_day(connection: duckdb.DuckDBPyConnection, day: date, path: Path) -> Iterator[Damage]:
     name = database_name(day)
     try:
-        for table, columns in TABLES.items():
+        for table, columns in ROWS.items():
             digests = ", ".join(f"bit_xor(hash({column.name}))" for column in columns)
             connection.execute(f"select {digests} from {name}.{table}").fetchall()
         yield from _verify_shared_texts(connection, name, path)
@@ -63,11 +63,16 @@ def _verify_day(connection: duckdb.DuckDBPyConnection, day: date, path: Path) ->
             )
             """
         ).fetchall()[0][0]
+        summed, stored = connection.execute(
+            f"select (select coalesce(sum(num_spans), 0) from {name}.trace_parts), (select count(*) from {name}.spans)"
+        ).fetchall()[0]
     except duckdb.Error as error:
         yield Damage(path, str(error).splitlines()[0])
         return
     if num_doubled:
         yield Damage(path, f"{num_doubled} spans are there more than once")
+    if summed != stored:
+        yield Damage(path, f"what traces come to was summed of {summed} spans, and {stored} are there")
 
 
 def _verify_shared_texts(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> Iterator[Damage]:

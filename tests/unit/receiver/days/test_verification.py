@@ -16,7 +16,10 @@ def test_damage_is_found_wherever_it_is(tmp_path: Path) -> None:
     landing = three_days(tmp_path)
     landing.store.days.connection.execute("insert into day_20260302.spans from day_20260302.spans")
     landing.store.close()
-    assert [damage.problem for damage in verify(tmp_path)] == ["1 spans are there more than once"]
+    assert [damage.problem for damage in verify(tmp_path)] == [
+        "1 spans are there more than once",
+        "what traces come to was summed of 1 spans, and 2 are there",
+    ]
 
     path = day_path(tmp_path, FIRST)
     content = bytearray(path.read_bytes())
