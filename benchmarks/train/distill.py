@@ -137,7 +137,7 @@ def distil(data: Path, *, seed: int) -> tuple[str, float | None, float]:
     began = time.monotonic()
     try:
         report = run_stage(
-            *("distill", "--data", str(data), "--agent", "solver", "--model", str(EXAMPLE / "policy")),
+            *("distill", "--data", str(data), "--model", str(EXAMPLE / "policy")),
             *("--seed", str(seed)),
         )
     except StageFailed as failed:

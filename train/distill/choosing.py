@@ -164,8 +164,8 @@ def _leave(rows: pl.DataFrame, condition: pl.Expr, reason: Left) -> pl.DataFrame
 def _is_repeated(rows: pl.DataFrame) -> pl.Expr:
     """Tell which calls, of those still in, ask and answer what an earlier one does."""
     texts = [
-        None if left is not None else _normal(observation) + "\0" + _normal(action)
-        for left, observation, action in rows.select("left", "observation", "action").iter_rows()
+        None if left is not None else "\0".join((agent or "", _normal(observation), _normal(action)))
+        for left, agent, observation, action in rows.select("left", "agent", "observation", "action").iter_rows()
     ]
     said = pl.Series(texts, dtype=pl.String)
     return pl.lit(~said.is_first_distinct() & said.is_not_null())
@@ -223,7 +223,9 @@ def _fits(call: dict[str, Any], tools: list[dict[str, Any]] | None) -> bool:
 
 
 def _normal(text: str | None) -> str:
-    """Return what two ways of writing the same message have in common; ids of tool calls are drawn anew each time.
+    """Return what two ways of writing the same have in common.
+
+    Ids of tool calls are drawn anew each time, and system messages hold the date.
 
     >>> _normal('[{"role": "user", "text": "Hello,  World!"}]') == _normal('[{"role": "user", "text": "hello world"}]')
     True
@@ -237,6 +239,6 @@ def _normal(text: str | None) -> str:
             [[call["name"], call.get("arguments")] for call in message.get("tool_calls") or ()],
         ]
         for message in messages
-        if message
+        if message and message.get("role") not in ("system", "developer")
     ]
     return json.dumps(said, sort_keys=True)

@@ -1,5 +1,6 @@
 """Which calls are worth imitating, and why the others are not."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -64,6 +65,17 @@ def test_the_same_is_taken_once() -> None:
 
     assert found.left == {"duplicate": 1}
     assert found.rows["span_id"].to_list() == ["a-0", "a-2"]
+
+
+def test_a_date_in_the_system_message_makes_no_other_lesson() -> None:
+    """The same agent asked the same, on two days."""
+    days = [
+        json.dumps([{"role": "system", "text": f"Today is {day}."}, {"role": "user", "text": "2 + 2?"}])
+        for day in ("Monday", "Tuesday")
+    ]
+    rows = [call(f"t{number}", "4", observation=text) for number, text in enumerate(days)]
+
+    assert chosen(rows).left == {"duplicate": 1}
 
 
 def test_a_task_is_taken_so_often_the_best_first() -> None:

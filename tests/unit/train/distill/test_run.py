@@ -42,3 +42,18 @@ def test_a_student_comes_nearer_to_its_teacher(data: Path, model: Path, tmp_path
     with pytest.raises(GateRefused, match=r"worth imitating|imitated before"):
         distill(config.model_copy(update={"model": checkpoint}), RunReport("distill", {}))
     assert sorted(path.name for path in tmp_path.iterdir()) == [checkpoint.name]
+
+
+def test_a_student_may_be_an_adapter(data: Path, model: Path, tmp_path: Path) -> None:
+    """Over its base, which the manifest names."""
+    config = DistillConfig(
+        data=data, model=model, out=tmp_path, min_calls=16, epochs=1, adapter="lora", lora_rank=4, learning_rate=0.01
+    )
+
+    checkpoint = distill(config, RunReport("distill", {}))
+
+    assert checkpoint is not None
+    manifest = read_manifest(checkpoint)
+    assert manifest.kind == "adapter"
+    assert manifest.base is not None
+    assert (checkpoint / "adapter_model.safetensors").exists()
