@@ -121,15 +121,15 @@ def choose(
         threshold = _threshold(known, threshold)
         rows = _leave(rows, pl.col("outcome").is_null(), Left.NO_OUTCOME)
         rows = _leave(rows, ~(pl.col("outcome") >= threshold), Left.NOT_GOOD)
-    elif judged is not None:
-        found = [judged.get(key) for key in rows.select("project", "episode_id", "span_id").iter_rows()]
-        rows = rows.with_columns(judgement=pl.Series(found, dtype=pl.Float64))
-        rows = _leave(rows, ~(pl.col("judgement") >= judge_threshold).fill_null(False), Left.BAD_JUDGEMENT)
     else:
         against = pl.sum_horizontal(pl.col(name).fill_null(0.0) for name in (*AIR_REWARDS, *UNSCALED)) < 0
         rows = _leave(rows, against, Left.BAD_SIGNAL)
     rows = _leave(rows, _is_repeated(rows), Left.DUPLICATE)
     rows = _leave(rows, _is_too_many(rows, max_per_task), Left.TOO_MANY)
+    if by == "judge" and judged is not None:  # last, so that no more is judged than would be taken
+        found = [judged.get(key) for key in rows.select("project", "episode_id", "span_id").iter_rows()]
+        rows = rows.with_columns(judgement=pl.Series(found, dtype=pl.Float64))
+        rows = _leave(rows, ~(pl.col("judgement") >= judge_threshold).fill_null(False), Left.BAD_JUDGEMENT)
     left = rows["left"].drop_nulls().value_counts(sort=True)
     return Choice(
         rows.filter(pl.col("left").is_null()).drop("left", "judgement", strict=False),

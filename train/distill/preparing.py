@@ -79,7 +79,7 @@ def read_choice(config: DistillConfig) -> tuple[Choice, int, int]:
             )
     judged = None
     if config.judge is not None and rows["outcome"].null_count() == rows.height:
-        judged = judge_calls(rows, config)
+        judged = judge_calls(choose(rows, agents=config.agent, max_per_task=config.max_per_task).rows, config)
     choice = choose(
         rows,
         agents=config.agent,

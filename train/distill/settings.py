@@ -46,7 +46,7 @@ class DistillConfig(Settings):
 
     judge: Annotated[str | None, CHOICE] = None
     """Base URL of an OpenAI-compatible API whose model judges calls of episodes without outcome, 0 to 1; those from
-    `judge_threshold` on are imitated. Default: what the trace says of them, AIR signals and checks of form."""
+    `judge_threshold` on are imitated. It is asked of what form and signals leave. Default: these alone decide."""
 
     judge_model: Annotated[str | None, CHOICE] = None
     """Name of the judge's model."""

@@ -73,8 +73,8 @@ def judge(found: Estimate | Likelihood | None, config: EvaluateConfig, *, set_as
             Verdict.INCONCLUSIVE,
             f"held-out calls are known without log-probabilities: what went well went from {found.nll_before:.3f} to "
             f"{found.nll:.3f} nats a token in {found.num_calls} calls, which says nothing of rewards",
-            f"`spanloop replay --candidate CHECKPOINT --gate` asks logged states anew and judges by that; {CANARY}; calls "
-            "made through the gateway carry the log-probabilities an estimate needs.",
+            f"`spanloop replay --candidate CHECKPOINT --gate` asks logged states anew and judges by that; {CANARY}; "
+            "calls made through the gateway carry the log-probabilities an estimate needs.",
         )
     return _judge_gain(found, config)
 

@@ -105,11 +105,12 @@ def test_without_outcomes_the_trace_speaks() -> None:
 def test_a_judge_speaks_where_nobody_else_did() -> None:
     """What it said nothing of is not taken."""
     rows = [call(task, "1", outcome=None) for task in "abc"]
+    rows.append(call("d", "1", outcome=None, reward_tool_status=-0.1))
     judged = {("test", "a-0", "a-0"): 0.9, ("test", "b-0", "b-0"): 0.5}
 
     found = chosen(rows, judged=judged)
 
-    assert (found.by, found.left, found.threshold) == ("judge", {"bad_judgement": 2}, 0.8)
+    assert (found.by, found.left, found.threshold) == ("judge", {"bad_judgement": 2, "bad_signal": 1}, 0.8)
 
 
 def test_a_scale_nobody_explained_is_refused() -> None:
