@@ -41,6 +41,9 @@ TRAINING = (
 PATIENCE = {"OTEL_EXPORTER_OTLP_TIMEOUT": "60"}
 """Seconds an export may take: a busy machine loses no demonstration."""
 
+STARTED_WITHIN_S = 300
+"""The receiver may be starting that long, on a machine that is busy; one that has ended is not waited for."""
+
 TRIES = 3
 """At starting the receiver: a port that was free may be somebody's by then."""
 
@@ -134,7 +137,7 @@ class receiving:  # noqa: N801 - reads as the verb it is
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w") as said:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=said)
-        deadline = monotonic() + 60
+        deadline = monotonic() + STARTED_WITHIN_S
         while not _answers(f"http://127.0.0.1:{http}/readyz"):
             if self.process.poll() is not None:
                 return False
