@@ -356,6 +356,10 @@ class EvaluateConfig(Settings):
     min_episodes: int = Field(default=16, ge=2)
     """Held-out episodes below which the same holds."""
 
+    most_episodes: int | None = Field(default=None, ge=2)
+    """Judge by the newest so many held-out episodes, for a verdict that costs little. Default: all of the live policy's
+    and, where these are few, of those before it."""
+
     max_nll_rise: float = Field(default=0.1, ge=0)
     """Refuse a policy that finds the held-out calls that went well less likely than what it is compared with does, by
     more nats a token than this."""

@@ -17,6 +17,12 @@ from train.schema import MANIFEST, model_version, read_manifest
 
 log = get_logger("nightly")
 
+JUDGED_PART = 4
+"""Of as many episodes as a window learns from, one in so many judges it."""
+
+FEWEST_JUDGED = 16
+"""With fewer held-out episodes the gate says nothing."""
+
 ABANDONED_AFTER_S = 3600
 """Age from which a half-written checkpoint is taken for what a killed training left: writing one takes seconds."""
 
@@ -34,7 +40,7 @@ def perform(step: str, config: NightlyConfig, night: Night) -> dict[str, Any]:
         case "evaluate":
             # Its own parent is what was live when the night began, but for --model and for what was promoted meanwhile.
             judged = ["--data", data, "--checkpoint", str(night.checkpoint), "--against", str(live_model(config.data))]
-            return run_stage("train", "evaluate", *judged, *_if_inconclusive(config))
+            return run_stage("train", "evaluate", *judged, *_if_inconclusive(config), *_of_a_window(config))
         case "promote" if config.student is not None:
             return hosted.try_out(config, night, is_served=_is_served(config.data))
         case "promote":
@@ -66,6 +72,16 @@ def _is_served(data: Path) -> bool:
         return True
     server = read_server(data)
     return server is not None and server.is_alive()
+
+
+def _of_a_window(config: NightlyConfig) -> list[str]:
+    """Return how many held-out episodes a window is judged by, unless the settings say it: fewer than it learned from.
+
+    Each is read by two models, and with all there are the gate of a window cost as much as its training.
+    """
+    if not config.watch or is_set("train", "evaluate", "most_episodes"):
+        return []
+    return ["--most-episodes", str(max(FEWEST_JUDGED, config.episodes // JUDGED_PART))]
 
 
 def _train(config: NightlyConfig, night: Night) -> dict[str, Any]:

@@ -98,18 +98,32 @@ def _find(
     # With the weights it is compared with at hand, what those left to sample from can be told.
     limits["own_version"] = version if other is not None else None
     limits["tokenizer"], _ = tokenizer_digests(config.checkpoint)
-    logged = read_calls(rows, **limits, policies=choose_versions(rows, lineage))
+    policies = choose_versions(rows, lineage)
+    logged = read_calls(newest(rows, config.most_episodes, policies=policies), **limits, policies=policies)
     set_aside = logged.count_set_aside()
     if logged.is_trained().any():
         return _estimate(logged, config, other=other, version=version), set_aside
     likely = read_calls(
-        rows,
+        newest(rows, config.most_episodes),
         **limits,
         policies=None,
         admits=ANY - {Evidence.EXACT},
         render=make_renderer(base_of(config.checkpoint) or config.checkpoint),
     )
     return _likelihood(likely, config, other=other), set_aside
+
+
+def newest(rows: pl.DataFrame, most: int | None, *, policies: frozenset[str] | None = None) -> pl.DataFrame:
+    """Return the rows of the newest rewarded episodes, of these policies if any are named; all rows where none is."""
+    if most is None:
+        return rows
+    key = ["project", "episode_id"]
+    able = rows.filter(pl.col("outcome").is_not_null())
+    if policies is not None:
+        able = able.filter(pl.col("policy_version").is_in(policies))
+    began = able.group_by(key).agg(pl.col("start_ns").max())
+    chosen = began.sort("start_ns", *key, descending=True, nulls_last=True).head(most)
+    return rows.join(chosen, on=key, how="semi", maintain_order="left") if len(chosen) else rows
 
 
 def choose_versions(rows: pl.DataFrame, lineage: Many[str]) -> frozenset[str] | None:

@@ -14,7 +14,7 @@ from train.schema import Probe
 
 NUM_PROBES = 4
 NUM_CANDIDATES = 32
-MOST_TOKENS = 1024
+MOST_TOKENS = 512
 """Of all candidates together, about: they are read before a run and after it, one by one, which a window of minutes
 feels."""
 

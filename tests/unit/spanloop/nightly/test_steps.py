@@ -100,6 +100,6 @@ def test_a_window_takes_its_own_recipe_unless_the_settings_name_one(
 
     steps.perform("evaluate", config, night_of(config, tmp_path, train={"checkpoint": "c"}))
 
-    assert asked[0][-2:] == ("--inconclusive", "accept")
+    assert asked[0][-4:] == ("--inconclusive", "accept", "--most-episodes", "32")
     monkeypatch.setenv("SPANLOOP_TRAIN_RUN_RECIPE", "grpo")
     assert "--recipe" not in steps.train_arguments(config, tmp_path)

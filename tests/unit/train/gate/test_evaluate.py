@@ -13,7 +13,7 @@ from tests.logged import bandit, frame, publish, transition
 from tests.serving import tiny_checkpoint
 from train.data.logged import Episode, Logged
 from train.engine.checkpoint import update_gate
-from train.gate.evaluate import choose_versions, cluster_episodes, evaluate
+from train.gate.evaluate import choose_versions, cluster_episodes, evaluate, newest
 from train.schema import MANIFEST, model_version, read_manifest
 from train.settings import Cluster, EvaluateConfig
 
@@ -74,6 +74,34 @@ def test_the_engines_rounding_is_no_change(base: Path, tmp_path: Path) -> None:
 
     assert gate["estimate"]["ess_share"] == pytest.approx(1, abs=1e-6)
     assert gate["estimate"]["kl_call"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_newest_episodes_are_enough_where_few_are_asked_for(base: Path, child: Path, tmp_path: Path) -> None:
+    """Whole ones, of the policies that are judged by; one nobody rewarded takes no place."""
+    rows = [row | {"start_ns": index} for index, row in enumerate(heldout(base))]
+    rows += [row | {"episode_id": f"later {index}", "start_ns": 99, "outcome": None} for index, row in enumerate(rows)]
+    data = publish(tmp_path / "data", rows)
+
+    few, all_of_them = (judged(data, child, against=base, most_episodes=most) for most in (20, None))
+
+    assert few["estimate"]["num_calls"] == 20
+    assert all_of_them["estimate"]["num_calls"] == 32
+
+
+def test_an_episode_is_as_new_as_its_last_call_and_stays_whole() -> None:
+    """In the order they came in; without a rewarded one nothing is left out."""
+    rows = frame(
+        transition(episode_id=episode, start_ns=start, policy_version=version, outcome=outcome)
+        for episode, start, version, outcome in (
+            *(("a", 1, "new", 1.0), ("b", 2, "new", 0.0), ("c", 3, "old", 1.0)),
+            *(("a", 4, "new", 1.0), ("d", 5, "new", None)),
+        )
+    )
+
+    assert newest(rows, 2)["episode_id"].to_list() == ["a", "c", "a"]
+    assert newest(rows, 2, policies=frozenset({"new"}))["episode_id"].to_list() == ["a", "b", "a"]
+    assert newest(rows, None).equals(rows)
+    assert newest(rows.filter(episode_id="d"), 2)["episode_id"].to_list() == ["d"]
 
 
 @pytest.mark.long

@@ -35,7 +35,7 @@ def test_the_calls_that_moved_most_are_the_probes() -> None:
 
 def test_of_long_calls_fewer_are_candidates() -> None:
     """All of them are read twice, and a window of minutes has little else to do."""
-    calls = [call([number] * 120, [1] * 8, episode=number) for number in range(64)]
+    calls = [call([number] * 56, [1] * 8, episode=number) for number in range(64)]
 
     chosen = choose_candidates(calls)
 
