@@ -1,5 +1,6 @@
 """`spanloop backup`: everything DATA holds, into a directory that is a DATA directory itself."""
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,10 +18,11 @@ from spanloop.processes import run_stage
 
 log = get_logger("backup")
 
-OF_SERVING = ("registry.json", "audit.jsonl", "exporter_keys.json", "gates", "probes")
-"""What is kept of DATA/serve. The rest is of a gateway that runs: where it answers, and spans it has yet to send."""
+COPIED_ELSEWHERE = frozenset({"spans", "wal", "keys.json", "sequence.json", "dataset"})
+"""What the receiver copies, and the tables, which go first."""
 
-LOCKS = shutil.ignore_patterns("lock", ".*", "*.tmp")
+OF_THOSE_THAT_RUN = ("receiver.json", "server.json", "spool", "sql-temp", "lock", "*.lock", "*.log", ".*", "*.tmp")
+"""Where a process answers, what it has yet to send, its locks and logs, and what is half written."""
 
 
 def backup(
@@ -60,8 +62,7 @@ def backup(
         for path in spans.iterdir():
             path.rename(partial / path.name)
         spans.rmdir()
-        report.update(**_copy_models(data, partial))
-        _copy(data / "nightly", partial / "nightly")
+        report.update(**_copy_rest(data, partial))
         sync_directory(partial)
         partial.rename(out)
         sync_directory(out.absolute().parent)
@@ -82,12 +83,13 @@ def _copy_dataset(data: Path, partial: Path) -> bool:
     return True
 
 
-def _copy_models(data: Path, partial: Path) -> dict[str, Any]:
-    """Copy what is live and what was, then the checkpoints: what the registry names stays where it is."""
+def _copy_rest(data: Path, partial: Path) -> dict[str, Any]:
+    """Copy what is live and what was, then all else: checkpoints that the registry names stay where they are."""
     registry = read_registry(data)
-    for name in OF_SERVING:
-        _copy(data / "serve" / name, partial / "serve" / name)
-    _copy(data / "checkpoints", partial / "checkpoints")
+    _copy(data / "serve", partial / "serve")
+    left = {path.name for path in data.iterdir()} - COPIED_ELSEWHERE - {"serve"}
+    for name in sorted(left - set(_of_those_that_run(data, sorted(left)))):
+        _copy(data / name, partial / name)
     return {"checkpoints": _count(partial / "checkpoints"), "left_out": _outside(data, registry)}
 
 
@@ -106,11 +108,19 @@ def _count(directory: Path) -> int:
     return sum(1 for path in directory.iterdir() if path.is_dir()) if directory.is_dir() else 0
 
 
+_of_those_that_run = shutil.ignore_patterns(*OF_THOSE_THAT_RUN)
+
+
 def _copy(source: Path, target: Path) -> None:
     """Copy a file or a directory, where it is there."""
     if source.is_dir():
         make_directory(target.parent)
-        shutil.copytree(source, target, ignore=LOCKS)
+        shutil.copytree(source, target, ignore=_of_those_that_run, copy_function=_copy_file)
     elif source.exists():
         make_directory(target.parent)
+        _copy_file(str(source), str(target))
+
+
+def _copy_file(source: str, target: str) -> None:
+    with contextlib.suppress(FileNotFoundError):  # superseded, and removed, meanwhile
         shutil.copy2(source, target)

@@ -30,6 +30,9 @@ def test_the_loop_goes_on_from_a_backup(tmp_path: Path) -> None:
     """Spans, keys, tables, registry with its checkpoints, nights; and new spans are read, none of them twice."""
     expected = formats.make(tmp_path)
     data, out = tmp_path / "data", tmp_path / "backup"
+    for name in ("replays/one.json", "serve/server.json", "serve/engine.log"):
+        (data / name).parent.mkdir(exist_ok=True)
+        (data / name).write_text("{}")
     before = {table: count(data, table) for table in ("spans", "transitions", "llm_calls")}
     digest = dataset_digest(data)
 
@@ -40,6 +43,8 @@ def test_the_loop_goes_on_from_a_backup(tmp_path: Path) -> None:
     shutil.rmtree(data)
     restored = out.rename(tmp_path / "elsewhere")
     assert spanloop("receiver", "verify", "--data", str(restored)).returncode == 0
+    assert (restored / "replays" / "one.json").exists(), "whatever there is"
+    assert [path.name for path in (restored / "serve").iterdir() if path.name in ("server.json", "engine.log")] == []
     assert {table: count(restored, table) for table in before} == before
     assert dataset_digest(restored) == digest
     assert json.loads((restored / "nightly" / "last.json").read_bytes())["dataset"] == digest

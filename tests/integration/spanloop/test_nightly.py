@@ -221,7 +221,7 @@ class Healthy(BaseHTTPRequestHandler):
     """A gateway that is alive, and nothing else."""
 
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/healthz" else 404)
+        self.send_response(200 if self.path == "/ping" else 404)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:

@@ -1,9 +1,11 @@
 """A device that is shared is taken for the steps that compute, and given back however the night goes."""
 
+import threading
 from typing import Any
 
 import pytest
 
+from foundation.errors import SpanloopError
 from spanloop.nightly import device
 from spanloop.nightly.device import Device
 from spanloop.nightly.settings import NightlyConfig
@@ -37,3 +39,26 @@ def test_the_gateway_has_it_whenever_nothing_is_computed(
     shared.give_back()
 
     assert seen == asked
+
+
+def test_a_pause_lasts_as_long_as_the_night_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for again while the night computes, and not any more once the device is given back."""
+    asked, enough = [], threading.Event()
+    monkeypatch.setattr(device, "RENEW_S", 0.001)
+    monkeypatch.setattr(device, "run_stage", lambda *_: {})
+
+    def run_program(command: list[str]) -> dict[str, Any]:
+        asked.append(command)
+        if len(asked) == 1:
+            raise SpanloopError("the gateway is being restarted")
+        if len(asked) == 3:
+            enough.set()
+        return {}
+
+    monkeypatch.setattr(device, "run_program", run_program)
+    shared = Device(NightlyConfig(pause=True))
+    shared.before("train")
+    assert enough.wait(60)
+    shared.give_back()
+
+    assert asked[0][-5:] == ["--data", "spanloop-data", "--at-most-s", "600.0", "--json"]
