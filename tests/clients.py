@@ -39,6 +39,23 @@ def ollama(asked: list[Json], answer: Json, number: int) -> Made:
     return _exchange(number, request, response)
 
 
+def anthropic_messages(asked: list[Json]) -> list[Json]:
+    """Return messages as Anthropic's API has them; results of one turn are one message."""
+    messages: list[Json] = []
+    for message in asked:
+        if message["role"] == "tool":
+            block = {"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": message["content"]}
+            if messages[-1]["role"] == "user":
+                messages[-1]["content"].append(block)
+            else:
+                messages.append({"role": "user", "content": [block]})
+        elif message["role"] != "system":
+            said = [{"type": "text", "text": message["content"]}] if message["content"] else []
+            called = [{"type": "tool_use", "id": i, "name": n, "input": a} for i, n, a in calls_of(message)]
+            messages.append({"role": message["role"], "content": [*said, *called] if called else message["content"]})
+    return messages
+
+
 def bedrock(asked: list[Json], answer: Json, number: int) -> Made:
     """Write as Amazon's Converse has it; results of one turn are one message."""
 

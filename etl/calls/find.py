@@ -52,7 +52,7 @@ PARSED = (
 
 
 TELLING = [f"{quote}{name}{quote}" for name in ("role", "messages", "choices", "tool_calls") for quote in ('"', '\\"')]
-"""What a log record of an unknown writer holds that carries messages, also as JSON within a text."""
+"""What a log record or an event of an unknown writer holds that carries messages, also as JSON within a text."""
 
 SCOPE_BEGINNINGS = "^(" + "|".join(map(re.escape, ("agentops", openlit.SCOPE, *reading.JUDGES))) + ")"
 
@@ -69,6 +69,7 @@ def read_all(spans: pl.DataFrame, logs: pl.DataFrame, forest: Forest, entries: S
             pl.col("has_logs"),
             pl.col("scope_name").is_in(list(reading.SCOPES)),
             pl.col("events").str.contains(EVALUATION_EVENT, literal=True),
+            pl.col("events").str.contains_any(TELLING),
             pl.col("scope_name").str.to_lowercase().str.contains(SCOPE_BEGINNINGS),
             pl.col("name").str.starts_with("agentlightning."),
             pl.col("name").str.starts_with("haystack."),

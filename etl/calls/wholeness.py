@@ -4,8 +4,10 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
 from etl.calls.likeness import message_key
-from etl.dialects.shapes.messages import UNREAD, has_content
+from etl.dialects.shapes.json_values import decode
+from etl.dialects.shapes.messages import UNREAD, has_content, is_text_block
 from etl.dialects.spans import LlmCall, Message
+from etl.dialects.structure.decoders import is_messages
 from etl.schema import RejectReason
 
 ASKS_FOR_TOOLS = {"tool_calls", "tool_call", "tool_use", "function_call", "tool-calls"}
@@ -24,7 +26,7 @@ def judge(calls: Sequence[LlmCall]) -> None:
     for call in calls:
         if call.input is not None:
             call.input = _without_marks(call, call.input)
-            if any(_is_hole(message) or message["role"] not in ROLES for message in call.input):
+            if any(_is_hole(message) or message["role"] not in ROLES for message in call.input) or _is_dump(call.input):
                 call.incomplete.add(RejectReason.NOT_UNDERSTOOD)
             if _lacks_results(call.input):
                 call.incomplete.add(RejectReason.RESULT_MISSING)
@@ -148,9 +150,24 @@ def _asks_next(messages: Sequence[Message], position: int) -> bool:
 
 
 def _is_hole(message: Message) -> bool:
-    """Tell whether a message of a request says nothing at all, which no provider takes, and no user sends."""
-    is_silent = not message.get("text") if message["role"] == "user" else message.get("text") is None
+    """Tell whether a message of a request says nothing at all: no provider takes it, no user sends it.
+
+    An answer that was empty is rare; one whose calls of tools a recorder dropped is not.
+    """
+    is_silent = not message.get("text") if message["role"] in {"user", "assistant"} else message.get("text") is None
     return is_silent and not message.get("tool_calls") and not message.get("media")
+
+
+def _is_dump(messages: Sequence[Message]) -> bool:
+    """Tell whether a text is the JSON of what was sent: all messages as one user's, or the blocks of one message."""
+    said = [message for message in messages if message["role"] != "system"]
+    for message in messages:
+        text = message.get("text") or ""
+        if message["role"] != "tool" and text[:2] == "[{" and isinstance(items := decode(text), list):
+            is_alone = len(said) == 1 and message is said[0]
+            if (is_alone and is_messages(items)) or all(is_text_block(item) and "type" in item for item in items):
+                return True
+    return False
 
 
 def _without_marks(call: LlmCall, messages: list[Message]) -> list[Message]:
@@ -229,7 +246,10 @@ def _judge_answer(call: LlmCall) -> None:
     usage = call.usage or {}
     written = (usage.get("output_tokens") or 0) - (usage.get("reasoning_tokens") or 0)
     has_ids = call.response_token_ids is not None and len(call.response_token_ids) > 0
-    is_known = has_ids or any(has_content(message) for message in call.output or ())
+    said = [has_content(message) for message in call.output or ()]
+    if any(said) and not all(said) and not has_ids:  # no choices: pieces of one answer, some of which were lost
+        call.incomplete.add(RejectReason.NOT_UNDERSTOOD)
+    is_known = has_ids or any(said)
     if written > 1 and call.error is None and not is_known:  # ids may be no character yet, and are the answer
         call.incomplete.add(RejectReason.TEXT_MISSING)
 

@@ -32,6 +32,7 @@ from etl.dialects.shapes.wording import (
     uncached_usage,
 )
 from etl.dialects.spans import LlmCall, Message, Span
+from etl.dialects.structure.renditions import holds
 
 API_BY_NAME = {
     "ChatCompletion": "chat.completions",
@@ -216,7 +217,10 @@ def _add_request(call: LlmCall, request: exchanges.Request | None, indexed: list
         indexed = None
     if recorded and indexed and indexed[0]["role"] == "system" and recorded[0]["role"] != "system":
         recorded = [indexed[0], *recorded]  # openai-agents: the instructions are no part of the input
-    if recorded is not None and (indexed is None or len(recorded) <= len(indexed) or call.truncated):
+    is_whole = recorded is not None and (
+        indexed is None or len(recorded) <= len(indexed) or call.truncated or holds(recorded, indexed)
+    )
+    if is_whole:
         call.input = recorded  # where the SDK dropped attributes, the oldest first, indexed messages are missing
     elif indexed is not None:
         call.input = indexed

@@ -84,11 +84,18 @@ def _opened(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     value = langchain.content_of(value)
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and value[0].get("role") == "tool":
         return value[0].get("content")
+    if isinstance(value, list) and len(value) == 1 and _is_typed(value[0]):
+        value = value[0]
     if not isinstance(value, dict):
         return value
     inner = value.get("output", value.get("result"))
     if set(value) <= CALLBACK and (isinstance(inner, str) or langchain.is_langchain(inner)):
         return inner
-    if value.get("type") in {"text", "json"} and set(value) <= {"type", "value", "text"}:
+    if _is_typed(value):
         return value.get("value", value.get("text"))
     return value
+
+
+def _is_typed(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Tell whether this is a result in the box that says whether it is text or data."""
+    return isinstance(value, dict) and value.get("type") in {"text", "json"} and set(value) <= {"type", "value", "text"}

@@ -12,6 +12,8 @@ from etl.dialects.shapes.json_values import as_list, decode, exact, loads
 from etl.dialects.shapes.media import media_part
 from etl.dialects.spans import Message
 
+DECODER = json.JSONDecoder(strict=False)
+
 HIDDEN = frozenset(("__REDACTED__", "<elided>", "<redacted>", "[REDACTED]", "[redacted]", "<REDACTED>", "REDACTED"))
 """What writers put in place of a value that they were told to hide: it is not recorded."""
 
@@ -65,7 +67,7 @@ MEDIA = re.compile("image|audio|video|file|document|blob|uri|media|inline_?data|
 UNREAD = "unread"
 """Key of a message in which there was something that nobody understood; `etl.dialects.reading` takes it out."""
 
-ARGUMENTS = ("arguments", "input", "args", "parameters")
+ARGUMENTS = ("arguments", "input", "args", "parameters", "tool_kwargs")
 """Keys under which the arguments of a tool's call stand; without any of them, they were lost."""
 
 CALL_IDS = ("call_id", "callId", "id", "toolCallId", "tool_call_id", "toolUseId", "tool_use_id", "ref")
@@ -143,6 +145,22 @@ def call_arguments(value: Any) -> Any:  # noqa: ANN401
     return decoded if text is None else value if isinstance(value, str) else text
 
 
+def _are_several(arguments: Any) -> bool:  # noqa: ANN401
+    """Tell whether the arguments of several calls stand in one: a recorder ran the pieces of a stream together.
+
+    >>> _are_several('{"a": 1}{"b": 2}'), _are_several('{"a": 1')
+    (True, False)
+    """
+    if not isinstance(arguments, str) or "}{" not in arguments.replace(" ", ""):
+        return False
+    try:
+        _, end = DECODER.raw_decode(arguments)
+        DECODER.raw_decode(arguments, end + len(arguments[end:]) - len(arguments[end:].lstrip()))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 PARAMETERS = ("parameters", "input_schema", "inputSchema", "parameters_json_schema", "parametersJsonSchema")
 
 
@@ -215,6 +233,9 @@ class _Draft:
         self.parts: list[dict[str, Any]] = []
         self.failed: set[str] = set()
         self.is_unread = False
+        self.is_bare = False
+        """A call has arguments as chat completions have them and no id, which these always have: a recorder put it
+        together from a stream, and may have left out more."""
 
     def add(self, block: Any) -> None:  # noqa: ANN401
         """Take in one block of content."""
@@ -296,7 +317,8 @@ class _Draft:
             first(call, "name", "toolName", "tool_name"),
             first(call, *ARGUMENTS),
         )
-        self.is_unread |= found["name"] is None or first(call, *ARGUMENTS) is None
+        self.is_unread |= found["name"] is None or first(call, *ARGUMENTS) is None or _are_several(found["arguments"])
+        self.is_bare |= call is inner and found["id"] is None and isinstance(call.get("arguments"), str)
         if found["id"] is None or found not in self.calls:  # some servers give all calls of an answer one id
             self.calls.append(found)
 
@@ -428,12 +450,28 @@ def _tells_of_tools(key: str, value: Any) -> bool:  # noqa: ANN401 - any JSON va
     )
 
 
+WRITTEN_CALLS = re.compile(r'\[\s*\{\s*"(?:id|type|index|function)"')
+
+
+def _add_written_calls(draft: _Draft, text: str) -> bool:
+    """Take in calls of tools whose JSON, as chat completions have it, a writer put where an answer's words stand."""
+    if WRITTEN_CALLS.match(text) is None or not isinstance(calls := decode(text), list):
+        return False
+    for call in calls:
+        inner = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(inner, dict) or not isinstance(inner.get("arguments"), str) or not call.get("id"):
+            return False
+    for call in calls:
+        draft.add_call(call)
+    return True
+
+
 def _draft(item: dict[str, Any]) -> _Draft:
     draft = _Draft()
     content = item["parts"] if "parts" in item else item.get("content")
     if isinstance(content, str):
         text = visible(content)
-        if text is not None:
+        if text is not None and not _add_written_calls(draft, text):
             draft.text.append(text)
     elif isinstance(content, list):
         for block in content:
@@ -516,6 +554,8 @@ def _append_call(messages: list[Message], item: dict[str, Any]) -> None:
 def _canonical(item: dict[str, Any]) -> list[Message]:
     role = role_of(item.get("role"))
     draft = _draft(item)
+    if role == "user" and isinstance(item.get("tool_call_id"), str) and not draft.results:  # Anthropic's, taken apart
+        role = "tool"
     if role == "tool" and not draft.results:
         identifier = first(item, "tool_call_id", "call_id", "id")
         content = item.get("content")
@@ -548,7 +588,7 @@ def canonical_output(items: Iterable[Any], finish_reasons: Iterable[str | None] 
         draft = _draft(item)
         reason = reasons[number] if number < len(reasons) and reasons[number] else item.get("finish_reason")
         answers.append(answer(draft.joined_text(), draft.calls, draft.refusal, reason, "\n".join(draft.reasoning)))
-        if draft.is_unread:
+        if draft.is_unread or draft.is_bare:
             answers[-1][UNREAD] = True
     return answers
 

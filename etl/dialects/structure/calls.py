@@ -15,7 +15,6 @@ from etl.dialects.shapes.messages import (
     UNREAD,
     answer,
     canonical_output,
-    content_of,
     has_content,
     join_answers,
     visible,
@@ -34,8 +33,9 @@ from etl.dialects.shapes.wording import restore_wording
 from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Message, Reading, Span, ToolCall
 from etl.dialects.structure.decoders import as_item
 from etl.dialects.structure.limits import is_cut
-from etl.dialects.structure.names import COUNTS, INTEGERS, NUMBERS, Kind, words_of
+from etl.dialects.structure.names import COUNTS, INTEGERS, NUMBERS, Kind, names_content, side_of, words_of
 from etl.dialects.structure.numbered import has_gaps
+from etl.dialects.structure.renditions import holds, is_block_text, is_same_answer, told
 from etl.dialects.structure.survey import Survey, survey
 from etl.dialects.structure.traffic import has_strange
 from etl.schema import RejectReason
@@ -143,8 +143,8 @@ def complete(call: LlmCall, found: Survey) -> None:
 
     A dialect's reader knows what its library distorts, so what it read stays, but for messages that lack something.
     """
-    requests = sorted((request for _, request in found.requests), key=lambda r: -_told(r.input))
-    responses = sorted((response for _, response in found.responses), key=lambda r: (-_told(r.output), r.api is None))
+    requests = sorted((request for _, request in found.requests), key=lambda r: -told(r.input))
+    responses = sorted((response for _, response in found.responses), key=lambda r: (-told(r.output), r.api is None))
     _complete_input(call, requests, responses, found)
     _complete_output(call, responses, found)
     if call.dialect == DIALECT:
@@ -176,7 +176,7 @@ def complete_read(call: LlmCall) -> None:
         call.truncated = True
         call.incomplete.add(RejectReason.VALUES_CUT)
     is_silent = not span.failed and not any(has_content(message) for message in call.output or ())
-    if has_lost or is_silent or _is_poor(call) or has_strange(names):
+    if has_lost or is_silent or _is_poor(call) or has_strange(names) or _may_lack_words(call):
         found = survey(span)
         complete(call, found)
         _judge_limits(call, found, has_lost=has_lost)
@@ -184,6 +184,18 @@ def complete_read(call: LlmCall) -> None:
         if call.input is None and call.api == "completions" and asked is not None:
             call.input = [{"role": "user", "text": asked}]  # all that such a request has
     _join_items(call)
+
+
+def _may_lack_words(call: LlmCall) -> bool:
+    """Tell whether an answer calls tools and says nothing, while words stand on the answer's side of its span."""
+    return any(message["tool_calls"] and not message["text"] for message in call.output or ()) and any(
+        isinstance(value, str)
+        and value.strip()
+        and not value.startswith(("{", "[", '"'))
+        and side_of(words := words_of(name)) == "output"
+        and names_content(words)
+        for name, value in call.span.attributes.items()
+    )
 
 
 def _join_items(call: LlmCall) -> None:
@@ -200,7 +212,7 @@ def _judge_limits(call: LlmCall, found: Survey, *, has_lost: bool) -> None:
     if not has_lost and not is_short:
         return
     wholes = (request.input for place, request in found.requests if ".N" not in place)
-    if is_short or not any(_told(whole) >= _told(call.input) for whole in wholes):
+    if is_short or not any(told(whole) >= told(call.input) for whole in wholes):
         call.truncated = True
         call.incomplete.add(RejectReason.ATTRIBUTES_DROPPED)
 
@@ -242,36 +254,11 @@ def _reason(found: Survey) -> str | None:
     return reasons[0] if reasons else None
 
 
-SILENT = 2
-"""Texts that a message which says nothing costs a rendition: another has what stood there."""
-
-
-def _told(messages: list[Message] | None) -> int:
-    """Count what messages tell: texts, tool calls down to their ids, and less where something was not understood.
-
-    The result of a tool that nothing asked for tells nothing: it belongs elsewhere, or what asked for it was lost.
-    """
-    told, has_calls = 0, False
-    for message in messages or ():
-        calls = message.get("tool_calls") or ()
-        has_calls = has_calls or bool(calls)
-        if message["role"] == "tool" and not has_calls:
-            told -= 1
-            continue
-        told += message.get("text") not in ((None, "", '""') if calls else (None,)) or bool(message.get("refusal"))
-        told += 2 * len(message.get("media") or ())
-        told += message.get("tool_call_id") is not None
-        told -= SILENT * (not any(message.get(key) for key in ("text", "tool_calls", "media", "refusal", "reasoning")))
-        told += sum(sum(value is not None for value in call.values()) for call in calls)
-        told -= UNREAD in message
-    return told
-
-
 def _complete_input(call: LlmCall, requests: list[Request], responses: list[Response], found: Survey) -> None:
     best = next((request.input for request in requests if request.input), None)
-    if best is not None and call.output and _same(best[-1], call.output[0]) and len(best) > 1:
+    if best is not None and call.output and is_same_answer(best[-1], call.output[0]) and len(best) > 1:
         best = best[:-1]  # a list of the whole exchange
-    is_better = call.input is None or (_told(best) > _told(call.input) and _holds(best or [], call.input))
+    is_better = call.input is None or (told(best) > told(call.input) and holds(best or [], call.input))
     is_as_long = call.input is None or len(best or ()) >= len(call.input)
     if best is not None and is_better and is_as_long and _is_poor(call):
         before = call.input
@@ -288,9 +275,9 @@ def _complete_input(call: LlmCall, requests: list[Request], responses: list[Resp
 
 def _contradict(call: LlmCall, other: list[Message]) -> bool:
     """Tell whether a rendition of a request says what the call's does not, beside an answer at its end."""
-    if other and call.output and _same(other[-1], call.output[0]):
+    if other and call.output and is_same_answer(other[-1], call.output[0]):
         other = other[:-1]
-    return call.input is not None and not _holds(call.input, other) and not _holds(other, call.input)
+    return call.input is not None and not holds(call.input, other) and not holds(other, call.input)
 
 
 def _add_instructions(call: LlmCall, found: Survey) -> None:
@@ -303,34 +290,17 @@ def _add_instructions(call: LlmCall, found: Survey) -> None:
 
 
 def _is_poor(call: LlmCall) -> bool:
-    """Tell whether a request, as it was read, lacks something: a text, a call of a tool, the user's words, or all."""
+    """Tell whether a request, as it was read, lacks something: a text, a call of a tool or its result, words."""
     if call.dialect == DIALECT or call.input is None or call.truncated:
         return True
-    has_calls = False
+    has_calls, waiting = False, 0
     for message in call.input:
+        waiting += len(message.get("tool_calls") or ()) - (message["role"] == "tool")
         has_calls = has_calls or bool(message.get("tool_calls"))
         says = message.get("text") is not None or message.get("tool_calls") or message.get("media")
-        if not says or UNREAD in message or (message["role"] == "tool" and not has_calls) or _is_block_text(message):
+        if not says or UNREAD in message or (message["role"] == "tool" and not has_calls) or is_block_text(message):
             return True
-    return all(message["role"] == "system" for message in call.input)
-
-
-def _holds(fuller: list[Message], messages: list[Message]) -> bool:
-    """Tell whether a rendition says what another does, in its order; a text that the other lost may be any."""
-    rest = iter(fuller)
-    return all(
-        message.get("text") is None
-        or any(
-            other["role"] == message["role"] and (other.get("text") == message["text"] or _is_block_text(message))
-            for other in rest
-        )
-        for message in messages
-    )
-
-
-def _is_block_text(message: Message) -> bool:
-    """Tell whether a text is the JSON of blocks of content, which somebody left as it was."""
-    return (message.get("text") or "")[:1] in ("[", " ", "\n") and isinstance(content_of(message["text"]), list)
+    return waiting > 0 or all(message["role"] == "system" for message in call.input)
 
 
 def _add_system(call: LlmCall, other: list[Message] | None) -> None:
@@ -338,25 +308,18 @@ def _add_system(call: LlmCall, other: list[Message] | None) -> None:
         call.input = [other[0], *call.input]
 
 
-def _same(one: Message, other: Message) -> bool:
-    return (
-        one["role"] == "assistant"
-        and one.get("text") == other.get("text")
-        and len(one.get("tool_calls") or ()) == len(other.get("tool_calls") or ())
-    )
-
-
 def _complete_output(call: LlmCall, responses: list[Response], found: Survey) -> None:
     best = next((response for response in responses if response.output), None)
     if best is not None and call.api == "responses":
         best = replace(best, output=join_answers(best.output or []))
     is_open = call.dialect == DIALECT or not any(has_content(message) for message in call.output or ())
-    if best is not None and is_open and not call.span.failed and _told(best.output) > _told(call.output):
+    if best is not None and is_open and not call.span.failed and told(best.output) > told(call.output):
         reasons = [message["finish_reason"] for message in call.output or ()]
         call.output = best.output
         call.api = best.api or call.api
         for message, reason in zip(call.output or (), reasons, strict=False):
             message["finish_reason"] = message["finish_reason"] or reason
+    _add_words(call, found)
     if any(_lost_words(call.output, response.output) for response in responses):
         call.incomplete.add(RejectReason.CONTRADICTORY)
     calls = [entry for _, entries in found.calls for entry in entries] if len(found.calls) == 1 else []
@@ -382,6 +345,20 @@ def _complete_output(call: LlmCall, responses: list[Response], found: Survey) ->
     if reason not in UNKNOWN_REASONS and len(call.output or ()) == 1:
         for message in call.output or ():
             message["finish_reason"] = message["finish_reason"] or reason
+
+
+def _add_words(call: LlmCall, found: Survey) -> None:
+    """Add to calls of tools, in place, the words beside them in one rendition; whose other words are nobody knows."""
+    said = (call.output or [answer(None, [])])[0]
+    words = {text for _, text in found.texts["output"] if visible(text) and text.strip()}
+    if not said["tool_calls"] or said["text"] or not words or len(call.output or ()) > 1:
+        return
+    beside = {place.rpartition(".")[0] for place, _ in found.calls}
+    beside &= {place.rpartition(".")[0] for place, _ in found.texts["output"]}
+    if len(words) == 1 and len(found.calls) == 1 and beside and len(found.calls[0][1]) == len(said["tool_calls"]):
+        call.output = [{**said, "text": words.pop()}]
+    else:
+        call.incomplete.add(RejectReason.CONTRADICTORY)
 
 
 def _lost_words(one: list[Message] | None, other: list[Message] | None) -> bool:
@@ -444,16 +421,16 @@ def complete_from_around(call: LlmCall, span: Span, found: Survey) -> None:
             call.error = error_of(failure)
         call.model_returned = call.model_returned if call.response_id else None
     if is_own_step:
-        for response in sorted(responses, key=lambda r: (-_told(r.output), r.response_id is None)):
+        for response in sorted(responses, key=lambda r: (-told(r.output), r.response_id is None)):
             _take_response(call, response)
         if call.input is None or not asked:
-            best = max((r.input for _, r in found.requests if r.input), key=_told, default=None)
-            if best is not None and (before_input is None or _told(best) > _told(before_input)):
+            best = max((r.input for _, r in found.requests if r.input), key=told, default=None)
+            if best is not None and (before_input is None or told(best) > told(before_input)):
                 call.input = best
                 _add_system(call, before_input)
         _add_instructions(call, found)
     elif not asked:
-        best = max((r.input for _, r in found.requests if r.input), key=_told, default=None)
+        best = max((r.input for _, r in found.requests if r.input), key=told, default=None)
         if best is not None:
             call.input = best
             _add_system(call, before_input)
@@ -476,7 +453,7 @@ def _ended_in_error(call: LlmCall) -> bool:
 
 def _take_response(call: LlmCall, response: Response) -> None:
     reasons = [message["finish_reason"] for message in call.output or ()]
-    if response.output and (not call.output or _told(response.output) > _told(call.output)):
+    if response.output and (not call.output or told(response.output) > told(call.output)):
         call.output = [{**message, "finish_reason": message["finish_reason"]} for message in response.output]
         for message, reason in zip(call.output, reasons, strict=False):
             message["finish_reason"] = message["finish_reason"] or reason

@@ -10,6 +10,8 @@ from typing import Any
 from etl.dialects.shapes import client_dump, gemini, langchain
 from etl.dialects.shapes.exchanges import Request, Response, read_usage
 from etl.dialects.shapes.messages import (
+    UNREAD,
+    answer,
     block_kind,
     canonical_input,
     canonical_output,
@@ -152,9 +154,20 @@ def is_messages(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     """Tell whether this is a list of messages; one entry in it may be of a kind nobody knows."""
     if not isinstance(value, list) or not value:
         return False
+    keyed = [_sayer_of(item) for item in value]
+    if all(keyed):
+        return "user" in keyed or keyed == ["assistant"]
     known = sum(is_message(item) for item in value)
     is_typed = all(isinstance(item, dict) and "type" in item for item in value)
     return known == len(value) or (known > 0 and (is_typed or (known >= FEW and known >= len(value) - 1)))
+
+
+def _sayer_of(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    """Return whose words stand under the one key of a message that is called after them: `{"user": "Hello"}`."""
+    if not isinstance(value, dict) or len(value) != 1 or not isinstance(next(iter(value.values())), str | list):
+        return None
+    role = role_of(next(iter(value)))
+    return role if role in SIDES else None
 
 
 FEW = 2
@@ -165,11 +178,22 @@ def as_item(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """Return a message in the wire's shape: out of its box, with its role and its content under the wire's names."""
     if not isinstance(value, dict):
         return value
+    if (role := _sayer_of(value)) is not None:
+        words = next(iter(value.values()))
+        return {"role": role, "content": words} if isinstance(words, str) else {"role": role, UNREAD: True}
     if isinstance(value.get("message"), dict) and "role" not in value:
         value = {**{key: item for key, item in value.items() if key != "message"}, **value["message"]}
     sayer = first(value, *SAYERS[1:])
     if "role" not in value and isinstance(sayer, str) and role_of(sayer) in SIDES:
         value = {"role": sayer, **value}
+    if "content" not in value and isinstance(value.get("blocks"), list):  # LlamaIndex for Python
+        blocks = [
+            {**b, "type": b["block_type"]} if isinstance(b, dict) and "block_type" in b else b for b in value["blocks"]
+        ]
+        kept = value.get("additional_kwargs")
+        identifier = kept.get("tool_call_id") if isinstance(kept, dict) else None
+        value = {**value, "content": blocks, **({"tool_call_id": identifier} if identifier else {})}
+        value.pop("additional_kwargs", None)
     name = first(value, "type", "message_type")
     if "role" not in value and isinstance(name, str) and name.lower() in SENDERS:
         value = {**value, **(value["data"] if isinstance(value.get("data"), dict) else {})}
@@ -238,6 +262,8 @@ def read_answers(items: list[Any], reasons: tuple[str | None, ...] = ()) -> list
         response = langchain.read_result({"generations": generations})
         return response.output if response is not None else None
     items = [as_item(item) for item in items]
+    if any(isinstance(item, dict) and UNREAD in item for item in items):
+        return [{**answer(None, []), UNREAD: True}]
     if any(isinstance(item, dict) and item.get("type") in ITEMS for item in items):
         if any(isinstance(item, dict) and block_kind(str(item.get("type"))) == "result" for item in items):
             return None
@@ -401,7 +427,7 @@ def is_tool_call(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     inner = value.get("function")
     call = inner if isinstance(inner, dict) else value
     has_name = isinstance(first(call, "name", "tool_name", "toolName"), str)
-    has_arguments = not {"arguments", "args", "input"}.isdisjoint(call)
+    has_arguments = not {"arguments", "args", "input", "tool_kwargs"}.isdisjoint(call)
     return has_name and has_arguments
 
 
@@ -455,3 +481,19 @@ def is_data(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     return (
         bool(keys) and all(isinstance(item, dict) for item in items) and all(TALK.isdisjoint(words_of(k)) for k in keys)
     )
+
+
+BOXING = (
+    (CONTENT | ANSWERED | frozenset(("finish", "stop", "done", "reason", "usage", "tokens", "token", "count", "model")))
+    | frozenset(("id", "ids", "type", "role", "index", "created", "provider", "object", "metadata", "error", "status"))
+) - {"answer", "reply", "result", "results"}
+"""Words in the names that a box around an answer's text has for what it holds."""
+
+
+def is_box(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Tell whether JSON is a writer's box around an answer's text, not an answer that is an object with texts in it.
+
+    >>> is_box({"text": "Oslo", "finishReason": "stop"}), is_box({"answer": "Oslo", "sources": []})
+    (True, False)
+    """
+    return not isinstance(value, dict) or all(BOXING & set(words_of(key)) for key in value)

@@ -210,6 +210,8 @@ NOT_KINDS = frozenset(
         "input",
         "agent",
         "message",
+        "block",
+        "part",
     )
 )
 """Words before a `type` that is none of a span's."""

@@ -58,6 +58,12 @@ CONSUMED = frozenset(
 )
 """Keys of a request or response whose values its reader has read."""
 
+NAMES = {"model_requested", "model_returned", "provider", "agent", "tool_name"}
+"""Facts that are names: a flag that ends like one is none."""
+
+OBJECTS = {"chat.completion", "chat.completion.chunk", "text_completion", "response", "message", "completion", "list"}
+"""What APIs call their answers in a field `object`, which is no text of theirs."""
+
 WHOLE = {"system", "tool_arguments", "tool_result"}
 """Facts that may be any value, which is kept as it is."""
 
@@ -224,12 +230,16 @@ class _Walk:
 
     def _visit_json(self, text: str, inner: Any, words: Words, place: str, depth: int) -> None:  # noqa: ANN401
         """Take in what JSON text holds; on the answer's side, data of nobody's shape is the text that was answered."""
-        before = self.found.size()
+        before, said = self.found.size(), len(self.found.texts["output"])
         value = shapes.plain(inner)
         visit: Any = self._visit_object if isinstance(value, dict) else self._visit_list
         visit(value, words, place, depth)
         is_content = side_of(words) == "output" and names_content(words)
-        if is_content and depth == 0 and self.found.size() == before and shapes.is_data(inner):
+        if not is_content or depth > 0:
+            return
+        added, told = self.found.size() - before, len(self.found.texts["output"]) - said
+        is_text = shapes.is_data(inner) if added == 0 else added == told and not shapes.is_box(inner)
+        if is_text:  # beside what was found in it, where it may be either: then nobody knows
             text = loads(text) if text.lstrip().startswith('"') else text
             self.found.texts["output"].append((place, text))
 
@@ -247,7 +257,7 @@ class _Walk:
         )
         read_by = next((reader for reader in readers if reader(value, place)), None)
         is_read, is_answer = read_by is not None, read_by == self._add_response
-        if not is_read and shapes.is_message(value):
+        if not is_read and (shapes.is_message(value) or (side == "output" and shapes.is_messages([value]))):
             self._visit_list([value], words, place, depth)
             return
         usage = read_usage(value)
@@ -283,12 +293,12 @@ class _Walk:
             return
         if shapes.is_stream(value):
             self._add_response(shapes.joined(value), place)
-        elif len(value) == 1 and isinstance(value[0], str | list):
-            self.visit(value[0], words, place, depth + 1)
         elif all(isinstance(item, str) and item.startswith("{") for item in value) and shapes.is_messages(
             inner := [shapes.plain(_decoded(item)) for item in value]
         ):
             self._visit_list(inner, words, place, depth)
+        elif len(value) == 1 and isinstance(value[0], str | list):
+            self.visit(value[0], words, place, depth + 1)
         elif (
             all(isinstance(item, dict) and isinstance(item.get("message"), dict) for item in value) and side != "input"
         ):
@@ -331,7 +341,8 @@ class _Walk:
             return
         name = field_of(words)
         if name is not None:
-            self.found.facts.setdefault(name, (place, value))
+            if isinstance(value, str) or name not in NAMES:
+                self.found.facts.setdefault(name, (place, value))
             return
         if not isinstance(value, str):
             return
@@ -341,5 +352,5 @@ class _Walk:
                 self.found.kinds.append((place, kind))
             return
         side = side_of(words)
-        if side is not None and names_content(words):
+        if side is not None and names_content(words) and not (words[-1] == "object" and value in OBJECTS):
             self.found.texts[side].append((place, value))
