@@ -8,7 +8,7 @@ from etl.calls.completing.answers import (
     FORGETS_REFUSALS,
     complete_answers,
     complete_empty_answers,
-    complete_from_around,
+    complete_from_facts,
     complete_models,
 )
 from etl.dialects.spans import AnswerFact, LlmCall
@@ -34,7 +34,7 @@ def test_spans_around_a_call_fill_what_it_leaves_out() -> None:
     call = seen(0, response_id="r1", model_requested="m", model_returned="m", usage=counts(3), output=[replied(None)])
     fact = AnswerFact("r1", "", "Yes.", "stop", "m-1", {**counts(9), "input_tokens": 7}, streamed=True)
 
-    complete_from_around([call], [(seen(9).span, fact)])
+    complete_from_facts([call], [(seen(9).span, fact)])
 
     assert (call.model_returned, call.streamed) == ("m-1", True)
     assert call.output is not None
@@ -48,7 +48,7 @@ def test_an_id_is_given_only_to_the_one_answer_it_can_be_of() -> None:
     tools = [seen(i, output=[replied(None, LOOK)]) for i in (3, 4)]
     facts = [AnswerFact("resp_1", "Yes."), AnswerFact("r2", "No."), AnswerFact("r3", "c1")]
 
-    complete_from_around([alone, one, other, *tools], [(alone.span, fact) for fact in facts])
+    complete_from_facts([alone, one, other, *tools], [(alone.span, fact) for fact in facts])
 
     assert [call.response_id for call in (alone, one, other, *tools)] == ["resp_1", None, None, "r3", "r3"]
     assert [alone.api, one.api] == ["responses", None]
@@ -58,7 +58,7 @@ def test_of_two_responses_with_the_same_words_neither_id_is_taken() -> None:
     """Another call's answer may have been the same."""
     call = seen(0, output=[replied("No.")])
 
-    complete_from_around([call], [(call.span, AnswerFact(name, "No.")) for name in ("r1", "r2")])
+    complete_from_facts([call], [(call.span, AnswerFact(name, "No.")) for name in ("r1", "r2")])
 
     assert call.response_id is None
 
@@ -68,7 +68,7 @@ def test_facts_of_another_trace_are_another_answers() -> None:
     call, other = seen(0, output=[replied("No.")]), seen(1)
     other.span.trace_id = "elsewhere"
 
-    complete_from_around([call], [(other.span, AnswerFact("r1", "No.", finish_reason="stop"))])
+    complete_from_facts([call], [(other.span, AnswerFact("r1", "No.", finish_reason="stop"))])
 
     assert (call.response_id, call.output) == (None, [replied("No.")])
 
