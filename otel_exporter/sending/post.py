@@ -1,12 +1,10 @@
-"""Posts OTLP requests over HTTP, with settings of our own alone. Standard library only."""
+"""Posts OTLP requests over HTTP, with settings of our own alone. Standard library only.
+
+What HTTP needs is imported by the thread that sends first: an agent that imports the tracker should not wait for it.
+"""
 
 import contextlib
-import gzip
-import http.client
-import ssl
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,17 +79,19 @@ def http_post(settings: Settings, content_type: str = "application/json") -> Pos
     headers = {"Content-Type": content_type, **settings.headers}
     if settings.compression == "gzip":
         headers["Content-Encoding"] = "gzip"
-    # No proxy: prompts go to the address that was set and nowhere else.
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({}), _NoRedirect()]
-    if endpoint.startswith("https://"):
-        context = ssl.create_default_context(cafile=settings.certificate)
-        if settings.client_certificate:
-            context.load_cert_chain(settings.client_certificate, settings.client_key)
-        handlers.append(urllib.request.HTTPSHandler(context=context))
-    opener = urllib.request.build_opener(*handlers)
+    context = _tls(settings) if endpoint.startswith("https://") else None
+    opener: Any = None
 
     def post(signal: str, body: bytes) -> None:
+        import http.client
+        import urllib.error
+        import urllib.request
+
+        nonlocal opener
+        opener = opener or _opener(context)
         if settings.compression == "gzip":
+            import gzip
+
             body = gzip.compress(body, 5)
         request = urllib.request.Request(f"{endpoint}/v1/{signal}", body, headers)  # noqa: S310 - http, https, above
         try:
@@ -109,6 +109,24 @@ def http_post(settings: Settings, content_type: str = "application/json") -> Pos
     return post
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
-        """Follow nothing: a receiver does not move."""
+def _tls(settings: Settings) -> Any:  # noqa: ANN401 - ssl's own, which is loaded for https alone
+    import ssl
+
+    context = ssl.create_default_context(cafile=settings.certificate)
+    if settings.client_certificate:
+        context.load_cert_chain(settings.client_certificate, settings.client_key)
+    return context
+
+
+def _opener(context: Any) -> Any:  # noqa: ANN401
+    """Return what opens addresses: without a proxy, so that prompts go where they were to go and nowhere else."""
+    import urllib.request
+
+    class NoRedirect(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
+            """Follow nothing: a receiver does not move."""
+
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({}), NoRedirect()]
+    if context is not None:
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(*handlers)

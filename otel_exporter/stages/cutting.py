@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from otel_exporter.redaction import redactor
 from otel_exporter.schema import CUT
 
 SHORTEST_MEDIUM = 1024
@@ -94,7 +93,11 @@ def stages(environment: Mapping[str, str], prefix: str) -> "Stage | None":
     `{prefix}CUT_MEDIA` is `true` or `false` (default), `{prefix}CUT_LENGTH` the most characters of a value (default:
     all); for the rest see `otel_exporter.redaction.redactor`. Raises ValueError for what makes no sense.
     """
-    redact = redactor(environment, prefix)
+    redact = None
+    if any(name.startswith(f"{prefix}REDACT") for name in environment):  # its patterns take a while to be compiled
+        from otel_exporter.redaction import redactor
+
+        redact = redactor(environment, prefix)
     media = environment.get(f"{prefix}CUT_MEDIA", "").strip().lower()
     if media not in {"", "true", "false", "1", "0"}:
         raise ValueError(f"{prefix}CUT_MEDIA is {media!r}; use true or false")
