@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from examples.attempts import Grade, open_telemetry
-from examples.orders import Playing, Stage, arguments, choose, main
+from examples.orders import Playing, Stage, arguments, choose, find_faults, main
 
 
 @dataclass(frozen=True)
@@ -164,3 +164,11 @@ def test_a_missing_data_set_says_how_to_come_by_it(
 
     assert main(Lacking(), arguments(""), open_telemetry("sums", InMemorySpanExporter())) == 2
     assert "--datasets" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("num_ungraded", "is_sound"), [(0, True), (8, True), (9, False)])
+def test_a_few_attempts_may_fail_at_the_endpoint(num_ungraded: int, is_sound: bool) -> None:
+    """They teach nothing, and cost none of the others; of one in fifty the rest is still a fair sample."""
+    summary = {"episodes": 400, "ungraded": num_ungraded, "errors": {}, "spans": 9, "spans_exported": 9}
+
+    assert (find_faults(summary) == []) is is_sound
