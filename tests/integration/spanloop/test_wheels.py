@@ -114,11 +114,13 @@ def test_the_exporter_comes_alone(installed: Installed, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(FROM_INDEX, reason="the demo needs all extras")
+@pytest.mark.parametrize("installed", ["pure"], indirect=True)
+@pytest.mark.timeout(1200)  # a night with two servers: minutes on a busy machine
 def test_the_demo_runs_from_the_wheel(installed: Installed) -> None:
     """Its agent, problems and policy are in it; with so few problems its gain may be chance, and it says so."""
     statuses = (int(ExitStatus.DONE), int(ExitStatus.REFUSED))
     sizes = ("--nights", "1", "--problems", "8", "--heldout", "8", "--engine", "embedded")
 
-    said = installed.run("spanloop", "demo", *sizes, "--json", statuses=statuses, timeout_s=280)
+    said = installed.run("spanloop", "demo", *sizes, "--json", statuses=statuses, timeout_s=1000)
 
     assert json.loads(said)["heldout_problems"] == 8
