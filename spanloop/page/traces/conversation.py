@@ -6,6 +6,7 @@ Takes the canonical messages of the ETL, and whatever else stands there: what is
 import base64
 import binascii
 import json
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,18 +74,12 @@ def of_call(call: dict[str, Any], *, everything: bool = False) -> Talk:
     """Return a row of `llm_calls` as a conversation."""
     shown, said = _messages(call.get("input")), _messages(call.get("output"))
     media, pictures, others = _media(call.get("media"))
-    results = {
-        str(message.get("tool_call_id")): _text(message.get("text"))
-        for message in shown
-        if message.get("role") == "tool" and message.get("tool_call_id")
-    }
-    made = [_said(message, results, media.get(index, ()), others.get(index, ())) for index, message in enumerate(shown)]
-    beside = {called.id for message in made for called in message.tool_calls if called.result is not None}
-    kept = [
-        one
-        for one, message in zip(made, shown, strict=True)
-        if not (message.get("role") == "tool" and str(message.get("tool_call_id")) in beside)
+    results, beside = _results(shown)
+    made = [
+        _said(message, results.get(index, {}), media.get(index, ()), others.get(index, ()))
+        for index, message in enumerate(shown)
     ]
+    kept = [one for index, one in enumerate(made) if index not in beside]
     hidden = 0
     if not everything and len(kept) > FIRST + LAST + 1:
         hidden = len(kept) - FIRST - LAST
@@ -95,6 +90,26 @@ def of_call(call: dict[str, Any], *, everything: bool = False) -> Talk:
     )
     tools = tuple(tool for tool in _messages(call.get("tools")) if isinstance(tool, dict))
     return Talk(tuple(kept), answers, hidden, tools, tuple(pictures))
+
+
+def _results(messages: list[dict[str, Any]]) -> tuple[dict[int, dict[str, str]], set[int]]:
+    """Return by message what came of its calls, by their ids, and the messages that say so.
+
+    A result is of the latest call before it with its id that has none: servers number the calls of every answer anew.
+    """
+    found: dict[int, dict[str, str]] = defaultdict(dict)
+    waiting: dict[str, int] = {}
+    beside: set[int] = set()
+    for index, message in enumerate(messages):
+        calls = message.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
+            if isinstance(call, dict) and call.get("id"):
+                waiting[str(call["id"])] = index
+        call_id = str(message.get("tool_call_id") or "")
+        if message.get("role") == "tool" and call_id in waiting:
+            found[waiting.pop(call_id)][call_id] = _text(message.get("text"))
+            beside.add(index)
+    return found, beside
 
 
 def _messages(text: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - JSON text or nothing

@@ -6,8 +6,9 @@ first error's, its first span's where it has no root; among calls, that of the n
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from spanloop.page.questions import Answer, Question, Row
 from spanloop.page.traces.candidates import candidates
@@ -86,18 +87,23 @@ async def find_traces(visit: Visit, wanted: Wanted) -> Found:
     found = Found()
     began = time.monotonic()
     last: Cursor = wanted.before
-    seen: set[tuple[str, str]] = set()
+    seen: set[Hashable] = set()
+    stood: set[tuple[str, str]] = set()
     async for some in candidates(visit, wanted):
         found.asked = found.asked if found.asked.sql else some.answer.question
         if some.answer.problem:
             found.problem = some.answer
             return found
-        fresh = _first_of_each(some.rows, seen)
+        fresh = _not_seen(some.rows, seen, wanted)
         for start in range(0, len(fresh), wanted.limit + 1):
             for row in await describe(visit, fresh[start : start + wanted.limit + 1], wanted):
+                key = (row["project"], row["trace_id"])
+                if key in stood:
+                    continue
                 if len(found.rows) == wanted.limit:
                     found.next = write_cursor(last)
                     return found
+                stood.add(key)
                 last = (row["at_ns"], row["trace_id"])
                 if _fits(row, wanted):
                     found.rows.append(row)
@@ -107,11 +113,17 @@ async def find_traces(visit: Visit, wanted: Wanted) -> Found:
     return found
 
 
-def _first_of_each(rows: Sequence[Row], seen: set[tuple[str, str]]) -> list[Row]:
-    """Return the first row of each trace that was not seen before."""
+def _not_seen(rows: Sequence[Row], seen: set[Hashable], wanted: Wanted) -> list[Row]:
+    """Return the candidates that were not looked at before.
+
+    Among calls a trace stands at its newest, which comes first; else at the oldest of its kind, so that each is looked
+    at.
+    """
     fresh = []
     for row in rows:
-        key = (row["project"], row["trace_id"])
+        key: tuple[Any, ...] = (row["project"], row["trace_id"])
+        if wanted.source != "calls":
+            key = (*key, row["at_ns"])
         if key not in seen:
             seen.add(key)
             fresh.append(row)

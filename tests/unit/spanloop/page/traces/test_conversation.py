@@ -62,3 +62,17 @@ def test_a_result_stands_beside_its_call_and_not_again() -> None:
 
     assert [(called.name, called.result) for called in talk.shown[0].tool_calls] == [("look", "seen")]
     assert [one.text for one in talk.shown[1:]] == ["stray"]
+
+
+def test_an_id_that_is_used_again_has_a_result_each_time() -> None:
+    """Servers number the calls of every answer anew: each result is of the call before it."""
+
+    def asks(name: str) -> dict[str, object]:
+        return {"role": "assistant", "text": None, "tool_calls": [{"id": "c1", "name": name, "arguments": {}}]}
+
+    results = [{"role": "tool", "text": text, "tool_call_id": "c1"} for text in ("blue", "sea")]
+    talk = conversation.of_call({"input": [asks("look"), results[0], asks("find"), results[1], asks("ask")]})
+
+    found = [(called.name, called.result) for message in talk.shown for called in message.tool_calls]
+    assert found == [("look", "blue"), ("find", "sea"), ("ask", None)]
+    assert len(talk.shown) == 3
