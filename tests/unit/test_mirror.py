@@ -30,7 +30,11 @@ ELSEWHERE = {
     "etl/assemble.py": "tests/unit/etl/test_transform.py",
     "etl/counts.py": "tests/unit/etl/test_transform.py",
     # Runs over a store, on real ones.
-    "etl/runs/*": "tests/integration/etl/test_run.py",
+    "etl/runs/forgetting.py": "tests/integration/spanloop/test_forget.py",
+    "etl/runs/plan.py": "tests/integration/etl/test_run.py",
+    "etl/runs/ray_data.py": "tests/integration/etl/test_ray.py",
+    "etl/runs/split_groups.py": "tests/integration/etl/test_windows.py",
+    "etl/runs/work.py": "tests/integration/etl/test_run.py",
     "etl/published/rows.py": "tests/integration/etl/test_windows.py",
     # Servers and what only a socket or another process shows.
     "receiver/intake/*": "tests/integration/receiver/test_answers.py",
@@ -47,7 +51,8 @@ ELSEWHERE = {
     "serve/starting.py": "tests/integration/serve/test_gates.py",
     "serve/evidence/sending.py": "tests/unit/serve/evidence/test_delivery.py",
     "serve/gateway/entrance.py": "tests/unit/serve/gateway/test_endpoint.py",
-    "serve/engines/embedded/*": "tests/unit/serve/engines/embedded/test_responses.py",
+    "serve/engines/embedded/grammar.py": "tests/unit/serve/engines/embedded/test_forms.py",
+    "serve/engines/embedded/server.py": "tests/unit/serve/engines/embedded/test_responses.py",
     "serve/engines/unix_socket.py": "tests/unit/serve/engines/test_engine.py",
     "serve/engines/vllm_extension.py": "tests/integration/serve/test_vllm.py",
     # What runs in an agent's process.
