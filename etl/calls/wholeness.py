@@ -5,7 +5,8 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from etl.calls.likeness import message_key
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import UNREAD, has_content, is_text_block
+from etl.dialects.shapes.messages.canonical import UNREAD, has_content
+from etl.dialects.shapes.messages.names import is_text_block
 from etl.dialects.spans import LlmCall, Message
 from etl.dialects.structure.decoders import is_messages
 from etl.schema import RejectReason

@@ -11,7 +11,7 @@ from itertools import chain
 from etl.calls.wholeness import ASKS_FOR_TOOLS
 from etl.dialects.shapes.client_dump import api_of_id
 from etl.dialects.shapes.exchanges import answer_signature
-from etl.dialects.shapes.messages import answer, has_content
+from etl.dialects.shapes.messages.canonical import answer, has_content
 from etl.dialects.shapes.values import complete_usage
 from etl.dialects.shapes.wording import alias_of
 from etl.dialects.spans import AnswerFact, LlmCall, Message, Span, ToolCall

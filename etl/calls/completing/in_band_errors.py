@@ -3,7 +3,7 @@
 from typing import Any
 
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import result_text
+from etl.dialects.shapes.messages.tools import result_text
 from etl.dialects.spans import ToolCall
 
 MARKS = ("isError", "is_error")

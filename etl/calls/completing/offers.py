@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable
 from itertools import chain
 from typing import Any
 
-from etl.dialects.shapes.messages import definition
+from etl.dialects.shapes.messages.tools import definition
 from etl.dialects.spans import LlmCall, Message, ToolCall
 
 

@@ -7,16 +7,8 @@ from typing import Any
 
 from etl.dialects.shapes.json_values import as_list, decode, salvage_messages
 from etl.dialects.shapes.message_events import MESSAGE_EVENTS, read_message_events
-from etl.dialects.shapes.messages import (
-    call_arguments,
-    canonical_input,
-    canonical_output,
-    definition,
-    definitions,
-    has_content,
-    join_answers,
-    result_text,
-)
+from etl.dialects.shapes.messages.canonical import canonical_input, canonical_output, has_content, join_answers
+from etl.dialects.shapes.messages.tools import call_arguments, definition, definitions, result_text
 from etl.dialects.shapes.reprs import read_repr
 from etl.dialects.shapes.requests import Requests
 from etl.dialects.shapes.values import (

@@ -5,7 +5,7 @@ https://docs.spring.io/spring-ai/reference/observability/
 
 from etl.dialects.conventions import genai
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import call_arguments, definition, encoded_result
+from etl.dialects.shapes.messages.tools import call_arguments, definition, encoded_result
 from etl.dialects.shapes.values import strings_of, text_of
 from etl.dialects.spans import AgentSpan, Reading, Span, ToolCall
 

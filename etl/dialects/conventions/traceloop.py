@@ -12,14 +12,9 @@ from etl.dialects.conventions import genai
 from etl.dialects.shapes import langchain
 from etl.dialects.shapes.executions import tool_arguments, tool_result
 from etl.dialects.shapes.json_values import decode, loads
-from etl.dialects.shapes.messages import (
-    CALL_BLOCKS,
-    NAMED_BLOCKS,
-    UNREAD,
-    canonical_input,
-    canonical_output,
-    definition,
-)
+from etl.dialects.shapes.messages.canonical import UNREAD, canonical_input, canonical_output
+from etl.dialects.shapes.messages.names import CALL_BLOCKS, NAMED_BLOCKS
+from etl.dialects.shapes.messages.tools import definition
 from etl.dialects.shapes.values import Attributes, any_begins, error_of, numbered, text_of
 from etl.dialects.shapes.wording import api_of_client, asked_for, restore_wording
 from etl.dialects.spans import AgentSpan, AnswerFact, Embedding, LlmCall, Message, Reading, Span, ToolCall

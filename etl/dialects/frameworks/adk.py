@@ -10,7 +10,9 @@ from typing import Any
 from etl.dialects.conventions import genai
 from etl.dialects.shapes import gemini
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import call_arguments, canonical_output, definitions, first, result_text
+from etl.dialects.shapes.messages.canonical import canonical_output
+from etl.dialects.shapes.messages.names import first
+from etl.dialects.shapes.messages.tools import call_arguments, definitions, result_text
 from etl.dialects.shapes.values import text_of
 from etl.dialects.shapes.wording import api_of_model, plain_model
 from etl.dialects.spans import AgentSpan, LlmCall, LogRecord, Reading, Span, ToolCall

@@ -6,7 +6,7 @@ https://microsoft.github.io/autogen/stable/user-guide/core-user-guide/framework/
 from typing import Any
 
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import call_arguments
+from etl.dialects.shapes.messages.tools import call_arguments
 from etl.dialects.shapes.values import text_of
 from etl.dialects.spans import Span, ToolFact
 

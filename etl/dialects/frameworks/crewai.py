@@ -8,7 +8,8 @@ import ast
 from typing import Any
 
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import canonical_output, definitions
+from etl.dialects.shapes.messages.canonical import canonical_output
+from etl.dialects.shapes.messages.tools import definitions
 from etl.dialects.spans import LlmCall, Message, Span
 
 LISTENER = ".crewai._event_listener"

@@ -6,7 +6,7 @@ https://ai.pydantic.dev/logfire/
 from etl.dialects.conventions import genai
 from etl.dialects.shapes.json_values import as_list, decode
 from etl.dialects.shapes.message_events import read_messages
-from etl.dialects.shapes.messages import call_arguments, definitions, result_text
+from etl.dialects.shapes.messages.tools import call_arguments, definitions, result_text
 from etl.dialects.shapes.values import integer_of, text_of, usage_of
 from etl.dialects.shapes.wording import restore_wording
 from etl.dialects.spans import AgentSpan, LlmCall, LogRecord, Reading, Span, ToolCall

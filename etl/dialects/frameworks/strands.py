@@ -7,13 +7,8 @@ from typing import Any
 
 from etl.dialects.conventions import genai
 from etl.dialects.shapes.json_values import as_list, decode
-from etl.dialects.shapes.messages import (
-    call_arguments,
-    canonical_input,
-    canonical_output,
-    definitions,
-    result_text,
-)
+from etl.dialects.shapes.messages.canonical import canonical_input, canonical_output
+from etl.dialects.shapes.messages.tools import call_arguments, definitions, result_text
 from etl.dialects.shapes.values import strings_of, text_of
 from etl.dialects.shapes.wording import api_of_model
 from etl.dialects.spans import AgentSpan, LlmCall, Message, Reading, Span, ToolCall

@@ -7,13 +7,8 @@ from typing import Any
 
 from etl.dialects.conventions import genai
 from etl.dialects.shapes.json_values import as_list, decode
-from etl.dialects.shapes.messages import (
-    call_arguments,
-    canonical_input,
-    canonical_output,
-    definitions,
-    encoded_result,
-)
+from etl.dialects.shapes.messages.canonical import canonical_input, canonical_output
+from etl.dialects.shapes.messages.tools import call_arguments, definitions, encoded_result
 from etl.dialects.shapes.values import Attributes, complete_usage, integer_of, number_of, text_of, usage_of
 from etl.dialects.shapes.wording import restore_wording
 from etl.dialects.spans import AgentSpan, Embedding, LlmCall, Reading, Span, ToolCall

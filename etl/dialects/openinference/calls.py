@@ -9,11 +9,8 @@ from etl.dialects.openinference.shared import DIALECT, ROUTED_SCOPES, error_told
 from etl.dialects.platforms import litellm
 from etl.dialects.shapes import client_dump, exchanges, gemini, langchain
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import (
-    definitions,
-    has_content,
-    join_answers,
-)
+from etl.dialects.shapes.messages.canonical import has_content, join_answers
+from etl.dialects.shapes.messages.tools import definitions
 from etl.dialects.shapes.reprs import read_repr
 from etl.dialects.shapes.values import (
     complete_usage,

@@ -6,7 +6,9 @@ https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
 from typing import Any
 
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import canonical_input, canonical_output, definition, visible
+from etl.dialects.shapes.messages.canonical import canonical_input, canonical_output
+from etl.dialects.shapes.messages.names import visible
+from etl.dialects.shapes.messages.tools import definition
 from etl.dialects.shapes.values import Attributes, numbered
 from etl.dialects.spans import Message
 

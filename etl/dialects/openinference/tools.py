@@ -5,11 +5,8 @@ from typing import Any
 from etl.dialects.openinference.shared import DIALECT, error_told
 from etl.dialects.shapes import langchain
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import (
-    call_arguments,
-    result_text,
-    visible,
-)
+from etl.dialects.shapes.messages.names import visible
+from etl.dialects.shapes.messages.tools import call_arguments, result_text
 from etl.dialects.shapes.values import (
     Attributes,
     text_of,

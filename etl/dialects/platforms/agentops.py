@@ -6,7 +6,8 @@ https://github.com/AgentOps-AI/agentops
 from etl.dialects.conventions import genai, traceloop
 from etl.dialects.platforms import agentlightning
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import answer, tool_call
+from etl.dialects.shapes.messages.canonical import answer
+from etl.dialects.shapes.messages.tools import tool_call
 from etl.dialects.shapes.values import Attributes, flag_of, integer_of, numbered, text_of
 from etl.dialects.spans import AgentSpan, Embedding, LlmCall, Reading, Span, ToolCall
 

@@ -9,13 +9,8 @@ from typing import Any
 from etl.dialects.conventions import genai
 from etl.dialects.shapes import client_dump, exchanges, langchain
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import (
-    call_arguments,
-    canonical_output,
-    definition,
-    responses_output,
-    result_text,
-)
+from etl.dialects.shapes.messages.canonical import canonical_output, responses_output
+from etl.dialects.shapes.messages.tools import call_arguments, definition, result_text
 from etl.dialects.shapes.values import Attributes, error_of, integer_of, number_of, text_of, usage_of
 from etl.dialects.shapes.wording import alias_of, restore_wording
 from etl.dialects.spans import AgentSpan, AnswerFact, Embedding, Evaluation, LlmCall, Message, Reading, Span, ToolCall

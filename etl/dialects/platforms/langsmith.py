@@ -9,13 +9,8 @@ from etl.dialects.conventions import genai
 from etl.dialects.frameworks import langgraph
 from etl.dialects.shapes import client_dump, exchanges, langchain
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import (
-    call_arguments,
-    canonical_output,
-    definitions,
-    has_content,
-    result_text,
-)
+from etl.dialects.shapes.messages.canonical import canonical_output, has_content
+from etl.dialects.shapes.messages.tools import call_arguments, definitions, result_text
 from etl.dialects.shapes.values import Attributes, complete_usage, flag_of, text_of
 from etl.dialects.shapes.wording import restore_wording
 from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Reading, Span, ToolCall

@@ -15,7 +15,7 @@ from etl.dialects.conventions import genai
 from etl.dialects.shapes import client_dump, exchanges
 from etl.dialects.shapes.json_values import decode
 from etl.dialects.shapes.message_events import read_messages
-from etl.dialects.shapes.messages import canonical_output, join_answers
+from etl.dialects.shapes.messages.canonical import canonical_output, join_answers
 from etl.dialects.shapes.values import text_of
 from etl.dialects.shapes.wording import restore_wording
 from etl.dialects.spans import Embedding, LlmCall, LogRecord, Message, Span

@@ -11,7 +11,8 @@ import orjson
 from etl.dialects.conventions import genai
 from etl.dialects.shapes import client_dump, exchanges, langchain
 from etl.dialects.shapes.json_values import loads
-from etl.dialects.shapes.messages import call_arguments, canonical_output, definitions, result_text
+from etl.dialects.shapes.messages.canonical import canonical_output
+from etl.dialects.shapes.messages.tools import call_arguments, definitions, result_text
 from etl.dialects.shapes.values import Attributes, complete_usage, error_of, text_of
 from etl.dialects.shapes.wording import plain_model, restore_wording
 from etl.dialects.spans import AgentSpan, AnswerFact, Embedding, Evaluation, LlmCall, Reading, Span, ToolCall

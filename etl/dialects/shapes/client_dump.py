@@ -7,13 +7,9 @@ from typing import Any
 from etl.dialects.shapes import langchain
 from etl.dialects.shapes.exchanges import Request, Response, answer_signature, read_usage
 from etl.dialects.shapes.json_values import decode, salvage_messages
-from etl.dialects.shapes.messages import (
-    canonical_input,
-    canonical_output,
-    definitions,
-    first,
-    responses_output,
-)
+from etl.dialects.shapes.messages.canonical import canonical_input, canonical_output, responses_output
+from etl.dialects.shapes.messages.names import first
+from etl.dialects.shapes.messages.tools import definitions
 from etl.dialects.shapes.reprs import read_fields
 from etl.dialects.shapes.values import text_of
 from etl.dialects.spans import AnswerFact, Message

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from etl.dialects.shapes.messages import first
+from etl.dialects.shapes.messages.names import first
 from etl.dialects.shapes.values import integer_of, usage_of
 from etl.dialects.spans import Message
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from etl.dialects.shapes import langchain
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import call_arguments, content_of, encoded_result, result_text
+from etl.dialects.shapes.messages.names import content_of
+from etl.dialects.shapes.messages.tools import call_arguments, encoded_result, result_text
 from etl.dialects.shapes.reprs import read_fields
 
 PASSED = {"args", "kwargs"}

@@ -8,7 +8,9 @@ from typing import Any
 from etl.dialects.shapes.client_dump import sampling_params
 from etl.dialects.shapes.exchanges import Request, Response
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import canonical_input, canonical_output, definitions, first
+from etl.dialects.shapes.messages.canonical import canonical_input, canonical_output
+from etl.dialects.shapes.messages.names import first
+from etl.dialects.shapes.messages.tools import definitions
 from etl.dialects.shapes.values import integer_of, text_of, usage_of
 from etl.dialects.spans import Message
 

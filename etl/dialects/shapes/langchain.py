@@ -5,7 +5,9 @@ from typing import Any
 
 from etl.dialects.shapes.exchanges import Response, answer_signature, read_usage
 from etl.dialects.shapes.json_values import decode
-from etl.dialects.shapes.messages import call_arguments, canonical_input, canonical_output, role_of
+from etl.dialects.shapes.messages.canonical import canonical_input, canonical_output
+from etl.dialects.shapes.messages.names import role_of
+from etl.dialects.shapes.messages.tools import call_arguments
 from etl.dialects.shapes.values import text_of
 from etl.dialects.spans import AnswerFact, Message
 

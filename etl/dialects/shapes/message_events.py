@@ -7,16 +7,9 @@ https://github.com/open-telemetry/semantic-conventions/blob/v1.36.0/docs/gen-ai/
 from typing import Any
 
 from etl.dialects.shapes.json_values import as_list, decode
-from etl.dialects.shapes.messages import (
-    canonical_input,
-    canonical_output,
-    content_of,
-    definitions,
-    first,
-    join_answers,
-    role_of,
-    tool_result,
-)
+from etl.dialects.shapes.messages.canonical import canonical_input, canonical_output, join_answers
+from etl.dialects.shapes.messages.names import content_of, first, role_of
+from etl.dialects.shapes.messages.tools import definitions, tool_result
 from etl.dialects.spans import LlmCall, LogRecord, Message, Span
 
 MESSAGE_EVENTS = {

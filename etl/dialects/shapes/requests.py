@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from etl.dialects.shapes.json_values import loads
-from etl.dialects.shapes.messages import canonical_input
+from etl.dialects.shapes.messages.canonical import canonical_input
 from etl.dialects.spans import Message
 
 RECENT = 8

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from etl.dialects.shapes.gemini import lowered
-from etl.dialects.shapes.messages import join_turns
+from etl.dialects.shapes.messages.canonical import join_turns
 from etl.dialects.spans import LlmCall
 
 REASONS: dict[str, dict[str, str]] = {

@@ -10,15 +10,8 @@ from typing import Any
 from etl.dialects.conventions import genai
 from etl.dialects.shapes.exchanges import Request, Response
 from etl.dialects.shapes.executions import tool_arguments, tool_result
-from etl.dialects.shapes.messages import (
-    HIDDEN,
-    UNREAD,
-    answer,
-    canonical_output,
-    has_content,
-    join_answers,
-    visible,
-)
+from etl.dialects.shapes.messages.canonical import UNREAD, answer, canonical_output, has_content, join_answers
+from etl.dialects.shapes.messages.names import HIDDEN, visible
 from etl.dialects.shapes.values import (
     complete_usage,
     error_of,

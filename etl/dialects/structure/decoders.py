@@ -9,19 +9,9 @@ from typing import Any
 
 from etl.dialects.shapes import client_dump, gemini, langchain
 from etl.dialects.shapes.exchanges import Request, Response, read_usage
-from etl.dialects.shapes.messages import (
-    UNREAD,
-    answer,
-    block_kind,
-    canonical_input,
-    canonical_output,
-    content_of,
-    definitions,
-    first,
-    is_block,
-    responses_output,
-    role_of,
-)
+from etl.dialects.shapes.messages.canonical import UNREAD, answer, canonical_input, canonical_output, responses_output
+from etl.dialects.shapes.messages.names import block_kind, content_of, first, is_block, role_of
+from etl.dialects.shapes.messages.tools import definitions
 from etl.dialects.shapes.values import text_of
 from etl.dialects.spans import Message
 from etl.dialects.structure.names import ANSWERED, ASKED, CONTENT, words_of

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from etl.dialects.shapes.messages import content_of
+from etl.dialects.shapes.messages.names import content_of
 
 NUMBERED = re.compile(r"\.\d+(\.|$)|\[\d+\]")
 

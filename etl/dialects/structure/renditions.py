@@ -1,7 +1,8 @@
 """Compares what several recordings of one exchange say: how much each tells, and whether one holds another."""
 
 from etl.dialects.shapes.executions import tool_result
-from etl.dialects.shapes.messages import UNREAD, content_of
+from etl.dialects.shapes.messages.canonical import UNREAD
+from etl.dialects.shapes.messages.names import content_of
 from etl.dialects.spans import Message
 
 SILENT = 2

@@ -12,7 +12,7 @@ from typing import Any
 from etl.dialects.shapes import langchain, message_events
 from etl.dialects.shapes.exchanges import Request, Response, read_usage
 from etl.dialects.shapes.json_values import decode, loads
-from etl.dialects.shapes.messages import canonical_input
+from etl.dialects.shapes.messages.canonical import canonical_input
 from etl.dialects.shapes.requests import Requests
 from etl.dialects.spans import LlmCall, LogRecord, Message, Span
 from etl.dialects.structure import decoders as shapes

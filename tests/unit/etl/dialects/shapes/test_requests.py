@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.dialects.shapes.messages import canonical_input
+from etl.dialects.shapes.messages.canonical import canonical_input
 from etl.dialects.shapes.requests import RECENT, Requests
 
 ITEMS = st.lists(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from etl.dialects.shapes.messages import UNREAD
+from etl.dialects.shapes.messages.canonical import UNREAD
 from etl.dialects.structure import decoders
 
 Json = dict[str, Any]
