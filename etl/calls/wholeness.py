@@ -8,7 +8,7 @@ from etl.dialects.shapes.json_values import decode
 from etl.dialects.shapes.messages.canonical import UNREAD, has_content
 from etl.dialects.shapes.messages.names import is_text_block
 from etl.dialects.spans import LlmCall, Message
-from etl.dialects.structure.decoders import is_messages
+from etl.dialects.structure.recognition import is_messages
 from etl.schema import RejectReason
 
 ASKS_FOR_TOOLS = {"tool_calls", "tool_call", "tool_use", "function_call", "tool-calls"}

@@ -7,6 +7,7 @@ from etl.calls.tree import Forest
 from etl.dialects import reading
 from etl.dialects.platforms import agentops
 from etl.dialects.spans import AgentSpan, Evaluation, LlmCall, Span, ToolCall
+from etl.dialects.structure import around
 from etl.dialects.structure import calls as structure
 from etl.dialects.structure.names import Kind, kind_of, names_kind, words_of
 from etl.dialects.structure.survey import survey
@@ -151,4 +152,4 @@ def _complete_from_wrappers(calls: list[LlmCall], wrappers: Iterable[Span], fore
     for span in wrappers:
         own = only.get(span.index, [])
         if len(own) == 1 and structure.lacks(own[0]):
-            structure.complete_from_around(own[0], span, survey(span))
+            around.complete_from_around(own[0], span, survey(span))

@@ -14,7 +14,6 @@ from etl.dialects.shapes.messages.canonical import UNREAD, answer, canonical_out
 from etl.dialects.shapes.messages.names import HIDDEN, visible
 from etl.dialects.shapes.values import (
     complete_usage,
-    error_of,
     flag_of,
     integer_of,
     number_of,
@@ -115,7 +114,7 @@ def read_call(span: Span, found: Survey) -> LlmCall:
     asked, answered = (_only({text for _, text in found.texts[side]}) for side in ("input", "output"))
     if call.input is None and asked is not None:
         call.input = [{"role": "user", "text": asked}]
-        _add_instructions(call, found)
+        add_instructions(call, found)
         if call.api != "completions":
             call.pieced.add("input")  # words alone: nothing says that there were no others, nor whose they are
     if call.output is None and answered is not None and not span.failed:
@@ -256,12 +255,12 @@ def _complete_input(call: LlmCall, requests: list[Request], responses: list[Resp
     if best is not None and is_better and is_as_long and _is_poor(call):
         before = call.input
         call.input = best
-        _add_system(call, before)
+        add_system(call, before)
     for request in requests:
-        _add_system(call, request.input)
-    _add_instructions(call, found)
+        add_system(call, request.input)
+    add_instructions(call, found)
     for response in responses:
-        _add_system(call, [{"role": "system", "text": response.instructions}] if response.instructions else None)
+        add_system(call, [{"role": "system", "text": response.instructions}] if response.instructions else None)
     if any(_contradict(call, request.input or []) for request in requests):
         call.incomplete.add(RejectReason.CONTRADICTORY)
 
@@ -273,13 +272,14 @@ def _contradict(call: LlmCall, other: list[Message]) -> bool:
     return call.input is not None and not holds(call.input, other) and not holds(other, call.input)
 
 
-def _add_instructions(call: LlmCall, found: Survey) -> None:
+def add_instructions(call: LlmCall, found: Survey) -> None:
+    """Put the instructions that stand apart before a request that has none, in place."""
     system = found.fact("system")
     if isinstance(system, list) and len(system) == 1 and isinstance(system[0], str):
         system = system[0]
     if system and call.input and call.input[0]["role"] != "system":
         text = genai.instructions_of({"gen_ai.system_instructions": system})
-        _add_system(call, [{"role": "system", "text": text}] if text else None)
+        add_system(call, [{"role": "system", "text": text}] if text else None)
 
 
 def _is_poor(call: LlmCall) -> bool:
@@ -296,7 +296,8 @@ def _is_poor(call: LlmCall) -> bool:
     return waiting > 0 or all(message["role"] == "system" for message in call.input)
 
 
-def _add_system(call: LlmCall, other: list[Message] | None) -> None:
+def add_system(call: LlmCall, other: list[Message] | None) -> None:
+    """Keep the system message that another reading of the request began with, in place."""
     if call.input and other and other[0]["role"] == "system" and all(m["role"] != "system" for m in call.input):
         call.input = [other[0], *call.input]
 
@@ -390,76 +391,3 @@ def lacks(call: LlmCall) -> bool:
     said = bool(call.output) and all(has_content(message) for message in call.output or ())
     asked = any(message["role"] != "system" for message in call.input or ())
     return not said or not asked or call.response_id is None
-
-
-def complete_from_around(call: LlmCall, span: Span, found: Survey) -> None:
-    """Give a call, in place, what a span around it alone tells of it, where that does not speak against it.
-
-    What stands on a step of the model's own is the call's; what an agent or a chain was given is facts, but need not
-    be what the model was sent.
-    """
-    is_own_step = any(kind is Kind.CALL or "model" in place for place, kind in found.kinds) or _names_model_step(span)
-    known = call.output[0] if call.output and has_content(call.output[0]) else None
-    responses = [
-        response
-        for _, response in found.responses
-        if response.output and has_content(response.output[0]) and (known is None or _agrees(known, response.output[0]))
-    ]
-    asked = any(message["role"] != "system" for message in call.input or ())
-    before_input = call.input
-    if known is None and not responses and _ended_in_error(call):
-        call.output = None
-        failure = text_of({"": found.fact("error")}, "") or span.status_message
-        if span.failed and call.error is None:
-            call.error = error_of(failure)
-        call.model_returned = call.model_returned if call.response_id else None
-    if is_own_step:
-        for response in sorted(responses, key=lambda r: (-told(r.output), r.response_id is None)):
-            _take_response(call, response)
-        if call.input is None or not asked:
-            best = max((r.input for _, r in found.requests if r.input), key=told, default=None)
-            if best is not None and (before_input is None or told(best) > told(before_input)):
-                call.input = best
-                _add_system(call, before_input)
-        _add_instructions(call, found)
-    elif not asked:
-        best = max((r.input for _, r in found.requests if r.input), key=told, default=None)
-        if best is not None:
-            call.input = best
-            _add_system(call, before_input)
-            call.pieced.add("input")
-    restore_wording(call)
-
-
-def _names_model_step(span: Span) -> bool:
-    words = set(words_of(" ".join(str(v) for v in span.attributes.values() if isinstance(v, str) and len(v) < SHORT)))
-    return {"model", "step"} <= words or {"model", "generation"} <= words
-
-
-SHORT = 40
-
-
-def _ended_in_error(call: LlmCall) -> bool:
-    reasons = {message["finish_reason"] for message in call.output or ()} | set(call.finish_reasons)
-    return "error" in reasons
-
-
-def _take_response(call: LlmCall, response: Response) -> None:
-    reasons = [message["finish_reason"] for message in call.output or ()]
-    if response.output and (not call.output or told(response.output) > told(call.output)):
-        call.output = [{**message, "finish_reason": message["finish_reason"]} for message in response.output]
-        for message, reason in zip(call.output, reasons, strict=False):
-            message["finish_reason"] = message["finish_reason"] or reason
-    if call.response_id is None and response.response_id is not None:
-        call.response_id, call.api = response.response_id, response.api or call.api
-    call.model_returned = call.model_returned or response.model
-    call.usage = complete_usage(call.usage, response.usage)
-
-
-def _agrees(one: Message, other: Message) -> bool:
-    """Tell whether two answers may be one: what both say is the same."""
-    texts = {message["text"] for message in (one, other) if message["text"]}
-    calls = {tuple(str(call["id"] or call["name"]) for call in message["tool_calls"]) for message in (one, other)} - {
-        ()
-    }
-    return len(texts) <= 1 and len(calls) <= 1

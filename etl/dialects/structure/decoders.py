@@ -1,4 +1,4 @@
-"""Knows the shapes of model traffic, whoever recorded them and under whatever name: requests, answers, messages, tools.
+"""Reads the shapes of model traffic, whoever recorded them and under whatever name: requests, answers, messages, tools.
 
 What a client or framework sent and got is one of few shapes in a few spellings. A value is put into the wire's spelling
 (`plain`) and then recognised by what it holds, never by who wrote it.
@@ -14,29 +14,16 @@ from etl.dialects.shapes.messages.names import block_kind, content_of, first, is
 from etl.dialects.shapes.messages.tools import definitions
 from etl.dialects.shapes.values import text_of
 from etl.dialects.spans import Message
-from etl.dialects.structure.names import ANSWERED, ASKED, CONTENT, words_of
-
-SIDES = {"system", "user", "assistant", "tool"}
-
-SENDERS = {
-    "human",
-    "ai",
-    "user",
-    "assistant",
-    "system",
-    "tool",
-    "humanmessage",
-    "aimessage",
-    "systemmessage",
-    "toolmessage",
-}
-"""Types of messages that say who sent them."""
-
-SAYERS = ("role", "author", "sender", "speaker")
-"""Keys under which a message says whose it is."""
-
-SAID = {"content", "contents", "data", "text", "responses"}
-"""Keys of a message under which its words or results stand; Java's libraries have `text`, and results in a list."""
+from etl.dialects.structure.recognition import (
+    ITEMS,
+    SAYERS,
+    SENDERS,
+    SIDES,
+    is_message,
+    is_messages,
+    is_tool_call,
+    sayer_of,
+)
 
 PAYLOADS = frozenset(
     (
@@ -66,9 +53,6 @@ HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 BOXES = ("message", "tool_call", "message_content", "image")
 """Keys of a box around the one thing in it, as numbered attributes have them (`0.message.role`)."""
-
-ITEMS = {"message", "function_call", "function_call_output", "function_call_result", "reasoning"}
-"""Types of the items that the Responses API's requests and answers are made of."""
 
 WHOLE = (
     "raw",
@@ -111,11 +95,6 @@ def _is_structure(value: dict[str, Any]) -> bool:
     )
 
 
-def is_stream(value: list[Any]) -> bool:
-    """Tell whether these are the chunks of a streamed chat completion."""
-    return len(value) > 1 and all(isinstance(item, dict) and isinstance(item.get("choices"), list) for item in value)
-
-
 def joined(chunks: list[Any]) -> dict[str, Any]:
     """Return the response that chunks are of; of one whose pieces are not those of chunks, nothing."""
     parts = [part for chunk in chunks for part in chunk["choices"]]
@@ -123,52 +102,11 @@ def joined(chunks: list[Any]) -> dict[str, Any]:
     return client_dump.assemble(chunks) if is_whole else {}
 
 
-def is_message(value: Any) -> bool:  # noqa: ANN401 - any JSON value
-    """Tell whether this is a message: somebody's words, or a call of a tool, or what it gave, as an item of its own."""
-    if not isinstance(value, dict):
-        return False
-    if langchain.is_langchain(value):
-        return langchain.is_message(value)
-    role = first(value, *SAYERS)
-    if isinstance(role, str) and role_of(role) in SIDES:
-        return True
-    name = first(value, "type", "message_type")
-    if isinstance(name, str) and name.lower() in SENDERS and not SAID.isdisjoint(value):
-        return True
-    if isinstance(value.get("message"), dict) and len(value) == 1:
-        return is_message(value["message"])
-    return isinstance(name, str) and name in ITEMS and len(value) > 1
-
-
-def is_messages(value: Any) -> bool:  # noqa: ANN401 - any JSON value
-    """Tell whether this is a list of messages; one entry in it may be of a kind nobody knows."""
-    if not isinstance(value, list) or not value:
-        return False
-    keyed = [_sayer_of(item) for item in value]
-    if all(keyed):
-        return "user" in keyed or keyed == ["assistant"]
-    known = sum(is_message(item) for item in value)
-    is_typed = all(isinstance(item, dict) and "type" in item for item in value)
-    return known == len(value) or (known > 0 and (is_typed or (known >= FEW and known >= len(value) - 1)))
-
-
-def _sayer_of(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
-    """Return whose words stand under the one key of a message that is called after them: `{"user": "Hello"}`."""
-    if not isinstance(value, dict) or len(value) != 1 or not isinstance(next(iter(value.values())), str | list):
-        return None
-    role = role_of(next(iter(value)))
-    return role if role in SIDES else None
-
-
-FEW = 2
-"""Messages beside which an entry that nobody knows is taken for one of their list."""
-
-
 def as_item(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """Return a message in the wire's shape: out of its box, with its role and its content under the wire's names."""
     if not isinstance(value, dict):
         return value
-    if (role := _sayer_of(value)) is not None:
+    if (role := sayer_of(value)) is not None:
         words = next(iter(value.values()))
         return {"role": role, "content": words} if isinstance(words, str) else {"role": role, UNREAD: True}
     if isinstance(value.get("message"), dict) and "role" not in value:
@@ -403,87 +341,3 @@ def _is_offer(item: Any) -> bool:  # noqa: ANN401 - any JSON value
     keys = {key.lower().replace("_", "") for key in inner}
     is_call = not {"arguments", "args", "input", "output", "role", "content", "result"}.isdisjoint(keys)
     return not is_call and ("name" in keys or "functiondeclarations" in keys)
-
-
-def is_blocks(value: Any) -> bool:  # noqa: ANN401 - any JSON value
-    """Tell whether this is a list of blocks of content, or of tool calls."""
-    return isinstance(value, list) and bool(value) and all(is_block(item) or is_tool_call(item) for item in value)
-
-
-def is_tool_call(value: Any) -> bool:  # noqa: ANN401 - any JSON value
-    """Tell whether this is the asking for a tool, by what it holds."""
-    if not isinstance(value, dict):
-        return False
-    inner = value.get("function")
-    call = inner if isinstance(inner, dict) else value
-    has_name = isinstance(first(call, "name", "tool_name", "toolName"), str)
-    has_arguments = not {"arguments", "args", "input", "tool_kwargs"}.isdisjoint(call)
-    return has_name and has_arguments
-
-
-TALK = (
-    ASKED
-    | ANSWERED
-    | CONTENT
-    | frozenset(
-        (
-            "role",
-            "parts",
-            "tool",
-            "tools",
-            "call",
-            "calls",
-            "type",
-            "usage",
-            "model",
-            "finish",
-            "reason",
-            "reasoning",
-            "thinking",
-            "thought",
-            "args",
-            "arguments",
-            "kwargs",
-            "lc",
-            "delta",
-            "function",
-            "msg",
-            "assistant",
-            "generated",
-            "generation",
-            "said",
-            "error",
-            "status",
-        )
-    )
-)
-"""Words in the names of what a client or framework records of an exchange, in whatever shape."""
-
-
-def is_data(value: Any) -> bool:  # noqa: ANN401 - any JSON value
-    """Tell whether JSON in an answer's place is the answer's own text: nothing in it is named as writers name traffic.
-
-    >>> is_data({"city": "Oslo", "celsius": 4}), is_data({"answer": "Oslo"}), is_data([])
-    (True, False, False)
-    """
-    items = value if isinstance(value, list) else [value]
-    keys = [key for item in items if isinstance(item, dict) for key in item]
-    return (
-        bool(keys) and all(isinstance(item, dict) for item in items) and all(TALK.isdisjoint(words_of(k)) for k in keys)
-    )
-
-
-BOXING = (
-    (CONTENT | ANSWERED | frozenset(("finish", "stop", "done", "reason", "usage", "tokens", "token", "count", "model")))
-    | frozenset(("id", "ids", "type", "role", "index", "created", "provider", "object", "metadata", "error", "status"))
-) - {"answer", "reply", "result", "results"}
-"""Words in the names that a box around an answer's text has for what it holds."""
-
-
-def is_box(value: Any) -> bool:  # noqa: ANN401 - any JSON value
-    """Tell whether JSON is a writer's box around an answer's text, not an answer that is an object with texts in it.
-
-    >>> is_box({"text": "Oslo", "finishReason": "stop"}), is_box({"answer": "Oslo", "sources": []})
-    (True, False)
-    """
-    return not isinstance(value, dict) or all(BOXING & set(words_of(key)) for key in value)

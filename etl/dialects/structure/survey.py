@@ -16,6 +16,7 @@ from etl.dialects.shapes.messages.canonical import canonical_input
 from etl.dialects.shapes.requests import Requests
 from etl.dialects.spans import LlmCall, LogRecord, Message, Span
 from etl.dialects.structure import decoders as shapes
+from etl.dialects.structure import recognition
 from etl.dialects.structure.limits import breaks_off
 from etl.dialects.structure.names import (
     Kind,
@@ -70,7 +71,7 @@ WHOLE = {"system", "tool_arguments", "tool_result"}
 
 def _read_items(items: list[Any], before: list[Message]) -> list[Message] | None:
     items = shapes.plain(items)
-    if not shapes.is_messages(items) or any(langchain.is_langchain(item) for item in items):
+    if not recognition.is_messages(items) or any(langchain.is_langchain(item) for item in items):
         return None
     return canonical_input((shapes.as_item(item) for item in items), before)
 
@@ -238,14 +239,16 @@ class _Walk:
         if not is_content or depth > 0:
             return
         added, told = self.found.size() - before, len(self.found.texts["output"]) - said
-        is_text = shapes.is_data(inner) if added == 0 else added == told and not shapes.is_box(inner)
+        is_text = recognition.is_data(inner) if added == 0 else added == told and not recognition.is_box(inner)
         if is_text:  # beside what was found in it, where it may be either: then nobody knows
             text = loads(text) if text.lstrip().startswith('"') else text
             self.found.texts["output"].append((place, text))
 
     def _visit_object(self, value: dict[str, Any], words: Words, place: str, depth: int) -> None:
         side = side_of(words)
-        if side == "output" and shapes.is_messages(value.get("messages")):  # a run's state, or the answer in a list
+        if side == "output" and recognition.is_messages(
+            value.get("messages")
+        ):  # a run's state, or the answer in a list
             self._add_answers(value["messages"], place)
             value = {key: item for key, item in value.items() if key != "messages"}
         if any("." in key and NUMBERED.search(key) for key in value):  # a whole span's attributes as one value
@@ -257,7 +260,7 @@ class _Walk:
         )
         read_by = next((reader for reader in readers if reader(value, place)), None)
         is_read, is_answer = read_by is not None, read_by == self._add_response
-        if not is_read and (shapes.is_message(value) or (side == "output" and shapes.is_messages([value]))):
+        if not is_read and (recognition.is_message(value) or (side == "output" and recognition.is_messages([value]))):
             self._visit_list([value], words, place, depth)
             return
         usage = read_usage(value)
@@ -291,9 +294,9 @@ class _Walk:
         side = side_of(words)
         if not value:
             return
-        if shapes.is_stream(value):
+        if recognition.is_stream(value):
             self._add_response(shapes.joined(value), place)
-        elif all(isinstance(item, str) and item.startswith("{") for item in value) and shapes.is_messages(
+        elif all(isinstance(item, str) and item.startswith("{") for item in value) and recognition.is_messages(
             inner := [shapes.plain(_decoded(item)) for item in value]
         ):
             self._visit_list(inner, words, place, depth)
@@ -303,15 +306,15 @@ class _Walk:
             all(isinstance(item, dict) and isinstance(item.get("message"), dict) for item in value) and side != "input"
         ):
             self._add_answers(value, place)
-        elif shapes.is_messages(value):
+        elif recognition.is_messages(value):
             if side == "output":
                 self._add_answers(value, place)
             else:
                 self.found.requests.append((place, Request(input=shapes.read_messages(value))))
         elif (tools := shapes.read_tools(value)) is not None:
             self.found.tools.append((place, tools))
-        elif shapes.is_blocks(value):
-            if all(shapes.is_tool_call(item) for item in value):
+        elif recognition.is_blocks(value):
+            if all(recognition.is_tool_call(item) for item in value):
                 self.found.calls.append((place, value))
             elif side == "output":
                 self._add_answers([{"role": "assistant", "content": value}], place)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from etl.dialects.shapes.messages.canonical import UNREAD
-from etl.dialects.structure import decoders
+from etl.dialects.structure import decoders, recognition
 
 Json = dict[str, Any]
 
@@ -33,62 +33,7 @@ def test_an_object_of_langchains_keeps_its_names() -> None:
     assert decoders.plain({"theMessage": value}) == {"the_message": value}
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"role": "user"},
-        {"role": "model", "parts": []},
-        {"author": "assistant", "text": "x"},
-        {"speaker": "human", "message": "x"},
-        {"type": "AIMessage", "content": "x"},
-        {"type": "human", "data": {"content": "x"}},
-        {"message": {"role": "tool", "content": "x"}},
-        {"type": "function_call", "name": "look"},
-    ],
-)
-def test_a_message_says_who_speaks_or_is_an_item(value: Json) -> None:
-    """In any of the ways in which libraries say so."""
-    assert decoders.is_message(value)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "user",
-        None,
-        {"role": "admin"},
-        {"role": 3},
-        {"author": "Kafka", "text": "x"},
-        {"type": "human"},
-        {"type": "reasoning"},
-        {"message": {"role": "tool"}, "code": 1},
-        {"type": "square", "content": "x"},
-    ],
-)
-def test_what_only_resembles_a_message_is_none(value: Any) -> None:
-    """A user's record with a role, an author or a type of its own."""
-    assert not decoders.is_message(value)
-
-
 USER, ODD = {"role": "user", "content": "x"}, {"strange": 1}
-
-
-@pytest.mark.parametrize(
-    ("items", "expected"),
-    [
-        ([USER], True),
-        ([USER, ODD], False),
-        ([USER, USER, ODD], True),
-        ([USER, USER, ODD, ODD], False),
-        ([{**USER, "type": "human"}, {"type": "strange"}, {"type": "stranger"}], True),
-        ([ODD], False),
-        ([], False),
-        (USER, False),
-    ],
-)
-def test_one_entry_of_a_kind_nobody_knows_leaves_a_list_of_messages_one(items: Any, expected: bool) -> None:
-    """Where most of them are known, or all say of what type they are."""
-    assert decoders.is_messages(items) is expected
 
 
 @pytest.mark.parametrize(
@@ -308,23 +253,6 @@ def test_definitions_of_tools_are_told_from_calls_of_them(value: Any, names: lis
     assert (None if tools is None else [tool["name"] for tool in tools]) == names
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ({"name": "a", "arguments": {}}, True),
-        ({"function": {"name": "a", "arguments": "{}"}}, True),
-        ({"toolName": "a", "input": {}}, True),
-        ({"name": "a"}, False),
-        ({"name": 1, "args": {}}, False),
-        ("a", False),
-    ],
-)
-def test_a_call_of_a_tool_has_a_name_and_arguments(value: Any, expected: bool) -> None:
-    """Whatever they are called."""
-    assert decoders.is_tool_call(value) is expected
-    assert decoders.is_blocks([value]) is expected
-
-
 def chunk(delta: Any) -> Json:
     return {"id": "r1", "choices": [{"index": 0, "delta": delta}]}
 
@@ -333,21 +261,7 @@ def test_chunks_are_joined_where_they_are_chunks() -> None:
     """One alone is a response; pieces that are none of chunks make none."""
     stream = [chunk({"role": "assistant", "content": "a"}), chunk({"content": "b"})]
 
-    assert decoders.is_stream(stream)
-    assert not decoders.is_stream(stream[:1])
+    assert recognition.is_stream(stream)
+    assert not recognition.is_stream(stream[:1])
     assert decoders.joined(stream)["choices"][0]["message"]["content"] == "ab"
     assert decoders.joined([chunk("a"), chunk("b")]) == {}
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ([{"city": "Oslo"}, {"city": "Lima"}], True),
-        ([{"city": "Oslo"}, "Lima"], False),
-        ({"toolName": "x"}, False),
-        ("Oslo", False),
-    ],
-)
-def test_data_is_what_nothing_in_is_named_as_traffic_is(value: Any, expected: bool) -> None:
-    """An answer in JSON is the model's own text; a writer's structure that nobody knows is not."""
-    assert decoders.is_data(value) is expected
