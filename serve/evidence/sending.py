@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -26,6 +27,11 @@ CHANNEL_OPTIONS: Any = (("grpc.initial_reconnect_backoff_ms", 500), ("grpc.max_r
 """gRPC's own ceiling is two minutes, in which a receiver that is back would be left waiting."""
 
 LOCAL = {"127.0.0.1", "localhost", "::1"}
+SOCKETS = ("unix:", "unix-abstract:")
+"""How gRPC's names of sockets begin, with slashes after it or without."""
+
+MAX_WAIT_S = 60.0
+"""Longest a receiver is left alone, whatever it asks for."""
 
 
 class Verdict(Enum):
@@ -76,7 +82,7 @@ class Sender(ABC):
     def is_local(self) -> bool:
         """Tell whether it leads to this machine."""
         parts = urlsplit(self.endpoint if "//" in self.endpoint else f"//{self.endpoint}")
-        return parts.hostname in LOCAL or parts.scheme == "unix"
+        return parts.hostname in LOCAL or self.endpoint.startswith(SOCKETS)
 
 
 def _with_key(key: str | None) -> tuple[tuple[str, str], ...]:
@@ -135,8 +141,15 @@ def _read_error(error: grpc.RpcError) -> Outcome:
         return Outcome(Verdict.TOO_LARGE, reason)
     if code in FINAL:
         return Outcome(Verdict.NEVER, reason)
-    wait_s = 0.0 if retry is None else RetryInfo.FromString(retry).retry_delay.ToTimedelta().total_seconds()
-    return Outcome(Verdict.LATER, reason, needs_key=code is grpc.StatusCode.UNAUTHENTICATED, wait_s=wait_s)
+    return Outcome(Verdict.LATER, reason, needs_key=code is grpc.StatusCode.UNAUTHENTICATED, wait_s=_delay_s(retry))
+
+
+def _delay_s(retry: bytes | None) -> float:
+    try:
+        delay = RetryInfo.FromString(retry or b"").retry_delay
+    except DecodeError:
+        return 0.0
+    return _bounded(delay.seconds + delay.nanos / 1e9)
 
 
 class HttpSender(Sender):
@@ -180,9 +193,13 @@ class HttpSender(Sender):
 
 def _seconds(headers: object) -> float:
     try:
-        return min(60.0, max(0.0, float(headers.get("Retry-After", 0))))  # type: ignore[attr-defined]
+        return _bounded(float(headers.get("Retry-After", 0)))  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         return 0.0
+
+
+def _bounded(asked_s: float) -> float:
+    return min(MAX_WAIT_S, max(0.0, asked_s))
 
 
 def has_headers() -> bool:

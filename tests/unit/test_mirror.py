@@ -49,11 +49,6 @@ ELSEWHERE = {
     "receiver/tables.py": "tests/test_docs.py",
     "serve/server.py": "tests/integration/serve/test_embedded.py",
     "serve/starting.py": "tests/integration/serve/test_gates.py",
-    "serve/evidence/sending.py": "tests/unit/serve/evidence/test_delivery.py",
-    "serve/gateway/entrance.py": "tests/unit/serve/gateway/test_endpoint.py",
-    "serve/engines/embedded/grammar.py": "tests/unit/serve/engines/embedded/test_forms.py",
-    "serve/engines/embedded/server.py": "tests/unit/serve/engines/embedded/test_responses.py",
-    "serve/engines/unix_socket.py": "tests/unit/serve/engines/test_engine.py",
     "serve/engines/vllm_extension.py": "tests/integration/serve/test_vllm.py",
     # What runs in an agent's process.
     "otel_exporter/tracking/transport.py": "tests/integration/otel_exporter/test_tracker.py",
