@@ -28,8 +28,8 @@ def complete_from_around(call: LlmCall, span: Span, found: Survey) -> None:
         for _, response in found.responses
         if response.output and has_content(response.output[0]) and (known is None or _agrees(known, response.output[0]))
     ]
-    asked = any(message["role"] != "system" for message in call.input or ())
     before_input = call.input
+    best = max((r.input for _, r in found.requests if r.input), key=lambda one: (_asks(one), told(one)), default=None)
     if known is None and not responses and _ended_in_error(call):
         call.output = None
         failure = text_of({"": found.fact("error")}, "") or span.status_message
@@ -39,19 +39,19 @@ def complete_from_around(call: LlmCall, span: Span, found: Survey) -> None:
     if is_own_step:
         for response in sorted(responses, key=lambda r: (-told(r.output), r.response_id is None)):
             _take_response(call, response)
-        if call.input is None or not asked:
-            best = max((r.input for _, r in found.requests if r.input), key=told, default=None)
-            if best is not None and (before_input is None or told(best) > told(before_input)):
-                call.input = best
-                add_system(call, before_input)
-        add_instructions(call, found)
-    elif not asked:
-        best = max((r.input for _, r in found.requests if r.input), key=told, default=None)
-        if best is not None:
+        if best is not None and not _asks(before_input) and (before_input is None or _asks(best)):
             call.input = best
             add_system(call, before_input)
-            call.pieced.add("input")
+        add_instructions(call, found)
+    elif best is not None and not _asks(before_input):
+        call.input = best
+        add_system(call, before_input)
+        call.pieced.add("input")
     restore_wording(call)
+
+
+def _asks(messages: list[Message] | None) -> bool:
+    return any(message["role"] != "system" for message in messages or ())
 
 
 def _names_model_step(span: Span) -> bool:
