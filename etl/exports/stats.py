@@ -186,4 +186,4 @@ def _cell(name: str, value: Any) -> str:  # noqa: ANN401 - any JSON value
         return "-"
     if isinstance(value, float):
         return f"{value:+.3f}" if name == "correlation" else f"{value:.0%}"
-    return str(value)
+    return escape(str(value))

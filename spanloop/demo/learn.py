@@ -117,6 +117,7 @@ def _print(report: dict[str, Any]) -> None:
             f" over {compared['attempts']} attempts",
             soft_wrap=True,
             highlight=False,
+            markup=False,
         )
     restricted = "the part a small model can begin with" if report["restricted"] else "the full task"
     console.print(
@@ -124,6 +125,7 @@ def _print(report: dict[str, Any]) -> None:
         f" Report: {_list([Path(report['data']) / name for name in ('demo.json', 'reward.png')])}",
         soft_wrap=True,
         highlight=False,
+        markup=False,
     )
 
 

@@ -134,12 +134,20 @@ def _print_summary(report: dict[str, Any]) -> None:
         f" {report['spans']} spans, {report['minutes']:.1f} minutes on {report['nights'][0]['engine']}.",
         soft_wrap=True,
         highlight=False,
+        markup=False,
     )
-    console.print(f"Plot: {report['plots'][0]} and {report['plots'][1]}\nTry:", soft_wrap=True, highlight=False)
-    for statement in STATEMENTS:
-        console.print(f'  spanloop sql --data {report["data"]} "{statement}"', soft_wrap=True, highlight=False)
     console.print(
-        f"See it at http://127.0.0.1:8317/: spanloop page --data {report['data']}", soft_wrap=True, highlight=False
+        f"Plot: {report['plots'][0]} and {report['plots'][1]}\nTry:", soft_wrap=True, highlight=False, markup=False
+    )
+    for statement in STATEMENTS:
+        console.print(
+            f'  spanloop sql --data {report["data"]} "{statement}"', soft_wrap=True, highlight=False, markup=False
+        )
+    console.print(
+        f"See it at http://127.0.0.1:8317/: spanloop page --data {report['data']}",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
     )
 
 

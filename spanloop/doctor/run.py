@@ -12,6 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 from rich.console import Console
+from rich.text import Text
 
 from foundation.errors import Busy, SpanloopError
 from foundation.report import RunReport
@@ -90,11 +91,10 @@ def _print(findings: list[Finding]) -> None:
     console = Console()
     color = {"ok": "green", "warn": "yellow", "fail": "red"}
     for finding in findings:
-        console.print(
-            f"[{color[finding.verdict]}]{finding.verdict:<4}[/] {finding.message}", highlight=False, soft_wrap=True
-        )
+        said = Text.assemble((f"{finding.verdict:<4}", color[finding.verdict]), f" {finding.message}")
+        console.print(said, soft_wrap=True)
         if finding.remedy:
-            console.print(f"     {finding.remedy}", highlight=False, soft_wrap=True)
+            console.print(Text(f"     {finding.remedy}"), soft_wrap=True)
 
 
 def _look(check: Callable[[Path], Iterable[Finding]], data: Path) -> Iterator[Finding]:

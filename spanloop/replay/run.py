@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from pydantic import SecretStr
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from foundation.errors import ExitStatus, GateRefused, SettingsError
@@ -220,7 +221,7 @@ def _secret(given: SecretStr | None) -> str | None:
 
 
 def _print(found: Comparison, before: str, after: str) -> None:
-    table = Table("", before, after)
+    table = Table("", escape(before), escape(after))
     sides = (found.teacher, found.candidate)
     rows: list[tuple[str, list[str]]] = [
         ("score", [_interval(side.score) for side in sides]),
@@ -236,8 +237,10 @@ def _print(found: Comparison, before: str, after: str) -> None:
     console = Console(file=sys.stdout)
     console.print(table)
     ends = ", ".join(f"{count} {end}" for end, count in found.ends.items())
-    console.print(f"{found.num_states} states: {ends}; {found.num_scored} scored, of {found.num_tasks} tasks")
-    console.print(f"{found.verdict.value}: {found.reason}")
+    console.print(
+        f"{found.num_states} states: {ends}; {found.num_scored} scored, of {found.num_tasks} tasks", markup=False
+    )
+    console.print(f"{found.verdict.value}: {found.reason}", markup=False)
 
 
 def _interval(found: Interval | None) -> str:

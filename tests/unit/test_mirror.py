@@ -58,10 +58,8 @@ ELSEWHERE = {
     "train/engine/*": "tests/unit/train/test_loop.py",
     # The roof starts stages as processes.
     "spanloop/demo/learn.py": "tests/e2e/test_demo.py",
-    "spanloop/demo/plot.py": "tests/e2e/test_demo.py",
     "spanloop/demo/run.py": "tests/e2e/test_demo.py",
     "spanloop/demo/world.py": "tests/e2e/test_demo.py",
-    "spanloop/doctor/*": "tests/unit/spanloop/test_doctor.py",
     "spanloop/page/questions.py": "tests/integration/spanloop/test_page.py",
     "spanloop/page/server.py": "tests/integration/spanloop/test_page.py",
     "spanloop/page/traces/listing.py": "tests/integration/spanloop/test_page.py",
@@ -69,8 +67,6 @@ ELSEWHERE = {
     "spanloop/page/traces/trace.py": "tests/integration/spanloop/test_page.py",
     "spanloop/page/views/*": "tests/integration/spanloop/test_page.py",
     "spanloop/nightly/run.py": "tests/integration/spanloop/test_nightly.py",
-    "spanloop/reward.py": "tests/integration/receiver/test_reward_command.py",
-    "spanloop/sql.py": "tests/integration/spanloop/test_command_line.py",
 }
 """Modules that no test mirrors, and the one that holds them."""
 
@@ -78,7 +74,6 @@ SEVERAL = {
     "deploy/*", "examples/*", "etl/dialects/test_*", "etl/test_examples.py", "etl/test_invariants.py",
     "etl/test_stray_values.py", "receiver/history/test_recordings.py",
     "receiver/store/test_arrival_order.py", "serve/gateway/test_malformed.py",
-    "spanloop/test_doctor.py",
     "train/test_learning.py", "train/credit/test_bias.py", "train/losses/test_parity.py", "test_mirror.py",
 }  # fmt: skip
 """Tests of what several modules do together, or of what is no module."""

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from foundation.errors import SettingsError
@@ -87,11 +88,11 @@ def _rehearse(config: DistillConfig, report: RunReport) -> None:
     table = Table("student", "weights", "written", "with tools", "nats a byte", "")
     for each in ranked:
         table.add_row(
-            each.name,
+            escape(each.name),
             f"{each.num_weights / 1e6:,.1f} M",
             f"{each.rendered:.0%}",
             "-" if each.rendered_tools is None else f"{each.rendered_tools:.0%}",
             "-" if each.nats_per_byte is None else f"{each.nats_per_byte:.3f}",
-            each.trouble or ("" if each.is_able else "its template does not write these calls"),
+            escape(each.trouble or "") or ("" if each.is_able else "its template does not write these calls"),
         )
     Console(file=sys.stderr).print(table)

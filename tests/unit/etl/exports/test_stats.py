@@ -41,3 +41,12 @@ def test_an_empty_dataset_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     show({"coverage": [], "signals": [], "rewards": [], "evidence": [], "splits": [], "rejected": []})
 
     assert "Nothing is published yet" in capsys.readouterr().out
+
+
+def test_a_name_with_brackets_is_shown_as_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:
+    """Rewards are named by whoever gives them: brackets are no markup of ours."""
+    named = [{"name": "tone[/b]", "rewards": 1}, {"name": "[red]", "rewards": 2}]
+
+    show({"coverage": [], "signals": [], "rewards": named, "evidence": [], "splits": [], "rejected": []})
+
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[2:4]] == [["tone[/b]", "1"], ["[red]", "2"]]

@@ -71,3 +71,12 @@ def test_what_cannot_be_asked_is_said_before_anybody_is(tmp_path: Path) -> None:
         replay(config=ReplayConfig(data=data, candidate="x", split="all", reward_sql=tmp_path, judge="http://j/v1"))
     with pytest.raises(SettingsError, match="no directory"):
         replay(config=ReplayConfig(data=data, candidate=str(tmp_path / "nowhere"), split="all"))
+
+
+def test_a_candidate_is_named_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a table for people: brackets in a name are no markup of ours."""
+    data = publish(tmp_path, [row for task in range(2) for row in attempt(f"t{task}", "1+1", "2", "2", outcome=1.0)])
+    with answering((200, completion({"content": "2"}))) as (url, _):
+        replay(config=ReplayConfig(data=data, candidate=url, candidate_model="[/m]", concurrency=1))
+
+    assert "[/m]" in capsys.readouterr().out
