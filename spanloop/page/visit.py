@@ -59,7 +59,7 @@ class Visit:
     def chosen(self, name: str, among: Sequence[str], default: str = "") -> str:
         """Return a value of the address that is one of several, else the default."""
         value = self.argument(name)
-        return value if value in among else default
+        return value if value in tuple(among) else default
 
     async def ask(self, sql: str, *parameters: Any) -> Answer:  # noqa: ANN401 - values for question marks
         """Ask one question."""

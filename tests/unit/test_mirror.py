@@ -60,11 +60,6 @@ ELSEWHERE = {
     "spanloop/demo/learn.py": "tests/e2e/test_demo.py",
     "spanloop/demo/run.py": "tests/e2e/test_demo.py",
     "spanloop/demo/world.py": "tests/e2e/test_demo.py",
-    "spanloop/page/questions.py": "tests/integration/spanloop/test_page.py",
-    "spanloop/page/server.py": "tests/integration/spanloop/test_page.py",
-    "spanloop/page/traces/listing.py": "tests/integration/spanloop/test_page.py",
-    "spanloop/page/traces/taking.py": "tests/integration/spanloop/test_page.py",
-    "spanloop/page/traces/trace.py": "tests/integration/spanloop/test_page.py",
     "spanloop/page/views/*": "tests/integration/spanloop/test_page.py",
     "spanloop/nightly/run.py": "tests/integration/spanloop/test_nightly.py",
 }

@@ -38,3 +38,8 @@ def test_texts_are_cut_and_can_be_sent() -> None:
     assert visit(q="a\0b").argument("q") == "ab"
     assert len(visit(q="x" * 1000).argument("q")) == 500
     assert visit(kind="other").chosen("kind", ["one", "two"], "one") == "one"
+
+
+def test_one_of_several_letters_is_one_of_them() -> None:
+    """No two of them."""
+    assert [visit(kind=text).chosen("kind", "ABC", "none") for text in ("B", "AB", "")] == ["B", "none", "none"]
