@@ -48,7 +48,6 @@ ELSEWHERE = {
     "receiver/database.py": "tests/unit/receiver/query/test_guard.py",
     "receiver/tables.py": "tests/test_docs.py",
     "serve/server.py": "tests/integration/serve/test_embedded.py",
-    "serve/starting.py": "tests/integration/serve/test_gates.py",
     "serve/engines/vllm_extension.py": "tests/integration/serve/test_vllm.py",
     # What runs in an agent's process.
     "otel_exporter/tracking/transport.py": "tests/integration/otel_exporter/test_tracker.py",

@@ -58,19 +58,19 @@ def events(body: bytes) -> list[Any]:
     return [line if line == "[DONE]" else json.loads(line) for line in lines]
 
 
-@pytest.mark.parametrize("path", ANSWERS)
-def test_an_answer_comes_whole_or_in_pieces_and_is_the_same(speaker: ReadingAloud, path: str) -> None:
+@pytest.mark.parametrize("route", ANSWERS)
+def test_an_answer_comes_whole_or_in_pieces_and_is_the_same(speaker: ReadingAloud, route: str) -> None:
     """Pieces as server-sent events, ended as each API ends them."""
     speaker.script = "so"
 
     async def scenario(post: Post) -> None:
-        response, whole = await post(path, FORMS[path])
+        response, whole = await post(route, FORMS[route])
         assert (response.status, response.content_type) == (200, "application/json")
         assert "so" in whole.decode()
-        response, body = await post(path, {**FORMS[path], "stream": True})
+        response, body = await post(route, {**FORMS[route], "stream": True})
         assert (response.status, response.content_type) == (200, "text/event-stream")
         found = events(body)
-        if path == "/v1/responses":
+        if route == "/v1/responses":
             assert found[-1]["response"]["output"][0]["content"] == json.loads(whole)["output"][0]["content"]
             assert [f"event: {each['type']}" for each in found] == [
                 line for line in body.decode().splitlines() if line.startswith("event: ")
@@ -87,8 +87,8 @@ def _choices(chunks: list[Any]) -> list[dict[str, Any]]:
     return [choice for chunk in chunks for choice in chunk["choices"]]
 
 
-@pytest.mark.parametrize("path", [*ANSWERS, "/tokenize", "/detokenize"])
-def test_what_cannot_be_understood_is_refused_and_never_a_failure(speaker: ReadingAloud, path: str) -> None:
+@pytest.mark.parametrize("route", [*ANSWERS, "/tokenize", "/detokenize"])
+def test_what_cannot_be_understood_is_refused_and_never_a_failure(speaker: ReadingAloud, route: str) -> None:
     """Whatever was sent: the gateway passes on what clients send, and takes a 500 for an engine that is ill."""
     odd = [
         b"",
@@ -96,14 +96,14 @@ def test_what_cannot_be_understood_is_refused_and_never_a_failure(speaker: Readi
         b"[]",
         b"\xff",
         b"[" * 100_000,
-        {**FORMS.get(path, {}), "model": "base", "messages": 5, "prompt": 5, "input": 5, "tokens": 5},
-        {**FORMS.get(path, {}), "model": "base", "messages": [5], "prompt": [[{}]], "input": [5], "tokens": [-1]},
-        {**FORMS.get(path, {}), "model": "base", "tokens": [2**70], "temperature": "hot"},
+        {**FORMS.get(route, {}), "model": "base", "messages": 5, "prompt": 5, "input": 5, "tokens": 5},
+        {**FORMS.get(route, {}), "model": "base", "messages": [5], "prompt": [[{}]], "input": [5], "tokens": [-1]},
+        {**FORMS.get(route, {}), "model": "base", "tokens": [2**70], "temperature": "hot"},
     ]
 
     async def scenario(post: Post) -> None:
         for body in odd:
-            response, said = await post(path, body)
+            response, said = await post(route, body)
             assert response.status == 400, (body if isinstance(body, dict) else body[:9], said)
             error = json.loads(said)["error"]
             assert (error["type"], error["code"]) == ("BadRequestError", 400)
@@ -118,25 +118,25 @@ def test_a_refusal_names_the_parameter_and_a_model_that_is_not_there_is_404(spea
     async def scenario(post: Post) -> None:
         response, said = await post("/v1/chat/completions", {**CHAT, "temperature": -1})
         assert (response.status, json.loads(said)["error"]["param"]) == (400, "temperature")
-        for path in ANSWERS:
-            response, said = await post(path, {**FORMS[path], "model": "other"})
+        for route in ANSWERS:
+            response, said = await post(route, {**FORMS[route], "model": "other"})
             assert (response.status, json.loads(said)["error"]["code"]) == (404, 404)
 
     serve(speaker, scenario)
 
 
-@pytest.mark.parametrize("path", ANSWERS)
-def test_a_form_that_fails_on_the_way_is_said_however_much_was_sent(giving_up: ReadingAloud, path: str) -> None:
+@pytest.mark.parametrize("route", ANSWERS)
+def test_a_form_that_fails_on_the_way_is_said_however_much_was_sent(giving_up: ReadingAloud, route: str) -> None:
     """As a refusal where nothing was, else as an event of the stream; no answer is cut short in silence."""
     giving_up.script = "so"
 
     async def scenario(post: Post) -> None:
-        response, said = await post(path, FORMS[path])
+        response, said = await post(route, FORMS[route])
         assert (response.status, json.loads(said)["error"]["param"]) == (400, "response_format")
-        response, body = await post(path, {**FORMS[path], "stream": True})
+        response, body = await post(route, {**FORMS[route], "stream": True})
         assert response.status == 200
         found = [each for each in events(body) if each != "[DONE]"]
-        error = found[-1] if path == "/v1/responses" else found[-1]["error"]
+        error = found[-1] if route == "/v1/responses" else found[-1]["error"]
         assert (error["param"], "too deep" in error["message"]) == ("response_format", True)
         assert len(found) > 1
 
