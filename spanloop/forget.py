@@ -80,7 +80,7 @@ def forget(
     for one in trace:
         if not re.fullmatch("[0-9a-f]{32}", one):
             raise SettingsError(f"trace {one!r}: a trace id has 32 hex digits")
-    if not (user or trace or pairs):
+    if "" in user or not (user or trace or pairs):
         raise SettingsError("nothing to forget", hint="Name a --user, a --trace or an --attribute NAME=VALUE.")
     if not dry_run and (running := find(data)) is not None:
         raise Busy(
@@ -125,7 +125,7 @@ KINDS = ("response", "episode", "session")
 
 def _pair(text: str) -> tuple[str, str]:
     name, marker, value = text.partition("=")
-    if not marker or not name:
+    if not (marker and name and value):
         raise SettingsError(f"attribute {text!r}", hint="Write --attribute NAME=VALUE.")
     return name, value
 
@@ -184,7 +184,7 @@ def _facts(text: str | None) -> list[tuple[str, str]]:
         elif isinstance(value, list):
             for one in value:
                 walk(key, one, depth + 1)
-        else:
+        elif value not in {None, ""}:  # which is nobody's name: it would stand for everybody who has none
             found.append((key, value if isinstance(value, str) else json.dumps(value)))
             if isinstance(value, str) and depth < 20 and value[:1] in "{[":
                 try:

@@ -199,22 +199,21 @@ def _parse(values: tuple[Any, ...], records: dict[tuple[str, str, str], list[Log
 
 def json_object(text: str | None) -> dict[str, Any]:
     """Parse a JSON object column; what is none reads as empty."""
-    try:
-        value = orjson.loads(text) if text else None
-    except orjson.JSONDecodeError:
-        value = None
+    value = _json(text)
     return value if isinstance(value, dict) else {}
 
 
 def json_array(text: str | None) -> list[Any]:
     """Parse a JSON array column; what is none reads as empty."""
-    if not text or text == "[]":
-        return []
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        value = None
+    value = _json(text) if text != "[]" else None
     return value if isinstance(value, list) else []
+
+
+def _json(text: str | None) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return orjson.loads(text) if text else None
+    except orjson.JSONDecodeError:
+        return None
 
 
 def records_by_span(logs: pl.DataFrame) -> dict[tuple[str, str, str], list[LogRecord]]:
@@ -233,8 +232,7 @@ def records_by_span(logs: pl.DataFrame) -> dict[tuple[str, str, str], list[LogRe
         "project", "trace_id", "span_id", "event_name", "time_ns", "observed_ns", "body", "attributes", "scope_name"
     )
     for project, trace_id, span_id, event_name, time_ns, observed_ns, body, attributes, scope in columns.iter_rows():
-        parsed = orjson.loads(body) if body else None
         written_ns = time_ns or observed_ns or 0
-        record = LogRecord(event_name or "", written_ns, parsed, json_object(attributes), scope or "")
+        record = LogRecord(event_name or "", written_ns, _json(body), json_object(attributes), scope or "")
         records[project, trace_id, span_id].append(record)
     return records

@@ -30,9 +30,11 @@ NAMES = ("gen_ai.response.id", "spanloop.episode.id", "gen_ai.conversation.id", 
 def forget(data: Path, traces: Collection[Trace], names: Collection[str], *, dry_run: bool = False) -> Counter[str]:
     """Remove traces, and log records outside any trace that name one of `names`; return how much that was.
 
-    The caller holds DATA, and has had everything in the log landed.
+    An empty name is none: it would be that of every record that names nothing. The caller holds DATA, and has had
+    everything in the log landed.
     """
     counts: Counter[str] = Counter()
+    names = {name for name in names if name}
     with contextlib.closing(open_database(data, memory_limit="2GB")) as database:
         database.execute("create temp table gone (project varchar, trace_id varchar)")
         database.executemany("insert into gone values (?, ?)", [list(trace) for trace in sorted(traces)] or [["", ""]])
@@ -48,7 +50,7 @@ def _forget_of_day(
 ) -> Counter[str]:
     name = database_name(day)
     is_gone = "(project, trace_id) in (from gone)"
-    listed = ", ".join(map(literal, sorted(names))) or "''"
+    listed = ", ".join(map(literal, sorted(names))) or "null"
     is_named = " or ".join(
         f"json_extract_string(attributes, {literal(f'$.{chr(34)}{one}{chr(34)}')}) in ({listed})" for one in NAMES
     )

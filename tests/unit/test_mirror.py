@@ -21,14 +21,7 @@ ELSEWHERE = {
     "*/cli.py": "tests/integration/spanloop/test_command_line.py",
     "*/settings.py": "tests/test_docs.py",
     "*/schema.py": "tests/test_docs.py",
-    # Readers, whose tests are recordings of what producers wrote.
-    "etl/dialects/reading.py": "tests/unit/etl/dialects/test_recordings.py",
-    "etl/dialects/spans.py": "tests/unit/etl/dialects/test_recordings.py",
-    "etl/dialects/conventions/gateway.py": "tests/unit/etl/dialects/test_recordings.py",
-    "etl/dialects/openinference/shared.py": "tests/unit/etl/dialects/openinference/test_reader.py",
-    "etl/calls/find.py": "tests/unit/etl/dialects/test_recordings.py",
     "etl/assemble.py": "tests/unit/etl/test_transform.py",
-    "etl/counts.py": "tests/unit/etl/test_transform.py",
     # Runs over a store, on real ones.
     "etl/runs/forgetting.py": "tests/integration/spanloop/test_forget.py",
     "etl/runs/plan.py": "tests/integration/etl/test_run.py",
@@ -42,15 +35,11 @@ ELSEWHERE = {
     "receiver/history/storing.py": "tests/unit/receiver/history/test_importing.py",
     "receiver/service.py": "tests/integration/receiver/test_commands.py",
     "receiver/query/worker.py": "tests/unit/receiver/query/test_processes.py",
-    "receiver/log/disk.py": "tests/unit/receiver/log/test_wal.py",
     "receiver/days/opened.py": "tests/unit/receiver/days/test_held.py",
-    "receiver/days/forgetting.py": "tests/integration/spanloop/test_forget.py",
     "receiver/database.py": "tests/unit/receiver/query/test_guard.py",
     "receiver/tables.py": "tests/test_docs.py",
     "serve/server.py": "tests/integration/serve/test_embedded.py",
     "serve/engines/vllm_extension.py": "tests/integration/serve/test_vllm.py",
-    # What runs in an agent's process.
-    "otel_exporter/tracking/transport.py": "tests/integration/otel_exporter/test_tracker.py",
     # The loop of training, tested as a loop.
     "train/run.py": "tests/unit/train/engine/test_checkpoint.py",
     "train/publishing.py": "tests/unit/train/engine/test_checkpoint.py",
