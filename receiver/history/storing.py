@@ -70,6 +70,7 @@ def _post(where: dict[str, Any], signal: Signal, body: bytes) -> None:
             with open_url(message, timeout_s=POST_TIMEOUT_S) as response:
                 response.read()
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code not in {429, 503} or time.monotonic() > deadline:
                 raise SpanloopError(
                     f"the receiver at {url} answered {error.code} {error.reason}",

@@ -31,13 +31,7 @@ ELSEWHERE = {
     "etl/published/rows.py": "tests/integration/etl/test_windows.py",
     # Servers and what only a socket or another process shows.
     "receiver/intake/*": "tests/integration/receiver/test_answers.py",
-    "receiver/history/command.py": "tests/unit/receiver/history/test_importing.py",
-    "receiver/history/storing.py": "tests/unit/receiver/history/test_importing.py",
     "receiver/service.py": "tests/integration/receiver/test_commands.py",
-    "receiver/query/worker.py": "tests/unit/receiver/query/test_processes.py",
-    "receiver/days/opened.py": "tests/unit/receiver/days/test_held.py",
-    "receiver/database.py": "tests/unit/receiver/query/test_guard.py",
-    "receiver/tables.py": "tests/test_docs.py",
     "serve/server.py": "tests/integration/serve/test_embedded.py",
     "serve/engines/vllm_extension.py": "tests/integration/serve/test_vllm.py",
     # The loop of training, tested as a loop.
