@@ -21,14 +21,7 @@ ELSEWHERE = {
     "*/cli.py": "tests/integration/spanloop/test_command_line.py",
     "*/settings.py": "tests/test_docs.py",
     "*/schema.py": "tests/test_docs.py",
-    "etl/assemble.py": "tests/unit/etl/test_transform.py",
-    # Runs over a store, on real ones.
-    "etl/runs/forgetting.py": "tests/integration/spanloop/test_forget.py",
-    "etl/runs/plan.py": "tests/integration/etl/test_run.py",
-    "etl/runs/ray_data.py": "tests/integration/etl/test_ray.py",
-    "etl/runs/split_groups.py": "tests/integration/etl/test_windows.py",
-    "etl/runs/work.py": "tests/integration/etl/test_run.py",
-    "etl/published/rows.py": "tests/integration/etl/test_windows.py",
+    "etl/runs/ray_data.py": "tests/integration/etl/test_ray.py",  # what is in it runs within Ray alone
     # Servers and what only a socket or another process shows.
     "receiver/intake/*": "tests/integration/receiver/test_answers.py",
     "receiver/service.py": "tests/integration/receiver/test_commands.py",
