@@ -223,7 +223,10 @@ class HttpServer:
         except (SpanloopError, Undecodable) as error:
             return web.json_response({"error": str(error)}, status=400)
         except Overloaded as error:
-            return web.json_response({"error": str(error)}, status=503, headers={"Retry-After": str(RETRY_DELAY_S)})
+            return _busy(error)
+        except Exception as error:  # noqa: BLE001 - as above
+            log.warning("a reward could not be taken", **describe(error))
+            return _busy(Overloaded("an internal error"))
         return web.json_response({"stored": True})
 
     # --- SQL

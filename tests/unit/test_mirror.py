@@ -23,8 +23,6 @@ ELSEWHERE = {
     "*/schema.py": "tests/test_docs.py",
     "etl/runs/ray_data.py": "tests/integration/etl/test_ray.py",  # what is in it runs within Ray alone
     # Servers and what only a socket or another process shows.
-    "receiver/intake/*": "tests/integration/receiver/test_answers.py",
-    "receiver/service.py": "tests/integration/receiver/test_commands.py",
     "serve/server.py": "tests/integration/serve/test_embedded.py",
     "serve/engines/vllm_extension.py": "tests/integration/serve/test_vllm.py",
     # The loop of training, tested as a loop.
