@@ -24,11 +24,7 @@ ELSEWHERE = {
     "etl/runs/ray_data.py": "tests/integration/etl/test_ray.py",  # what is in it runs within Ray alone
     # Servers and what only a socket or another process shows.
     "serve/server.py": "tests/integration/serve/test_embedded.py",
-    "serve/engines/vllm_extension.py": "tests/integration/serve/test_vllm.py",
-    # The loop of training, tested as a loop.
-    "train/run.py": "tests/unit/train/engine/test_checkpoint.py",
-    "train/publishing.py": "tests/unit/train/engine/test_checkpoint.py",
-    "train/engine/*": "tests/unit/train/test_loop.py",
+    "serve/engines/vllm_extension.py": "tests/integration/serve/test_vllm.py",  # runs inside vLLM's workers
     # The roof starts stages as processes.
     "spanloop/demo/learn.py": "tests/e2e/test_demo.py",
     "spanloop/demo/run.py": "tests/e2e/test_demo.py",
