@@ -30,8 +30,14 @@ class Killed(BaseException):
 class Mortal(Keeper):
     """Dies after it kept the third state."""
 
-    def keep(self, learner: Learner, progress: Progress, start: list[torch.Tensor]) -> None:
-        super().keep(learner, progress, start)
+    def keep(
+        self,
+        learner: Learner,
+        progress: Progress,
+        start: list[torch.Tensor],
+        best: list[torch.Tensor] | None = None,
+    ) -> None:
+        super().keep(learner, progress, start, best)
         if progress.position == 3:
             raise Killed
 
