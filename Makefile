@@ -8,7 +8,7 @@ LOCK := requirements/constraints.txt
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder --inline-snapshot=disable  # see tests/conftest.py
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: demo test test-long setup setup-vllm setup-tasks test-tasks soak-serve soak test-ray test-deploy dist test-wheels test-page screenshots test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean model tasks
+.PHONY: help demo test test-long setup setup-vllm setup-tasks test-tasks soak-serve soak test-ray test-deploy dist test-wheels test-page screenshots test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean model tasks
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -172,3 +172,6 @@ docs: setup  ## write the reference pages anew from the code
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+help:  ## this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
