@@ -61,7 +61,7 @@ def save(figure: Figure, directory: Path, *, rows: Sequence[dict[str, Any]]) -> 
 
 
 def _page(svg: str, rows: Sequence[dict[str, Any]]) -> str:
-    head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0])
+    head = "".join(f"<th>{html.escape(key)}</th>" for key in (rows[0] if rows else ()))
     cells = ("".join(f"<td>{_cell(value)}</td>" for value in row.values()) for row in rows)
     body = "".join(f"<tr>{row}</tr>" for row in cells)
     return (

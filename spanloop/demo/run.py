@@ -65,7 +65,7 @@ def demo(
         before = world.attempt_heldout(heldout)
         rows = [world.live_through(night) for night in range(1, nights + 1)]
         after = world.attempt_heldout(heldout)
-        spans = world.count("spans")
+        spans, engine = world.count("spans"), world.engine
     p_value = paired_p_value(before, after)
     minutes = (time.monotonic() - began) / 60
     success_before, success_after = _mean(before), _mean(after)
@@ -78,6 +78,7 @@ def demo(
         p_value=p_value,
         test="exact one-sided McNemar test over paired held-out problems",
         spans=spans,
+        engine=engine,
         minutes=round(minutes, 2),
         data=str(data),
         plots=[str(png), str(page)],
@@ -131,7 +132,7 @@ def _print_summary(report: dict[str, Any]) -> None:
     console.print(
         f"Held-out success {report['heldout_before']:.3f} → {report['heldout_after']:.3f}"
         f" on {report['heldout_problems']} problems never trained on (p = {report['p_value']:.2g}, {report['test']}),"
-        f" {report['spans']} spans, {report['minutes']:.1f} minutes on {report['nights'][0]['engine']}.",
+        f" {report['spans']} spans, {report['minutes']:.1f} minutes on {report['engine']}.",
         soft_wrap=True,
         highlight=False,
         markup=False,

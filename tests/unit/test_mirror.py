@@ -25,12 +25,6 @@ ELSEWHERE = {
     # Servers and what only a socket or another process shows.
     "serve/server.py": "tests/integration/serve/test_embedded.py",
     "serve/engines/vllm_extension.py": "tests/integration/serve/test_vllm.py",  # runs inside vLLM's workers
-    # The roof starts stages as processes.
-    "spanloop/demo/learn.py": "tests/e2e/test_demo.py",
-    "spanloop/demo/run.py": "tests/e2e/test_demo.py",
-    "spanloop/demo/world.py": "tests/e2e/test_demo.py",
-    "spanloop/page/views/*": "tests/integration/spanloop/test_page.py",
-    "spanloop/nightly/run.py": "tests/integration/spanloop/test_nightly.py",
 }
 """Modules that no test mirrors, and the one that holds them."""
 

@@ -76,13 +76,13 @@ def said_in(action: Any) -> str:  # noqa: ANN401 - JSON text or nothing
         return str(action)
     if not isinstance(found, dict):
         return str(action)
-    calls = found.get("tool_calls")
+    text, calls = found.get("text"), found.get("tool_calls")
     called = [
         f"{call.get('name')}({json.dumps(call.get('arguments'), ensure_ascii=False)})"
         for call in (calls if isinstance(calls, list) else [])
         if isinstance(call, dict)
     ]
-    return "\n".join([str(found["text"])] * bool(found.get("text")) + called)
+    return "\n".join([str(text)] * bool(text) + called)
 
 
 def _asked(row: dict[str, Any]) -> dict[str, str]:
