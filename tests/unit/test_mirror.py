@@ -23,7 +23,6 @@ ELSEWHERE = {
     "*/schema.py": "tests/test_docs.py",
     "etl/runs/ray_data.py": "tests/integration/etl/test_ray.py",  # what is in it runs within Ray alone
     # Servers and what only a socket or another process shows.
-    "serve/server.py": "tests/integration/serve/test_embedded.py",
     "serve/engines/vllm_extension.py": "tests/integration/serve/test_vllm.py",  # runs inside vLLM's workers
 }
 """Modules that no test mirrors, and the one that holds them."""
