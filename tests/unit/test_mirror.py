@@ -21,7 +21,6 @@ ELSEWHERE = {
     "*/cli.py": "tests/integration/spanloop/test_command_line.py",
     "*/settings.py": "tests/test_docs.py",
     "*/schema.py": "tests/test_docs.py",
-    "etl/runs/ray_data.py": "tests/integration/etl/test_ray.py",  # what is in it runs within Ray alone
     # Servers and what only a socket or another process shows.
     "serve/engines/vllm_extension.py": "tests/integration/serve/test_vllm.py",  # runs inside vLLM's workers
 }
