@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from foundation.errors import Busy, SettingsError
-from spanloop.processes import free_port
 from spanloop.reward import reward
+from tests.silent import nobody
 
 TRACE = "ab" * 16
 
@@ -116,7 +116,7 @@ def test_a_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_receiver_that_is_away_may_be_tried_again(tmp_path: Path) -> None:
     """At an address, and on a directory."""
-    with pytest.raises(Busy, match="cannot be reached"):
-        reward(TRACE, 1.0, endpoint=f"http://127.0.0.1:{free_port()}")
+    with nobody() as address, pytest.raises(Busy, match="cannot be reached"):
+        reward(TRACE, 1.0, endpoint=address)
     with pytest.raises(Busy, match="no receiver runs"):
         reward(TRACE, 1.0, data=tmp_path)

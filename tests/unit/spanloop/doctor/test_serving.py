@@ -4,7 +4,7 @@ from pathlib import Path
 
 from serve.schema import Canary, Registry, encode_file, registry_path
 from spanloop.doctor.serving import check_serving
-from spanloop.processes import free_port
+from tests.silent import nobody
 from tests.unit.spanloop.doctor.stored import about
 from tests.unit.spanloop.doctor.test_machine import describe_gateway
 
@@ -44,9 +44,10 @@ def test_a_canary_that_is_gone_fails_though_the_live_model_is_there(tmp_path: Pa
 
 def test_a_gateway_that_left_its_description_behind_does_not_pass_for_one(tmp_path: Path) -> None:
     """As after a kill."""
-    describe_gateway(tmp_path, f"http://127.0.0.1:{free_port()}")
+    with nobody() as address:
+        describe_gateway(tmp_path, address)
 
-    assert about(check_serving(tmp_path), "gateway").verdict == "warn"
+        assert about(check_serving(tmp_path), "gateway").verdict == "warn"
 
 
 def test_spans_that_wait_for_a_receiver_are_counted(tmp_path: Path) -> None:

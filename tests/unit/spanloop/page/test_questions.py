@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from foundation.errors import Busy, SettingsError
 from spanloop.page import questions
 from spanloop.page.questions import Answer, Question, Questions
-from spanloop.processes import free_port
+from tests.silent import nobody
 
 
 @dataclass
@@ -120,9 +120,10 @@ def test_what_is_posted_needs_a_receiver_that_takes_it(monkeypatch: pytest.Monke
             asking(
                 monkeypatch, always(status, b'{"error": "no"}'), lambda asked: asked.post(Asker(), "/v1/rewards", {})
             )
-    monkeypatch.setenv("SPANLOOP_RECEIVER", f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(Busy, match="stopped answering"):
-        asyncio.run(with_questions(tmp_path, lambda asked: asked.post(Asker(), "/v1/rewards", {})))
+    with nobody() as address:
+        monkeypatch.setenv("SPANLOOP_RECEIVER", address)
+        with pytest.raises(Busy, match="stopped answering"):
+            asyncio.run(with_questions(tmp_path, lambda asked: asked.post(Asker(), "/v1/rewards", {})))
     monkeypatch.delenv("SPANLOOP_RECEIVER")
     with pytest.raises(Busy, match="no receiver runs"):
         asyncio.run(with_questions(tmp_path, lambda asked: asked.post(Asker(), "/v1/rewards", {})))
@@ -140,8 +141,9 @@ def test_counters_nobody_tells_are_none(monkeypatch: pytest.MonkeyPatch, tmp_pat
     """Where they are refused, and where the receiver is away: the page goes on without."""
     text = asking(monkeypatch, always(200, b"a 1"), lambda asked: asked.get_text(Asker(), "/metrics"))
     refused = asking(monkeypatch, always(403, b"a 1"), lambda asked: asked.get_text(Asker(), "/metrics"))
-    monkeypatch.setenv("SPANLOOP_RECEIVER", f"http://127.0.0.1:{free_port()}")
-    away = asyncio.run(with_questions(tmp_path, lambda asked: asked.get_text(Asker(), "/metrics")))
+    with nobody() as address:
+        monkeypatch.setenv("SPANLOOP_RECEIVER", address)
+        away = asyncio.run(with_questions(tmp_path, lambda asked: asked.get_text(Asker(), "/metrics")))
 
     assert [text, refused, away] == ["a 1", None, None]
 
