@@ -1,6 +1,7 @@
 """How what was read is handed to a receiver, or to the log: patiently, and not for ever."""
 
 import io
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -78,11 +79,11 @@ def test_a_refusal_ends_the_import(
 
 def test_a_receiver_that_went_away_is_busy() -> None:
     """A service manager brings it back; the token is in no message."""
-    with HTTPServer(("127.0.0.1", 0), Answers) as gone:
-        port = gone.server_port
-
-    with pytest.raises(Busy, match="stopped answering") as refusal:
-        storing._post({"http": f"http://127.0.0.1:{port}", "token": "secret"}, Signal.TRACES, b"")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # nobody else gets the port, and nobody listens on it
+        where = {"http": f"http://127.0.0.1:{silent.getsockname()[1]}", "token": "secret"}
+        with pytest.raises(Busy, match="stopped answering") as refusal:
+            storing._post(where, Signal.TRACES, b"")
 
     assert "secret" not in str(refusal.value)
 
