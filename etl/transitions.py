@@ -1,4 +1,7 @@
-"""Makes the transitions of one episode from its calls: observation, action, next observation, rewards, evidence."""
+"""Makes the transitions of one episode from its calls, and says why a call is none (`reject`).
+
+A transition is observation, action, next observation, rewards, evidence.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

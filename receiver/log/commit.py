@@ -1,4 +1,7 @@
-"""Group commit: many callers append at once, one thread writes them together and pays for one fdatasync."""
+"""Group commit: many callers append at once, one thread writes them together and pays for one fdatasync.
+
+What a caller waits for is done once its record is on disk: that is the acknowledgement.
+"""
 
 import contextlib
 import threading

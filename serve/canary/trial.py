@@ -1,4 +1,4 @@
-"""A canary from its first share to all calls or none: started, looked at, widened, finished, ended, opened again."""
+"""A canary from its first share to all calls or none: started, widened, finished, rolled back (`end`), opened again."""
 
 import asyncio
 from functools import partial
