@@ -39,6 +39,9 @@ def answers(url: str, *, token: str | None = None, timeout_s: float = 2.0) -> bo
         request = urllib.request.Request(url, headers=headers)  # noqa: S310 - a server of ours said where
         with open_url(request, timeout_s=timeout_s) as response:
             return bool(response.status == 200)
+    except urllib.error.HTTPError as refusal:
+        refusal.close()
+        return False
     except (OSError, ValueError, http.client.HTTPException):
         return False
 

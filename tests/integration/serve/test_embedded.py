@@ -287,9 +287,10 @@ def test_strangers_change_nothing(served: Served) -> None:
     assert server is not None
     request = urllib.request.Request(f"{server.control_url}/rollback", b"{}", {"Authorization": "Bearer guess"})
 
-    with pytest.raises(urllib.error.HTTPError, match="401"):
+    with pytest.raises(urllib.error.HTTPError, match="401") as refused:
         urllib.request.urlopen(request)
 
+    refused.value.close()
     assert server_path(served.data).stat().st_mode & 0o777 == 0o600
 
 

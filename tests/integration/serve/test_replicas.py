@@ -101,6 +101,7 @@ def ask(served: Served, number: int, turn: int = 0) -> int:
     try:
         served.ask(messages=conversation(number, turn), max_tokens=4)
     except urllib.error.HTTPError as error:
+        error.close()
         return error.code
     return 200
 

@@ -60,8 +60,9 @@ def test_a_proxy_is_not_asked(server: tuple[str, type[Answering]], monkeypatch: 
 def test_a_redirect_is_not_followed(server: tuple[str, type[Answering]]) -> None:
     """The key would go along."""
     url, handler = server
-    with pytest.raises(HTTPError):
+    with pytest.raises(HTTPError) as moved:
         http.open_url(f"{url}/moved", timeout_s=5)
+    moved.value.close()
     assert handler.seen == ["/moved"]
 
 
@@ -82,8 +83,9 @@ def test_a_server_that_works_is_waited_for_and_one_that_is_dead_is_not(
     monkeypatch.setattr(http, "answers", lambda *_, **__: looked())
     with http.post_patiently(f"{url}/slow", b"x", {}, alive_url=url) as response:
         assert response.read() == b"at last"
-    with pytest.raises(HTTPError):
+    with pytest.raises(HTTPError) as wrong:
         http.post_patiently(f"{url}/wrong", b"x", {}, alive_url=url)
+    wrong.value.close()
 
 
 def test_an_answer_comes_over_tls_from_a_server_that_is_trusted(
