@@ -36,7 +36,7 @@ class Musique:
 
     def tasks(self, options: argparse.Namespace) -> Sequence[Question]:
         """Return the questions of a split."""
-        return load(options.datasets, options.split, hops=options.hops)
+        return load(options.datasets, options.split, hops=options.hops, decomposed=options.decomposed)
 
     @asynccontextmanager
     async def playing(self, options: argparse.Namespace) -> AsyncIterator[Playing]:
@@ -110,6 +110,9 @@ def parse() -> argparse.ArgumentParser:
     """Return the command line. Its defaults are the full task."""
     parser = arguments(__doc__)
     parser.add_argument("--hops", type=int, help="only questions of so many hops; the agent may search as often")
+    parser.add_argument(
+        "--decomposed", action="store_true", help="only questions with the searches that answer them, to be taught by"
+    )
     parser.add_argument("--top-k", type=int, default=3, help="paragraphs found by a query")
     parser.add_argument("--paragraph-chars", type=int, default=2000, help="characters of each that are shown")
     parser.add_argument("--max-tokens", type=int, default=2048, help="tokens of one answer")

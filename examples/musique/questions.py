@@ -44,12 +44,16 @@ class Paragraph:
     text: str
 
 
-def load(datasets: Path, split: str, *, hops: int | None = None) -> list[Question]:
-    """Return the questions of a split, all of them or those of so many hops. Raises `FileNotFoundError`."""
+def load(datasets: Path, split: str, *, hops: int | None = None, decomposed: bool = False) -> list[Question]:
+    """Return the questions of a split, all of them, those of so many hops, or those whose searches somebody wrote down.
+
+    Raises `FileNotFoundError`.
+    """
     if split not in FILES:
         raise FileNotFoundError(f"there is no split {split!r} of musique: one of {', '.join(FILES)}")
     rows = [row for name in FILES[split] for row in read_rows(datasets / "musique" / f"{name}.jsonl")]
-    return [_question(row, split) for row in rows if hops is None or row["hops"] == hops]
+    kept = (row for row in rows if hops is None or row["hops"] == hops)
+    return [_question(row, split) for row in kept if row["decomposition"] or not decomposed]
 
 
 def _question(row: dict[str, Any], split: str) -> Question:

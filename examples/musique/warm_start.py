@@ -8,5 +8,6 @@ from examples.musique.teacher import teacher
 
 if __name__ == "__main__":
     options, flags = parse(__doc__, episodes=400)
-    reply = teacher(load(options.datasets, "train"))
+    flags.append("--decomposed")  # the others would teach to answer without a search
+    reply = teacher(load(options.datasets, "train", decomposed=True))
     print(warm_start("examples.musique.collect", reply, options, flags), file=sys.stdout)

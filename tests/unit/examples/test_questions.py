@@ -1,5 +1,6 @@
 """Questions are read as they are, or restricted by what a small model can begin with."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def test_no_query_of_a_search_still_names_a_step() -> None:
     assert {question.hops for question in musique.load(FIXTURES, "dev", hops=4)} == {4}
     with pytest.raises(FileNotFoundError, match="no split"):
         musique.load(FIXTURES, "test")
+
+
+def test_what_nobody_wrote_searches_for_is_not_taught(tmp_path: Path) -> None:
+    """A teacher that has no query for a question would answer it at once, and so teach not to search."""
+    written = json.loads((FIXTURES / "musique" / "train.jsonl").read_text().splitlines()[0])
+    unwritten = written | {"id": "unwritten", "decomposition": []}
+    folder = tmp_path / "musique"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text(f"{json.dumps(written)}\n{json.dumps(unwritten)}\n")
+    (folder / "aux_train.jsonl").touch()
+
+    assert [one.id for one in musique.load(tmp_path, "train")] == [written["id"], "unwritten"]
+    assert [one.id for one in musique.load(tmp_path, "train", decomposed=True)] == [written["id"]]
 
 
 def test_every_support_is_in_the_corpus_and_is_shown_on_one_line() -> None:
