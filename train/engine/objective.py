@@ -102,7 +102,14 @@ class Objective:
         """Tell whether anything needs the log-probabilities of the model the run begins with."""
         config = self._config
         is_asked = self._need("reference") or config.reference_kl > 0 or config.correction != "none"
-        return is_asked or not all(sequence.is_recorded for sequence in self._plan.sequences)
+        return is_asked or any(self._lacks_ratio(sequence) for sequence in self._plan.sequences)
+
+    def _lacks_ratio(self, sequence: Sequence) -> bool:
+        """Tell whether a sequence is trained by a ratio to a policy whose log-probabilities nobody wrote down."""
+        if sequence.is_recorded:
+            return False
+        by_ratio = np.array([spec.by_ratio for spec in self._specs()], dtype=bool)
+        return self._config.behavior_kl > 0 or bool(by_ratio[self._plan.route.loss[sequence.calls]].any())
 
     def set_kept(self, kept: Kept | None) -> None:
         """Take what was left to sample each trained token from, by place; null where no call was cut."""

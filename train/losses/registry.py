@@ -78,6 +78,9 @@ class Spec:
 
     needs: frozenset[Stream] = frozenset()
 
+    by_ratio: bool = True
+    """It weighs a token by how likely it was to the policy that sampled it."""
+
 
 LOSSES: dict[str, Spec] = {}
 """Every loss by its name in the settings."""
@@ -92,11 +95,12 @@ def register(
     is_proportional: bool = True,
     per_call: bool = False,
     needs: frozenset[Stream] = frozenset(),
+    by_ratio: bool = True,
 ) -> Callable[[Loss], Loss]:
     """Enter a loss into `LOSSES`."""
 
     def enter(loss: Loss) -> Loss:
-        LOSSES[name] = Spec(loss, bounds, admits, only_positive, is_proportional, per_call, needs)
+        LOSSES[name] = Spec(loss, bounds, admits, only_positive, is_proportional, per_call, needs, by_ratio)
         return loss
 
     return enter
@@ -106,7 +110,7 @@ def _unclipped(loss: Float[Tensor, " token"]) -> TokenLoss:
     return TokenLoss(loss, torch.zeros_like(loss, dtype=torch.bool))
 
 
-@register("reinforce", Bounds(1.0, math.inf), admits=IDS)
+@register("reinforce", Bounds(1.0, math.inf), admits=IDS, by_ratio=False)
 def reinforce(sampled: Sampled, _bounds: Bounds) -> TokenLoss:
     """Return -A log pi: the plain policy gradient, right only while the policy is still the one that sampled."""
     return _unclipped(-sampled.advantages * sampled.policy_logprobs)
@@ -190,7 +194,7 @@ def topr(sampled: Sampled, _bounds: Bounds) -> TokenLoss:
     return TokenLoss(-weight * sampled.advantages * sampled.policy_logprobs, torch.zeros_like(weight, dtype=torch.bool))
 
 
-@register("awr", Bounds(beta=1.0), admits=OWN, is_proportional=False)
+@register("awr", Bounds(beta=1.0), admits=OWN, is_proportional=False, by_ratio=False)
 def awr(sampled: Sampled, bounds: Bounds) -> TokenLoss:
     """Return -min(exp(A / beta), max_weight) log pi: imitation, the better the call the more (arXiv:1910.00177 eq. 8).
 
@@ -200,7 +204,7 @@ def awr(sampled: Sampled, bounds: Bounds) -> TokenLoss:
     return _unclipped(-weight * sampled.policy_logprobs)
 
 
-@register("rft", Bounds(), admits=ANY, only_positive=True, is_proportional=False)
+@register("rft", Bounds(), admits=ANY, only_positive=True, is_proportional=False, by_ratio=False)
 def rft(sampled: Sampled, _bounds: Bounds) -> TokenLoss:
     """Return -log pi of good calls, however good: imitation of what worked (rejection-sampling fine-tuning)."""
     return _unclipped(-(sampled.advantages > 0).to(sampled.policy_logprobs.dtype) * sampled.policy_logprobs)

@@ -112,6 +112,25 @@ def test_what_was_not_recorded_is_what_the_model_said_when_the_run_began(model: 
     assert after.abs().max() > 1e-4
 
 
+@pytest.mark.parametrize(
+    ("number", "settings", "is_needed"),
+    [
+        (1, {"loss": "ppo"}, True),  # rescored, and by a ratio
+        (3, {}, False),  # text and what another model said, imitated
+        (4, {}, False),
+        (4, {"behavior_kl": 0.1}, True),
+    ],
+)
+def test_what_is_imitated_is_not_read_an_extra_time(
+    model: Path, number: int, settings: dict[str, object], is_needed: bool
+) -> None:
+    """Nobody asks how likely it was before: on a small machine that was a quarter of the run."""
+    it = learner(model, [MIXED[number]], np.array([1.0]), **settings)
+
+    assert it.objective.needs_reference is is_needed
+    assert gradient(it)[1].any()
+
+
 def test_foreign_failures_move_nothing(model: Path) -> None:
     """Not even through the optimiser's step."""
     it = learner(model, [MIXED[4]], np.array([-1.0]))
