@@ -23,8 +23,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from etl.episodes import near_duplicates
-from etl.episodes.near_duplicates import RUN, WORD, Signatures, near_groups, signature
+from foundation import near_duplicates
+from foundation.near_duplicates import RUN, WORD, Signatures, near_groups, signature
 
 TASKS, COPIES, WINDOW = 300, 5, 100
 NEAR = 0.8

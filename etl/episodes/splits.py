@@ -2,7 +2,7 @@
 
 As its spans say, else by time, else by a hash: of the user, or of the task. A task without an id is taken by its words,
 in any case, spacing or punctuation: by its question, and where the questions of two tasks nearly agree
-(`etl.episodes.near_duplicates`), by that of the first; by the system text or what else was shown where there is no
+(`foundation.near_duplicates`), by that of the first; by the system text or what else was shown where there is no
 question.
 """
 
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from etl.dialects.spans import LlmCall
 from etl.episodes.grouping import Episode
-from etl.episodes.near_duplicates import WORD, Signature, Signatures, group_of_its_own, near_groups, signature
 from etl.episodes.tasks import observation_hash
 from etl.schema import Split
 from etl.settings import EtlConfig
+from foundation.near_duplicates import WORD, Signature, Signatures, group_of_its_own, near_groups, signature
 
 PARTS = 10_000
 """Resolution of the hold-out share."""

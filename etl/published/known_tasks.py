@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from etl.episodes.near_duplicates import HEADS, KEYS, MANY, Signatures, digests_of
 from etl.episodes.splits import order_of_tasks
 from etl.tables import scan
+from foundation.near_duplicates import HEADS, KEYS, MANY, Signatures, digests_of
 
 TASK = ("revision", "start_ns", "split_group", "split_signature")
 

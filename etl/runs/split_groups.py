@@ -11,7 +11,6 @@ from pathlib import Path
 
 import polars as pl
 
-from etl.episodes.near_duplicates import near_groups
 from etl.episodes.splits import side_of
 from etl.published.known_tasks import TASK, in_order_of_coming, known_tasks, signatures_of
 from etl.published.publish import rewrite
@@ -20,6 +19,7 @@ from etl.runs.work import Processed
 from etl.schema import dataset_directory, table_files
 from etl.settings import EtlConfig
 from etl.tables import scan
+from foundation.near_duplicates import near_groups
 
 EPISODE = ("project", "episode_id")
 WITH_SPLITS = ("episodes", "transitions")

@@ -12,6 +12,7 @@ from foundation.errors import GateRefused, SettingsError
 from foundation.json_schema import judge as judge_by_schema
 from train.data.admission import with_agents
 from train.data.reading import AIR_REWARDS, UNSCALED
+from train.distill.duplicates import is_near, is_repeated
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -54,6 +55,9 @@ class Left(StrEnum):
 
     DUPLICATE = "duplicate"
     """The same was asked and answered before, but for spaces, case and punctuation."""
+
+    NEAR_DUPLICATE = "near_duplicate"
+    """Nearly the same was asked, and nearly the same answered, before: numbers and tool calls are alike."""
 
     TOO_MANY = "too_many"
     """Its task has enough episodes without it."""
@@ -124,7 +128,8 @@ def choose(
     else:
         against = pl.sum_horizontal(pl.col(name).fill_null(0.0) for name in (*AIR_REWARDS, *UNSCALED)) < 0
         rows = _leave(rows, against, Left.BAD_SIGNAL)
-    rows = _leave(rows, _is_repeated(rows), Left.DUPLICATE)
+    rows = _leave(rows, is_repeated(rows), Left.DUPLICATE)
+    rows = _leave(rows, is_near(rows), Left.NEAR_DUPLICATE)
     rows = _leave(rows, _is_too_many(rows, max_per_task), Left.TOO_MANY)
     if by == "judge" and judged is not None:  # last, so that no more is judged than would be taken
         found = [judged.get(key) for key in rows.select("project", "episode_id", "span_id").iter_rows()]
@@ -159,16 +164,6 @@ def _threshold(known: pl.Series, given: float | None) -> float:
 def _leave(rows: pl.DataFrame, condition: pl.Expr, reason: Left) -> pl.DataFrame:
     is_new = pl.col("left").is_null() & condition.fill_null(False)
     return rows.with_columns(left=pl.when(is_new).then(pl.lit(reason.value)).otherwise("left"))
-
-
-def _is_repeated(rows: pl.DataFrame) -> pl.Expr:
-    """Tell which calls, of those still in, ask and answer what an earlier one does."""
-    texts = [
-        None if left is not None else "\0".join((agent or "", _normal(observation), _normal(action)))
-        for left, agent, observation, action in rows.select("left", "agent", "observation", "action").iter_rows()
-    ]
-    said = pl.Series(texts, dtype=pl.String)
-    return pl.lit(~said.is_first_distinct() & said.is_not_null())
 
 
 def _is_too_many(rows: pl.DataFrame, most: int) -> pl.Expr:
@@ -220,25 +215,3 @@ def _fits(call: dict[str, Any], tools: list[dict[str, Any]] | None) -> bool:
         return False
     schema = schemas[call["name"]]
     return not isinstance(schema, dict) or judge_by_schema(call.get("arguments") or {}, schema) is not False
-
-
-def _normal(text: str | None) -> str:
-    """Return what two ways of writing the same have in common.
-
-    Ids of tool calls are drawn anew each time, and system messages hold the date.
-
-    >>> _normal('[{"role": "user", "text": "Hello,  World!"}]') == _normal('[{"role": "user", "text": "hello world"}]')
-    True
-    """
-    content = json.loads(text or "null")
-    messages = content if isinstance(content, list) else [content]
-    said = [
-        [
-            message.get("role"),
-            re.sub(r"[\s.,;:!?]+", " ", message.get("text") or "").strip().casefold(),
-            [[call["name"], call.get("arguments")] for call in message.get("tool_calls") or ()],
-        ]
-        for message in messages
-        if message and message.get("role") not in ("system", "developer")
-    ]
-    return json.dumps(said, sort_keys=True)

@@ -11,12 +11,12 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.episodes import near_duplicates
-from etl.episodes.near_duplicates import Signatures, near_groups, signature
 from etl.published import known_tasks as module
 from etl.published.known_tasks import known_tasks
 from etl.schema import TABLES
 from etl.tables import polars_schema
+from foundation import near_duplicates
+from foundation.near_duplicates import Signatures, near_groups, signature
 
 WORDS = ("order", "ship", "late", "return", "refund", "invoice", "card", "color", "size", "box", "address", "street")
 

@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.episodes import near_duplicates
-from etl.episodes.near_duplicates import Signatures, near_groups, signature
+from foundation import near_duplicates
+from foundation.near_duplicates import Signatures, near_groups, signature
 
 WORDS = ("order", "ship", "late", "return", "refund", "invoice", "card", "color", "size", "box", "address", "street")
 

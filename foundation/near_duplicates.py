@@ -1,4 +1,4 @@
-"""Puts tasks that say nearly the same into one group, by MinHash, so that they can be kept on one side of the hold-out.
+"""Puts texts that say nearly the same into one group, by MinHash: tasks for the hold-out, calls that are imitated once.
 
 A text is the set of its runs of three words (Broder 1997). Of each of 64 hash functions the smallest value over the set
 is kept, 16 bits of it (Li and König 2010); the share of equal minima estimates the share of runs two texts have in
@@ -34,6 +34,9 @@ HEADS = 4
 MAX_WORDS = 4000
 """Of a longer text the beginning decides."""
 
+SAMPLE = 2000
+TEMPLATE_SHARE, TEMPLATE_LEAST = 0.05, 8
+
 RANDOM = np.random.Generator(np.random.PCG64(20_261_121))
 FACTORS = RANDOM.integers(0, 2**63, MINIMA, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 TERMS = RANDOM.integers(0, 2**63, MINIMA, dtype=np.uint64)
@@ -45,16 +48,42 @@ Signature = NDArray[np.int64]
 Signatures = NDArray[np.int64]
 """(text, KEYS)"""
 
+Runs = NDArray[np.uint64]
+"""Hashes of runs of words."""
 
-def signature(text: str) -> Signature:
-    """Return the keys of a text, the words of which are told apart in any case."""
-    words = WORD.findall(text.casefold())[:MAX_WORDS]
-    runs = {" ".join(words[start : start + RUN]) for start in range(max(1, len(words) - RUN + 1))}
-    hashes = np.frombuffer(b"".join(_digest(run) for run in runs), dtype="<u8")
+
+def signature(text: str, *, without: Runs | None = None) -> Signature:
+    """Return the keys of a text, the words of which are told apart in any case.
+
+    `without`: runs that say nothing, such as those of a template; a text that has no others keeps them.
+    """
+    hashes = runs(text)
+    if without is not None and not (says_nothing := np.isin(hashes, without)).all():
+        hashes = hashes[~says_nothing]
     minima = ((hashes[:, None] * FACTORS + TERMS) >> np.uint64(32)).min(axis=0).astype("<u2")  # the lower 16 bits
     numbers = np.frombuffer(_digest(" ".join(NUMBER.findall(text))), dtype="<i8")
     keys: Signature = minima.view("<i8") ^ numbers
     return keys
+
+
+def runs(text: str) -> Runs:
+    """Return the hashes of the runs of words a text is made of, each once."""
+    words = WORD.findall(text.casefold())[:MAX_WORDS]
+    found = {" ".join(words[start : start + RUN]) for start in range(max(1, len(words) - RUN + 1))}
+    return np.frombuffer(b"".join(_digest(run) for run in found), dtype="<u8")
+
+
+def common_runs(texts: Sequence[str]) -> Runs:
+    """Return the runs that more than one different text in twenty has, and eight at least: they are a template's.
+
+    Of many texts a sample decides, evenly spread.
+    """
+    different = list(dict.fromkeys(texts))
+    sample = different[:: max(1, len(different) // SAMPLE)]
+    if not sample:
+        return np.empty(0, dtype=np.uint64)
+    values, counts = np.unique(np.concatenate([runs(text) for text in sample]), return_counts=True)
+    return values[counts > max(TEMPLATE_LEAST - 1, TEMPLATE_SHARE * len(sample))]
 
 
 def _digest(text: str) -> bytes:
