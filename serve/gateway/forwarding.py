@@ -97,8 +97,8 @@ def _read(ask: Ask, content: bytes) -> Json:
 async def _check(ask: Ask, deliver: Callable[[], Awaitable[web.StreamResponse]]) -> None:
     if ask.judge is None:
         return
-    if any(choice.tool_calls for choice in ask.recording.choices.values()):
-        because = await asyncio.to_thread(ask.judge, ask.described, ask.recording)  # a schema may take long to apply
+    if ask.judges_slowly and any(choice.tool_calls for choice in ask.recording.choices.values()):
+        because = await asyncio.to_thread(ask.judge, ask.described, ask.recording)
     else:
         because = ask.judge(ask.described, ask.recording)
     if ask.recording.error is not None:

@@ -74,6 +74,7 @@ class Second:
                         ask,
                         answered=Answered(STUDENT, None),
                         judge=self.checks.find,
+                        judges_slowly="schema" in self.checks.wanted,
                         holds_streams=self.holds_streams and bool(self.checks.wanted),
                         patience_s=self.patience_s,
                     ),

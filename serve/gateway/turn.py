@@ -103,6 +103,9 @@ class Ask:
     judge: Judge | None = None
     """Looks at the answer before the client gets it; null lets every answer pass as it comes."""
 
+    judges_slowly: bool = False
+    """Judging may take long: it is not done where everybody else would wait for it."""
+
     holds_streams: bool = False
     patience_s: float | None = None
     """How long until the answer begins; null for as long as it takes."""
