@@ -105,7 +105,7 @@ def collect(data: Path, *, num_problems: int, seed: int) -> Logged:
             receiver,
             ready_url=f"http://127.0.0.1:{http}/readyz",
             log=data.parent / "receiver.log",
-            timeout_s=60,
+            timeout_s=600,
         ),
         serving(reply) as url,
     ):
