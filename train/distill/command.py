@@ -32,7 +32,8 @@ def distill(
     as_json
         Print the report on stdout.
     dry_run
-        Say what would be taken and what not, and rank the candidate students; teach nothing, write nothing.
+        Say what would be taken and what not, and rank the candidate students; teach nothing, write nothing but what a
+        judge said.
     """
     report = RunReport("distill", config.model_dump(mode="json"))
     if config.model is not None:

@@ -1,15 +1,25 @@
-"""A model as the judge of single calls, where nobody rewarded anything: told what was asked and answered as data."""
+"""A model as the judge of single calls, where nobody rewarded anything: told what was asked and answered as data.
 
+What it said is kept as it comes, in DATA/distill/judgements.jsonl, by a digest of what it was asked: a run that ended
+before its time, and the one after a rehearsal, pay for no judgement twice.
+"""
+
+import hashlib
 import http.client
 import json
+import os
 import re
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from foundation.errors import SettingsError, SpanloopError
+from foundation.files import make_directory
 from foundation.narration import get_logger
 from train.distill.settings import DistillConfig
 
@@ -30,6 +40,9 @@ SCORE = re.compile(r'"score"\s*:\s*(10|[0-9])(?:\.0)?\b')
 
 Key = tuple[str, str, str]
 
+KEPT = Path("distill") / "judgements.jsonl"
+"""Below DATA."""
+
 
 def judge_calls(rows: pl.DataFrame, config: DistillConfig) -> dict[Key, float]:
     """Return judgements, 0 to 1, by project, episode and span; a call of which the judge says no number has none."""
@@ -37,20 +50,50 @@ def judge_calls(rows: pl.DataFrame, config: DistillConfig) -> dict[Key, float]:
         raise SettingsError("--judge needs the name of its model", hint="--judge-model NAME")
     asked = rows.filter(pl.col("observation").is_not_null() & pl.col("action").is_not_null())
     columns = ("project", "episode_id", "span_id", "observation", "action")
+    known = Judgements(config.data / KEPT)
 
     def one(row: tuple[str, str, str, str, str]) -> float | None:
-        return _ask(config, observation=row[3], action=row[4])
+        body = _question(config, observation=row[3], action=row[4])
+        digest = hashlib.sha256(json.dumps([config.judge, body]).encode()).hexdigest()[:32]
+        if digest not in known.found and (score := _ask(config, body)) is not None:
+            known.keep(digest, score)
+        return known.found.get(digest)
 
+    num_known = len(known.found)
     with ThreadPoolExecutor(CONCURRENCY) as pool:
         found = list(pool.map(one, asked.select(columns).iter_rows()))
     keys = asked.select(columns[:3]).iter_rows()
     said = {(key[0], key[1], key[2]): score for key, score in zip(keys, found, strict=True) if score is not None}
-    log.info("judged", calls=len(found), with_a_number=len(said))
+    log.info("judged", calls=len(found), with_a_number=len(said), known_before=num_known)
     return said
 
 
-def _ask(config: DistillConfig, *, observation: str, action: str) -> float | None:
-    body = {
+class Judgements:
+    """What judges said, by digest of the question, in a file that grows by whole lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.found: dict[str, float] = {}
+        with suppress(FileNotFoundError):
+            for line in path.read_bytes().splitlines():
+                with suppress(ValueError, KeyError, TypeError):  # the last line of a run that was killed
+                    said = json.loads(line)
+                    self.found[str(said["asked"])] = float(said["score"])
+
+    def keep(self, digest: str, score: float) -> None:
+        """Add one, at the file's end by a single write: several may add at once."""
+        self.found[digest] = score
+        make_directory(self._path.parent)
+        line = json.dumps({"asked": digest, "score": score})
+        file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(file, f"\n{line}\n".encode())  # a line of its own, whatever half of one stood there
+        finally:
+            os.close(file)
+
+
+def _question(config: DistillConfig, *, observation: str, action: str) -> dict[str, Any]:
+    return {
         "model": config.judge_model,
         "messages": [
             {"role": "system", "content": INSTRUCTIONS},
@@ -59,6 +102,9 @@ def _ask(config: DistillConfig, *, observation: str, action: str) -> float | Non
         "temperature": 0,
         "max_tokens": 64,
     }
+
+
+def _ask(config: DistillConfig, body: dict[str, Any]) -> float | None:
     key = None if config.judge_api_key is None else config.judge_api_key.get_secret_value()
     try:
         request = urllib.request.Request(  # noqa: S310 - the address the settings name
