@@ -28,8 +28,17 @@ PAGES = ("data", "traces", "runs", "feedback")
 OWN = {"id", "info", "trace_id"}
 """Keys that only a row has: what it has besides under a page's key is its own."""
 
+WIDE = {b"\xff\xfe", b"\xfe\xff"}
+"""Byte order marks of UTF-16, and of UTF-32."""
+
+DELIMITERS = ",;\t"
+"""Between the fields of CSV; with a comma for decimals, spreadsheets write another."""
+
 BEGINNING = b"\xef\xbb\xbf \t\r\n"
 """What may stand before the first sign: a byte order mark, and white space."""
+
+
+DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
@@ -67,15 +76,23 @@ def _text(file: io.BufferedReader) -> Iterator[Row | Unreadable]:
             yield from _array(text)
     elif head == b"{":
         yield from _objects(file)
-    elif b"\0" in file.peek(1):
-        raise SettingsError(f"{file.name} is neither text nor Parquet", hint="Unpack it, if it is an archive.")
+    elif file.peek(2)[:2] in WIDE or b"\0" in file.peek(1):
+        is_wide = file.peek(2)[:2] in WIDE
+        raise SettingsError(
+            f"{file.name} is text of two bytes a character" if is_wide else f"{file.name} is neither text nor Parquet",
+            hint="Write it as UTF-8: iconv -f utf-16 -t utf-8 FILE" if is_wide else "Unpack it, if it is an archive.",
+        )
+    elif head == b"<":
+        raise SettingsError(f"{file.name} is a page, not an export", hint="Was the download answered by a sign-in?")
     elif head:
+        header = file.peek(1).partition(b"\n")[0]
+        delimiter = max(DELIMITERS, key=lambda one: header.count(one.encode()))
         with io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="") as text:
-            yield from _csv(text)
+            yield from _csv(text, delimiter)
 
 
 def _objects(file: IO[bytes]) -> Iterator[Row | Unreadable]:
-    """Read one object a line; where the first line is no whole object, one over all lines."""
+    """Read one object a line; where the first line is no whole object, one or several over many lines."""
     first = file.readline()
     try:
         yield from _expanded(orjson.loads(first))
@@ -84,9 +101,22 @@ def _objects(file: IO[bytes]) -> Iterator[Row | Unreadable]:
         try:
             yield from _expanded(orjson.loads(document))
         except orjson.JSONDecodeError:
-            yield from _lines(io.BytesIO(document))
+            yield from _several(document)
         return
     yield from _lines(file)
+
+
+def _several(document: bytes) -> Iterator[Row | Unreadable]:
+    """Read objects one after the other, each over some lines, as `jq` has them; from what is none on, by the line."""
+    text, position = document.decode(errors="replace"), 0
+    while position < len(text):
+        try:
+            value, position = DECODER.raw_decode(text, position)
+        except (json.JSONDecodeError, RecursionError):
+            yield from _lines(io.BytesIO(text[position:].encode()))
+            return
+        yield from _expanded(value)
+        position = _after_white(text, position)
 
 
 def _lines(file: IO[bytes]) -> Iterator[Row | Unreadable]:
@@ -103,15 +133,13 @@ def _lines(file: IO[bytes]) -> Iterator[Row | Unreadable]:
 
 def _array(file: IO[str]) -> Iterator[Row | Unreadable]:
     """Read an array element by element, holding one of them and what was read beyond it."""
-    decoder = json.JSONDecoder()
     text, position, size = file.read(CHUNK), 1, CHUNK
     while True:
-        while position < len(text) and text[position] in ", \t\r\n":
-            position += 1
+        position = _after_white(text, position)
         if text[position : position + 1] == "]":
             return
         try:
-            value, end = decoder.raw_decode(text, position)
+            value, end = DECODER.raw_decode(text, position)
         except json.JSONDecodeError:
             more = file.read(size)
             if not more:
@@ -124,6 +152,13 @@ def _array(file: IO[str]) -> Iterator[Row | Unreadable]:
             return
         yield from _expanded(value)
         position, size = end, CHUNK
+
+
+def _after_white(text: str, position: int) -> int:
+    """Return where what stands between two values ends."""
+    while position < len(text) and text[position] in ", \t\r\n":
+        position += 1
+    return position
 
 
 def _expanded(value: Any) -> Iterator[Row | Unreadable]:  # noqa: ANN401 - any JSON value
@@ -141,9 +176,9 @@ def _expanded(value: Any) -> Iterator[Row | Unreadable]:  # noqa: ANN401 - any J
             yield from _expanded(page)
 
 
-def _csv(file: IO[str]) -> Iterator[Row | Unreadable]:
+def _csv(file: IO[str], delimiter: str) -> Iterator[Row | Unreadable]:
     csv.field_size_limit(2**31 - 1)
-    reader = csv.DictReader(file, strict=True)
+    reader = csv.DictReader(file, delimiter=delimiter, strict=True)
     while True:
         try:
             row = next(reader)

@@ -20,6 +20,7 @@ TWO = [{"id": 1}, {"id": 2}]
         b'{"data": [{"id": 1}, {"id": 2}], "meta": {"page": 1}}',
         b'{\n  "runs": [\n    {"id": 1},\n    {"id": 2}\n  ]\n}\n',
         b'[{"data": [{"id": 1}]}, {"data": [{"id": 2}]}]',
+        b'{\r\n  "id": 1\r\n}\r\n{\r\n  "id": 2\r\n}\r\n',
     ],
 )
 def test_lines_arrays_and_pages_are_told_apart_by_what_they_begin_with(tmp_path: Path, content: bytes) -> None:
@@ -55,6 +56,33 @@ def test_what_is_no_row_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
         Unreadable("a line with more or fewer fields than the header"),
         {"id": "3"},
     ]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_has_the_fields_its_header_has(tmp_path: Path, delimiter: str) -> None:
+    """Whatever stands between them; the others may stand in them."""
+    lines = ("id name,x note", '1 "a;b" c')
+    (tmp_path / "table").write_text("\n".join(line.replace(" ", delimiter) for line in lines).replace(",x", ""))
+
+    assert list(read_rows(tmp_path / "table")) == [{"id": "1", "name": "a;b", "note": "c"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"id": 1}'.encode("utf-16"), "two bytes a character"),
+        (b"<!DOCTYPE html>\n<p>Sign in</p>", "is a page"),
+        (b"PK\x03\x04\0\0", "neither text nor Parquet"),
+        (gzip.compress(b"PK\x03\x04\0\0"), "neither text nor Parquet"),
+    ],
+)
+def test_what_is_no_export_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    """With what to do about it."""
+    (tmp_path / "a").write_bytes(content)
+
+    with pytest.raises(SettingsError, match=said) as refusal:
+        list(read_rows(tmp_path / "a"))
+    assert refusal.value.hint
 
 
 def test_a_file_that_breaks_off_or_is_not_there_is_named(tmp_path: Path) -> None:
