@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from foundation.directories import unusable
-from foundation.errors import Busy
+from foundation.errors import Busy, SettingsError
 
 
 def sync_directory(path: Path) -> None:
@@ -54,6 +54,17 @@ def create_private(path: Path) -> BinaryIO:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     _give_to_owner_of(path.parent, path)
     return os.fdopen(fd, "wb")
+
+
+def read_prompt(path: Path) -> str:
+    """Return the text of a file that holds a system message, without the line end an editor leaves."""
+    try:
+        text = path.read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}", hint="Name a text file in UTF-8.") from None
+    if not text.strip():
+        raise SettingsError(f"{path} is empty", hint="Write the system message into it.")
+    return text
 
 
 def write_atomically(path: Path, content: bytes) -> None:

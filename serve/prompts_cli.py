@@ -1,8 +1,8 @@
 """`spanloop prompts list|diff|keep|promote|canary|rollback`: versions of agents' system messages by hand."""
 
-import difflib
 import json as json_text
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,10 +10,10 @@ from cyclopts import Parameter
 
 from foundation.directories import check_directory
 from foundation.errors import SettingsError, SpanloopError
+from foundation.files import read_prompt
 from foundation.narration import get_logger
 from foundation.report import RunReport
-from foundation.settings import Settings
-from serve.prompts.schema import AgentPrompt, read_changes, read_prompts, read_version
+from serve.prompts.schema import AgentPrompt, difference, read_changes, read_prompts, read_version
 from serve.prompts.settings import KeepConfig, PromptCanaryConfig, PromptConfig
 from serve.schema import read_server
 from serve.settings import RegistryConfig
@@ -82,23 +82,15 @@ def diff(
 
     prompt = require(config.data, config.agent)
     numbers = (prompt.live if before is None else before, prompt.newest if after is None else after)
-    sys.stdout.write(difference(config.data, prompt, *numbers))
+    sys.stdout.write(difference_of(config.data, prompt, *numbers))
 
 
-def difference(data: Path, prompt: AgentPrompt, before: int, after: int) -> str:
-    """Return a unified diff of two versions; what could move a terminal's cursor is written as an escape."""
+def difference_of(data: Path, prompt: AgentPrompt, before: int, after: int) -> str:
+    """Return what changed between two versions."""
     from serve.prompts.registry import text_of
 
-    former, latter = (text_of(data, prompt, number).splitlines() for number in (before, after))
-    names = (f"{prompt.agent}/{before}", f"{prompt.agent}/{after}")
-    lines = difflib.unified_diff(former, latter, *names, lineterm="", n=len(former) + len(latter))
-    return "".join(_shown(line) + "\n" for line in lines)
-
-
-def _shown(line: str) -> str:
-    return "".join(
-        each if each.isprintable() or each == "\t" else each.encode("unicode_escape").decode() for each in line
-    )
+    former, latter = (text_of(data, prompt, number) for number in (before, after))
+    return difference(former, latter, (f"{prompt.agent}/{before}", f"{prompt.agent}/{after}"))
 
 
 def keep(
@@ -124,7 +116,7 @@ def keep(
     from serve.prompts import registry
 
     check_directory(config.data)
-    text, base = read_text(file), None if config.base is None else read_text(config.base)
+    text, base = read_prompt(file), None if config.base is None else read_prompt(config.base)
     report = RunReport("prompts keep", config.model_dump(mode="json"))
     if not dry_run:
         measured = None if config.report is None else _read_report(config.report)
@@ -170,10 +162,8 @@ def promote(
     from serve.prompts import registry
 
     before = registry.require(config.data, config.agent)
-    sys.stderr.write(difference(config.data, before, before.live, version))
-    report = RunReport("prompts promote", config.model_dump(mode="json"))
-    after = before if dry_run else registry.promote(config.data, config.agent, version)
-    _end(report, config, before, after, is_dry=dry_run, json=json)
+    sys.stderr.write(difference_of(config.data, before, before.live, version))
+    _change("promote", config, lambda: registry.promote(config.data, config.agent, version), json, dry_run)
 
 
 def rollback(
@@ -192,10 +182,7 @@ def rollback(
     """
     from serve.prompts import registry
 
-    before = registry.require(config.data, config.agent)
-    report = RunReport("prompts rollback", config.model_dump(mode="json"))
-    after = before if dry_run else registry.rollback(config.data, config.agent)
-    _end(report, config, before, after, is_dry=dry_run, json=json)
+    _change("rollback", config, lambda: registry.rollback(config.data, config.agent), json, dry_run)
 
 
 def canary(
@@ -224,25 +211,28 @@ def canary(
     from serve.prompts import registry
     from serve.prompts.schema import version_path
 
-    before = registry.require(config.data, config.agent)
+    registry.require(config.data, config.agent)
     if read_server(config.data) is None:
         raise SpanloopError(
             f"no gateway serves {config.data}: there are no calls to give a share of",
             hint="Start it first: spanloop serve run --data DIR",
         )
-    report = RunReport("prompts canary", config.model_dump(mode="json"))
-    after = before
-    if not dry_run:
+
+    def start() -> AgentPrompt:
         path = version_path(config.data, config.agent, version)
         trial = begin(path, str(version), config, slow_s=None)
-        after = registry.start_canary(config.data, config.agent, version, trial)
-    _end(report, config, before, after, is_dry=dry_run, json=json)
+        return registry.start_canary(config.data, config.agent, version, trial)
+
+    _change("canary", config, start, json, dry_run)
 
 
-def _end(
-    report: RunReport, config: Settings, before: AgentPrompt, after: AgentPrompt, *, is_dry: bool, json: bool
-) -> None:
-    assert isinstance(config, PromptConfig), "its settings have the data"
+def _change(verb: str, config: PromptConfig, change: Callable[[], AgentPrompt], json: bool, is_dry: bool) -> None:
+    """Change which version is in force, tell a running gateway, and report what came of it; dry, report what is."""
+    from serve.prompts.registry import require
+
+    before = require(config.data, config.agent)
+    report = RunReport(f"prompts {verb}", config.model_dump(mode="json"))
+    after = before if is_dry else change()
     in_force = False if is_dry else _tell_gateway(config.data)
     tried = None if after.canary is None else {"version": int(after.canary.version), "share": after.canary.share}
     report.update(agent=after.agent, live=after.live, previous=before.live, canary=tried, is_in_force=in_force)
@@ -260,17 +250,6 @@ def _tell_gateway(data: Path) -> bool:
     from serve.change.control import ask_running
 
     return ask_running(data, "prompts", {}) is not None
-
-
-def read_text(path: Path) -> str:
-    """Return the text of a file, without the line end an editor leaves."""
-    try:
-        text = path.read_text(encoding="utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}", hint="Name a text file in UTF-8.") from None
-    if not text.strip():
-        raise SettingsError(f"{path} is empty", hint="Write the system message into it.")
-    return text
 
 
 def _read_report(path: Path) -> dict[str, Any]:

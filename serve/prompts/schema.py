@@ -17,6 +17,7 @@ from pydantic import Field
 
 from foundation.settings import Settings
 from serve.prompts.template import Template as Template
+from serve.prompts.template import difference as difference
 from serve.schema import Canary, encode_file, read_file
 
 AS_SENT = 0

@@ -3,6 +3,7 @@
 What fills a hole is short and of one line: a message of another kind around the same words is another message.
 """
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,3 +78,14 @@ class Template:
         if not self.is_template:
             return self.text
         return HOLE.sub(lambda hole: fillings.get(hole[1], hole[0]), self.text)
+
+
+def difference(former: str, latter: str, names: tuple[str, str]) -> str:
+    """Return a unified diff of two texts, whole; what could move a terminal's cursor is written as an escape."""
+    before, after = former.splitlines(), latter.splitlines()
+    lines = difflib.unified_diff(before, after, *names, lineterm="", n=len(before) + len(after))
+    return "".join("".join(map(_shown, line)) + "\n" for line in lines)
+
+
+def _shown(each: str) -> str:
+    return each if each.isprintable() or each == "\t" else each.encode("unicode_escape").decode()

@@ -1,6 +1,5 @@
 """`spanloop prompts optimise`: a better system message, found in what was logged and proved on what was held out."""
 
-import difflib
 import json
 import sys
 import tempfile
@@ -13,9 +12,10 @@ from cyclopts import Parameter
 from pydantic import SecretStr
 
 from foundation.errors import ExitStatus, GateRefused, SettingsError
+from foundation.files import read_prompt
 from foundation.narration import get_logger
 from foundation.report import RunReport
-from serve.prompts.schema import AS_SENT, AgentPrompt, Template, read_prompts, read_version
+from serve.prompts.schema import AS_SENT, AgentPrompt, Template, difference, read_prompts, read_version
 from serve.schema import read_server
 from spanloop.processes import run_stage
 from spanloop.prompts.judged import Judged, judge
@@ -88,7 +88,8 @@ def optimise(
     if not dry_run:
         text, judged = _try(config, material, report)
         if text is not None and judged is not None:
-            sys.stderr.write(difference(material, text))
+            names = (f"{config.agent}/{material.prompt.live}", f"{config.agent}/proposed")
+            sys.stderr.write(difference(material.live.text, text, names))
             if judged.is_better:
                 _keep(config, material, text, judged, report)
             else:
@@ -113,7 +114,8 @@ def gather(config: OptimiseConfig) -> Material:
     kept = read_prompts(config.data).of(config.agent)
     prompt = kept
     if prompt is None or config.base is not None:
-        base = find_base(every, config.agent) if config.base is None else _read(config.base)
+        base = find_base(every, config.agent) if config.base is None else read_prompt(config.base)
+        Template(base, config.base is not None).check()
         if kept is None or kept.base != base:
             prompt = AgentPrompt(agent=config.agent, base=base, is_template=config.base is not None, changed_time=NEVER)
     assert prompt is not None, "kept, or made"
@@ -200,18 +202,6 @@ def prove(config: OptimiseConfig, material: Material, text: str, replay: Attempt
     return judge(before, after, level=config.level, seed=config.seed)
 
 
-def difference(material: Material, text: str) -> str:
-    """Return what a proposal changes; what could move a terminal's cursor is written as an escape."""
-    former, latter = material.live.text.splitlines(), text.splitlines()
-    names = (f"{material.prompt.agent}/{material.prompt.live}", f"{material.prompt.agent}/proposed")
-    lines = difflib.unified_diff(former, latter, *names, lineterm="", n=len(former) + len(latter))
-
-    def shown(each: str) -> str:
-        return each if each.isprintable() or each == "\t" else each.encode("unicode_escape").decode()
-
-    return "".join("".join(map(shown, line)) + "\n" for line in lines)
-
-
 def _keep(config: OptimiseConfig, material: Material, text: str, judged: Judged, report: RunReport) -> None:
     agent = ("--agent", config.agent, "--data", str(config.data))
     with tempfile.TemporaryDirectory(prefix="spanloop-prompts-") as name:
@@ -265,12 +255,3 @@ def _reflecting(config: OptimiseConfig) -> Ask:
 
 def _secret(given: SecretStr | None) -> str | None:
     return None if given is None else given.get_secret_value()
-
-
-def _read(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"--base {path} cannot be read: {error}", hint="Name a text file in UTF-8.") from None
-    Template(text).check()
-    return text

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from foundation.errors import ExitStatus, GateRefused, SettingsError
-from foundation.files import write_json
+from foundation.files import read_prompt, write_json
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from spanloop.replay.asking import Ask, Endpoint, find_model, is_url
@@ -54,7 +54,7 @@ def replay(
         Say what would be asked; ask nobody.
     """
     report = RunReport("replay", config.model_dump(mode="json"))
-    system = _read_prompt(config.prompt)
+    system = None if config.prompt is None else read_prompt(config.prompt).strip()
     states = choose_states(config)
     is_sampled = {"num_states": len(states), "num_tasks": len({state.task for state in states})}
     report.update(**is_sampled, agents=sorted({state.agent or "" for state in states}))
@@ -202,18 +202,6 @@ def _write_gate(checkpoint: Path, gate: dict[str, Any]) -> None:
     manifest = read_manifest(checkpoint)
     bound = gate | {"weights_digest": weights_digest(checkpoint)}
     write_json(checkpoint / MANIFEST, manifest.model_copy(update={"gate": bound}).model_dump(mode="json"))
-
-
-def _read_prompt(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"--prompt {path} cannot be read: {error}", hint="Name a text file in UTF-8.") from error
-    if not text:
-        raise SettingsError(f"--prompt {path} is empty", hint="Write the system message into it.")
-    return text
 
 
 def _secret(given: SecretStr | None) -> str | None:
