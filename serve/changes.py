@@ -36,14 +36,18 @@ class Changes:
     """Makes checkpoints live, for all calls or for a share of them; one change at a time."""
 
     def __init__(
-        self, config: ServeConfig, gateway: Gateway, start_engine: Callable[[Path, str], Awaitable[Serving]]
+        self,
+        config: ServeConfig,
+        gateway: Gateway,
+        start_engine: Callable[[Path, str], Awaitable[Serving]],
+        prove: Callable[[Serving], Awaitable[None]],
     ) -> None:
         self._config = config
         self._admission = gateway.admission
         self._lock = asyncio.Lock()
         self._opener = Opener(config, gateway.admission, start_engine)
         self.trial = Trial(config, gateway, self._opener, self._lock)
-        self.pause = Pause(config, gateway.admission, self._lock)
+        self.pause = Pause(config, gateway.admission, self._lock, prove)
 
     @property
     def _data(self) -> Path:

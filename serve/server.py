@@ -22,6 +22,7 @@ from foundation.process import allow_many_files, notify_supervisor
 from foundation.web.keys import KeyRing
 from foundation.web.listening import bracket, tls_context
 from otel_exporter.schema import GATEWAY_SCOPE
+from serve.admission import Serving
 from serve.canary.handover import HandingOver
 from serve.canary.prompt_trials import PromptTrials
 from serve.change import control, registry
@@ -85,12 +86,16 @@ class Server:
         )
         self.prompts: PromptTrials | None = None
         self.handing_over: HandingOver | None = None
-        self.changes = Changes(config, self.gateway, self.starter.open)
+        self.changes = Changes(config, self.gateway, self.starter.open, self._prove)
 
     @property
     def data(self) -> Path:
         """Directory that holds the registry."""
         return self.config.data
+
+    async def _prove(self, serving: Serving) -> None:
+        """Check that an engine answers as the live checkpoint should."""
+        await self.starter.prove(serving, registry.live_directory(registry.require(self.data)))
 
     async def start_engine(self) -> Engine:
         """Start an engine on the live checkpoint, prove that it answers as it should, and let calls in."""

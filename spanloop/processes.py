@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from foundation.errors import ExitStatus, SpanloopError
+from foundation.errors import ExitStatus, SettingsError, SpanloopError
 from foundation.web.http import answers
+
+LAST_LINES = 6
+"""Of what a program that failed wrote, so many are repeated."""
 
 
 class StageFailed(SpanloopError):
@@ -76,18 +79,10 @@ def run_program(
     What it writes to stderr passes through to `narration` (default: our stderr) as it comes. It ends when we end,
     however that is: left behind, it would work on under nobody's lock.
     """
-    last_lines: deque[str] = deque(maxlen=6)
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, **(environment or {})},
-        preexec_fn=end_with_parent if sys.platform.startswith("linux") else None,
-    ) as process:
+    with _child(command, cwd, environment, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
+        last_lines: deque[str] = deque(maxlen=LAST_LINES)
         relay = threading.Thread(target=_relay, args=(process.stderr, narration or sys.stderr, last_lines), daemon=True)
         relay.start()
         output = process.stdout.read()
@@ -96,6 +91,38 @@ def run_program(
         raise StageFailed(command, process.returncode, last_lines, was_shown=narration is None)
     answer: dict[str, Any] = json.loads(output)
     return answer
+
+
+def run_aside(command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> tuple[int, list[str]]:
+    """Run a program whose output is for people: all of it passes through to stderr. Return status and last lines.
+
+    Raises `SettingsError` where there is no such program. It ends when we end.
+    """
+    try:
+        child = _child(command, None, environment, stderr=subprocess.STDOUT)
+    except OSError as error:
+        raise SettingsError(
+            f"{command[0]} cannot be started: {error.strerror}", hint="Install it, or name it with its path."
+        ) from error
+    last_lines: deque[str] = deque(maxlen=LAST_LINES)
+    with child as process:
+        assert process.stdout is not None
+        _relay(process.stdout, sys.stderr, last_lines)
+    return process.returncode, list(last_lines)
+
+
+def _child(
+    command: Sequence[str], cwd: Path | None, environment: Mapping[str, str] | None, *, stderr: int
+) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        preexec_fn=end_with_parent if sys.platform.startswith("linux") else None,
+    )
 
 
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform.startswith("linux") else None

@@ -1,7 +1,7 @@
 """A night with stages of cardboard: each leaves what the real one leaves, and stops dead where it is told to.
 
 Run as `python -m tests.nights DATA STOP nightly [its arguments]`: the real `spanloop nightly`, whose stages are
-killed.
+killed. Where there is a file DATA/device, training needs it, and the pause is asked of a real gateway.
 """
 
 import itertools
@@ -15,6 +15,7 @@ from typing import Any
 
 from foundation.files import write_json
 from serve.change import registry
+from tests.scripted_vllm import is_held
 from train.schema import Manifest, model_version
 
 STAGES = ("etl run", "train run", "train evaluate", "serve promote")
@@ -54,7 +55,11 @@ def etl(data: Path) -> dict[str, Any]:
 
 
 def train(out: Path, parent: Path) -> dict[str, Any]:
-    """Write a checkpoint without weights."""
+    """Write a checkpoint without weights, on the device where the night has one."""
+    device = out.parent / "device"
+    if device.exists() and is_held(device):
+        sys.stderr.write("CUDA out of memory\n")
+        sys.exit(1)
     now = datetime.now(UTC)
     checkpoint = out / f"{now:%Y%m%dT%H%M%S.%f}"
     checkpoint.mkdir(parents=True)
@@ -121,9 +126,18 @@ def main() -> None:
         return
     from spanloop import processes
     from spanloop.cli import main as spanloop
+    from spanloop.nightly import device
 
     own = [sys.executable, "-m", "tests.nights", *sys.argv[1:3]]
-    processes.spanloop_command = lambda *arguments: [*own, *arguments]
+    real = processes.spanloop_command
+    asks_gateway = {("serve", "pause"), ("serve", "resume")} if (data / "device").exists() else set()
+
+    def command(*arguments: str) -> list[str]:
+        return real(*arguments) if arguments[:2] in asks_gateway else [*own, *arguments]
+
+    processes.spanloop_command = command
+    device.spanloop_command = command
+    device.LEASE_S, device.RENEW_S = 60.0, 5.0
     sys.argv = ["spanloop", "nightly", "--data", str(data), *sys.argv[4:]]
     spanloop()
 

@@ -1,6 +1,7 @@
 """`spanloop train`: transitions in, checkpoint out."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Group, Parameter
 
-from foundation.errors import ExitStatus, GateRefused
+from foundation.errors import ExitStatus, GateRefused, SpanloopError
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from train.settings import EvaluateConfig, TrainConfig
@@ -28,6 +29,7 @@ def run(
     config: Annotated[TrainConfig, Parameter(name="*")],
     as_json: Annotated[bool, Parameter(name="--json", negative="", group=OUTPUT)] = False,
     dry_run: Annotated[bool, Parameter(negative="", group=OUTPUT)] = False,
+    report_file: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
 ) -> None:
     """Train a model on the calls that were logged, and write a checkpoint.
 
@@ -39,10 +41,34 @@ def run(
         Print the report on stdout.
     dry_run
         Say what would be trained, and refuse what would be refused; open no model, write nothing.
+    report_file
+        Write the report into this file, however the run ends: for whoever starts it through a launcher, whose exit
+        status and output are not this command's.
     """
+    report = RunReport("train run", config.model_dump(mode="json"))
+    status = ExitStatus.FAILED
+    try:
+        _run(config, report, dry_run=dry_run)
+        status = ExitStatus.DONE
+    except SpanloopError as error:
+        status = error.exit_status
+        report.update(error={"message": error.message, "hint": error.hint})
+        raise
+    finally:
+        if report_file is not None and is_first_process():
+            report.write(report_file, status)
+    if as_json and is_first_process():
+        report.print()
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the process that speaks for all that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _run(config: TrainConfig, report: RunReport, *, dry_run: bool) -> None:
     from train.plan import make_plan, read_limits
 
-    report = RunReport("train run", config.model_dump(mode="json"))
     vocabulary_size, max_length = read_limits(config.model)
     with report.phase("plan"):
         plan = make_plan(config, vocabulary_size=vocabulary_size, max_length=max_length)
@@ -71,8 +97,6 @@ def run(
             return
         report.update(checkpoint=str(checkpoint))
         log.info("checkpoint written", path=str(checkpoint))
-    if as_json:
-        report.print()
 
 
 @app.command

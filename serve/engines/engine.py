@@ -111,6 +111,14 @@ class Engine(ABC):
         """Forget what was added under a name. Called when no request for it is in flight."""
         raise AssertionError("nothing was added")
 
+    async def sleep(self) -> bool:
+        """Give up what it holds of its device and stay, where it can; tell whether it did. No request is in flight."""
+        return False
+
+    async def wake(self) -> None:
+        """Take the device again, with the weights from before. Raises `EngineFailed`."""
+        raise AssertionError("it never sleeps")
+
     @property
     def parts(self) -> "Sequence[Engine]":
         """What has to prove itself after a change of weights: an engine of several processes proves each."""

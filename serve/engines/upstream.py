@@ -75,6 +75,14 @@ class Replica(VllmEngine):
         except (aiohttp.ClientError, OSError):
             return False
 
+    async def sleep(self) -> bool:
+        """Have it sleep, where it was started so that it can."""
+        try:
+            await self.post("/sleep", level="1", mode="wait")
+        except EngineFailed:
+            return False
+        return True
+
     async def load(self, checkpoint: Path) -> str:
         """Change the weights in place, where the replica was started so that they can be changed."""
         async with self.session.get(f"{self.url}/is_paused") as response:
@@ -170,6 +178,22 @@ class UpstreamEngine(Engine):
                     log.warning("a replica is kept out", url=replica.url, error=said.splitlines()[0])
                 else:
                     log.info("a replica is back" if replica.is_ready else "a replica is kept out", url=replica.url)
+
+    async def sleep(self) -> bool:
+        """Have every replica sleep; where one cannot, none does."""
+        asleep: list[Engine] = []
+        for replica in self.parts:
+            if not await replica.sleep():
+                for other in asleep:
+                    await other.wake()
+                return False
+            asleep.append(replica)
+        return bool(asleep)
+
+    async def wake(self) -> None:
+        """Wake every replica."""
+        for replica in self.parts:
+            await replica.wake()
 
     async def stop(self) -> None:
         """Let go of the replicas."""

@@ -109,6 +109,19 @@ class VllmEngine(Engine):
             return None
         return "\n".join(line for line in found.splitlines() if line.startswith(PROGRESS)) or None
 
+    async def sleep(self) -> bool:
+        """Move the weights to the machine's memory and drop the cache, where vLLM was started so that it can."""
+        if "--enable-sleep-mode" not in self.extra_arguments:
+            return False
+        self.is_changing = True  # until it is awake no token is expected
+        await self.post("/sleep", level="1", mode="wait")
+        return True
+
+    async def wake(self) -> None:
+        """Move the weights back."""
+        await self.post("/wake_up")
+        self.is_changing = False
+
     def can_add(self, checkpoint: Path) -> bool:
         """Tell whether a checkpoint is an adapter over the base there is, of a rank vLLM was started for."""
         rank = adapter_rank(checkpoint)

@@ -49,9 +49,9 @@ def nightly(
         Say what every stage would do and write nothing.
     """
     if config.student is not None:
-        if config.model is not None or config.watch:
+        if config.model is not None or config.watch or config.launch is not None:
             raise SettingsError(
-                "--student has nights of its own, without --model and --watch",
+                "--student has nights of its own, without --model, --watch and --launch",
                 hint="Leave them out: a student goes on from the student of the night before.",
             )
         config = config.model_copy(update={"student": find_model(config.student)})

@@ -1,5 +1,6 @@
 """Settings of a night."""
 
+import shlex
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -41,6 +42,11 @@ class NightlyConfig(Settings):
     """Have the gateway give its device up while the night trains and evaluates (`spanloop serve pause`): for one GPU
     that does both. Its calls get 503 with Retry-After meanwhile, or the hosted model's answer where there is one."""
 
+    launch: str | None = None
+    """Launcher of the training, with its arguments: `accelerate launch --config_file FILE`, `torchrun --nproc-per-node
+    8`, `srun torchrun …`. `-m spanloop train run …` is appended, or stands where the line has {}. Default: this process
+    starts it. Whatever runs it has to see DATA under the same path."""
+
     keep: int | None = Field(default=None, ge=1)
     """Newest checkpoints to keep once a night is promoted, beside whatever is live, may be rolled back to, is being
     tried or is an adapter's base. Of the others the weights are removed. Default: all are kept."""
@@ -62,6 +68,13 @@ class NightlyConfig(Settings):
 
     warm: bool = True
     """With `watch`: keep a process that has imported everything, of which every stage is a fork."""
+
+    @field_validator("launch")
+    @classmethod
+    def _can_be_split(cls, value: str | None) -> str | None:
+        if value is not None and not shlex.split(value):  # raises ValueError for a quotation without an end
+            raise ValueError("it names no program")
+        return value
 
     @field_validator("agents", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from foundation.narration import get_logger
 from foundation.web import places
 from serve.schema import read_server
 from spanloop.nightly import hosted
+from spanloop.nightly.launching import launch
 from spanloop.nightly.night import Night, live_model
 from spanloop.nightly.settings import NightlyConfig
 from spanloop.processes import run_stage
@@ -95,7 +96,10 @@ def _train(config: NightlyConfig, night: Night) -> dict[str, Any]:
         return {"checkpoint": str(made), "was_recovered": True}
     if config.student is not None:
         return hosted.distil(config, night, out)
-    return run_stage("train", "run", *train_arguments(config, night.model))
+    arguments = ("train", "run", *train_arguments(config, night.model))
+    if config.launch is not None:
+        return launch(config.launch, arguments, config.data / "nightly" / "train.json")
+    return run_stage(*arguments)
 
 
 def find_made(out: Path, night: Night) -> Path | None:

@@ -10,6 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from foundation.errors import ExitStatus
+from spanloop.nightly.launching import launch
+from spanloop.processes import StageFailed
 from tests.commands import spanloop
 from tests.fakes import tiny_model
 from tests.logged import bandit, publish, transition
@@ -145,6 +148,24 @@ def test_two_processes_make_the_checkpoint_of_one(
     weights = [load_file(next((tmp_path / name).iterdir()) / "model.safetensors") for name in ("one", "two")]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[0])
+
+
+@pytest.mark.long
+def test_a_nights_launcher_trains_on_two_processes(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`torchrun`, as `nightly --launch` runs it; what the training refuses keeps its status through the launcher."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    line = "torchrun --standalone --nproc-per-node 2"
+    arguments = ["train", "run", "--data", str(data), "--model", str(model), "--out", str(tmp_path / "out")]
+
+    report = launch(line, arguments, tmp_path / "train.json")
+
+    assert report["num_processes"] == 2
+    assert (Path(report["checkpoint"]) / "manifest.json").is_file()
+    with pytest.raises(StageFailed) as failed:
+        launch(line, [*arguments, "--min-episodes", "100000"], tmp_path / "train.json")
+    assert failed.value.exit_status is ExitStatus.REFUSED
 
 
 @pytest.mark.long

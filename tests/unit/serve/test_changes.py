@@ -88,11 +88,14 @@ class Bench:
         self.gateway = Gateway("base", NEUTRAL, NoOpTracer())
         self.serving = Serving(self.engine, "base", describe_policy(live))  # type: ignore[arg-type]
         self.gateway.admission.begin(self.serving)
-        self.changes = Changes(ServeConfig(data=data, drain_timeout_s=2), self.gateway, self._start)
+        self.changes = Changes(ServeConfig(data=data, drain_timeout_s=2), self.gateway, self._start, self._prove)
 
     async def _start(self, checkpoint: Path, _: str) -> Serving:
         self.others.append(engine := ProbedEngine(checkpoint))
         return Serving(engine, "base", describe_policy(checkpoint))  # type: ignore[arg-type]
+
+    async def _prove(self, _: Serving) -> None:
+        raise AssertionError("nothing sleeps here")
 
     async def promote(self, checkpoint: Path) -> dict[str, Any]:
         return await self.changes.promote({"checkpoint": str(checkpoint)})

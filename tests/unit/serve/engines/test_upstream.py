@@ -24,7 +24,9 @@ PROBE = Probe(prompt_token_ids=[1], response_token_ids=[2, 3], logprobs=[-2.0, -
 class CardboardVllm:
     """The part of vLLM's API that a replica is asked, over real HTTP; its weights are a directory's name."""
 
-    def __init__(self, *, can_load: bool = True) -> None:
+    def __init__(self, *, can_load: bool = True, can_sleep: bool = True) -> None:
+        self.can_sleep = can_sleep
+        self.is_asleep = False
         self.weights = "old"
         self.can_load = can_load
         self.forgets = False
@@ -54,6 +56,15 @@ class CardboardVllm:
             self.weights = path.name
         return web.json_response({"results": [{"ok": True, "dtype": "float32"}]})
 
+    async def _sleep(self, http: web.Request) -> web.Response:
+        assert dict(http.query) == {"level": "1", "mode": "wait"}
+        self.is_asleep = self.can_sleep
+        return web.json_response({}, status=200 if self.can_sleep else 404)
+
+    async def _wake(self, _: web.Request) -> web.Response:
+        self.is_asleep = False
+        return web.json_response({"status": "awake"})
+
     async def _ok(self, _: web.Request) -> web.Response:
         return web.json_response({"data": [{"id": "served"}]})
 
@@ -71,6 +82,7 @@ class CardboardVllm:
         app.add_routes([web.post(path, self._ok) for path in ("/pause", "/resume", "/reset_prefix_cache")])
         app.add_routes([web.post("/v1/completions", self._complete), web.post("/collective_rpc", self._call)])
         app.add_routes([web.get("/is_paused", self._is_paused)])
+        app.add_routes([web.post("/sleep", self._sleep), web.post("/wake_up", self._wake)])
         self._runner = web.AppRunner(app)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port).start()
@@ -248,6 +260,23 @@ def test_a_replica_that_cannot_be_reached_is_not_asked_again() -> None:
 def placed(engine: UpstreamEngine, number: int) -> str:
     with engine.place(conversation(number)) as url:
         return url
+
+
+@pytest.mark.parametrize("can_sleep", [True, False])
+def test_replicas_sleep_together_or_not_at_all(*, can_sleep: bool) -> None:
+    """One that cannot keeps its device, so the others keep theirs."""
+
+    async def scenario() -> None:
+        first, second = CardboardVllm(), CardboardVllm(can_sleep=can_sleep)
+        async with upstream(first, second) as engine:
+            assert await engine.sleep() is can_sleep
+            assert [each.is_asleep for each in (first, second)] == [can_sleep] * 2
+            if can_sleep:
+                await engine.wake()
+                assert not first.is_asleep
+                assert not second.is_asleep
+
+    run(scenario)
 
 
 def test_the_key_of_the_upstreams_goes_with_every_request() -> None:

@@ -16,7 +16,17 @@ def test_agents_are_named_once_or_in_a_row(given: object, names: tuple[str, ...]
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"agents": [1]}, {"agents": 7}, {"margin": 0}, {"margin": 1}, {"keep": 0}, {"windows": 0}]
+    "wrong",
+    [
+        {"launch": "a 'b"},
+        {"launch": " "},
+        {"agents": [1]},
+        {"agents": 7},
+        {"margin": 0},
+        {"margin": 1},
+        {"keep": 0},
+        {"windows": 0},
+    ],
 )
 def test_what_is_no_setting_is_refused_by_its_name(wrong: dict[str, object]) -> None:
     """Rather than taken for another."""
