@@ -137,7 +137,7 @@ def end_with_parent() -> None:
     _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _relay(source: TextIO, target: TextIO, last_lines: "deque[str]") -> None:
+def _relay(source: Iterable[str], target: TextIO, last_lines: "deque[str]") -> None:
     for line in source:
         target.write(line)
         if line.strip():
