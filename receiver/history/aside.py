@@ -58,7 +58,7 @@ class Aside:
                 request = ExportLogsServiceRequest()
                 resource = request.resource_logs.add()
                 scope = resource.scope_logs.add()
-            resource.resource.attributes.append(attribute("spanloop.import.source", self._vendor))
+            resource.resource.attributes.add(**attribute("spanloop.import.source", self._vendor))
             scope.scope.name = f"spanloop.import.{self._vendor}"
             self._open[signal] = request, scope
         return self._open[signal][1]
@@ -93,20 +93,18 @@ class Aside:
 
 
 def _log_record(score: Score) -> LogRecord:
-    record = LogRecord(
+    told = (
+        (EVALUATION_NAME, score.name),
+        (EVALUATION_SCORE, score.value),
+        (EVALUATION_LABEL, score.label),
+        (EVALUATION_EXPLANATION, score.explanation),
+        ("gen_ai.conversation.id", score.session_id),
+    )
+    return LogRecord(
         time_unix_nano=score.time_ns,
         observed_time_unix_nano=score.time_ns,
         event_name=EVALUATION_EVENT,
         trace_id=score.trace_id,
         span_id=score.span_id,
-        attributes=[attribute(EVALUATION_NAME, score.name)],
+        attributes=[attribute(key, value) for key, value in told if value is not None],  # type: ignore[misc]
     )
-    for key, value in (
-        (EVALUATION_SCORE, score.value),
-        (EVALUATION_LABEL, score.label),
-        (EVALUATION_EXPLANATION, score.explanation),
-        ("gen_ai.conversation.id", score.session_id),
-    ):
-        if value is not None:
-            record.attributes.append(attribute(key, value))
-    return record

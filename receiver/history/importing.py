@@ -129,7 +129,8 @@ def _take(records: list[Record], aside: Aside, outcome: Outcome, unplaced: list[
             outcome.scores += 1
     if len(records) > len(refusals) + len(waiting):
         outcome.imported += 1
-        outcome.left_out.update(str(refusal) for refusal in refusals)
+        if refusals:
+            outcome.left_out.update(str(refusal) for refusal in refusals)
     elif not waiting:
         outcome.refused[str(refusals[0]) if refusals else "a row that holds nothing"] += 1
     unplaced += waiting

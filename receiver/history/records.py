@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from receiver.decode.otlp import MAX_NS
 from receiver.history.rows import Row
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 ORIGINAL_ID = "spanloop.import.id"
 ORIGINAL_TRACE_ID = "spanloop.import.trace_id"
 """Ids as the vendor has them, where they are no W3C ids."""
@@ -143,7 +143,7 @@ def _instant(value: Any) -> int:  # noqa: ANN401
     except ValueError:
         raise Refused("a time that is none") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return (moment - EPOCH) // timedelta(microseconds=1) * 1000
+    return (moment - EPOCH) // MICROSECOND * 1000
 
 
 HEX = {size: re.compile(f"[0-9a-f]{{{2 * size}}}") for size in (8, 16)}
@@ -176,20 +176,26 @@ def _id_of(text: str, size: int) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=size).digest()
 
 
-def attribute(key: str, value: Any) -> KeyValue:  # noqa: ANN401
-    """Return an attribute: text, numbers and lists of texts as they are, whatever has more to it as JSON."""
+def attribute(key: str, value: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return the fields of an attribute: text, numbers and lists of texts as they are, whatever has more to it as JSON.
+
+    Fields are made messages of a third of the time, where the message they belong to is made of them.
+    """
+    return {"key": key, "value": _value(value)}
+
+
+def _value(value: Any) -> dict[str, Any]:  # noqa: ANN401
     if isinstance(value, str):
-        return KeyValue(key=key, value=AnyValue(string_value=value))
+        return {"string_value": value}
     if isinstance(value, bool):
-        return KeyValue(key=key, value=AnyValue(bool_value=value))
+        return {"bool_value": value}
     if isinstance(value, int) and -(2**63) <= value < 2**63:
-        return KeyValue(key=key, value=AnyValue(int_value=value))
+        return {"int_value": value}
     if isinstance(value, float):
-        return KeyValue(key=key, value=AnyValue(double_value=value))
+        return {"double_value": value}
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-        items = [AnyValue(string_value=item) for item in value]
-        return KeyValue(key=key, value=AnyValue(array_value=ArrayValue(values=items)))
-    return KeyValue(key=key, value=AnyValue(string_value=as_text(value) or ""))
+        return {"array_value": {"values": [{"string_value": item} for item in value]}}
+    return {"string_value": as_text(value) or ""}
 
 
 def make_span(
@@ -209,25 +215,27 @@ def make_span(
         raise Refused("no start time")
     if end_ns is None:
         raise Refused("no end time: it was still running when it was exported")
+    trace_id, span_id = trace_id_of(trace), span_id_of(span)
+    fields = [attribute(key, value) for key, value in attributes.items() if value not in (None, "", {}, [])]
+    if span_id.hex() != span:
+        fields.append(attribute(ORIGINAL_ID, span))
+    if trace_id.hex() != trace:
+        fields.append(attribute(ORIGINAL_TRACE_ID, trace))
     made = Span(
-        trace_id=trace_id_of(trace),
-        span_id=span_id_of(span),
+        trace_id=trace_id,
+        span_id=span_id,
         parent_span_id=span_id_of(parent) if parent else b"",
         name=as_text(name) or "",
         start_time_unix_nano=start_ns,
         end_time_unix_nano=max(start_ns, end_ns),
-        attributes=[attribute(key, value) for key, value in attributes.items() if value not in (None, "", {}, [])],
+        attributes=fields,  # type: ignore[arg-type]
     )
-    if made.span_id.hex() != span:
-        made.attributes.append(attribute(ORIGINAL_ID, span))
-    if made.trace_id.hex() != trace:
-        made.attributes.append(attribute(ORIGINAL_TRACE_ID, trace))
     if error is not None:
         made.status.code, made.status.message = Status.STATUS_CODE_ERROR, error
     for event in events:
         time_ns = ns_of(first(event, "time_unix_nano", "timestamp", "time")) or made.end_time_unix_nano
-        fields = [attribute(key, value) for key, value in mapping(event.get("attributes")).items()]
-        made.events.add(name=as_text(event.get("name")) or "", time_unix_nano=time_ns, attributes=fields)
+        told = [attribute(key, value) for key, value in mapping(event.get("attributes")).items()]
+        made.events.add(name=as_text(event.get("name")) or "", time_unix_nano=time_ns, attributes=told)
     return made
 
 

@@ -53,6 +53,8 @@ def test_a_span_ends_no_earlier_than_it_began() -> None:
 
 def test_what_has_no_type_of_its_own_is_written_as_json() -> None:
     """Objects, mixed lists and integers beyond 64 bits."""
-    assert attribute("a", {"b": [1]}).value.string_value == '{"b":[1]}'
-    assert attribute("a", [1, "b"]).value.string_value == '[1,"b"]'
-    assert [item.string_value for item in attribute("a", ["b", "c"]).value.array_value.values] == ["b", "c"]
+    assert attribute("a", {"b": [1]})["value"] == {"string_value": '{"b":[1]}'}
+    assert attribute("a", [1, "b"])["value"] == {"string_value": '[1,"b"]'}
+    assert attribute("a", ["b", "c"])["value"] == {
+        "array_value": {"values": [{"string_value": "b"}, {"string_value": "c"}]}
+    }
