@@ -1,15 +1,20 @@
 """Whether a better prompt is found where there is one, and none where there is none.
 
     python -m benchmarks.prompts
+    make model && python -m benchmarks.prompts --model build/models/smollm2-135m-instruct --tasks 16
 
 The agent of `tests.prompted` adds numbers and earns nothing for the form its prompt leaves out. Its calls are logged,
 `spanloop prompts optimise`'s own search looks for a better prompt with a reflecting model by script, the version is
 promoted, and the agent is asked new questions live, through a gateway, before and after. Then the same with rewards by
 lot, twenty times: nothing may be found better.
+
+With --model the command itself is run once, and a model on disk is both: it reflects, behind its URL, and answers under
+proposals, as the gateway of the same directory. What a small one finds is not said beforehand.
 """
 
 import argparse
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,7 @@ from aiohttp import web
 
 from serve.prompts import registry
 from serve.prompts.loading import load, open_prompting
+from spanloop.processes import StageFailed, run_stage
 from spanloop.prompts.judged import sign_flip
 from spanloop.prompts.optimise import Material, gather, look, prove
 from spanloop.prompts.settings import OptimiseConfig
@@ -26,6 +32,7 @@ from spanloop.replay.states import State
 from spanloop.replay.trial import Trial, attempt
 from tests.gateway import ANSWER, Bench, run
 from tests.prompted import BASE, DAYS, ByLot, Reflecting, agent, answer, by_worth, log_calls, question_of, worth
+from tests.served import serving
 
 LIVE_FROM = 1000
 """Questions from here on were never logged."""
@@ -76,12 +83,35 @@ def live(data: Path, text: str, num_questions: int) -> tuple[list[float], list[f
     return earned
 
 
+def by_model(model: Path, num_tasks: int) -> None:
+    """Have a model on disk reflect and answer, by the commands alone, and print what came of it."""
+    with tempfile.TemporaryDirectory() as name:
+        data = log_calls(Path(name) / "data", num_tasks=num_tasks)
+        (data / "base.txt").write_text(BASE)
+        with serving(data, "--model", str(model), "--engine", "embedded", timeout_s=900) as served:
+            began = time.monotonic()
+            try:
+                report = run_stage(
+                    *("prompts", "optimise", "--agent", "adder", "--data", str(data), "--base", str(data / "base.txt")),
+                    *("--reflect", f"{served.url}/v1", "--score", "checks", "--proposals", "2", "--calls", "32"),
+                )
+            except StageFailed as failed:
+                print(f"{time.monotonic() - began:.0f} s, status {int(failed.exit_status)}: {failed.said.strip()}")
+                return
+        told = {key: report.get(key) for key in ("num_proposals", "refused_proposals", "text", "judged", "version")}
+        print(f"{time.monotonic() - began:.0f} s: {told}")
+
+
 def main() -> None:
     """Print what was found, with real rewards and with rewards by lot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=40)
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--model", type=Path, help="model directory that reflects and answers")
     arguments = parser.parse_args()
+    if arguments.model is not None:
+        by_model(arguments.model, arguments.tasks)
+        return
     for seed in range(3):
         with tempfile.TemporaryDirectory() as name:
             data = log_calls(Path(name) / "data", num_tasks=arguments.tasks)
