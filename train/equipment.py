@@ -16,6 +16,7 @@ from train.engine.adapters import attach, has_adapter
 from train.engine.learner import Learner
 from train.engine.policy import SampledTokens, load_policy, save_activations
 from train.engine.standout import Standout
+from train.halves import restore
 from train.loop import default_learning_rate
 from train.plan import Plan
 from train.schema import base_of
@@ -64,12 +65,19 @@ def make_accelerator(config: TrainConfig, out: Path, *, cpu: bool, mixed_precisi
     return accelerator
 
 
+def saves_halves(config: TrainConfig, mixed_precision: str) -> bool:
+    """Tell whether a checkpoint is served in bfloat16: by default where that is what it is computed in."""
+    return (config.save_dtype or ("bfloat16" if mixed_precision == "bf16" else "float32")) == "bfloat16"
+
+
 def open_policy(config: TrainConfig, accelerator: Accelerator) -> PreTrainedModel:
     """Open the model, with the adapter it is trained by, on the device."""
     is_adapted = config.adapter == "lora" or base_of(config.model) is not None
     # What is frozen needs no more precision than it is computed in; what is trained is always kept in float32.
     half = is_adapted and accelerator.mixed_precision == "bf16"
     policy = load_policy(config.model, dtype=torch.bfloat16 if half else torch.float32)
+    if not is_adapted:
+        restore(policy, config.model)
     if is_adapted and not has_adapter(policy):
         attach(policy, config)
     if config.merge and not is_adapted:

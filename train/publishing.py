@@ -13,8 +13,9 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from transformers import PreTrainedModel
 
 from etl.schema import read_watermark, table_files
-from train.engine.adapters import describe_base, merge
+from train.engine.adapters import describe_base, has_adapter, merge
 from train.engine.learner import Learner
+from train.halves import halve
 from train.loop import Trained
 from train.plan import Plan
 from train.schema import Manifest, Probe, base_of, model_version, tokenizer_digests
@@ -50,17 +51,23 @@ def gather_weights(learner: Learner, policy: PreTrainedModel) -> dict[str, Tenso
     }
 
 
-def saver(policy: PreTrainedModel, weights: dict[str, Tensor] | None, *, merged: bool) -> Callable[[Path], None]:
-    """Return what writes a policy into a directory: as a whole model, or its adapter alone."""
+def saver(
+    policy: PreTrainedModel, weights: dict[str, Tensor] | None, *, merged: bool, halved: bool = False
+) -> Callable[[Path], None]:
+    """Return what writes a policy into a directory: as a whole model, in halves if asked, or its adapter alone."""
 
     def save(directory: Path) -> None:
         policy.save_pretrained(directory, state_dict=weights)
+        if halved and not has_adapter(policy):
+            halve(directory)
 
     def save_merged(directory: Path) -> None:
         # Over the base as it is on disk: in training it may have been in half precision, or in pieces.
         with tempfile.TemporaryDirectory(dir=directory) as adapter:
             save(Path(adapter))
             merge(Path(adapter)).save_pretrained(directory)
+        if halved:
+            halve(directory)
 
     return save_merged if merged else save
 

@@ -23,7 +23,7 @@ from train.engine.checkpoint import ready, sweep_partial, write_checkpoint
 from train.engine.ledger import write_credit
 from train.engine.policy import SampledTokens, load_policy
 from train.engine.resume import Keeper, fingerprint, sweep
-from train.equipment import make_accelerator, make_learner, open_policy, process_group, release
+from train.equipment import make_accelerator, make_learner, open_policy, process_group, release, saves_halves
 from train.gate.distance import are_finite
 from train.gate.probes import choose_candidates, make_probes, score
 from train.loop import Trained, learn
@@ -172,10 +172,11 @@ def _train(
     )
     if not accelerator.is_main_process:
         return None
+    halved = saves_halves(config, accelerator.mixed_precision)
 
     def describe(written: Path, checkpoint_id: str, digest: str) -> Manifest:
         write_credit(written, plan, checkpoint_id)
-        is_in_place = weights is None and not config.merge
+        is_in_place = weights is None and not config.merge and not halved
         final = policy if is_in_place else load_policy(written)
         after = score(SampledTokens(final), candidates, device=final.device)
         probes = make_probes(candidates, before, after)
@@ -185,7 +186,7 @@ def _train(
     with report.phase("save"):
         now = datetime.now(UTC)
         return write_checkpoint(
-            saver(policy, weights, merged=config.merge),
+            saver(policy, weights, merged=config.merge, halved=halved),
             config.model,
             out,
             metrics=b"".join(lines[: trained.num_updates]),  # those of a pass that was taken back go

@@ -1,6 +1,7 @@
 """What training publishes: a Hugging Face model directory with `manifest.json`, written last. Imports without torch.
 
     OUT/<checkpoint id>/config.json, model.safetensors, tokenizer.json, chat_template.jinja, …   vLLM opens it as it is
+    OUT/<checkpoint id>/model.remainder              where weights are served in bfloat16: the rest of float32
     OUT/<checkpoint id>/metrics.jsonl                                                            one line an update
     OUT/<checkpoint id>/credit.parquet                                                           a row a call: `CREDIT`
     OUT/<checkpoint id>/card.md                                                                  of a distilled student

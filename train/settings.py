@@ -267,6 +267,10 @@ class TrainConfig(Settings):
     dtype: Annotated[Literal["float32", "bfloat16"] | None, MACHINE] = None
     """Precision of the computation; weights and optimiser stay in float32. Default: bfloat16 on a GPU, else float32."""
 
+    save_dtype: Annotated[Literal["float32", "bfloat16"] | None, MACHINE] = None
+    """Precision of a whole model's weights as they are served. With `bfloat16` what float32 has beyond that stands
+    beside them, and the next training goes on from it: nothing is rounded twice. Default: that of the computation."""
+
     seed: Annotated[int, STEP] = 0
     """Seed of the order of episodes."""
 

@@ -18,12 +18,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "calculator"
 sys.path.insert(0, str(EXAMPLE))
@@ -64,6 +71,10 @@ class Task:
     end_is_barred: bool = False
     """Answers have the very length of `max_new_tokens`: long ones, of a policy that would end sooner."""
 
+    turns: int = 1
+    """Calls of an episode; each is shown those before and asked the question once more. The score is of the first
+    prompt and all that was answered."""
+
 
 TASKS: dict[str, Task] = {
     "taste": Task(lambda _prompt, answer: float(np.mean([_hash(each) for each in answer])), 24),
@@ -73,23 +84,28 @@ TASKS: dict[str, Task] = {
     "rare": Task(lambda _prompt, answer: float(np.mean([_hash(each, 7) for each in answer])), 24, quantile=0.9),
     "long": Task(lambda _prompt, answer: float(np.mean([_hash(each, 3) for each in answer])), 160, end_is_barred=True),
     "coin": Task(lambda _prompt, _answer: float(np.random.default_rng().random()), 24),
+    "pairs": Task(lambda _prompt, answer: float(np.mean([_hash(*each, 5) for each in pairwise(answer)] or [0])), 24),
+    "ending": Task(lambda _prompt, answer: float(np.mean([_hash(each, 23) for each in answer[-3:]])), 12, quantile=0.7),
+    "turns": Task(lambda _prompt, answer: float(np.mean([_hash(each, 17) for each in answer])), 24, turns=2),
 }
 """`taste`, `sound`: each token has a hidden value, the answer its mean. `short`: few tokens. `context`: the values are
 others for every prompt's ninth word from the end. `rare`: taste, a tenth good. `long`: taste over 160 tokens. `coin`:
-nothing; success is that of `taste`."""
+nothing; success is that of `taste`. Nothing was chosen by the last three: `pairs` rewards what is in the order of
+tokens, `ending` in the last three of at most twelve, three in ten good, `turns` in both calls of an episode."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """Prompts with what was sampled to each."""
+    """Prompts with what was sampled to each, one list a turn."""
 
-    prompts: list[list[int]]
-    answers: list[list[int]]
-    logprobs: list[list[float]]
+    prompts: list[list[list[int]]]
+    answers: list[list[list[int]]]
+    logprobs: list[list[list[float]]]
 
     def scores(self, task: Task) -> np.ndarray:
-        """Return the score of every answer."""
-        return np.array([task.score(*each) for each in zip(self.prompts, self.answers, strict=True)])
+        """Return the score of every episode."""
+        said = [list(chain(*turns)) for turns in zip(*self.answers, strict=True)]
+        return np.array([task.score(*each) for each in zip(self.prompts[0], said, strict=True)])
 
 
 @torch.no_grad()
@@ -100,52 +116,87 @@ def answer(model: Path, task: Task, number: int, *, split: str, seed: int, sampl
     questions = generate(number, split=split, seed=seed)  # type: ignore[arg-type]
     texts = [render(tokenizer, first_messages(each), generation=True) for each in questions]
     torch.manual_seed(seed)
+    prompts: list[list[int]] = [tokenizer(text)["input_ids"] for text in texts]
+    asked, found = prompts, Answered([], [], [])
+    for _ in range(task.turns):
+        answers, logprobs = _sample(policy, tokenizer, prompts, task, sampling)
+        for all_of_turn, one in zip(
+            (found.prompts, found.answers, found.logprobs), (prompts, answers, logprobs), strict=True
+        ):
+            all_of_turn.append(one)  # type: ignore[arg-type]
+        prompts = [[*before, *said, *again] for before, said, again in zip(prompts, answers, asked, strict=True)]
+    return found
+
+
+def _sample(
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    task: Task,
+    sampling: dict[str, Any],
+) -> tuple[list[list[int]], list[list[float]]]:
+    """Sample one answer to every prompt; return them with their log-probabilities."""
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
-    found = Answered([], [], [])
-    for begin in range(0, number, ROWS):
-        inputs = tokenizer(texts[begin : begin + ROWS], return_tensors="pt", padding=True, padding_side="left")
-        config = GenerationConfig(
-            max_new_tokens=task.max_new_tokens,
-            min_new_tokens=task.max_new_tokens if task.end_is_barred else None,
-            eos_token_id=end,
-            pad_token_id=pad,
-            do_sample=True,
-            output_scores=True,
-            return_dict_in_generate=True,
-            **{"temperature": 1.0, "top_k": 0, "top_p": 1.0} | sampling,
-        )
+    answers, logprobs = list[list[int]](), list[list[float]]()
+    config = GenerationConfig(
+        max_new_tokens=task.max_new_tokens,
+        min_new_tokens=task.max_new_tokens if task.end_is_barred else None,
+        eos_token_id=end,
+        pad_token_id=pad,
+        do_sample=True,
+        output_scores=True,
+        return_dict_in_generate=True,
+        **{"temperature": 1.0, "top_k": 0, "top_p": 1.0} | sampling,
+    )
+    for begin in range(0, len(prompts), ROWS):
+        inputs = tokenizer.pad({"input_ids": prompts[begin : begin + ROWS]}, return_tensors="pt", padding_side="left")
         output = policy.generate(**inputs, generation_config=config)
         sampled = output.sequences[:, inputs["input_ids"].shape[1] :]
         known = torch.stack(output.scores, dim=1).float().log_softmax(-1).gather(-1, sampled[..., None]).squeeze(-1)
         for row in range(len(sampled)):
             ids = sampled[row].tolist()
             length = ids.index(end) + 1 if end in ids else len(ids)
-            found.prompts.append(inputs["input_ids"][row][inputs["attention_mask"][row] == 1].tolist())
-            found.answers.append(ids[:length])
-            found.logprobs.append(known[row, :length].tolist())
-    return found
+            answers.append(ids[:length])
+            logprobs.append(known[row, :length].tolist())
+    return answers, logprobs
 
 
-def night(name: str, model: Path, directory: Path, *, episodes: int, seed: int, settings: dict[str, Any],
-          sampling: dict[str, Any]) -> str:  # fmt: skip
-    """Live through one night of a task and say in a line what came of it."""
+@dataclass(frozen=True)
+class Night:
+    """What was logged of a task."""
+
+    data: Path
+    judge: Task
+    bar: float
+    """Score above which an answer is good."""
+
+    share: float
+    """Of the answers that were good."""
+
+    mean_tokens: float
+
+
+def log_night(name: str, model: Path, directory: Path, *, episodes: int, seed: int, sampling: dict[str, Any]) -> Night:
+    """Answer a night's prompts and publish what came of it."""
     task = TASKS[name]
     judge = TASKS["taste"] if name == "coin" else task
     logged = answer(model, task, episodes, split="train", seed=seed, sampling=sampling)
     scores = np.random.default_rng(seed).random(episodes) if name == "coin" else logged.scores(task)
     good = scores > np.quantile(scores, task.quantile)
-    bar = np.quantile(logged.scores(judge), judge.quantile)
     version = model_version(model)
     data = publish(
         directory,
         [
             transition(
                 episode_id=f"{index:05}",
-                span_id=f"{index:05}",
+                span_id=f"{index:05}-{turn}",
                 task_id=f"{index:05}",
-                prompt_token_ids=logged.prompts[index],
-                response_token_ids=logged.answers[index],
-                behavior_logprobs=logged.logprobs[index],
+                step=turn,
+                start_ns=10 * turn,
+                end_ns=10 * turn + 5,
+                prompt_token_ids=logged.prompts[turn][index],
+                response_token_ids=logged.answers[turn][index],
+                behavior_logprobs=logged.logprobs[turn][index],
                 policy_version=version,
                 outcome=float(good[index]),
                 temperature=sampling.get("temperature", 1.0),
@@ -154,15 +205,30 @@ def night(name: str, model: Path, directory: Path, *, episodes: int, seed: int, 
                 min_p=sampling.get("min_p", 0.0),
             )
             for index in range(episodes)
+            for turn in range(task.turns)
         ],
     )
+    return Night(
+        data,
+        judge,
+        float(np.quantile(logged.scores(judge), judge.quantile)),
+        float(good.mean()),
+        float(np.mean([len(each) for turn in logged.answers for each in turn])),
+    )
+
+
+def night(name: str, model: Path, directory: Path, *, episodes: int, seed: int, settings: dict[str, Any],
+          sampling: dict[str, Any]) -> str:  # fmt: skip
+    """Live through one night of a task and say in a line what came of it."""
+    task = TASKS[name]
+    logged = log_night(name, model, directory, episodes=episodes, seed=seed, sampling=sampling)
+    judge, bar = logged.judge, logged.bar
     before = (answer(model, task, UNSEEN, split="heldout", seed=777, sampling=sampling).scores(judge) > bar).mean()
-    config = TrainConfig.model_validate({"data": data, "model": model, "seed": seed, **settings})
+    config = TrainConfig.model_validate({"data": logged.data, "model": model, "seed": seed, **settings})
     vocabulary_size, max_length = read_limits(model)
     report = RunReport("train run", {})
     began = time.process_time()
-    length = np.mean([len(each) for each in logged.answers])
-    said = f"{name:6} seed {seed}: {good.mean():.2f} of {episodes} good, {length:.0f} tokens, "
+    said = f"{name:7} seed {seed}: {logged.share:.2f} of {episodes} good, {logged.mean_tokens:.0f} tokens, "
     try:
         checkpoint = train(config, make_plan(config, vocabulary_size=vocabulary_size, max_length=max_length), report)
     except GateRefused as refused:

@@ -21,7 +21,7 @@ from train.engine.adapters import has_adapter
 from train.engine.checkpoint import ready, sweep_partial, write_checkpoint
 from train.engine.ledger import write_credit
 from train.engine.policy import SampledTokens, load_policy
-from train.equipment import make_accelerator, make_learner, open_policy, process_group, release
+from train.equipment import make_accelerator, make_learner, open_policy, process_group, release, saves_halves
 from train.gate.probes import choose_candidates, make_probes, score
 from train.loop import Trained, default_learning_rate
 from train.memory import fit_memory
@@ -104,12 +104,13 @@ def _teach(config: DistillConfig, training: TrainConfig, lesson: Lesson, report:
     if not accelerator.is_main_process:
         return None
     trained = Trained(taught.num_updates, taught.stopped, float("nan"), _metrics(taught))
+    halved = saves_halves(training, accelerator.mixed_precision)
 
     def describe(written: Path, checkpoint_id: str, digest: str) -> Manifest:
         write_credit(written, plan, checkpoint_id)
         card = write_card(config, lesson, taught, checkpoint_id=checkpoint_id, student=training.model)
         write_atomically(written / CARD, card.encode())
-        is_in_place = weights is None and not training.merge
+        is_in_place = weights is None and not training.merge and not halved
         final = policy if is_in_place else load_policy(written)
         after = score(SampledTokens(final), candidates, device=final.device)
         probes = make_probes(candidates, before, after)
@@ -120,7 +121,7 @@ def _teach(config: DistillConfig, training: TrainConfig, lesson: Lesson, report:
     with report.phase("save"):
         now = datetime.now(UTC)
         return write_checkpoint(
-            saver(policy, weights, merged=training.merge),
+            saver(policy, weights, merged=training.merge, halved=halved),
             training.model,
             out,
             metrics=b"".join(lines),

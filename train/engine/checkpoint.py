@@ -21,7 +21,7 @@ ABANDONED_AFTER_S = 3600
 """Age from which a half-written checkpoint is taken for what a killed training left: writing one takes seconds."""
 
 NOT_INHERITED = (
-    *("*.safetensors", "*.bin", "*.index.json", "config.json", "adapter_config.json"),
+    *("*.safetensors", "*.remainder", "*.bin", "*.index.json", "config.json", "adapter_config.json"),
     *("README.md", "card.md", MANIFEST, CREDIT_FILE, "metrics.jsonl", ".*"),
 )
 """What a checkpoint does not take over from its parent. Tokenizer and template are copied byte for byte: their digests

@@ -5,21 +5,28 @@ spends the KL budget on nothing: under AdamW every weight moves by about as much
 on a policy that is precise, as of arithmetic, what moved by chance does harm. Here a pass over the episodes adds up the
 gradients of its batches and their squares, and only then are weights moved, once: each by its mean over its standard
 error t, shrunk by 1 - THRESHOLD / t^2 (the positive part of James and Stein's estimator, weight by weight), times the
-size of its tensor (as LAMB, arXiv:1904.00962, and Adafactor, arXiv:1804.04235 §8, do). How far is not a rate but a
-search along that line to what the KL budget allows.
+size of its tensor (as LAMB, arXiv:1904.00962, and Adafactor, arXiv:1804.04235 §8, do), times how far the tensor as a
+whole stands out. A single weight can hardly be told from noise; the sum over a tensor can: each batch's gradient is
+multiplied with the sum of those before it, which are independent of it, and these products, over the root of the sum
+of their squares, are about normal where there is nothing to learn. How far is not a rate but a search along that line
+to what the KL budget allows.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-THRESHOLD = 6.0
-"""t^2 up to which a weight stays where it is: one in fifty lies above it by chance."""
+THRESHOLD = 1.0
+"""t^2 up to which a weight stays where it is: with `QUIET` two standard errors, so one in twenty moves by chance."""
 
-QUIET = 0.1
+QUIET = 1.0
 """Share of a tensor's mean standard error that is added to each weight's: the spread of a few batches may be small."""
+
+BY_CHANCE = 1.0
+"""Deviations by which a tensor as a whole must stand out to move at all; what goes beyond counts squared."""
 
 SMALLEST_SIZE = 0.01
 """Root mean square that a tensor is taken to have at least: adapters begin at 0."""
@@ -49,10 +56,15 @@ class Standout(torch.optim.Optimizer):
                 state = self.state[weight]
                 if not state:
                     state["count"] = torch.zeros((), dtype=torch.float32)
+                    for name in ("agreement", "agreement_squares"):
+                        state[name] = torch.zeros((), dtype=torch.float64)
                     state["sum"], state["squares"] = torch.zeros_like(weight), torch.zeros_like(weight)
                 if not group["lr"]:  # torch asks for empty states so, before it fills them
                     continue
                 state["count"] += 1
+                agreement = _whole((state["sum"] * weight.grad).sum())
+                state["agreement"] += agreement
+                state["agreement_squares"] += agreement * agreement
                 state["sum"] += weight.grad
                 state["squares"] += weight.grad.square()
 
@@ -62,7 +74,15 @@ class Standout(torch.optim.Optimizer):
 
         They take the place of the sums, so that no copy of the model more is needed: `begin_anew` comes next.
         """
-        return [self._direction(weight) for weight in weights]
+        factors = [max(0.0, self.stands_out(weight) - BY_CHANCE) ** 2 for weight in weights]
+        largest = max(factors, default=0.0) or 1.0
+        return [factor / largest * self._direction(weight) for weight, factor in zip(weights, factors, strict=True)]
+
+    def stands_out(self, weight: Tensor) -> float:
+        """Return by how many deviations the gradients of a tensor agree from batch to batch more than by chance."""
+        state = self.state.get(weight, {})
+        spread = math.sqrt(float(state["agreement_squares"])) if state else 0.0
+        return float(state["agreement"]) / spread if spread else 0.0
 
     def _direction(self, weight: Tensor) -> Tensor:
         state = self.state.get(weight, {})

@@ -34,14 +34,51 @@ def test_a_direction_is_that_of_its_definition() -> None:
     assert set(found[0, :2].sign().tolist()) == {-1.0, 1.0}
 
 
-def test_chance_moves_one_weight_in_fifty() -> None:
-    """Gradients with nothing in common."""
-    weight = torch.nn.Parameter(torch.ones(100, 100))
-    gradients = torch.randn(48, 100, 100, generator=torch.Generator().manual_seed(1))
+def test_a_tensor_stands_out_by_how_its_batches_agree() -> None:
+    """By an independent reading: each batch with the sum of those before, over the root of the sum of squares."""
+    strong, weak = (torch.nn.Parameter(torch.ones(50)) for _ in range(2))
+    gradients = torch.randn(2, 24, 50, generator=torch.Generator().manual_seed(3))
+    gradients[0] += 0.5
+    optimizer = Standout([strong, weak])
+    for one, other in zip(*gradients, strict=True):
+        strong.grad, weak.grad = one, other
+        optimizer.step()
 
-    (found,) = gathered(weight, gradients).directions([weight])
+    for weight, each in zip((strong, weak), gradients.double().numpy(), strict=True):
+        products = [each[index] @ each[:index].sum(axis=0) for index in range(len(each))]
+        assert optimizer.stands_out(weight) == pytest.approx(np.sum(products) / np.linalg.norm(products), rel=1e-4)
+    assert optimizer.stands_out(strong) > 3 > 1 > optimizer.stands_out(weak)
+    found, nothing = optimizer.directions([strong, weak])
+    assert found.any()
+    assert not nothing.any()
 
-    assert 0 < float((found != 0).float().mean()) < 0.02
+
+def test_tensors_of_chance_stand_out_as_a_normal_number_would() -> None:
+    """A sixth of them by more than one deviation, one in forty by two: at as few batches as there may be."""
+    weights = [torch.nn.Parameter(torch.ones(40)) for _ in range(1000)]
+    optimizer = Standout(weights)
+    randomness = torch.Generator().manual_seed(1)
+    for _ in range(16):
+        for weight in weights:
+            weight.grad = torch.randn(40, generator=randomness)
+        optimizer.step()
+
+    found = np.array([optimizer.stands_out(weight) for weight in weights])
+    assert 0.12 < (found > 1).mean() < 0.2
+    assert (found > 2).mean() < 0.035
+
+
+def test_what_no_weight_says_for_itself_a_tensor_can_say() -> None:
+    """A signal of a third of the standard error in each of ten thousand weights."""
+    signal = torch.where(torch.arange(10_000) % 3 == 0, 1.0, -1.0)
+    weight = torch.nn.Parameter(torch.ones(10_000))
+    noise = torch.randn(48, 10_000, generator=torch.Generator().manual_seed(4))
+    optimizer = gathered(weight, noise + signal / (3 * 48**0.5))
+
+    (found,) = optimizer.directions([weight])
+
+    assert optimizer.stands_out(weight) > 3
+    assert torch.cosine_similarity(found, -signal, dim=0) > 0.1
 
 
 def test_what_one_batch_alone_says_moves_nothing() -> None:
