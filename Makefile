@@ -60,7 +60,7 @@ soak-serve: setup  ## 10,000 calls across 20 promotions and 5 rollbacks, 200 kil
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving.promotions
 	RELIABILITY=long $(BIN)/python -m pytest -v -k "faults or replicas or vllm" tests/integration/serve
 
-soak: setup  ## receiver and gateway for two hours, a fault of 37 kinds every 20 s: make soak SOAK="--minutes 3" for a short one
+soak: setup  ## receiver and gateway for two hours, a fault of 39 kinds every 20 s: make soak SOAK="--minutes 3" for a short one
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak $(SOAK)
 
 test-ray: setup  ## the ETL on a Ray cluster of two cores, against one process: minutes

@@ -9,10 +9,13 @@ from cyclopts import App, Parameter, validators
 from pydantic import ValidationError
 
 from etl.settings import DialectEntry, EtlConfig
+from foundation.directories import check_directory, require_directory
 from foundation.errors import SettingsError
+from foundation.named_traces import read_traces
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA
+from foundation.web import places
 
 SETTINGS_FILE = "spanloop.toml"
 
@@ -62,8 +65,12 @@ def run(
 
     config = config.model_copy(update={"dialects": own_dialects()})
     report = RunReport("etl run", config.model_dump(mode="json"))
-    with writing(config.data):
-        run_etl(config, report, dry_run=dry_run)
+    if places.receiver() is None and not check_directory(config.data):
+        log.warning("there is no such directory; nothing is processed", data=str(config.data))
+        report.update(traces=0, spans=0, calls=0, episodes=0, transitions=0)
+    else:
+        with writing(config.data):
+            run_etl(config, report, dry_run=dry_run)
     if as_json:
         report.print()
 
@@ -86,6 +93,7 @@ def publish(
     from etl.published.publish import writing
     from etl.runs.run import publish_shares
 
+    require_directory(data)
     report = RunReport("etl publish", {"data": str(data)})
     with writing(data):
         publish_shares(EtlConfig(data=data), report)
@@ -141,6 +149,8 @@ def suggest(*, data: Path = DEFAULT_DATA) -> None:
     from etl.exports.explain import suggest as entry_for
     from etl.exports.explain import unread_spans
 
+    if places.receiver() is None:
+        require_directory(data)
     found = unread_spans(data, own_dialects())
     if not found:
         log.info("every span of the latest traces that looks like model traffic is read")
@@ -167,11 +177,10 @@ def stats(
     width
         Columns to draw in. Default: the terminal's.
     """
-    import json
-
     from etl.exports.stats import show
     from etl.exports.stats import stats as measure
 
+    require_directory(data)
     found = measure(data)
     if as_json:
         print(json.dumps(found))
@@ -207,6 +216,7 @@ def export(
     """
     from etl.exports.export import export as write
 
+    require_directory(data)
     log.info("exported", table=what, rows=write(data, what, form, to))
 
 
@@ -236,6 +246,7 @@ def prune(
     from etl.published.publish import writing
     from etl.runs.forgetting import prune as prune_tables
 
+    require_directory(data)
     report = RunReport("etl prune", {"data": str(data), "retain_days": retain_days, "dry_run": dry_run})
     with writing(data):
         report.update(**prune_tables(data, retain_days=retain_days, dry_run=dry_run))
@@ -269,9 +280,10 @@ def forget(
     from etl.published.publish import writing
     from etl.runs.forgetting import forget as forget_traces
 
-    named = json.loads(traces.read_bytes())["traces"]
+    require_directory(data)
+    named, _ = read_traces(traces)
     report = RunReport("etl forget", {"data": str(data), "dry_run": dry_run})
     with writing(data):
-        report.update(**forget_traces(data, {(project, trace) for project, trace in named}, dry_run=dry_run))
+        report.update(**forget_traces(data, named, dry_run=dry_run))
     if as_json:
         report.print()

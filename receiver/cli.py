@@ -16,6 +16,7 @@ from cyclopts import App, Parameter, validators
 
 from foundation.directories import check_directory, require_directory
 from foundation.errors import SettingsError, SpanloopError
+from foundation.named_traces import read_traces
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA, Redaction
@@ -245,13 +246,12 @@ def forget(
     from receiver.pipeline import Pipeline
 
     require_directory(data)
-    named = json_.loads(traces.read_bytes())
+    named, names = read_traces(traces)
     report = RunReport("receiver forget", {"data": str(data), "dry_run": dry_run})
     if not dry_run:  # what the log still holds lands first, and the log ends empty
         Pipeline(data, purpose="spanloop receiver forget").close()
     with hold(data, "spanloop receiver forget"):
-        traces_ = {(project, trace) for project, trace in named["traces"]}
-        report.update(**forget_traces(data, traces_, named["names"], dry_run=dry_run))
+        report.update(**forget_traces(data, named, names, dry_run=dry_run))
     if as_json:
         report.print()
 

@@ -66,6 +66,9 @@ PUBLISH_ATTEMPTS = 3
 CLOSING_ATTEMPTS = 4
 """How often landing may fail at the end before the rest is left to the next start."""
 
+PATIENCE_S = 20.0
+"""How long a query waits until what was acknowledged before it is decoded: milliseconds, but on a starved machine."""
+
 UPKEEP_EVERY_S = 60.0
 """How often the receiver looks for days to seal or to remove."""
 
@@ -87,6 +90,7 @@ class Pipeline:
         retain_bytes: int | None = None,
         purpose: str = "spanloop receiver",
         on_failure: Callable[[], None] = lambda: None,
+        on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         self.data = data
         self.counts: Counter[str] = Counter()
@@ -94,7 +98,7 @@ class Pipeline:
         self.max_backlog_bytes = max_backlog_bytes
         self._disk = disk or OsDisk()
         self._clock = Clock(clock)
-        self._on_failure = on_failure
+        self._on_failure, self._on_idle = on_failure, on_idle
         self.failure: str | None = None
         self._retain_days, self._retain_bytes = retain_days, retain_bytes
         self._next_upkeep = 0.0
@@ -104,6 +108,9 @@ class Pipeline:
         self._queue: deque[Record] = deque()
         self._durable_seq = 0
         self._published_seq = 0
+        self._upkept_seq = 0
+        self._idle_seq: int | None = None
+        self._is_stuck = False
         self._is_closing = False
         self._exit.enter_context(hold(data, purpose))
         try:
@@ -126,7 +133,7 @@ class Pipeline:
             self.num_replayed = len(recovery.records)
             if recovery.records:  # a long start says what it is about
                 log.info("replaying", requests=self.num_replayed)
-            self._durable_seq = self._published_seq = self._wal.last_seq
+            self._durable_seq = self._published_seq = self._upkept_seq = self._wal.last_seq
             with ThreadPoolExecutor(thread_name_prefix="receiver-replay") as threads:
                 for start in range(0, len(recovery.records), 64):
                     records = recovery.records[start : start + 64]
@@ -202,6 +209,8 @@ class Pipeline:
                 return
             with self._changed:
                 self._published_seq = records[-1].seq
+                self._is_stuck = False
+                self._changed.notify_all()
                 self._admission.settle(sum(record.entry.size_bytes for record in records))
 
     def _publish(
@@ -223,6 +232,9 @@ class Pipeline:
                 log.warning("requests cannot be shown yet; they stay in the log", **describe(error))
                 if attempt == max_attempts:
                     raise
+                with self._changed:
+                    self._is_stuck = True
+                    self._changed.notify_all()
                 if self._is_closing:
                     return False
                 time.sleep(min(1.0, self._land_every_s))
@@ -287,6 +299,10 @@ class Pipeline:
     def _keep_up(self) -> None:
         """Remove the days that are past their time and seal those that are over, if the clock can be believed."""
         self.store.keep_known()
+        if self._idle_seq != self._durable_seq == self._upkept_seq:  # nothing came; once until something does
+            self._idle_seq = self._durable_seq
+            self._on_idle()
+        self._upkept_seq = self._durable_seq
         if jumped_s := self._clock.jumped_s:
             log.warning("the clock jumped; no day is sealed or removed before a restart", jumped_s=round(jumped_s))
             return
@@ -328,7 +344,7 @@ class Pipeline:
     def snapshot(
         self,
         *,
-        wait_s: float = 2.0,
+        wait_s: float = PATIENCE_S,
         project: str | None = None,
         needs: Needs | None = None,
         can_wait: bool = False,
@@ -336,7 +352,7 @@ class Pipeline:
         """Yield a connection that sees, through the views, every request acknowledged before the call, once.
 
         With a project it sees that one's rows alone; where it is known what a query needs it may leave out the rest.
-        Decoding that lags by more than `wait_s` is not waited for.
+        Decoding that lags by more than `wait_s`, or that the disk refuses at the moment, is not waited for.
         """
         traces = needs.traces if needs else None
         with self.picture(wait_s=wait_s, traces=traces) as taken:
@@ -347,18 +363,24 @@ class Pipeline:
 
     @contextlib.contextmanager
     def picture(
-        self, *, wait_s: float = 2.0, traces: frozenset[str] | None = None, can_wait: bool = False
+        self, *, wait_s: float = PATIENCE_S, traces: frozenset[str] | None = None, can_wait: bool = False
     ) -> Iterator[Snapshot]:
         """Yield the same without views, for a query that runs elsewhere. The rest is as `Snapshots.take` says."""
-        self._wait_for_decoding(wait_s)
+        self._wait_for_decoding(wait_s, gives_up=True)
         with self.store.snapshots.take(traces=traces, can_wait=can_wait) as taken:
             yield taken
 
-    def _wait_for_decoding(self, wait_s: float) -> bool:
-        """Wait until what was acknowledged by now can be landed and seen; tell whether it can."""
+    def _wait_for_decoding(self, wait_s: float, *, gives_up: bool = False) -> bool:
+        """Wait until what was acknowledged by now can be landed and seen; tell whether it can.
+
+        It may give up while the disk refuses what that takes, which can be for hours.
+        """
         with self._changed:
             durable_seq = self._durable_seq
-            return self._changed.wait_for(lambda: self._published_seq >= durable_seq, timeout=wait_s)
+            self._changed.wait_for(
+                lambda: self._published_seq >= durable_seq or (gives_up and self._is_stuck), timeout=wait_s
+            )
+            return self._published_seq >= durable_seq
 
     @property
     def backlog_bytes(self) -> int:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,14 +13,15 @@ from pathlib import Path
 
 from aiohttp import web
 
-from foundation.errors import SpanloopError
+from foundation.errors import Busy, SpanloopError
 from foundation.files import write_json
 from foundation.narration import get_logger
 from foundation.web.listening import bracket, is_loopback
 from otel_exporter.redaction import build
-from receiver.flow.process import prepare_process
+from receiver.flow.process import give_back, prepare_process
 from receiver.intake.access import Access
 from receiver.intake.addresses import check_reachable, check_usable, port_busy, split_address
+from receiver.intake.early import answering, bind
 from receiver.intake.entry import Intake
 from receiver.intake.grpc_server import GrpcServer
 from receiver.intake.http_server import GRACE_S, HttpServer
@@ -50,23 +52,29 @@ async def serve(config: ReceiverConfig) -> None:
         loop.call_soon_threadsafe(failed.set)
         loop.call_soon_threadsafe(stop.set)
 
-    with _writing(config.data):
-        pipeline = await asyncio.to_thread(
-            Pipeline,
-            config.data,
-            land_every_s=config.land_every_s,
-            max_backlog_bytes=config.max_backlog_bytes,
-            memory_limit=config.memory_limit,
-            reserve_bytes=config.reserve_mb * MEBIBYTE,
-            retain_days=config.retain_days,
-            retain_bytes=config.retain_bytes,
-            purpose="spanloop receiver run",
-            on_failure=end,
-        )
-    try:
-        await _serve(config, Intake(pipeline, redactor), pipeline, stop, began, tls)
-    finally:
-        await asyncio.to_thread(pipeline.close)
+    with contextlib.ExitStack() as opened:
+        sockets: list[socket.socket] = []
+        with contextlib.suppress(Busy):  # who else holds DATA says more; if nobody does, the port is asked for again
+            sockets = [opened.enter_context(listening) for listening in await bind(config.http, "--http")]
+        with _writing(config.data):
+            async with answering(sockets, tls.context() if tls else None):
+                pipeline = await asyncio.to_thread(
+                    Pipeline,
+                    config.data,
+                    land_every_s=config.land_every_s,
+                    max_backlog_bytes=config.max_backlog_bytes,
+                    memory_limit=config.memory_limit,
+                    reserve_bytes=config.reserve_mb * MEBIBYTE,
+                    retain_days=config.retain_days,
+                    retain_bytes=config.retain_bytes,
+                    purpose="spanloop receiver run",
+                    on_failure=end,
+                    on_idle=give_back,
+                )
+        try:
+            await _serve(config, Intake(pipeline, redactor), pipeline, stop, began, tls, sockets)
+        finally:
+            await asyncio.to_thread(pipeline.close)
     if failed.is_set():
         raise SpanloopError(
             f"the receiver on {config.data} stopped: {pipeline.failure}",
@@ -87,7 +95,13 @@ def _writing(data: Path) -> Iterator[None]:
 
 
 async def _serve(
-    config: ReceiverConfig, intake: Intake, pipeline: Pipeline, stop: asyncio.Event, began: float, tls: "Tls | None"
+    config: ReceiverConfig,
+    intake: Intake,
+    pipeline: Pipeline,
+    stop: asyncio.Event,
+    began: float,
+    tls: "Tls | None",
+    sockets: list[socket.socket],
 ) -> None:
     token = secrets.token_urlsafe(32)
     access = Access(config.data, token=token, needs_certificate=config.tls_client_ca is not None)
@@ -102,12 +116,9 @@ async def _serve(
     await runner.setup()
     announcement = announcement_path(config.data)
     try:
-        host, port = split_address(config.http, "--http")
-        site = web.TCPSite(runner, host, port, ssl_context=tls.context() if tls else None)
-        try:
-            await site.start()
-        except OSError as error:
-            raise port_busy(config.http, "--http") from error
+        host, _ = split_address(config.http, "--http")
+        for listening in sockets or await bind(config.http, "--http"):
+            await web.SockSite(runner, listening, ssl_context=tls.context() if tls else None).start()
         http_port = runner.addresses[0][1]
         local = f"http://{bracket(host)}:{http_port}"
         if tls or not is_loopback(host):  # commands on this machine come by a port of their own, with the token

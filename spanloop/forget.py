@@ -17,6 +17,7 @@ import polars as pl
 from cyclopts import Parameter
 
 from etl.schema import table_files
+from foundation.directories import require_directory
 from foundation.errors import Busy, SettingsError, SpanloopError
 from foundation.files import write_atomically
 from foundation.narration import get_logger
@@ -82,6 +83,7 @@ def forget(
             raise SettingsError(f"trace {one!r}: a trace id has 32 hex digits")
     if "" in user or not (user or trace or pairs):
         raise SettingsError("nothing to forget", hint="Name a --user, a --trace or an --attribute NAME=VALUE.")
+    require_directory(data)
     if not dry_run and (running := find(data)) is not None:
         raise Busy(
             f"a receiver runs on {data} ({running['http']})",

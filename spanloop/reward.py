@@ -21,6 +21,9 @@ from receiver.schema import find
 
 log = get_logger("reward")
 
+PATIENCE_S = 15.0
+"""How long a receiver may take to store it: one that is stopped or hangs is told of after that."""
+
 
 def reward(
     trace_id: Annotated[str | None, Parameter(name="trace-id")] = None,
@@ -85,7 +88,7 @@ def reward(
         headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})},
     )
     try:
-        with open_url(request, timeout_s=30) as response:
+        with open_url(request, timeout_s=PATIENCE_S) as response:
             response.read()
     except urllib.error.HTTPError as error:
         raise _refusal(error, url) from None

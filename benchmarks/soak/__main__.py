@@ -53,6 +53,8 @@ def inject(world: World, minutes: float, every_s: float, seed: int, only: list[s
             recovered_s = world.wait_until_served()
         except (AssertionError, OSError, subprocess.SubprocessError, SpanloopError) as error:
             said, recovered_s = f"FAILED: {type(error).__name__}: {error}", float("nan")
+            if started := world.start_what_ended():
+                said += f" (started again: {started})"
         outcomes = {str(key): count for key, count in (Counter(world.outcomes) - before).items() if key != 200}
         seen.append({"fault": name, "said": said, "recovered_s": round(recovered_s, 1), "other_than_200": outcomes})
         print(json.dumps(seen[-1]), file=sys.stderr, flush=True)
@@ -141,10 +143,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--agents", type=int, default=4)
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=[])
+    parser.add_argument("--keep", type=Path, help="an empty directory that data and logs are left in")
     arguments = parser.parse_args()
     disable_progress_bar()
     with tempfile.TemporaryDirectory() as directory:
-        world = World(Path(directory), arguments.seed)
+        world = World(arguments.keep or Path(directory), arguments.seed)
         with world.running(arguments.agents):
             seen = inject(world, arguments.minutes, arguments.every, arguments.seed, arguments.only)
             world.end_load()

@@ -21,6 +21,6 @@ FAULTS: dict[str, Fault] = {
         receiver.slow_query, receiver.backup, receiver.verified_while_running,
         serving.control_port_asked_by_a_stranger, receiver.receiver_clock_leaps, receiver.receiver_clock_set_back,
         serving.gateway_clock_jumps, receiver.receiver_disk_fails, receiver.receiver_disk_slow,
-        serving.gateway_disk_fails,
+        serving.gateway_disk_fails, receiver.day_sealed, receiver.pruned,
     )
 }  # fmt: skip

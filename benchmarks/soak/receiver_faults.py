@@ -24,10 +24,8 @@ def receiver_killed(world: World) -> str:
 
 def receiver_ended(world: World) -> str:
     """End the receiver as a supervisor does."""
-    world.receiver.process.send_signal(signal.SIGTERM)
-    status = world.receiver.process.wait(60)
+    _end_receiver(world)
     world.start_receiver()
-    assert status == 0, f"it ended with {status}"
     return "ended with 0, started again"
 
 
@@ -111,6 +109,35 @@ def receiver_clock_set_back(world: World) -> str:
     with world.machines["receiver"].failing(clock_s=-3 * 3600):
         time.sleep(6)
     return "three hours back for 6 s"
+
+
+def day_sealed(world: World) -> str:
+    """Start the receiver two more days on, where it seals what it has, and again with the clock right."""
+    world.days_on += 2
+    _end_receiver(world)
+    with world.machines["receiver"].failing(clock_s=world.days_on * 86_400):
+        world.start_receiver()
+        time.sleep(8)
+        _end_receiver(world)
+    world.start_receiver()
+    num_sealed = world.read("receiver").count("sealed")
+    return f"{len(list((world.data / 'spans').glob('*.duckdb')))} days, {num_sealed} sealed by now"
+
+
+def pruned(world: World) -> str:
+    """Prune: refused beside a receiver; without one nothing goes that is not old enough."""
+    beside = world.command("receiver", "prune", "--retain-days", "3")
+    _end_receiver(world)
+    alone = world.command("receiver", "prune", "--retain-days", "3")
+    world.start_receiver()
+    assert (beside.returncode, alone.returncode) == (75, 0), f"{beside.stderr[-300:]}{alone.stderr[-300:]}"
+    return "refused with 75 beside it, 0 without it"
+
+
+def _end_receiver(world: World) -> None:
+    world.receiver.process.send_signal(signal.SIGTERM)
+    status = world.receiver.process.wait(120)
+    assert status == 0, f"it ended with {status}"
 
 
 def receiver_disk_fails(world: World) -> str:

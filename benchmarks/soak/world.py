@@ -64,6 +64,9 @@ class World:
         self.answers: list[Answer] = []
         self.acknowledged: set[int] = set()
         self.gateway_kills: list[float] = []
+        self.days_on = 0
+        """How far ahead the clock was at the latest day there is."""
+
         self.rss_mb: dict[str, list[int]] = {"receiver": [], "gateway": []}
         self.is_over = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -129,9 +132,25 @@ class World:
                     return int(child)
         raise AssertionError("no engine")
 
+    def start_what_ended(self) -> str:
+        """Start again whatever a fault that failed left dead; return its names."""
+        ended = []
+        if self.receiver.process.poll() is not None:
+            ended.append("receiver")
+            self.start_receiver()
+        if self.gateway.poll() is not None:
+            ended.append("gateway")
+            self.gateway_kills.append(time.monotonic())
+            self.start_gateway()
+        return ", ".join(ended)
+
+    def read(self, name: str) -> str:
+        """Return a log."""
+        return (self.root / f"{name}.log").read_text(errors="replace")
+
     def tail(self, name: str) -> str:
         """Return the end of a log."""
-        return (self.root / f"{name}.log").read_text(errors="replace")[-1500:]
+        return self.read(name)[-1500:]
 
     def command(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a command on the data."""
@@ -241,5 +260,4 @@ class World:
 
     def count_tracebacks(self) -> int:
         """Return how many tracebacks the logs hold."""
-        logs = (self.root / f"{name}.log" for name in ("gateway", "receiver"))
-        return sum(log.read_text(errors="replace").count("Traceback (most recent call last)") for log in logs)
+        return sum(self.read(name).count("Traceback (most recent call last)") for name in ("gateway", "receiver"))

@@ -26,6 +26,9 @@ from typing import Any
 
 from foundation.errors import SettingsError
 from foundation.files import exclusive, make_directory, write_json
+from foundation.narration import get_logger
+
+log = get_logger("keys")
 
 MAX_LIVE = 2
 """Keys of one name that may live at once."""
@@ -56,6 +59,9 @@ class Scope(StrEnum):
 
 class KeysUnreadable(SettingsError):
     """The file of the keys is there, or was, and cannot be read: nobody is let in, and nobody turned away for good."""
+
+    said = "the API keys cannot be read at the moment; the log of this server says why"
+    """What whoever asked is told: where the file lies and what is wrong with it is its owner's business alone."""
 
 
 class Unauthenticated(Exception):
@@ -252,6 +258,7 @@ class KeyRing:
         self._seen: tuple[int, int, int] | None = None
         self._keys: Mapping[str, Key] = {}
         self._were_seen = False
+        self._trouble: str | None = None
         self.keys()
 
     def keys(self) -> Mapping[str, Key]:
@@ -264,10 +271,24 @@ class KeyRing:
         with self._lock:
             if seen is None or seen != self._seen:
                 self._seen = None  # what cannot be read is tried again at the next request
-                self._keys = {key.id: key for key in read_keys(self._data)}
+                self._keys = {key.id: key for key in self._read()}
                 self._seen = seen
             self._were_seen |= seen is not None
             return self._keys
+
+    def _read(self) -> list[Key]:
+        """Return the keys; narrate once what keeps them from being read, since those who ask are not told."""
+        try:
+            keys = read_keys(self._data)
+        except KeysUnreadable as error:
+            if error.message != self._trouble:
+                log.error(  # noqa: TRY400 - one line says it
+                    "the API keys cannot be read; nobody is let in", reason=error.message, hint=error.hint
+                )
+            self._trouble = error.message
+            raise
+        self._trouble = None
+        return keys
 
     @property
     def are_demanded(self) -> bool:

@@ -141,7 +141,7 @@ class HeldDays:
     def refusal(self) -> str | None:
         """Why nothing more should be taken until `rescue` has run; None while every day file is there."""
         removed = self._removed()
-        return f"{day_path(self.data, removed[0])} was removed while in use" if removed else None
+        return f"{day_path(self.data, removed[0]).name} was removed while in use" if removed else None
 
     def _removed(self) -> list[date]:
         return [day for day in list(self.sealed) if not day_path(self.data, day).exists()]

@@ -70,5 +70,5 @@ class Access:
         try:
             self._keys.keys()
         except KeysUnreadable as error:
-            return error.message
+            return error.said
         return None

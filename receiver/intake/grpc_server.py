@@ -120,7 +120,7 @@ class GrpcServer:
         except (Unauthenticated, Forbidden, Undecodable, Overloaded):
             raise
         except KeysUnreadable as error:
-            raise Overloaded(error.message) from None
+            raise Overloaded(error.said) from None
         except Exception as error:
             log.warning("a request could not be taken", **describe(error))
             raise Overloaded("an internal error") from error

@@ -6,6 +6,7 @@ import secrets
 import shutil
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -162,7 +163,7 @@ class HttpServer:
         except Forbidden as error:
             return _refusal(403, PERMISSION_DENIED, str(error), as_json=as_json)
         except KeysUnreadable as error:
-            return _refusal(503, UNAVAILABLE, error.message, as_json=as_json)
+            return _refusal(503, UNAVAILABLE, error.said, as_json=as_json)
         request[SENDER] = sender
         return await handler(request)
 
@@ -243,15 +244,15 @@ class HttpServer:
             return web.json_response({"error": text}, status=400)
         except Overloaded as error:
             return _busy(error)
+        sender = request[SENDER]
         try:
-            sender = request[SENDER]
             if sender.is_local or is_unbounded:
                 if sender.visible_project is not None:
                     return _refusal(403, PERMISSION_DENIED, "without bounds reads a key of scope admin", as_json=True)
                 return await self._stream(request, sql, parameters)
             body = await self._queries.answer(sql, parameters, form, sender.visible_project)
         except SpanloopError as error:
-            return _query_error(error)
+            return _query_error(error, None if sender.is_local else self._config.data)
         except Overloaded as error:
             return _busy(error)
         return web.Response(body=body, headers={"Content-Type": query.CONTENT_TYPES[form]})
@@ -357,6 +358,11 @@ def _refusal(status: int, code: int, text: str, *, as_json: bool) -> web.Respons
     return web.Response(body=message.SerializeToString(), content_type=PROTOBUF, status=status, headers=headers)
 
 
-def _query_error(error: SpanloopError) -> web.Response:
+def _query_error(error: SpanloopError, unnamed: Path | None) -> web.Response:
+    """Say why a query failed; to others than this machine's own commands without where its directory lies."""
     status = 422 if isinstance(error, query.QueryTooExpensive) else 400
-    return web.json_response({"error": error.message, "hint": error.hint}, status=status)
+    message = error.message
+    if unnamed is not None:
+        for spelt in {str(unnamed.resolve()), str(unnamed.absolute())}:
+            message = message.replace(spelt, "DATA")
+    return web.json_response({"error": message, "hint": error.hint}, status=status)

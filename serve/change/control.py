@@ -121,7 +121,7 @@ def _refused_key(keys: KeyRing | None, given: str) -> web.Response | None:
     except Unauthenticated:
         pass
     except KeysUnreadable as error:
-        return _refusal(error.message, error.hint, error.exit_status, status=503)
+        return _refusal(error.said, None, error.exit_status, status=503)
     return _refusal("wrong token, or a key without the scope admin", None, ExitStatus.SETTINGS, status=401)
 
 

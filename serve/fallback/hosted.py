@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from foundation.errors import SettingsError
+from foundation.web.listening import is_loopback
 from serve.api.answers import Json
 
 CONNECT_TIMEOUT_S = 10.0
@@ -68,7 +69,7 @@ def open_hosted(url: str, model: str, key: str | None) -> Hosted:
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
         read_bufsize=1 << 20,
-        trust_env=True,  # it is outside, where there may be a proxy between
+        trust_env=not is_loopback(urlsplit(url).hostname or ""),  # outside there may be a proxy between
     )
     return Hosted(check_url(url), model, session)
 

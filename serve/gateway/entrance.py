@@ -113,8 +113,10 @@ async def errors_as_openai(request: web.Request, handler: Handler) -> web.Stream
         return answer_json(error_body(str(error), error.status, code=error.code, param=error.param), error.status)
     except MalformedRequest as error:
         return answer_json(error_body(str(error), 400), 400)
-    except (NotServing, KeysUnreadable) as error:
+    except NotServing as error:
         return answer_json(error_body(error.message, 503), 503, {"Retry-After": "2"})
+    except KeysUnreadable as error:
+        return answer_json(error_body(error.said, 503), 503, {"Retry-After": "2"})
     except (aiohttp.ClientError, OSError) as error:
         if request.transport is None:
             raise  # the client went away; there is nobody to tell

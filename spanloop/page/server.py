@@ -113,7 +113,7 @@ class Server:
             except (NotYours, Forbidden) as error:
                 return self._problem(request, 403, str(error), None)
             except KeysUnreadable as error:
-                return self._problem(request, 503, error.message, error.hint)
+                return self._problem(request, 503, error.said, None)
             except NotThere as error:
                 return self._problem(request, 404, str(error) or "There is no such page.", None)
             except SpanloopError as error:
@@ -162,7 +162,7 @@ class Server:
         except (Unauthenticated, Forbidden) as error:
             return self._ask_for_key(request, problem=f"{str(error)[:1].upper()}{str(error)[1:]}.", status=403)
         except KeysUnreadable as error:
-            return self._problem(request, 503, error.message, error.hint)
+            return self._problem(request, 503, error.said, None)
         to = clean(str(form.get("to", "")))
         response = see_other(to if is_own_address(to) else "/")
         self._set_cookie(response, cookie)

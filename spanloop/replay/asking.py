@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from foundation.errors import SettingsError, SpanloopError
+from foundation.web.http import open_outside
 from spanloop.replay.messages import Message, from_openai
 
 ATTEMPTS = 4
@@ -113,7 +114,7 @@ def request(
     if replay:
         headers["X-Spanloop-Replay"] = replay
     sent = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310 - the endpoint the user named
-    with urllib.request.urlopen(sent, timeout=timeout_s) as response:  # noqa: S310
+    with open_outside(sent, timeout_s=timeout_s) as response:
         answered = json.loads(response.read())
     if not isinstance(answered, dict):
         raise ValueError("the answer is no JSON object")  # noqa: TRY004 - as json.loads has it

@@ -21,6 +21,7 @@ import polars as pl
 from foundation.errors import SettingsError, SpanloopError
 from foundation.files import make_directory
 from foundation.narration import get_logger
+from foundation.web.http import open_outside
 from train.distill.settings import DistillConfig
 
 log = get_logger("distill")
@@ -112,7 +113,7 @@ def _ask(config: DistillConfig, body: dict[str, Any]) -> float | None:
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})},
         )
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+        with open_outside(request, timeout_s=TIMEOUT_S) as response:
             text = json.loads(response.read())["choices"][0]["message"]["content"] or ""
     except urllib.error.HTTPError as error:
         error.close()

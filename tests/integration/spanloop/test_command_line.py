@@ -4,11 +4,14 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cyclopts import App
 
 from foundation.errors import ExitStatus
+from spanloop import cli
 from tests.commands import spanloop as run_here
 from tests.scale import times
 
@@ -129,8 +132,74 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "replay": (("--candidate", "VALUE"), ("--candidate", "PATH"), ("--candidate", "PATH", "--prompt", "PATH")),
     "nightly": (("--dry-run",), ("--dry-run", "--model", "PATH")),
     "receiver run": (("--grpc", "VALUE"), ("--memory-limit", "VALUE"), ("--http", "VALUE", "--grpc", "nowhere:1")),
+    "receiver forget": (("--traces", "PATH"), ("--traces", "PATH", "--dry-run"), ()),
+    "backup": (("--out", "PATH"), ("--out", "PATH", "--json"), ()),
+    "distill": (
+        ("--dry-run",),
+        ("--dry-run", "--students", "PATH"),
+        ("--dry-run", "--since", "VALUE", "--agent", "VALUE"),
+        ("--dry-run", "--threshold", "VALUE"),
+        ("--model", "PATH", "--out", "PATH"),
+        ("--judge", "VALUE", "--dry-run"),
+    ),
+    "page": (
+        ("--listen", "nowhere.invalid:1", "--session-hours", "VALUE"),
+        ("--listen", "nowhere.invalid:1", "--tls-cert", "PATH", "--tls-key", "PATH"),
+        ("--listen", "nowhere.invalid:99999"),
+    ),
+    "up": (("--listen", "VALUE", "--nothing", "VALUE"),),
+    "demo": (("--nights", "-1"), ("--task", "VALUE", "--coin", "7"), ("--problems", "VALUE", "--heldout", "1")),
+    "etl publish": ((), ("--json",)),
+    "etl inspect": (("TRACE",), ("VALUE",), ("TRACE", "--project", "VALUE", "--width", "VALUE")),
+    "etl stats": ((), ("--width", "VALUE")),
+    "etl suggest": ((),),
+    "etl forget": (("--traces", "PATH"), ("--traces", "PATH", "--dry-run"), ()),
+    "train run": (("--model", "PATH"), ("--model", "PATH", "--recipe", "VALUE"), ()),
+    "train evaluate": (("--checkpoint", "PATH"), ()),
+    "train inspect": (("PATH",), ("PATH", "--png", "PATH"), ()),
+    "serve pause": ((), ("--at-most-s", "VALUE")),
+    "serve resume": ((), ("--json",)),
+    "serve handover": ((), ("--shares", "VALUE"), ("--end",)),
+    "prompts optimise": (("--agent", "VALUE"), ("--agent", "VALUE", "--reflect", "VALUE"), ()),
 }
 """Commands and the arguments they are tried with; words in capitals stand for what a fuzzer puts there."""
+
+NEEDING: dict[str, tuple[int, str]] = {
+    "sql|select 1": (0, "no such directory"),
+    "receiver status": (0, "no such directory"),
+    "etl run|--dry-run": (0, "no such directory"),
+    "etl run": (0, "no such directory"),
+    "receiver verify": (2, "there is no directory"),
+    "receiver prune|--retain-days|2": (2, "there is no directory"),
+    "receiver keys list": (2, "there is no directory"),
+    "receiver keys revoke|x": (2, "there is no directory"),
+    "receiver backup|--out|OUT": (2, "there is no directory"),
+    "receiver forget|--traces|FILE": (2, "there is no directory"),
+    "backup|--out|OUT": (2, "there is no directory"),
+    "forget|--user|alice": (2, "there is no directory"),
+    "forget|--user|alice|--dry-run": (2, "there is no directory"),
+    "etl prune|--retain-days|1": (2, "there is no directory"),
+    "etl publish": (2, "there is no directory"),
+    "etl stats": (2, "there is no directory"),
+    "etl suggest": (2, "there is no directory"),
+    "etl export|--to|OUT": (2, "there is no directory"),
+    "etl forget|--traces|FILE": (2, "there is no directory"),
+    "etl inspect|abababab": (2, ""),
+    "serve promote|OUT": (2, "Serve one first"),
+    "serve rollback": (2, "Serve one first"),
+    "serve pause": (0, "no gateway runs"),
+    "serve status": (0, ""),
+    "prompts list": (0, "no prompt is kept"),
+    "distill|--dry-run": (2, "--data"),
+    "replay|--candidate|http://127.0.0.1:9/v1": (2, "--data"),
+    "nightly|--dry-run": (2, ""),
+    "train evaluate|--checkpoint|OUT": (2, ""),
+    "doctor": (0, ""),
+}
+"""Commands that read what is in DATA: the status they end with where there is none, and what they say."""
+
+WITHOUT_DATA = {"train inspect"}
+"""Commands that are about one path and have no DATA."""
 
 VALUES = (
     "", "-", "--", "lots", "0", "-1", "nan", "inf", "1e400", "9" * 400, "x" * 70_000, "\u00e4\n\t", "\udcff",
@@ -149,6 +218,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Directories that are missing, empty, a file, somebody else's, damaged, or no place for a directory."""
     root = tmp_path_factory.mktemp("places")
     (root / "file").write_text("hello")
+    (root / "list.json").write_text("[]")
+    (root / "object.json").write_text('{"traces": 5, "version": 99, "keys": {}}')
     (root / "empty").mkdir()
     (root / "link").symlink_to(root / "nowhere")
     foreign = root / "foreign"
@@ -161,8 +232,40 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (root / "odd" / "receiver.lock").mkdir()
     (root / "odd" / "keys.json").mkdir()
     (root / "odd" / "spans").write_text("no directory")
-    names = ["file", "empty", "link", "foreign", "odd", "missing/deep"]
+    names = ["file", "list.json", "object.json", "empty", "link", "foreign", "odd", "missing/deep"]
     return [*(str(root / name) for name in names), "/proc/nothing", "/dev/null", "x" * 5000, str(root / ("y" * 300))]
+
+
+def test_every_command_is_tried() -> None:
+    """One that is new has lines of its own here."""
+    assert {*_leaves(cli.app, "")} == {*COMMANDS}
+
+
+def _leaves(app: App, name: str) -> Iterator[str]:
+    below = [each for each in app if not each.startswith("-")]
+    for each in below:
+        yield from _leaves(app[each], f"{name} {each}".strip())
+    if not below:
+        yield name
+
+
+@pytest.mark.parametrize("line", NEEDING)
+def test_a_directory_that_is_not_there_is_named_and_not_made(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with a typo must not pass for a user who is forgotten or a day without damage, nor leave a directory."""
+    monkeypatch.setattr("receiver.reading.find.PATIENCE_S", 0.1)
+    (tmp_path / "file").write_text("[]")
+    words = {"OUT": str(tmp_path / "out"), "FILE": str(tmp_path / "file")}
+    command, *arguments = line.split("|")
+    status, said = NEEDING[line]
+
+    result = run_here(
+        *command.split(), *(words.get(word, word) for word in arguments), "--data", str(tmp_path / "typo")
+    )
+
+    assert (result.returncode, said in result.stdout + result.stderr) == (status, True), result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.timeout(times(short=300, long=7200))
@@ -186,9 +289,9 @@ def test_no_command_line_ends_in_a_traceback(
         }
         arguments = [words[word]() if word in words else word for word in chance.choice(COMMANDS[command])]
         data = chance.choice(places)
-        if command == "receiver run":  # never one that could run
+        if command in {"receiver run", "page"}:  # never one that could run
             data = chance.choice([place for place in places if not place.endswith(("empty", "deep"))])
-        line = [*command.split(), *arguments, "--data", data]
+        line = [*command.split(), *arguments, *(() if command in WITHOUT_DATA else ("--data", data))]
         result = run_here(*line)
         shown = (f"seed {seed}, line {number}", [word[:80] for word in line], result.stderr[-2000:])
         assert "Traceback" not in result.stderr, shown

@@ -1,16 +1,19 @@
 """From a request to a row, and what becomes of both when a part of the receiver fails."""
 
+import queue
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from receiver.days.files import day_files
 from receiver.decode.otlp import Request, Signal, read_protobuf
 from receiver.decode.refusals import Overloaded, Undecodable
-from receiver.pipeline import Pipeline
+from receiver.pipeline import PATIENCE_S, Pipeline
 from tests.export_requests import attribute, span, traces
 
 
@@ -139,3 +142,41 @@ def test_names_of_scopes_are_bounded_and_a_request_that_would_fill_memory_is_ref
     message.resource_spans[0].resource.attributes.append(attribute("large", "x" * 4000))
     with pytest.raises(Undecodable, match="send fewer at once"):
         read_protobuf(Signal.TRACES, message.SerializeToString())
+
+
+def test_a_query_sees_what_was_acknowledged_or_does_not_wait_for_a_disk_that_refuses(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoding may lag on a starved machine: it is waited for. While nothing can be shown at all, the rest is."""
+    pipeline.submit(request(1), "default").result(10)
+    assert names(pipeline) == 1
+    publish, refuses = pipeline.store.publish, threading.Event()
+    refuses.set()
+
+    def sometimes(decoded: Any) -> None:
+        if refuses.is_set():
+            raise OSError("the disk is full")
+        publish(decoded)
+
+    monkeypatch.setattr(pipeline.store, "publish", sometimes)
+    pipeline.submit(request(2), "default").result(10)
+    began = time.monotonic()
+    assert names(pipeline) == 1
+    assert time.monotonic() - began < PATIENCE_S
+    refuses.clear()
+    while names(pipeline) < 2:  # until the digest has tried again
+        pass
+
+
+def test_an_idle_receiver_is_told_so_once_until_something_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a start that nothing followed, and after each burst."""
+    monkeypatch.setattr("receiver.pipeline.UPKEEP_EVERY_S", 0.0)
+    idle: queue.SimpleQueue[int] = queue.SimpleQueue()
+    with closing(Pipeline(tmp_path, land_every_s=0.02, on_idle=lambda: idle.put(1))) as pipeline:
+        for number in (1, 2, 3):
+            assert idle.get(timeout=60)
+            pipeline.submit(request(number), "default").result(10)
+        assert idle.get(timeout=60)
+    assert idle.empty()

@@ -3,11 +3,16 @@
 import asyncio
 import errno
 import json
+import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
 from foundation.errors import Busy, SpanloopError
@@ -25,9 +30,14 @@ def taken() -> Iterator[str]:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
 
 
+def free_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return f"127.0.0.1:{listening.getsockname()[1]}"
+
+
 def serve(config: ReceiverConfig, stop: asyncio.Event) -> None:
     with closing(Pipeline(config.data)) as pipeline:
-        asyncio.run(service._serve(config, Intake(pipeline, None), pipeline, stop, 0.0, None))
+        asyncio.run(service._serve(config, Intake(pipeline, None), pipeline, stop, 0.0, None, []))
 
 
 def test_where_it_listens_is_announced_to_this_user_alone_and_gone_at_the_end(
@@ -76,3 +86,44 @@ def test_a_disk_that_refuses_is_told_with_its_directory(tmp_path: Path) -> None:
         fail(OSError(errno.ENOSPC, "No space left on device"))
     with pytest.raises(SpanloopError, match="cannot be used: OSError"):
         fail(OSError())
+
+
+def test_a_long_start_is_alive_and_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the log takes to be read: who asks whether it lives is answered meanwhile, and then it is ready."""
+    reads, goes_on = threading.Event(), threading.Event()
+
+    class Long(Pipeline):
+        def __init__(self, *given: Any, **more: Any) -> None:
+            reads.set()
+            assert goes_on.wait(60)
+            super().__init__(*given, **more)
+
+    monkeypatch.setattr(service, "Pipeline", Long)
+    monkeypatch.setattr(service, "prepare_process", lambda: None)  # this process goes on to other tests
+    address = free_address()
+
+    async def ask(session: aiohttp.ClientSession, path: str) -> int:
+        try:
+            async with session.get(f"http://{address}{path}") as response:
+                return response.status
+        except aiohttp.ClientError:  # at the moment at which another listens
+            return 0
+
+    async def scenario() -> list[int]:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+            await asyncio.to_thread(reads.wait)
+            found = [await ask(session, "/healthz"), await ask(session, "/readyz")]
+            goes_on.set()
+            while await ask(session, "/readyz") != 200:
+                await asyncio.sleep(0.01)
+            found.append(await ask(session, "/healthz"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    async def both() -> list[int]:
+        serving = asyncio.ensure_future(service.serve(ReceiverConfig(data=tmp_path, grpc="127.0.0.1:0", http=address)))
+        found = await scenario()
+        await serving
+        return found
+
+    assert asyncio.run(both()) == [200, 503, 200]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import HTTPError
+from urllib.request import Request
 
 import pytest
 
@@ -21,7 +22,7 @@ class Answering(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.seen.append(self.path)
-        self.send_response(302 if self.path == "/moved" else 200)
+        self.send_response(302 if self.path.endswith("/moved") else 200)
         self.send_header("Location", "/elsewhere")
         self.end_headers()
 
@@ -55,6 +56,28 @@ def test_a_proxy_is_not_asked(server: tuple[str, type[Answering]], monkeypatch: 
 
     assert http.answers(f"{url}/ready")
     assert handler.seen == ["/ready"]
+
+
+def test_a_model_outside_is_asked_by_the_proxy_and_one_of_this_machine_is_not(
+    server: tuple[str, type[Answering]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And neither sends the key on to another address."""
+    url, handler = server
+    monkeypatch.setenv("http_proxy", url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with http.open_outside(Request("http://models.invalid/v1/models"), timeout_s=10):
+        pass
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with http.open_outside(Request(f"{url}/here"), timeout_s=10):
+        pass
+    assert handler.seen == ["http://models.invalid/v1/models", "/here"]
+
+    monkeypatch.setenv("http_proxy", url)
+    for asked in (f"{url}/moved", "http://models.invalid/moved"):
+        with pytest.raises(HTTPError) as refused:
+            http.open_outside(Request(asked), timeout_s=10)
+        refused.value.close()
+    assert handler.seen[2:] == ["/moved", "http://models.invalid/moved"]
 
 
 def test_a_redirect_is_not_followed(server: tuple[str, type[Answering]]) -> None:

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from google.rpc.code_pb2 import INVALID_ARGUMENT, UNAVAILABLE
 from google.rpc.status_pb2 import Status
 
+from foundation.web.keys import keys_path
 from receiver.decode.refusals import Overloaded
 from receiver.intake.access import Access
 from receiver.intake.entry import Intake
@@ -196,3 +197,31 @@ def test_rows_are_streamed_to_the_runs_own_commands(ask: Ask) -> None:
     assert (good[0], good[1]["Content-Type"]) == (200, "application/vnd.apache.arrow.stream")
     assert [bad[0], refused[0]] == [400, 400]
     assert "nothing" in json.loads(bad[2])["error"]
+
+
+def test_no_answer_says_where_the_directory_lies(ask: Ask, pipeline: Pipeline) -> None:
+    """Neither a query that fails over a file, nor one who cannot be judged, nor health; a command here is told."""
+    published = pipeline.data / "dataset" / "tables.json"
+    published.parent.mkdir()
+    published.write_text('{"tables": {"llm_calls": ["llm_calls/gone.parquet"]}}')
+    body = json.dumps({"sql": "from llm_calls"}).encode()
+
+    async def talk(client: Any) -> list[tuple[int, str]]:
+        answers = []
+        for headers in ({}, {"Authorization": "Bearer local"}):
+            async with client.post("/v1/sql", data=body, headers={**JSON, **headers}) as response:
+                answers.append((response.status, await response.text()))
+        keys_path(pipeline.data).write_text("{")
+        for method, path in (("POST", "/v1/traces"), ("GET", "/readyz"), ("POST", "/v1/sql")):
+            async with client.request(method, path, data=b"{}", headers=JSON) as response:
+                answers.append((response.status, await response.text()))
+        keys_path(pipeline.data).unlink()
+        return answers
+
+    (asked, by_a_command), *others = (found := ask(talk))[:2], *found[2:]
+    published.unlink()
+
+    assert "gone.parquet" in asked[1]
+    assert [status for status, _ in found] == [400, 400, 503, 503, 503]
+    assert str(pipeline.data) in by_a_command[1]
+    assert not [text for _, text in (asked, *others) if str(pipeline.data) in text]

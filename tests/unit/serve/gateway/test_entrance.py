@@ -106,9 +106,10 @@ def test_while_nobody_can_be_judged_nobody_passes(tmp_path: Path) -> None:
 
     async def scenario(ask: Ask) -> None:
         (tmp_path / "keys.json").write_text("{")
-        status, _, headers = await ask(Authorization=f"Bearer {keys['here']}")
+        status, body, headers = await ask(Authorization=f"Bearer {keys['here']}")
         assert status == 503
         assert "Retry-After" in headers
+        assert str(tmp_path) not in str(body)
 
     visit(scenario, Entrance(Access(tmp_path)))
 

@@ -139,7 +139,7 @@ def test_what_belongs_to_no_project_is_for_admins(tmp_path: Path, monkeypatch: p
 
 
 def test_keys_that_cannot_be_read_let_nobody_in(tmp_path: Path) -> None:
-    """And the page says what to mend, also where one logs in."""
+    """And who is not known yet is not told where they lie."""
     key = create_key(tmp_path, name="me", project="p", scopes=[Scope.QUERY])
 
     async def go(client: TestClient[Any, Any]) -> Any:
@@ -151,7 +151,7 @@ def test_keys_that_cannot_be_read_let_nobody_in(tmp_path: Path) -> None:
 
     (status, text, headers), login = browse(tmp_path, go)
 
-    assert (status, login[0], "keys.json" in text) == (503, 503, True)
+    assert (status, login[0], "API keys cannot be read" in text, str(tmp_path) in text) == (503, 503, True, False)
     assert headers["X-Frame-Options"] == "DENY"
 
 
