@@ -193,7 +193,7 @@ NEEDING: dict[str, tuple[int, str]] = {
     "distill|--dry-run": (2, "--data"),
     "replay|--candidate|http://127.0.0.1:9/v1": (2, "--data"),
     "nightly|--dry-run": (2, ""),
-    "train evaluate|--checkpoint|OUT": (2, ""),
+    "train evaluate|--checkpoint|OUT": (1, "is not a checkpoint"),
     "doctor": (0, ""),
 }
 """Commands that read what is in DATA: the status they end with where there is none, and what they say."""

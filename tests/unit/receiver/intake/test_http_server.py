@@ -203,7 +203,7 @@ def test_no_answer_says_where_the_directory_lies(ask: Ask, pipeline: Pipeline) -
     """Neither a query that fails over a file, nor one who cannot be judged, nor health; a command here is told."""
     published = pipeline.data / "dataset" / "tables.json"
     published.parent.mkdir()
-    published.write_text('{"tables": {"llm_calls": ["llm_calls/gone.parquet"]}}')
+    published.write_text('{"version": 1, "files": {"llm_calls": ["gone.parquet"]}}')
     body = json.dumps({"sql": "from llm_calls"}).encode()
 
     async def talk(client: Any) -> list[tuple[int, str]]:
@@ -213,7 +213,8 @@ def test_no_answer_says_where_the_directory_lies(ask: Ask, pipeline: Pipeline) -
                 answers.append((response.status, await response.text()))
         keys_path(pipeline.data).write_text("{")
         for method, path in (("POST", "/v1/traces"), ("GET", "/readyz"), ("POST", "/v1/sql")):
-            async with client.request(method, path, data=b"{}", headers=JSON) as response:
+            headers = {**JSON, "X-Api-Key": "sl_1_2"}
+            async with client.request(method, path, data=b"{}", headers=headers) as response:
                 answers.append((response.status, await response.text()))
         keys_path(pipeline.data).unlink()
         return answers
@@ -221,7 +222,7 @@ def test_no_answer_says_where_the_directory_lies(ask: Ask, pipeline: Pipeline) -
     (asked, by_a_command), *others = (found := ask(talk))[:2], *found[2:]
     published.unlink()
 
-    assert "gone.parquet" in asked[1]
+    assert "gone.parquet" in asked[1], found
     assert [status for status, _ in found] == [400, 400, 503, 503, 503]
     assert str(pipeline.data) in by_a_command[1]
     assert not [text for _, text in (asked, *others) if str(pipeline.data) in text]
