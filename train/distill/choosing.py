@@ -115,7 +115,7 @@ def choose(
             f"no agent is called {', '.join(agents)}", hint=f"The data has: {', '.join(named) or 'none that is named'}."
         )
     reasons = [_form(row, chosen_agents) for row in rows.iter_rows(named=True)]
-    outcome = pl.col("outcome").drop_nulls().first().over("project", "episode_id")
+    outcome = pl.col("outcome").fill_nan(None).drop_nulls().first().over("project", "episode_id")
     rows = rows.with_columns(outcome=outcome, left=pl.Series(reasons, dtype=pl.String))
     whole = rows.filter(pl.col("left").is_null())
     known = whole["outcome"].drop_nulls()

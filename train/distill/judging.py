@@ -49,6 +49,8 @@ def judge_calls(rows: pl.DataFrame, config: DistillConfig) -> dict[Key, float]:
     """Return judgements, 0 to 1, by project, episode and span; a call of which the judge says no number has none."""
     if not config.judge_model:
         raise SettingsError("--judge needs the name of its model", hint="--judge-model NAME")
+    if not re.match(r"https?://[^/\s]", config.judge or ""):
+        raise SettingsError(f"--judge {config.judge} is no address", hint="Such as https://host/v1")
     asked = rows.filter(pl.col("observation").is_not_null() & pl.col("action").is_not_null())
     columns = ("project", "episode_id", "span_id", "observation", "action")
     known = Judgements(config.data / KEPT)

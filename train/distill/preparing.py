@@ -11,6 +11,7 @@ import polars as pl
 
 from etl.schema import SetAside, Split
 from foundation.errors import GateRefused, SettingsError
+from foundation.narration import get_logger
 from train.data.lineage import Sequence, build_sequences
 from train.data.logged import Logged
 from train.data.reading import read_calls, read_transitions
@@ -22,6 +23,8 @@ from train.losses.registry import ANY
 from train.losses.routing import route_calls
 from train.plan import Plan, leave_out_imitated, read_imitated, read_limits, trainable_policies
 from train.schema import base_of, tokenizer_digests
+
+log = get_logger("distill")
 
 HELDOUT_ONE_IN = 10
 """Tasks held out where the ETL held out none."""
@@ -88,6 +91,11 @@ def read_choice(config: DistillConfig) -> tuple[Choice, int, int]:
         judged=judged,
         judge_threshold=config.judge_threshold,
     )
+    if choice.is_unanimous:
+        log.warning(
+            "all outcomes are alike: nothing says which calls were better than others",
+            outcome=choice.rows["outcome"].max(),
+        )
     if choice.rows.height < config.min_calls:
         counted = ", ".join(f"{count} {reason}" for reason, count in choice.left.items()) or "none"
         raise TooFew(

@@ -87,8 +87,13 @@ def count_weights(model: Path) -> int:
     """Return the number of weights of a model directory, by the shapes in its files."""
     total = 0
     for path in sorted((base_of(model) or model).glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            total += sum(int(np.prod(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118
+        try:
+            with safe_open(path, "pt") as file:
+                total += sum(int(np.prod(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise SettingsError(
+                f"the weights in {path} cannot be read: {error}", hint="Copy or download the model once more."
+            ) from error
     return total
 
 
@@ -105,9 +110,8 @@ def _try(student: Path, sample: pl.DataFrame) -> Candidate:
     try:
         num_weights = count_weights(student)
         logged = render(sample, student)
-    except (SpanloopError, SafetensorError) as error:
-        said = error.message if isinstance(error, SpanloopError) else str(error)
-        return Candidate(str(student), name, 0, 0.0, None, None, trouble=said.splitlines()[0])
+    except SpanloopError as error:
+        return Candidate(str(student), name, 0, 0.0, None, None, trouble=error.message.splitlines()[0])
     written = {call.span_id: call.set_aside is None for call in logged.calls}
     calling = [written[span] for span, action in sample.select("span_id", "action").iter_rows() if has_tools(action)]
     rendered = sum(written.values()) / max(1, len(written))

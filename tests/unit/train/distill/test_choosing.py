@@ -35,6 +35,7 @@ def chosen(rows: Iterable[dict[str, Any]], **settings: Any) -> Choice:
         (calling("a", "add", '{"a": '), "malformed"),
         (call("a", "1", outcome=0.4), "not_good"),
         (call("a", "1", outcome=None), "no_outcome"),
+        (call("a", "1", outcome=float("nan")), "no_outcome"),
     ],
 )
 def test_what_is_left_out_says_why(row: dict[str, Any], reason: str) -> None:

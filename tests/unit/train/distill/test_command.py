@@ -36,15 +36,16 @@ def test_a_student_has_to_be_named(tmp_path: Path) -> None:
 def test_a_night_waits_where_there_is_too_little(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Status 0, no checkpoint, and why; asked by hand it is a refusal."""
+    """Status 0, no checkpoint, and why; asked by hand it is a refusal. Outcomes that are all alike are said to be."""
     data = publish(tmp_path, [call(f"t{task}", "yes") for task in range(5)])
     config = DistillConfig(data=data, model=model, wait=True)
 
     distill(config=config, as_json=True)
 
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     report = json.loads(out[out.index("{\n") :])
     assert report["checkpoint"] is None
+    assert "all outcomes are alike" in out + err
     assert "64 at least" in report["waiting"]
     with pytest.raises(GateRefused, match="64 at least"):
         distill(config=config.model_copy(update={"wait": False}))

@@ -25,6 +25,8 @@ def test_a_judge_gives_numbers_or_nothing(tmp_path: Path) -> None:
     assert json.loads(asked[0]["body"]["messages"][1]["content"])["answer"] == rows[0]["action"][0]
     with pytest.raises(SettingsError, match="name of its model"):
         judge_calls(rows[0], DistillConfig(data=tmp_path, judge="http://127.0.0.1:9/v1"))
+    with pytest.raises(SettingsError, match="no address"):
+        judge_calls(rows[0], DistillConfig(data=tmp_path, judge="nowhere", judge_model="judge"))
 
 
 def test_a_judge_that_is_away_ends_the_run(tmp_path: Path) -> None:

@@ -36,3 +36,15 @@ def test_nobody_to_rank_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         find_students((), None)
     assert find_students((), model) == [model]
     assert find_students((model,), None) == [model]
+
+
+def test_weights_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    """Cut off on their way; where others are ranked beside it, it comes last."""
+    cut = tiny_model(tmp_path / "cut")
+    (weights,) = cut.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:7])
+
+    with pytest.raises(SettingsError, match=r"model\.safetensors cannot be read"):
+        count_weights(cut)
+    (found,) = rank([cut], frame([calling("t", "add", {"a": 1})]))
+    assert "cannot be read" in str(found.trouble)
