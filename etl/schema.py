@@ -30,6 +30,7 @@ from etl.evidence import Evidence as Evidence
 from etl.evidence import Grade as Grade
 from etl.evidence import SetAside as SetAside
 from foundation.errors import SpanloopError
+from foundation.state import is_whole
 
 SCHEMA_VERSION = 1
 
@@ -149,7 +150,10 @@ def read_watermark(data: Path) -> dict[str, Any] | None:
         return None
     except ValueError:
         watermark = None
-    if not isinstance(watermark, dict) or not isinstance(watermark.get("windows"), list):
+    is_sound = isinstance(watermark, dict) and isinstance(watermark.get("windows"), list)
+    if is_sound and watermark.get("schema_version") == SCHEMA_VERSION:  # another release may have another layout
+        is_sound = is_whole(watermark)
+    if not is_sound:
         raise SpanloopError(
             f"{path} is damaged: it does not say what is published",
             hint="Put it back from a backup; or move dataset/ aside, and the next run makes all of it anew.",

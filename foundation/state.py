@@ -22,8 +22,18 @@ class StateUnreadable(SpanloopError):
 def encode_state(content: dict[str, Any], *, version: int) -> bytes:
     """Return the bytes of a state file: readable JSON, with its version first and its digest last."""
     whole = {VERSION: version, **finite(content)}
-    whole[DIGEST] = _digest(whole)
-    return readable_json(whole)
+    return readable_json(with_digest(whole))
+
+
+def with_digest(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a state file of another layout with its digest last."""
+    return {**content, DIGEST: _digest(content)}
+
+
+def is_whole(content: dict[str, Any]) -> bool:
+    """Take the digest out of what was read; tell whether it is that of the rest. An earlier release wrote none."""
+    digest = content.pop(DIGEST, None)
+    return digest is None or digest == _digest(content)
 
 
 def read_state(path: Path, *, version: int, hint: str) -> dict[str, Any] | None:
@@ -49,8 +59,7 @@ def read_state(path: Path, *, version: int, hint: str) -> dict[str, Any] | None:
         raise StateUnreadable(
             f"{path} has layout {found}; this release reads {version} and older", hint="Use the release that wrote it."
         )
-    digest = content.pop(DIGEST, None)
-    if digest is not None and digest != _digest(content):
+    if not is_whole(content):
         raise StateUnreadable(
             f"{path} is damaged: its content is not what its {DIGEST} says",
             hint=f"{hint} Where it was edited on purpose, take its {DIGEST} line out.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from foundation.errors import SpanloopError
 from foundation.files import write_json
+from foundation.state import is_whole, with_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -169,7 +170,7 @@ def show_files(data: Path, files: Mapping[str, Sequence[Path]]) -> None:
     """
     directory = data / "dataset"
     named = {table: [str(path.relative_to(directory)) for path in paths] for table, paths in files.items()}
-    write_json(shown_path(data), {"version": 1, "files": named})
+    write_json(shown_path(data), with_digest({"version": 1, "files": named}))
 
 
 def shown_files(data: Path) -> dict[str, list[Path]]:
@@ -179,6 +180,11 @@ def shown_files(data: Path) -> dict[str, list[Path]]:
         content = json.loads(path.read_bytes())
         if content["version"] != 1:
             raise SpanloopError(f"{path} has layout {content['version']}, this version reads 1")
+        if not is_whole(content):
+            raise SpanloopError(
+                f"{path} cannot be read: its content is not what its sha256 says",
+                hint="The next `spanloop etl run` writes it anew.",
+            )
         directory = path.parent.absolute()
         return {table: [directory / name for name in names] for table, names in content["files"].items() if names}
     except (FileNotFoundError, NotADirectoryError):

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from etl.schema import TABLES, dataset_directory, read_watermark
 from foundation.files import create_private, make_directory, write_json
+from foundation.state import is_whole, with_digest
 
 Hashes = NDArray[np.uint64]
 Numbers = NDArray[np.uint32]
@@ -133,7 +134,8 @@ def update(data: Path, *, forget: bool = False) -> None:
         runs = _with_last_ones_merged(directory, runs, 0, sizes, parts, f"{number:09d}-all")
         number += 1
     _sync(directory, set(runs) - set(known["runs"]))
-    write_json(directory / "index.json", {"made_by": MADE_BY, "next": number, "parts": parts, "runs": runs})
+    head = {"made_by": MADE_BY, "next": number, "parts": {str(n): part for n, part in parts.items()}, "runs": runs}
+    write_json(directory / "index.json", with_digest(head))
     kept = {f"{name}.{kind}" for name in runs for kind in ("keys", "at")} | {"index.json"}
     for path in directory.iterdir():
         if path.name not in kept:
@@ -247,7 +249,7 @@ def _load(directory: Path) -> dict[str, Any]:
     try:
         known: dict[str, Any] = json.loads((directory / "index.json").read_bytes())
         sizes = [[(directory / f"{name}.{kind}").stat().st_size for kind in ("keys", "at")] for name in known["runs"]]
-    except (OSError, ValueError, KeyError):
+        is_sound = is_whole(known) and known["made_by"] == MADE_BY and all(keys == 2 * at for keys, at in sizes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return NOTHING
-    is_whole = known["made_by"] == MADE_BY and all(keys == 2 * at for keys, at in sizes)
-    return known if is_whole else NOTHING
+    return known if is_sound else NOTHING

@@ -32,6 +32,7 @@ from etl.tables import Dataset
 from foundation.errors import SpanloopError
 from foundation.files import write_atomically, write_json
 from foundation.narration import get_logger
+from foundation.state import with_digest
 from receiver.schema import show_files
 
 log = get_logger("etl")
@@ -116,7 +117,7 @@ def publish(
         "pending": [list(trace) for trace in sorted(pending)],
     }
     write_json(columns_path(data), column_comments())
-    write_json(watermark_path(data), updated)
+    write_json(watermark_path(data), with_digest(updated))
     sweep(data, forget=not parts)
     return updated
 

@@ -41,6 +41,16 @@ def test_a_damaged_list_is_named_with_the_way_out(tmp_path: Path, content: bytes
     assert "etl run" in (refusal.value.hint or "")
 
 
+def test_a_list_of_files_with_one_letter_changed_is_refused(tmp_path: Path) -> None:
+    """A table that is not shown any more would pass for one without rows."""
+    show_files(tmp_path, {"transitions": [tmp_path / "dataset" / "a.parquet"]})
+    assert [*shown_files(tmp_path)] == ["transitions"]
+    shown_path(tmp_path).write_text(shown_path(tmp_path).read_text().replace("transitions", "transitiont"))
+
+    with pytest.raises(SpanloopError, match="cannot be read"):
+        shown_files(tmp_path)
+
+
 def test_a_later_layout_is_not_guessed_at(tmp_path: Path) -> None:
     """The message says which it is."""
     shown_path(tmp_path).parent.mkdir()

@@ -59,7 +59,7 @@ def test_a_part_that_is_replaced_is_named_no_more(tmp_path: Path) -> None:
     assert found(tmp_path, "2") == table_files(tmp_path, "episodes")[:1]
 
 
-@pytest.mark.parametrize("harm", ["remove", "tear", "shorten", "another version"])
+@pytest.mark.parametrize("harm", ["remove", "tear", "shorten", "another number", "another version"])
 def test_without_an_index_everything_is_looked_at(tmp_path: Path, harm: str) -> None:
     """A lost or broken index costs time, never a row; it is made again."""
     publish_traces(tmp_path, 1, "1")
@@ -71,6 +71,8 @@ def test_without_an_index_everything_is_looked_at(tmp_path: Path, harm: str) -> 
             head.unlink()
         case "tear":
             head.write_bytes(head.read_bytes()[:40])
+        case "another number":
+            head.write_text(head.read_text().replace('"next": ', '"next": 1'))
         case "another version":
             head.write_text(head.read_text().replace(index.MADE_BY, "polars 0.1"))
         case _:

@@ -144,3 +144,16 @@ def test_a_damaged_watermark_is_refused_by_name(tmp_path: Path, content: str) ->
 
     with pytest.raises(SpanloopError, match=r"watermark\.json is damaged"):
         read_watermark(tmp_path)
+
+
+def test_a_watermark_with_one_digit_changed_is_refused_by_name(tmp_path: Path) -> None:
+    """It would name other files, and the rest be removed as left over, or pass over spans."""
+    publish(tmp_path, Window(1, 5), {trace("1")}, dataset(llm("a", trace="1")), 5)
+    path = watermark_path(tmp_path)
+    whole = path.read_text()
+    path.write_text(whole.replace('"received_seq": 5', '"received_seq": 7'))
+
+    with pytest.raises(SpanloopError, match=r"watermark\.json is damaged"):
+        read_watermark(tmp_path)
+    path.write_text(whole)
+    assert table_files(tmp_path, "transitions")
