@@ -150,10 +150,11 @@ def read_watermark(data: Path) -> dict[str, Any] | None:
         return None
     except ValueError:
         watermark = None
-    is_sound = isinstance(watermark, dict) and isinstance(watermark.get("windows"), list)
-    if is_sound and watermark.get("schema_version") == SCHEMA_VERSION:  # another release may have another layout
-        is_sound = is_whole(watermark)
-    if not is_sound:
+    if (
+        not isinstance(watermark, dict)
+        or not isinstance(watermark.get("windows"), list)
+        or (watermark.get("schema_version") == SCHEMA_VERSION and not is_whole(watermark))  # another has its own layout
+    ):
         raise SpanloopError(
             f"{path} is damaged: it does not say what is published",
             hint="Put it back from a backup; or move dataset/ aside, and the next run makes all of it anew.",
