@@ -151,7 +151,8 @@ class Delivery(SpanProcessor):
             try:
                 work()
             except Exception as error:
-                log.exception("delivery of evidence stumbled; it goes on")
+                say = log.warning if isinstance(error, OSError) else log.exception
+                say("delivery of evidence stumbled; it goes on", error=f"{type(error).__name__}: {error}")
                 self._trouble = (f"{type(error).__name__}: {error}", _now())
                 time.sleep(self._first_retry_s)
             else:

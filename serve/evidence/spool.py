@@ -6,6 +6,7 @@ The name says how many spans there are, so that a start counts them without read
 here knows of OTLP. Not synchronised to disk: what survives is a crash of the process, not one of the machine.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -15,6 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NAME = re.compile(r"(\d{12})-(\d+)\.otlp")
+
+
+MAX_UNREAD = 20
+"""Times in a row the oldest request may not be read, for want of files or by a disk's error, before it is given up."""
 
 
 class NoRoom(Exception):
@@ -54,6 +59,8 @@ class Spool:
         self.num_damaged = 0
         """Spans in files that were not what they said; those are removed."""
 
+        self._num_unread = 0
+
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = []
         for path in directory.iterdir():
@@ -85,14 +92,18 @@ class Spool:
             partial.write_bytes(content)
             partial.rename(self._directory / entry.name)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the next start removes it
+                partial.unlink(missing_ok=True)
             raise NoRoom(f"{self._directory}: {error.strerror or error}") from error
         self._entries.append(entry)
         self.num_bytes += entry.size_bytes
         self.num_spans += entry.num_spans
 
     def first(self) -> Batch | None:
-        """Return the oldest request, without taking it out; what cannot be read is removed and counted."""
+        """Return the oldest request, without taking it out; one that is gone or damaged is removed and counted.
+
+        Raises the OSError of one that is there and cannot be read at the moment, `MAX_UNREAD` times in a row.
+        """
         while self._entries:
             entry = self._entries[0]
             try:
@@ -100,15 +111,21 @@ class Spool:
                 about = json.loads(line)
                 if about["sha256"] == hashlib.sha256(body).hexdigest():
                     return Batch(body, about["num_spans"], about["project"])
-            except (OSError, ValueError, KeyError, TypeError):
+            except OSError as error:
+                self._num_unread += 1
+                if not isinstance(error, FileNotFoundError) and self._num_unread < MAX_UNREAD:
+                    raise
+            except (ValueError, KeyError, TypeError):
                 pass
             self.num_damaged += entry.num_spans
             self.drop_first()
         return None
 
     def drop_first(self) -> None:
-        """Forget the oldest request."""
+        """Forget the oldest request. A file that cannot be removed is sent once more by the next start."""
         entry = self._entries.popleft()
-        (self._directory / entry.name).unlink(missing_ok=True)
+        self._num_unread = 0
+        with contextlib.suppress(OSError):
+            (self._directory / entry.name).unlink(missing_ok=True)
         self.num_bytes -= entry.size_bytes
         self.num_spans -= entry.num_spans

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.evidence.spool import Batch, NoRoom, Spool
+from serve.evidence.spool import MAX_UNREAD, Batch, NoRoom, Spool
 
 
 def opened(path: Path, *, max_bytes: int = 1 << 20, min_free_bytes: int = 0) -> Spool:
@@ -79,3 +79,49 @@ def test_what_a_disk_changed_is_counted_and_not_sent(tmp_path: Path) -> None:
     assert spool.num_damaged == 1 + 2
     assert opened(tmp_path).num_spans == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_read_at_the_moment_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process without a file to spare must not throw away what it kept; a disk that is broken holds nobody up."""
+    spool = opened(tmp_path)
+    spool.put(Batch(b"first", 1))
+    spool.put(Batch(b"second", 2))
+
+    def refuse(*_: object) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refuse)
+        for _ in range(3):
+            with pytest.raises(OSError, match="Too many"):
+                spool.first()
+    assert (spool.num_damaged, spool.num_spans) == (0, 3)
+    assert spool.first() == Batch(b"first", 1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refuse)
+        for _ in range(MAX_UNREAD - 1 - 3):
+            with pytest.raises(OSError, match="Too many"):
+                spool.first()
+        with pytest.raises(OSError, match="Too many"):  # the first was given up, the second is tried
+            spool.first()
+    assert (spool.num_damaged, spool.num_spans) == (1, 2)
+    assert drained(spool) == [Batch(b"second", 2)]
+
+
+def test_a_disk_that_removes_nothing_costs_no_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent is sent once more by the next start, and what could not be written was never kept."""
+    spool = opened(tmp_path)
+    spool.put(Batch(b"body", 1))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        patched.setattr(Path, "rename", refuse)
+        with pytest.raises(NoRoom, match="Read-only"):
+            spool.put(Batch(b"more", 1))
+        spool.drop_first()
+    assert (spool.num_spans, spool.num_bytes) == (0, 0)
+    assert opened(tmp_path).num_spans == 1
