@@ -150,13 +150,18 @@ class Delivery(SpanProcessor):
         while True:
             try:
                 work()
+            except OSError as error:
+                log.warning("the disk keeps evidence from being delivered; it is tried again", reason=error.strerror)
+                self._stumble(error)
             except Exception as error:
-                say = log.warning if isinstance(error, OSError) else log.exception
-                say("delivery of evidence stumbled; it goes on", error=f"{type(error).__name__}: {error}")
-                self._trouble = (f"{type(error).__name__}: {error}", _now())
-                time.sleep(self._first_retry_s)
+                log.exception("delivery of evidence stumbled; it goes on")
+                self._stumble(error)
             else:
                 return
+
+    def _stumble(self, error: Exception) -> None:
+        self._trouble = (f"{type(error).__name__}: {error}", _now())
+        time.sleep(self._first_retry_s)
 
     # --- the encoding thread
 
