@@ -8,7 +8,7 @@ LOCK := requirements/constraints.txt
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder --inline-snapshot=disable  # see tests/conftest.py
 SOURCES := foundation otel_exporter receiver etl train serve spanloop
 
-.PHONY: help demo test test-long setup setup-vllm setup-tasks test-tasks soak-serve soak test-ray test-deploy dist test-wheels test-page screenshots test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean model tasks
+.PHONY: help demo test test-long setup setup-vllm setup-tasks test-tasks soak-serve soak test-ray test-store test-deploy dist test-wheels test-page screenshots test-verl test-exporter test-frameworks test-js check format lock reliability interop docs clean model tasks
 
 demo: setup  ## the main job, end to end: an agent gets better from its own traces
 	$(BIN)/spanloop demo
@@ -66,6 +66,11 @@ soak: setup  ## receiver and gateway for two hours, a fault of 39 kinds every 20
 test-ray: setup  ## the ETL on a Ray cluster of two cores, against one process: minutes
 	$(PIP) install --quiet --constraint $(LOCK) --editable ".[ray]"
 	RELIABILITY=long $(BIN)/python -m pytest tests/integration/etl/test_ray.py
+
+test-store: setup  ## the store's tests on Ceph's RADOS gateway; needs Debian's radosgw, ceph-mon, ceph-osd and ceph-common
+	rm -rf build/rados
+	tests/s3/rados_gateway.sh $(CURDIR)/build/rados 7480 $(BIN)/python -m pytest -v tests/unit/foundation/store \
+		tests/unit/receiver/reading/test_archive.py tests/unit/etl/published/test_stored.py tests/unit/spanloop/store
 
 # verl pins a transformers of its own; its dataset class runs on ours.
 test-verl: setup  ## transitions exported for verl, read by verl's own dataset class

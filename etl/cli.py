@@ -15,6 +15,7 @@ from foundation.named_traces import read_traces
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA
+from foundation.store.opening import require_store
 from foundation.web import places
 
 SETTINGS_FILE = "spanloop.toml"
@@ -97,6 +98,60 @@ def publish(
     report = RunReport("etl publish", {"data": str(data)})
     with writing(data):
         publish_shares(EtlConfig(data=data), report)
+    if as_json:
+        report.print()
+
+
+@app.command
+def push(*, data: Path = DEFAULT_DATA, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
+    """Commit what is published here to the store, as every run with --store does at its end.
+
+    Example: spanloop etl push --data /var/lib/spanloop --store s3://bucket/spanloop
+
+    Parameters
+    ----------
+    data
+        Directory that holds everything.
+    as_json
+        Print the report on stdout.
+    """
+    from etl.published.publish import writing
+    from etl.published.stored import committing
+    from foundation.files import exclusive
+
+    store = require_store()
+    report = RunReport("etl push", {"data": str(data), "store": store.url})
+    with (
+        writing(data),
+        exclusive(data / "dataset" / "lock", purpose="spanloop etl push"),
+        committing(data, store, purpose="spanloop etl push") as commit,
+    ):
+        report.update(files=commit.publish())
+    if as_json:
+        report.print()
+
+
+@app.command
+def pull(*, data: Path = DEFAULT_DATA, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
+    """Bring the published tables here to what the store says, for training or SQL on this machine.
+
+    Example: spanloop etl pull --data /var/lib/spanloop --store s3://bucket/spanloop
+
+    Parameters
+    ----------
+    data
+        Directory that holds everything.
+    as_json
+        Print the report on stdout.
+    """
+    from etl.published.publish import writing
+    from etl.published.stored import pull as pull_tables
+    from foundation.files import exclusive
+
+    store = require_store()
+    report = RunReport("etl pull", {"data": str(data), "store": store.url})
+    with writing(data), exclusive(data / "dataset" / "lock", purpose="spanloop etl pull"):
+        report.update(files=pull_tables(data, store))
     if as_json:
         report.print()
 

@@ -1,4 +1,4 @@
-"""Commands of the receiver: run, import, status, backup, verify, prune, and keys create, list, revoke.
+"""Commands of the receiver: run, import, status, backup, verify, prune, push, and keys create, list, revoke.
 
 Each imports what it needs when it runs: asking for help, or for the status, starts no server.
 """
@@ -20,6 +20,7 @@ from foundation.named_traces import read_traces
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA, Redaction
+from foundation.store.opening import require_store
 from foundation.web.http import answers
 from foundation.web.keys import Scope, create_key, read_keys, register_key, revoke_key
 from otel_exporter.redaction import build
@@ -253,6 +254,37 @@ def forget(
     with hold(data, "spanloop receiver forget"):
         report.update(**forget_traces(data, named, names, dry_run=dry_run))
     if as_json:
+        report.print()
+
+
+@app.command
+def push(
+    *,
+    data: Path = DEFAULT_DATA,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Write the sealed days that the store has not yet; a receiver may run meanwhile.
+
+    Example: spanloop receiver push --data spanloop-data --store s3://bucket/spanloop
+
+    Parameters
+    ----------
+    data
+        Directory that keeps everything.
+    dry_run
+        Name the days, and write nothing.
+    json
+        Print the run report on stdout.
+    """
+    from receiver.reading.archive import push_days
+
+    require_directory(data)
+    store = require_store()
+    report = RunReport("receiver push", {"data": str(data), "store": store.url, "dry_run": dry_run})
+    with report.phase("push"):
+        report.update(**push_days(data, store, dry_run=dry_run))
+    if json:
         report.print()
 
 

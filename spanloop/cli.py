@@ -50,6 +50,7 @@ for position, (name, place, what) in enumerate(
         ("prompts", "spanloop.prompts.command:app", "Versions of agents' system messages."),
         ("forget", "spanloop.forget:forget", "Take a user, a trace or an attribute out of everything that is kept."),
         ("backup", "spanloop.backup:backup", "Copy everything DATA holds into a directory that can take its place."),
+        ("store", "spanloop.store.command:app", "Days, tables, checkpoints and reports in a store machines share."),
         ("up", "spanloop.up:up", "Start receiver and page together."),
         ("page", "spanloop.page.command:page", "Show traces, rewards, nights and checkpoints in a browser."),
         ("distill", "train.distill.command:distill", "Teach a model of your own to answer as a hosted one did."),
@@ -67,6 +68,7 @@ def launch(
     receiver: Annotated[str | None, Parameter(group="Places")] = None,
     control: Annotated[str | None, Parameter(group="Places")] = None,
     key_file: Annotated[Path | None, Parameter(group="Places")] = None,
+    store: Annotated[str | None, Parameter(group="Places")] = None,
 ) -> object:
     """Run one command.
 
@@ -80,8 +82,10 @@ def launch(
         URL of a gateway's control endpoint on another machine. Default: the one of DATA.
     key_file
         File with the key that both are shown, of scope admin.
+    store
+        URL of the store that machines share: file:///DIRECTORY, s3://BUCKET/PREFIX, gs://… or az://…
     """
-    places.name_places(receiver, control, key_file)
+    places.name_places(receiver, control, key_file, store)
     narration.configure(log_format)
     return app(tokens, exit_on_error=False, print_error=False)
 

@@ -1,12 +1,13 @@
 """One run: plan, have every bucket processed, publish, report. Alone, or as one of several shares."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from etl.published.publish import publish, sweep
+from etl.published.stored import committing
 from etl.published.window import Window
 from etl.runs import division
 from etl.runs.buckets import Bucket
@@ -21,6 +22,8 @@ from foundation.errors import ExitStatus, SettingsError, SpanloopError
 from foundation.files import exclusive
 from foundation.narration import get_logger
 from foundation.report import RunReport
+from foundation.store.opening import require_store
+from foundation.web import places
 from receiver.schema import Reader, connect
 
 log = get_logger("etl")
@@ -40,7 +43,10 @@ def run_etl(
             raise SettingsError("--bucket has no dry run", hint="--dry-run goes over all buckets: leave --bucket out.")
         _run_share(config, report, now_us)
         return
-    with exclusive(config.data / "dataset" / "lock", purpose="spanloop etl run"):
+    with (
+        exclusive(config.data / "dataset" / "lock", purpose="spanloop etl run"),
+        _committing(config, "spanloop etl run", dry_run=dry_run) as commit,
+    ):
         if not dry_run:
             if division.discard(config.data):
                 log.warning("gave up a divided run that nobody had published", data=str(config.data))
@@ -55,8 +61,19 @@ def run_etl(
                 results = _settle(job, [done[number] for number in sorted(done)], reader)
                 results = settle_rewards(config, plan.window, settle_groups(config, plan.window, results))
         _finish(config, plan, results, report, dry_run=dry_run)
+        commit()
         if not dry_run:
             report.write(config.data / "dataset" / "runs" / f"{report.run_id}.json", ExitStatus.DONE)
+
+
+@contextmanager
+def _committing(config: EtlConfig, purpose: str, *, dry_run: bool) -> Iterator[Callable[[], object]]:
+    """Yield what commits to the store that is named, holding the right to do so meanwhile; nothing where none is."""
+    if dry_run or places.store() is None:
+        yield lambda: None
+        return
+    with committing(config.data, require_store(), purpose=purpose) as commit:
+        yield commit.publish
 
 
 def _run_share(config: EtlConfig, report: RunReport, now_us: Callable[[], int]) -> None:
@@ -87,7 +104,10 @@ def _run_share(config: EtlConfig, report: RunReport, now_us: Callable[[], int]) 
 
 def publish_shares(config: EtlConfig, report: RunReport) -> None:
     """Publish what all shares of a divided run have done; refuse while one is missing."""
-    with exclusive(config.data / "dataset" / "lock", purpose="spanloop etl publish"):
+    with (
+        exclusive(config.data / "dataset" / "lock", purpose="spanloop etl publish"),
+        _committing(config, "spanloop etl publish", dry_run=False) as commit,
+    ):
         with report.phase("find") as phase:
             found = division.load(config.data)
             if found is None:
@@ -104,6 +124,7 @@ def publish_shares(config: EtlConfig, report: RunReport) -> None:
             results = settle_rewards(config, found.plan.window, results)
             _keep_settled(config.data, done, dict(zip(map(id, settled), results, strict=True)))
         _finish(config, found.plan, results, report, dry_run=False)
+        commit()
         division.discard(config.data)
         report.write(config.data / "dataset" / "runs" / f"{report.run_id}.json", ExitStatus.DONE)
 

@@ -14,7 +14,8 @@ from foundation.errors import SettingsError
 RECEIVER = "SPANLOOP_RECEIVER"
 CONTROL = "SPANLOOP_CONTROL"
 KEY_FILE = "SPANLOOP_KEY_FILE"
-VARIABLES = (RECEIVER, CONTROL, KEY_FILE)
+STORE = "SPANLOOP_STORE"
+VARIABLES = (RECEIVER, CONTROL, KEY_FILE, STORE)
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,21 @@ def control() -> Place | None:
     return _place(CONTROL, "--control")
 
 
-def name_places(receiver_url: str | None, control_url: str | None, key_file: Path | None) -> None:
+def store() -> str | None:
+    """Return the URL of the store that machines share; None where there is none."""
+    return os.environ.get(STORE) or None
+
+
+def name_places(
+    receiver_url: str | None, control_url: str | None, key_file: Path | None, store_url: str | None = None
+) -> None:
     """Remember what a command line named, for this process and those it starts."""
-    given = {RECEIVER: receiver_url, CONTROL: control_url, KEY_FILE: None if key_file is None else key_file.absolute()}
+    given = {
+        RECEIVER: receiver_url,
+        CONTROL: control_url,
+        KEY_FILE: None if key_file is None else key_file.absolute(),
+        STORE: store_url,
+    }
     os.environ.update({variable: str(value) for variable, value in given.items() if value is not None})
     receiver(), control()  # what cannot be an address is refused now, not after hours
 

@@ -1,0 +1,127 @@
+"""A store in a cloud's bucket, through obstore: conditions are the server's own, If-None-Match and If-Match.
+
+A write whose answer was lost is sent again by the library, and may then meet itself: a pointer that turns out to hold
+what was to be written counts as written.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import Busy, SettingsError, SpanloopError
+from foundation.store.store import Found, Superseded, checked
+
+try:
+    import obstore
+    from obstore import exceptions
+    from obstore.store import from_url
+except ImportError as error:  # pragma: no cover - installed wherever the tests run
+    raise SettingsError(
+        "a store in a cloud needs obstore, which is not installed", hint="pip install 'spanloop[store]'"
+    ) from error
+
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_from_url: Any = from_url
+"""Its settings differ by kind of store, and its types say so call by call."""
+
+RETRY_S = 60
+"""How long a request is tried again while the server fails or is away."""
+
+PART_BYTES = 16 << 20
+
+
+class CloudStore:
+    """Objects of a bucket below a prefix; a tag is the server's ETag."""
+
+    def __init__(self, url: str, *, retry_s: float = RETRY_S) -> None:
+        self.url = url.rstrip("/")
+        endpoint = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "")
+        config: dict[str, Any] = {"endpoint": endpoint} if endpoint and url.startswith("s3:") else {}
+        try:
+            self._store = _from_url(
+                self.url,
+                config=config or None,
+                client_options={"allow_http": endpoint.startswith("http://"), "timeout": timedelta(seconds=60)},
+                retry_config={"max_retries": 10, "retry_timeout": timedelta(seconds=retry_s)},
+            )
+        except (exceptions.BaseError, ValueError) as error:
+            raise SettingsError(f"--store {self.url}: {_first_line(error)}") from error
+
+    def get(self, key: str) -> Found | None:
+        """Return an object; None where there is none."""
+        with self._asking(key), contextlib.suppress(FileNotFoundError):
+            answer = obstore.get(self._store, checked(key))
+            return Found(bytes(answer.bytes()), str(answer.meta["e_tag"]))
+        return None
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object whose key says its content."""
+        with self._asking(key):
+            obstore.put(self._store, checked(key), content)
+
+    def create(self, key: str, content: bytes) -> str:
+        """Write a pointer that is not there yet; return its tag."""
+        return self._write(key, content, "create")
+
+    def replace(self, key: str, content: bytes, tag: str) -> str:
+        """Write a pointer that has this tag; return its new one."""
+        return self._write(key, content, {"e_tag": tag, "version": None})
+
+    def _write(self, key: str, content: bytes, mode: Any) -> str:  # noqa: ANN401 - obstore's own
+        with self._asking(key):
+            try:
+                return str(obstore.put(self._store, checked(key), content, mode=mode, use_multipart=False)["e_tag"])
+            except (exceptions.AlreadyExistsError, exceptions.PreconditionError, FileNotFoundError):
+                pass
+        there = self.get(key)
+        if there is not None and there.content == content:
+            return there.tag
+        raise Superseded(f"{self.url}/{key} has been written by somebody else meanwhile")
+
+    def remove(self, key: str) -> None:
+        """Remove an object, where it is there."""
+        with self._asking(key), contextlib.suppress(FileNotFoundError):
+            obstore.delete(self._store, checked(key))
+
+    def names(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield key and size of every object below a prefix, in order."""
+        with self._asking(prefix):
+            found = [
+                (str(one["path"]), int(one["size"]))
+                for chunk in obstore.list(self._store, prefix or None)
+                for one in chunk
+            ]
+        yield from sorted(found)
+
+    def upload(self, key: str, path: Path) -> None:
+        """Write a file as an object, in parts where it is large."""
+        with self._asking(key):
+            obstore.put(self._store, checked(key), path, chunk_size=PART_BYTES)
+
+    def download(self, key: str, path: Path) -> None:
+        """Write an object into a new file."""
+        with self._asking(key), path.open("xb") as copy:
+            for chunk in obstore.get(self._store, checked(key)).stream():
+                copy.write(chunk)
+
+    @contextlib.contextmanager
+    def _asking(self, key: str) -> Iterator[None]:
+        """Say in the words of a user what the store refuses, or that it does not answer."""
+        try:
+            yield
+        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+            raise SettingsError(
+                f"{self.url} refuses these credentials, at {key}",
+                hint="For s3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL.",
+            ) from error
+        except (exceptions.NotSupportedError, exceptions.InvalidPathError) as error:
+            raise SpanloopError(f"{self.url}: {_first_line(error)}") from error
+        except exceptions.BaseError as error:
+            raise Busy(f"{self.url} does not answer: {_first_line(error)}", hint="Try again.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
