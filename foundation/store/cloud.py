@@ -68,7 +68,7 @@ class CloudStore:
 
     def replace(self, key: str, content: bytes, tag: str) -> str:
         """Write a pointer that has this tag; return its new one."""
-        return self._write(key, content, {"e_tag": tag, "version": None})
+        return self._write(key, content, {"e_tag": tag})
 
     def _write(self, key: str, content: bytes, mode: Any) -> str:  # noqa: ANN401 - obstore's own
         with self._asking(key):
