@@ -30,6 +30,8 @@ _from_url: Any = from_url
 RETRY_S = 60
 """How long a request is tried again while the server fails or is away."""
 
+BACKOFF = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2}
+
 PART_BYTES = 16 << 20
 
 
@@ -45,7 +47,7 @@ class CloudStore:
                 self.url,
                 config=config or None,
                 client_options={"allow_http": endpoint.startswith("http://"), "timeout": timedelta(seconds=60)},
-                retry_config={"max_retries": 10, "retry_timeout": timedelta(seconds=retry_s)},
+                retry_config={"max_retries": 1000, "backoff": BACKOFF, "retry_timeout": timedelta(seconds=retry_s)},
             )
         except (exceptions.BaseError, ValueError) as error:
             raise SettingsError(f"--store {self.url}: {_first_line(error)}") from error

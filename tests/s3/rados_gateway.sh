@@ -45,9 +45,9 @@ ceph-mon -i a -f > "$directory/mon.out" 2>&1 & servers+=($!)
 timeout 120 ceph osd new "$disk" 0 > /dev/null
 ceph-osd -i 0 --mkfs --osd-uuid "$disk" > "$directory/osd-mkfs.out" 2>&1
 ceph-osd -i 0 -f > "$directory/osd.out" 2>&1 & servers+=($!)
-radosgw -n client.rgw -f > "$directory/rgw.out" 2>&1 & servers+=($!)
 timeout 300 radosgw-admin -n client.rgw user create --uid test --display-name test --access-key test --secret-key testtest \
   > "$directory/user.out" 2>&1
+radosgw -n client.rgw -f > "$directory/rgw.out" 2>&1 & servers+=($!)
 export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=testtest AWS_REGION=us-east-1 AWS_ENDPOINT_URL=http://127.0.0.1:$port
 for _ in $(seq 300); do
   curl --silent --fail --output /dev/null --aws-sigv4 aws:amz:us-east-1:s3 --user test:testtest --request PUT \
