@@ -70,7 +70,7 @@ def distill(
 
 def _rehearse(config: DistillConfig, report: RunReport) -> None:
     from train.distill.preparing import read_choice
-    from train.distill.students import find_students, rank
+    from train.distill.students import NoStudent, find_students, rank
 
     with report.phase("choose"):
         choice, num_read, num_before = read_choice(config)
@@ -83,9 +83,16 @@ def _rehearse(config: DistillConfig, report: RunReport) -> None:
         left_out=choice.left,
     )
     log.info("would be imitated", calls=choice.rows.height, of=num_read, by=choice.by, **choice.left)
+    try:
+        students = find_students(config.students, config.model)
+    except NoStudent as nobody:  # what would be taken is known all the same
+        log.warning(nobody.message, hint=nobody.hint)
+        students = []
     with report.phase("rank"):
-        ranked = rank(find_students(config.students, config.model), choice.rows)
+        ranked = rank(students, choice.rows)
     report.update(students=[each.as_dict() for each in ranked])
+    if not ranked:
+        return
     table = Table("student", "weights", "written", "with tools", "nats a byte", "")
     for each in ranked:
         table.add_row(

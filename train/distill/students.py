@@ -30,6 +30,10 @@ LARGEST_SCORED = 4_000_000_000
 """Weights from which a candidate is not opened only to be ranked."""
 
 
+class NoStudent(SettingsError):
+    """There is no model to rank."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """What is known of a student before it is taught."""
@@ -64,7 +68,7 @@ def find_students(named: tuple[Path, ...], model: Path | None) -> list[Path]:
     """Return the candidates that were named, else the model, else every model in the Hugging Face cache."""
     found = [find_model(path) for path in named] or ([model] if model is not None else downloaded_models())
     if not found:
-        raise SettingsError(
+        raise NoStudent(
             "there is no student: no model is named, and none is in the Hugging Face cache",
             hint="Name one with --model DIR, or download one: hf download ORG/NAME",
         )

@@ -26,6 +26,21 @@ def test_a_rehearsal_counts_and_ranks(tmp_path: Path, model: Path, capsys: pytes
     assert sorted(data.rglob("*")) == before
 
 
+def test_a_rehearsal_without_a_student_says_what_would_be_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is downloaded; and how to come by one."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
+    data = publish(tmp_path, [call(f"t{task}", "yes", outcome=float(task > 2)) for task in range(20)])
+
+    distill(config=DistillConfig(data=data, min_calls=4), dry_run=True, as_json=True)
+
+    out, err = capsys.readouterr()
+    report = json.loads(out[out.index("{\n") :])
+    assert (report["num_chosen"], report["students"]) == (17, [])
+    assert "hf download" in out + err
+
+
 def test_a_student_has_to_be_named(tmp_path: Path) -> None:
     """The way to find one too."""
     with pytest.raises(SettingsError, match="no student is named") as refusal:
