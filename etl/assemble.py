@@ -5,14 +5,17 @@ from collections.abc import Iterable
 import polars as pl
 
 from etl.calls.completing.untraced_tools import DIALECT as UNTRACED
+from etl.calls.tokens import Decode
+from etl.calls.tree import Forest
 from etl.clean import rejected_span
 from etl.dialects.shapes.media import media_of, plain
 from etl.dialects.spans import Embedding, LlmCall, ToolCall
 from etl.episodes.attribution import Rule
+from etl.episodes.choices import others as other_choices
 from etl.episodes.grouping import Episode
 from etl.rewards.given import Reward
 from etl.rewards.rows import to_row
-from etl.schema import TABLES, RejectReason
+from etl.schema import NOT_TAKEN, TABLES, RejectReason
 from etl.settings import EtlConfig
 from etl.tables import Row, columns, in_order, json_text
 from etl.transitions import (
@@ -26,7 +29,8 @@ from etl.transitions import (
 class Facts:
     """Columns of the spans that episodes are described with, by row."""
 
-    def __init__(self, spans: pl.DataFrame, logs: pl.DataFrame) -> None:
+    def __init__(self, spans: pl.DataFrame, logs: pl.DataFrame, forest: Forest | None = None) -> None:
+        self._forest = forest
         self.names = spans["name"].to_list()
         self.span_ids = spans["span_id"].to_list()
         self.services = spans["service_name"].to_list()
@@ -40,6 +44,10 @@ class Facts:
             .agg(pl.col("received_seq").max())
             .iter_rows()
         }
+
+    def above(self, row: int) -> list[str]:
+        """Return the ids of the spans above a row's, the nearest first."""
+        return [] if self._forest is None else [self.span_ids[upper] for upper in self._forest.ancestors(row)]
 
     def revision(self, episode: Episode) -> int:
         """Return the last request that told of the episode: it grows with every late span, and with nothing else."""
@@ -56,12 +64,14 @@ class Assembly:
         facts: Facts,
         rejected: list[Row],
         apart: dict[int, RejectReason],
+        decode: Decode | None = None,
     ) -> None:
         self.rows: dict[str, list[Row]] = {table: [] for table in TABLES}
         self.rows["rejected"] = rejected
         self._config = config
         self._facts = facts
         self._apart = apart
+        self._decode = decode
         self._positions: dict[int, int] = {}
 
     def add_episode(self, episode: Episode, calls: list[LlmCall], agent_rows: dict[int, int], signals: Signals) -> None:
@@ -71,15 +81,17 @@ class Assembly:
         own = self.rows["llm_calls"]
         for call in calls:
             self._positions[call.span.index] = len(own)
-            own.append(_call_row(call, episode))
+            own.append(_call_row(call, episode, self._facts.above(call.span.index)))
             reason = self._apart.get(call.span.index)
             if reason is None:
                 usable.append(call)
             else:
                 span = {"project": call.span.project, "trace_id": call.span.trace_id, "span_id": call.span.span_id}
                 self.rows["rejected"].append(rejected_span(span, "transitions", reason.value))
+        several = [call for call in usable if len(call.output or ()) > 1] if self._config.other_choices else []
+        others = {call.span.index: other_choices(call, self._decode) for call in several}
         transitions = build_transitions(
-            episode, usable, agent_rows, signals, self._config, revision, self._positions, own
+            episode, usable, agent_rows, signals, self._config, revision, self._positions, own, others
         )
         self.rows["transitions"] += transitions
         facts, rows = self._facts, episode.rows
@@ -98,10 +110,10 @@ class Assembly:
                 "task_id": task_id,
                 "agents": sorted({call.agent for call in calls if call.agent}),
                 "num_spans": len(rows),
-                "num_transitions": len(transitions),
+                "num_transitions": len(usable),
                 "outcome": signals.outcome,
                 "is_complete": episode.is_complete,
-                "stop_reason": transitions[-1]["stop_reason"] if transitions else None,
+                "stop_reason": _stop_reason(transitions),
                 "revision": revision,
                 "first_seq": min(facts.received_seq[row] for row in rows),
                 "split": signals.side.split.value,
@@ -122,7 +134,7 @@ class Assembly:
         for embedding in embeddings:
             span = embedding.call.span
             vectors = [{"embedding_dimensions": size} for size in embedding.dimensions]
-            own = dict(_call_row(embedding.call, episodes[episode_of[span.index]]))
+            own = dict(_call_row(embedding.call, episodes[episode_of[span.index]], self._facts.above(span.index)))
             own |= {"input": json_text(embedding.texts or None), "output": json_text(vectors or None)}
             self.rows["llm_calls"].append(own)
             ids = {"project": span.project, "trace_id": span.trace_id, "span_id": span.span_id}
@@ -166,7 +178,13 @@ class Assembly:
                 self.rows["rewards"].append(to_row(reward, episode))
 
 
-def _call_row(call: LlmCall, episode: Episode) -> Row:
+def _stop_reason(transitions: list[Row]) -> str | None:
+    """Return why an episode ended, of its last transition."""
+    reasons = (row["stop_reason"] for row in reversed(transitions) if row["stop_reason"] != NOT_TAKEN)
+    return next(reasons, None)
+
+
+def _call_row(call: LlmCall, episode: Episode, above: list[str]) -> Row:
     span = call.span
     return {
         "project": span.project,
@@ -206,4 +224,5 @@ def _call_row(call: LlmCall, episode: Episode) -> Row:
         "prompt_version": call.prompt_version,
         "truncated": call.truncated,
         "merged_span_ids": sorted(other.span_id for other in call.merged),
+        "ancestor_span_ids": above,
     }

@@ -126,6 +126,11 @@ LLM_CALLS = (
         "List(String)",
         "other spans of the same call, seen by other layers; empty where there are none",
     ),
+    Column(
+        "ancestor_span_ids",
+        "List(String)",
+        "spans above its span, the nearest first; empty for a root, null in parts that are older than the column",
+    ),
 )
 
 TOOL_CALLS = (
@@ -195,7 +200,7 @@ EPISODES = (
     ),
     Column("agents", "List(String)", "roles that made calls in it, in order of name"),
     Column("num_spans", "Int64", "spans it is made of"),
-    Column("num_transitions", "Int64", "calls of it that are transitions"),
+    Column("num_transitions", "Int64", "calls of it that are transitions; other choices are not counted"),
     Column("outcome", "Float64", "score of how it ended, in the unit it was given in; null where none was given"),
     Column("is_complete", "Boolean", "its root has ended and no parent is missing; never null"),
     Column("stop_reason", "String", "that of its last transition; null without one"),
@@ -226,7 +231,10 @@ TRANSITIONS = (
     SPAN_ID,
     Column("agent", "String", "role that acted; null where nothing names one"),
     Column(
-        "step", "Int32", "position among the transitions of its episode, from 0: as requests prove, else as calls began"
+        "step",
+        "Int32",
+        "position among the transitions of its episode, from 0: as requests prove, else as calls began; choices of one "
+        "call have the same",
     ),
     Column("task_id", "String", "task the role was at, given or a hash of its first observation; never null"),
     REVISION,
@@ -248,6 +256,11 @@ TRANSITIONS = (
         "String",
         "JSON object of the answer, of several choices the one gone on from; null where only ids are known",
     ),
+    Column(
+        "choice",
+        "Int32",
+        "position of the action among the choices of its call, from 0; null in parts that are older than the column",
+    ),
     Column("finish_reason", "String", "why the answer ended, in the provider's words; null where not recorded"),
     Column(
         "next_observation",
@@ -262,7 +275,12 @@ TRANSITIONS = (
         "no later call of its agent in the episode goes on from it: nothing is bootstrapped behind it; it does not "
         "say that the task succeeded, nor that the episode is complete (`stop_reason` does); never null",
     ),
-    Column("stop_reason", "String", "why it is the last: end, length, error or incomplete; null where it is not"),
+    Column(
+        "stop_reason",
+        "String",
+        "why it is the last: end, length, error or incomplete; not_taken for a choice that was not gone on from "
+        "(`--other-choices`); null where it is not",
+    ),
     PROMPT_IDS,
     RESPONSE_IDS,
     LOGPROBS,

@@ -8,7 +8,7 @@ import polars as pl
 from etl.calls.readings import Readings
 from etl.dialects.spans import LlmCall
 from etl.episodes.grouping import Episode
-from etl.tables import Row
+from etl.tables import IS_TAKEN, Row
 
 
 def count(
@@ -46,7 +46,8 @@ def count(
     clean: Counter[str] = Counter(str(row["reason"]) for row in rejected if row["stage"] == "clean")
     calls_rejected: Counter[str] = Counter(str(row["reason"]) for row in rejected if row["stage"] == "transitions")
     reasons = tables["rewards"].group_by("reason").len().sort("reason").iter_rows()
-    evidence = tables["transitions"].group_by("evidence").len().sort("evidence").iter_rows()
+    taken = tables["transitions"].filter(IS_TAKEN)
+    evidence = taken.group_by("evidence").len().sort("evidence").iter_rows()
     assert spans_in == used.total() + ignored.total() + waiting + clean.total()
     return {
         "spans": {
@@ -58,7 +59,8 @@ def count(
         },
         "calls": {
             "in": tables["llm_calls"].height,
-            "transitions": tables["transitions"].height,
+            "transitions": taken.height,
+            "other_choices": tables["transitions"].height - taken.height,
             "rejected": dict(sorted(calls_rejected.items())),
         },
         "rewards": dict(reasons),

@@ -44,6 +44,9 @@ TABLES: dict[str, Columns] = {
 
 TRANSITIONS = TABLES["transitions"]
 
+NOT_TAKEN = "not_taken"
+"""Stop reason of a choice that was not gone on from: a transition beside the one that was, with `--other-choices`."""
+
 
 class RejectReason(StrEnum):
     """Why a model call is no transition; the column `reason` of `rejected`, where its stage is `transitions`."""

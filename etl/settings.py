@@ -158,5 +158,10 @@ class EtlConfig(Settings):
     dialects: Annotated[list[DialectEntry], Parameter(parse=False)] = Field(default_factory=list)
     """Producers of your own: the entries `[[etl.dialects]]` of spanloop.toml (docs/dialects.md)."""
 
+    other_choices: bool = False
+    """Where a call asked for several choices (`n`), make transitions of those, too, that were not gone on from: at the
+    same state, with their own ids, without a next observation and with no part in the outcome (`stop_reason`
+    not_taken)."""
+
     own_models: list[str] = Field(default_factory=list)
     """Beginnings of model names that are ours, so their text counts as evidence C rather than D."""

@@ -13,7 +13,7 @@ import orjson
 import polars as pl
 import pyarrow as pa
 
-from etl.schema import TABLES, Columns
+from etl.schema import NOT_TAKEN, TABLES, Columns
 
 TYPES: dict[str, pl.DataType] = {
     "String": pl.String(),
@@ -33,9 +33,12 @@ ORDER: dict[str, tuple[str, ...]] = {
     "tool_calls": ("project", "episode_id", "start_ns", "trace_id", "span_id", "tool_call_id"),
     "rewards": ("project", "trace_id", "span_id", "time_ns", "name", "value", "source", "label", "explanation"),
     "episodes": ("project", "episode_id"),
-    "transitions": ("project", "episode_id", "step"),
+    "transitions": ("project", "episode_id", "step", "choice"),
     "rejected": ("project", "trace_id", "span_id", "stage", "reason"),
 }
+
+IS_TAKEN = pl.col("stop_reason").ne_missing(NOT_TAKEN)
+"""Rows of transitions that are what happened; the others are choices that were not gone on from."""
 
 Row = Mapping[str, Any]
 

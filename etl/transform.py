@@ -11,6 +11,7 @@ from etl.calls.completing.alignment import align_item_ids
 from etl.calls.completing.answers import complete_answers, complete_empty_answers, complete_from_facts, complete_models
 from etl.calls.completing.bystanders import find_bystanders, find_replayed
 from etl.calls.completing.continuations import complete_continuations
+from etl.calls.completing.conversations import complete_conversations
 from etl.calls.completing.errors import complete_errors
 from etl.calls.completing.histories import complete_histories
 from etl.calls.completing.offers import complete_offers
@@ -100,6 +101,7 @@ def transform(
     complete_models(calls)
     complete_answers(calls, pairs)
     note_previous(calls)
+    complete_conversations(calls, stored)
     rebuild_histories(calls, stored)
     complete_continuations(calls, pairs)
     complete_offers(calls, pairs)
@@ -125,9 +127,9 @@ def transform(
     apart = _set_apart(calls, bystanders, retried, mismatched(calls, decode))
     outcomes, steps = settle(rewards, ground, apart, config.outcome)
     usable = {number: [call for call in own if call.span.index not in apart] for number, own in by_episode.items()}
-    facts = Facts(spans, logs)
+    facts = Facts(spans, logs, forest)
     sides = assign_sides(episodes, usable, config, [facts.revision(episode) for episode in episodes])
-    assembly = Assembly(config, facts, rejected, apart)
+    assembly = Assembly(config, facts, rejected, apart, decode)
     dialogues = _dialogues(by_episode, episodes)
     measures = air.measure([by_episode[number] for number in sorted(by_episode)], pairs, dialogues, config, judge_reply)
     weights = air.weights(config)

@@ -18,9 +18,9 @@ from etl.episodes.tasks import task_ids
 from etl.evidence import Grade
 from etl.rewards import air
 from etl.rewards.combine import combine
-from etl.schema import TRANSITIONS, Columns, RejectReason
+from etl.schema import NOT_TAKEN, TRANSITIONS, Columns, RejectReason
 from etl.settings import EtlConfig
-from etl.tables import Row, json_text
+from etl.tables import IS_TAKEN, Row, json_text
 
 CUT_OFF = {"length", "max_tokens", "max_output_tokens", "incomplete"}
 """Finish reasons that say the answer was cut at its token limit."""
@@ -58,6 +58,8 @@ TRANSITION_COLUMNS: Columns = {
     "call": "Int64",
     "next_call": "Int64",
     "has_offer": "Boolean",
+    "own_response_token_ids": "List(Int32)",
+    "own_behavior_logprobs": "List(Float32)",
     **{name: kind for name, kind in TRANSITIONS.items() if name not in {*FROM_CALL, *FROM_NEXT_CALL}},
 }
 """What rows of transitions are built in: their own columns, and where their calls are in `llm_calls`."""
@@ -114,10 +116,12 @@ def build_transitions(
     revision: int,
     positions: dict[int, int],
     call_rows: Sequence[Row],
+    others: Mapping[int, Sequence[LlmCall]],
 ) -> list[dict[str, Any]]:
     """Return the rows of one episode in `TRANSITION_COLUMNS`; `calls` are its transitions in the order they began.
 
-    `call_rows` are the rows of `llm_calls`, and `positions` says where in them the call of a span's row is.
+    `call_rows` are the rows of `llm_calls`, and `positions` says where in them the call of a span's row is. `others`
+    are the choices, by row, that were not gone on from and are to be transitions as well.
     """
     following = next_calls(calls, agent_rows)
     rows = [call.span.index for call in calls]
@@ -128,17 +132,20 @@ def build_transitions(
     combined = combine(signals.outcome, steps, totals, outcome_gap=signals.gap, discount=config.discount)
     tasks = task_ids(episode, calls)
     last = len(calls) - 1
-    return [
+    made = [
         {
             "project": episode.key[0],
             "episode_id": episode.key[1],
             "call": positions[row],
+            "own_response_token_ids": None,
+            "own_behavior_logprobs": None,
             "next_call": positions[following[row].span.index] if row in following else None,
             "step": step,
             "task_id": tasks[call.agent],
             "revision": revision,
             "has_offer": "tools" not in call.pieced,
             "action": _action(call, call_rows[positions[row]]["output"]),
+            "choice": call.choice,
             "finish_reason": call.answer["finish_reason"] if call.answer is not None else None,
             "done": row not in following,
             "stop_reason": _stop_reason(call, episode) if row not in following else None,
@@ -160,6 +167,40 @@ def build_transitions(
         }
         for step, (row, call) in enumerate(zip(rows, calls, strict=True))
     ]
+    return [
+        row
+        for taken, call in zip(made, calls, strict=True)
+        for row in (
+            taken,
+            *(_not_taken(taken, other, signals.weights, config) for other in others.get(call.span.index, ())),
+        )
+    ]
+
+
+def _not_taken(taken: dict[str, Any], call: LlmCall, weights: Mapping[str, float], config: EtlConfig) -> dict[str, Any]:
+    """Return the row of a choice that was not gone on from: what can be said of the answer alone, and no outcome."""
+    measured = air.of_answer(call)
+    parts = air.weighted(measured, weights)
+    own = sum(parts.values()) * taken["air_scale"] if parts else None
+    return {
+        **taken,
+        "next_call": None,
+        "own_response_token_ids": call.response_token_ids,
+        "own_behavior_logprobs": call.behavior_logprobs,
+        "action": json_text(call.answer),
+        "choice": call.choice,
+        "finish_reason": call.answer["finish_reason"] if call.answer is not None else None,
+        "done": True,
+        "stop_reason": NOT_TAKEN,
+        "reward": own,
+        "reward_outcome": None,
+        "reward_step": None,
+        **{column: parts.get(name) for name, column in SIGNAL_COLUMNS.items()},
+        "signals": json_text(measured),
+        "outcome": None,
+        "return_": own,
+        "evidence": grade(call, config).value,
+    }
 
 
 def with_calls(own: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
@@ -169,7 +210,13 @@ def with_calls(own: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
         pl.col(source).gather(own["next_call"]).alias(name) for name, source in FROM_NEXT_CALL.items()
     )
     whole = pl.concat([own, first, following], how="horizontal")
-    return whole.with_columns(tools=pl.when("has_offer").then("tools")).select(*TRANSITIONS)
+    return whole.with_columns(
+        tools=pl.when("has_offer").then("tools"),
+        **{
+            name: pl.when(IS_TAKEN).then(name).otherwise(f"own_{name}")
+            for name in ("response_token_ids", "behavior_logprobs")
+        },
+    ).select(*TRANSITIONS)
 
 
 def _action(call: LlmCall, output: str | None) -> str | None:

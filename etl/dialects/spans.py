@@ -100,6 +100,12 @@ class LlmCall:
     previous_response_id: str | None = None
     """The response whose history, with its answer, the provider put before the request."""
 
+    held_conversation: str | None = None
+    """The conversation that the provider holds and put before the request."""
+
+    added_to: int | None = None
+    """Row of the call whose request and answer this request was put together from, without naming it."""
+
     incomplete: set[RejectReason] = field(default_factory=set)
     """What says that its messages are not the whole exchange; such a call is context of its episode, no transition."""
 

@@ -1,9 +1,12 @@
-"""Says which of several choices was the action: the one that the agent went on from."""
+"""Says which of several choices was the action, the one that the agent went on from, and what the others would be."""
 
 from collections.abc import Collection, Hashable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from etl.calls.tokens import Decode, drop_impossible, mismatched
 from etl.calls.tool_layers import is_same_name
+from etl.dialects.shapes.messages.canonical import has_content
 from etl.dialects.spans import LlmCall, Message, ToolCall
 
 
@@ -37,9 +40,32 @@ def choose(
             _only_within(answers, said),
         )
         call.choice = next((proof.index(True) for proof in proofs if any(proof)), 0)
-        if call.sampled:
-            known = call.choice < len(call.sampled)
-            call.response_token_ids, call.behavior_logprobs = call.sampled[call.choice] if known else (None, None)
+        _take(call)
+
+
+def others(call: LlmCall, decode: Decode | None) -> list[LlmCall]:
+    """Return a call once for each of its choices that was not gone on from, as if that one had been.
+
+    They are samples of the same policy at the same state, with ids of their own. One of which nothing is recorded, or
+    whose ids cannot be or are not its text, is left out.
+    """
+    found: list[LlmCall] = []
+    for choice, answer in enumerate(call.output or ()):
+        if choice == call.choice or not (has_content(answer) or answer["text"] is not None):
+            continue
+        other = replace(call, choice=choice, incomplete=set(call.incomplete))
+        _take(other)
+        drop_impossible([other])
+        if not other.incomplete and not mismatched([other], decode):
+            found.append(other)
+    return found
+
+
+def _take(call: LlmCall) -> None:
+    """Make the ids and log-probabilities of a call's choice those of the call, in place, where each choice has own."""
+    if call.sampled or call.choice:
+        known = call.choice < len(call.sampled)
+        call.response_token_ids, call.behavior_logprobs = call.sampled[call.choice] if known else (None, None)
 
 
 def _is_for(tool: ToolCall, request: dict[str, Any]) -> bool:

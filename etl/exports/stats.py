@@ -14,6 +14,7 @@ from rich.table import Table
 
 from etl.exports.export import read_table
 from etl.rewards.air import SIGNALS
+from etl.tables import IS_TAKEN
 
 FIELDS = {
     "agent": "agt",
@@ -81,7 +82,7 @@ def correlations(transitions: pl.DataFrame) -> list[dict[str, Any]]:
     sums: dict[str, list[tuple[float, float]]] = {name: [] for name in SIGNALS}
     measured = dict.fromkeys(SIGNALS, 0)
     fired = dict.fromkeys(SIGNALS, 0)
-    judged = transitions.sort("project", "episode_id", "step")
+    judged = transitions.filter(IS_TAKEN).sort("project", "episode_id", "step")
     for (_, _), rows in judged.group_by("project", "episode_id", maintain_order=True):
         outcome = rows["outcome"][0]
         totals: dict[str, float] = {}

@@ -30,10 +30,15 @@ Numbers = NDArray[np.uint32]
 
 TRACE, EPISODE, SESSION = "trace", "episode", "session"
 JUDGED, NAME = "judged", "name"
-RESPONSE, PREVIOUS = "response", "previous"
+RESPONSE, PREVIOUS, CONVERSATION = "response", "previous", "conversation"
 
 COLUMNS: dict[str, dict[str, str]] = {
-    "llm_calls": {TRACE: "trace_id", RESPONSE: "response_id", PREVIOUS: "previous_response_id"},
+    "llm_calls": {
+        TRACE: "trace_id",
+        RESPONSE: "response_id",
+        PREVIOUS: "previous_response_id",
+        CONVERSATION: "conversation_id",
+    },
     "tool_calls": {TRACE: "trace_id"},
     "rewards": {TRACE: "trace_id", JUDGED: "judged_trace_id", EPISODE: "episode_id"},
     "episodes": {TRACE: "trace_ids", EPISODE: "episode_id", SESSION: "session_id"},
@@ -44,8 +49,9 @@ COLUMNS: dict[str, dict[str, str]] = {
 
 SEED = 0
 
-MADE_BY = f"polars {pl.__version__}"
-"""Its hashes are the same within a version, on every machine; an index by another version is made again."""
+MADE_BY = f"polars {pl.__version__}, keys 2"
+"""Its hashes are the same within a version, on every machine; an index by another version, or of other keys, is made
+again."""
 
 NOTHING: dict[str, Any] = {"next": 0, "parts": {}, "runs": []}
 

@@ -7,11 +7,12 @@ from typing import Any
 import orjson
 import polars as pl
 
+from etl.dialects.spans import LlmCall, Span
 from etl.episodes.grouping import Trace
-from etl.published.index import EPISODE, JUDGED, NAME, PREVIOUS, RESPONSE, SESSION, TRACE, Index
+from etl.published.index import CONVERSATION, EPISODE, JUDGED, NAME, PREVIOUS, RESPONSE, SESSION, TRACE, Index
 from etl.rewards import stand_ins
-from etl.schema import TABLES
-from etl.tables import Dataset, scan
+from etl.schema import TABLES, RejectReason
+from etl.tables import IS_TAKEN, Dataset, scan
 
 KEY = ("project", "trace_id")
 
@@ -62,9 +63,9 @@ class Published:
         span = ["project", "trace_id", "span_id"]
         rows = (
             self._scan("transitions", TRACE, set(calls.select(KEY).iter_rows()))
-            .select(*span, "observation", "action")
+            .select(*span, "observation", "action", "stop_reason")
             .join(calls.lazy().select(*span, "response_id"), on=span)
-            .filter(pl.col("observation").is_not_null() & pl.col("action").is_not_null())
+            .filter(IS_TAKEN, pl.col("observation").is_not_null() & pl.col("action").is_not_null())
             .collect()
         )
         found: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -74,6 +75,27 @@ class Published:
             said = {"role": "assistant", "text": text}
             said |= {"tool_calls": answer["tool_calls"]} if answer["tool_calls"] else {}
             found[row["project"], row["response_id"]] = [*orjson.loads(row["observation"]), said]
+        return found
+
+    def conversations(self, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[LlmCall]]:
+        """Return the calls of these conversations as they began; no transition, or shown media: incomplete."""
+        calls = (
+            self._scan("llm_calls", CONVERSATION, wanted)
+            .join(_frame(wanted, "conversation_id").lazy(), on=["project", "conversation_id"], how="semi")
+            .collect()
+        )
+        if calls.is_empty():
+            return {}
+        span = ["project", "trace_id", "span_id"]
+        used = self._scan("transitions", TRACE, set(calls.select(KEY).iter_rows())).filter(IS_TAKEN)
+        offered = {tuple(key): tools for *key, tools in used.select(*span, "tools").collect().iter_rows()}
+        found: dict[tuple[str, str], list[LlmCall]] = {}
+        for row in calls.sort("start_ns", "span_id").iter_rows(named=True):
+            key = (row["project"], row["trace_id"], row["span_id"])
+            call = call_of({**row, "tools": offered.get(key)})  # a call's own may be put together of what it called
+            if key not in offered or row["media"] is not None:
+                call.incomplete.add(RejectReason.HISTORY_ELSEWHERE)
+            found.setdefault((row["project"], row["conversation_id"]), []).append(call)
         return found
 
     def taken(self, traces: Collection[Trace]) -> set[Trace]:
@@ -196,6 +218,18 @@ class Published:
         named = set(episodes.drop_nulls().iter_rows())
         found = (self._episodes(EPISODE, named), self._judging(EPISODE, named))
         return {trace for rows in found for trace in rows.select(KEY).iter_rows()}
+
+
+def call_of(row: dict[str, Any], index: int = -1) -> LlmCall:
+    """Return a published call as it was read; its span has no attributes any more."""
+    span = Span(
+        index, row["project"], row["trace_id"], row["span_id"], None, "", row["start_ns"], row["end_ns"],
+        None, None, row["scope_name"] or "", None, {},
+    )  # fmt: skip
+    texts = {name: orjson.loads(row[name]) if row[name] else None for name in ("tools", "input", "output", "usage")}
+    return LlmCall(
+        span, row["dialect"], agent=row["agent"], response_id=row["response_id"], choice=row["choice"] or 0, **texts
+    )
 
 
 def _values(dataset: Dataset, table: str, column: str) -> set[tuple[str, str]]:

@@ -57,6 +57,12 @@ def measure(
     return found
 
 
+def of_answer(call: LlmCall) -> dict[str, float]:
+    """Measure the signals that an answer alone tells, without what came before or after it."""
+    found: Measures = {"argument_schema": argument_schema([call]), "output_format": output_format([call])}
+    return measures_of(found, call.span.index)
+
+
 def weights(config: EtlConfig) -> dict[str, float]:
     """Return what every signal that is switched on counts; weight 0 switches all but `tool_status` off."""
     known: dict[str, float] = {name: getattr(config, name) for name in SIGNALS if name != "tool_status"}

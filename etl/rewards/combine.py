@@ -14,6 +14,7 @@ import polars as pl
 
 from etl.schema import TRANSITIONS
 from etl.settings import EtlConfig
+from etl.tables import IS_TAKEN
 
 SHARE = 0.49
 """Of the smallest gap between outcomes. Below one half: a failure with all its intermediate rewards at their best stays
@@ -96,7 +97,22 @@ def recombine(transitions: pl.DataFrame, config: EtlConfig, gap: float | None = 
     `gap`: the smallest difference between outcomes, where more is known of them than these rows.
     """
     gap = outcome_gap(transitions["outcome"].unique(), config) if gap is None else gap
-    ordered = transitions.with_row_index("_row").sort("project", "episode_id", "step")
+    rows = transitions.with_row_index("_row")
+    taken = _recombined(rows.filter(IS_TAKEN), config, gap)
+    others = rows.filter(~IS_TAKEN)
+    scales = taken.select("project", "episode_id", "air_scale").unique(["project", "episode_id"])
+    own = pl.col("air_scale") * pl.sum_horizontal(BOUNDED)
+    others = (
+        others.drop("air_scale")
+        .join(scales, on=["project", "episode_id"], how="left")
+        .with_columns(reward=pl.when(pl.any_horizontal(pl.col(BOUNDED).is_not_null())).then(own))
+        .with_columns(return_="reward", outcome=None, reward_outcome=None, reward_step=None, reward_progress=None)
+    )
+    return pl.concat([taken, others.select(taken.columns).cast(dict(taken.schema))]).sort("_row").drop("_row")
+
+
+def _recombined(rows: pl.DataFrame, config: EtlConfig, gap: float) -> pl.DataFrame:
+    ordered = rows.sort("project", "episode_id", "step")
     is_any = pl.any_horizontal(pl.col(name).is_not_null() for name in BOUNDED)
     air = ordered.select(pl.when(is_any).then(pl.sum_horizontal(BOUNDED)))[BOUNDED[0]].to_list()
     steps, progress = ordered["reward_step"].to_list(), ordered["reward_progress"].to_list()
@@ -112,4 +128,4 @@ def recombine(transitions: pl.DataFrame, config: EtlConfig, gap: float | None = 
         rows += zip(made.reward, made.return_, last, [made.air_scale] * length, strict=True)
     names = ("reward", "return_", "reward_outcome", "air_scale")
     made_frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.Float64), orient="row")
-    return ordered.with_columns(made_frame).sort("_row").drop("_row")
+    return ordered.with_columns(made_frame)

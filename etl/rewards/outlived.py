@@ -1,7 +1,8 @@
 """Applies rewards to published episodes whose spans are gone: their rows stay, with what was given later.
 
-The rows of `llm_calls` and `episodes` take the place of the spans. A reward that names a span other than a model call
-or the root finds nothing any more; turns are not divided anew.
+The rows of `llm_calls`, `tool_calls` and `episodes` take the place of the spans: the calls of models and tools, all
+that was above a model call, and the root. A reward that names another span finds nothing any more; turns are not
+divided anew.
 """
 
 from collections import defaultdict
@@ -88,7 +89,11 @@ def with_rewards(
         reward = published.from_row(row)
         key = (row["project"], row["episode_id"] or "")
         if row["judges"] is not None and key in numbers:
-            published.place_again(reward, row, numbers[key], calls_of[numbers[key]])
+            reason = reward.reason
+            ground.place([reward])
+            if (reward.episode, reward.level) != (numbers[key], Level(row["judges"])):
+                reward.reason = reason
+                published.place_again(reward, row, numbers[key], calls_of[numbers[key]])
             placed.append(reward)
         elif reward.reason is not None:
             reward.episode = numbers.get(key)
@@ -126,47 +131,76 @@ def _ground(tables: Mapping[str, pl.DataFrame], config: EtlConfig) -> tuple[Grou
     ids = ("project", "trace_id", "span_id")
     bystanders = tables["rejected"].filter(pl.col("reason").is_in(BYSTANDERS)).select(ids)
     agents = tables["llm_calls"].join(bystanders, on=ids, how="anti", maintain_order="left").rows(named=True)
-    nodes: list[tuple[str, str, str, str | None]] = []
+    nodes = _Nodes()
     calls: list[LlmCall] = []
-    rows: dict[tuple[str, str, str], int] = {}
     episodes: list[Episode] = []
+    readings = Readings()
     by_episode: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for agent in agents:
         by_episode[agent["project"], agent["episode_id"]].append(agent)
+    by_episode_tools: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for tool in tables["tool_calls"].filter(pl.col("span_id").is_not_null()).rows(named=True):
+        by_episode_tools[tool["project"], tool["episode_id"]].append(tool)
     for row in tables["episodes"].rows(named=True):
         episode = Episode((row["project"], row["episode_id"]), traces=row["trace_ids"], session=row["session_id"])
-        episode.start_ns, first = row["start_ns"], len(nodes)
+        episode.start_ns, first = row["start_ns"], len(nodes.rows)
         root = row["root_span_id"]
         own = by_episode[episode.key]
-        if root is not None and all(call["span_id"] != root for call in own):
-            nodes.append((row["project"], row["trace_ids"][0], root, None))
-            rows.update({(row["project"], trace, root): first for trace in row["trace_ids"]})
         for call in own:
-            index = len(nodes)
-            above = None if call["span_id"] == root else root
-            nodes.append((call["project"], call["trace_id"], call["span_id"], above))
-            merged = [call["span_id"], *(call["merged_span_ids"] or ())]
-            rows.update({(call["project"], call["trace_id"], span_id): index for span_id in merged})
-            calls.append(_call(index, call))
-            episode.root = index if call["span_id"] == root else episode.root
-        episode.root = max(episode.root, first)
-        episode.rows = list(range(first, len(nodes)))
+            above = call["ancestor_span_ids"]
+            line = [
+                call["span_id"],
+                *([root] if above is None and root not in (None, call["span_id"]) else above or ()),
+            ]
+            index = nodes.add(call["project"], call["trace_id"], line)
+            calls.append(LlmCall(_span(index, call), call["dialect"], response_id=call["response_id"]))
+        for call, made in zip(own, calls[len(calls) - len(own) :], strict=True):
+            for merged in call["merged_span_ids"] or ():
+                nodes.named[call["project"], call["trace_id"], merged] = made.span.index
+        acting = {call.span.index for call in calls[len(calls) - len(own) :]}
+        for tool in by_episode_tools[episode.key]:
+            index = nodes.add(tool["project"], tool["trace_id"], [tool["span_id"]])
+            if index not in acting:
+                readings.spans[index] = _span(index, tool, {"gen_ai.operation.name": "execute_tool"})
+        if root is not None:
+            found = (nodes.named.get((row["project"], trace, root)) for trace in row["trace_ids"])
+            episode.root = next((index for index in found if index is not None), -1)
+            if episode.root < 0:
+                episode.root = nodes.add(row["project"], row["trace_ids"][0], [root])
+            for trace in row["trace_ids"]:
+                nodes.named.setdefault((row["project"], trace, root), episode.root)
+        episode.rows = list(range(first, len(nodes.rows)))
         episodes.append(episode)
-    frame = pl.DataFrame(nodes, schema=dict.fromkeys([*ids, "parent_span_id"], pl.String), orient="row")
+    frame = pl.DataFrame(nodes.rows, schema=dict.fromkeys([*ids, "parent_span_id"], pl.String), orient="row")
     episode_of = [number for number, episode in enumerate(episodes) for _ in episode.rows]
-    ground = Ground(build_forest(frame), episodes, episode_of, calls, Readings(), rows, config.outcome)
+    ground = Ground(build_forest(frame), episodes, episode_of, calls, readings, nodes.named, config.outcome)
     calls_of: list[dict[str, LlmCall]] = [{} for _ in episodes]
     for made in calls:
         calls_of[episode_of[made.span.index]][made.span.span_id] = made
     return ground, calls_of
 
 
-def _call(index: int, row: Row) -> LlmCall:
-    span = Span(
+class _Nodes:
+    """The spans that published rows tell of, as the rows of a forest."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str, str | None]] = []
+        self.named: dict[tuple[str, str, str], int] = {}
+
+    def add(self, project: str, trace_id: str, line: list[str]) -> int:
+        """Add a span and those above it, the nearest first, and return its row."""
+        for span_id, parent in zip(line, [*line[1:], None], strict=True):
+            if (project, trace_id, span_id) not in self.named:
+                self.named[project, trace_id, span_id] = len(self.rows)
+                self.rows.append((project, trace_id, span_id, parent))
+        return self.named[project, trace_id, line[0]]
+
+
+def _span(index: int, row: Row, attributes: dict[str, Any] | None = None) -> Span:
+    return Span(
         index, row["project"], row["trace_id"], row["span_id"], None, "", row["start_ns"], row["end_ns"],
-        None, None, "", None, {},
+        None, None, "", None, attributes or {},
     )  # fmt: skip
-    return LlmCall(span, row["dialect"], response_id=row["response_id"])
 
 
 def _revisions(episodes: list[Episode], before: list[int], seq: Mapping[tuple[str, str], int]) -> list[int]:

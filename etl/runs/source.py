@@ -158,22 +158,42 @@ def with_links(reader: Reader, facts: Sequence[TraceFacts]) -> list[TraceFacts]:
     ]
     found: dict[Trace, set[str]] = defaultdict(set)
     judging = _collect_links(reader, JUDGING, traces, found)
+    judging |= _collect_links(reader, CONTINUING, traces, found)
     if judging or any(fact.is_gateway or stand_ins.is_stand_in(fact.trace) for fact in facts):
-        kinds.append(
-            f"select project, trace_id, unnest(regexp_extract_all(attributes, '{RESPONSE_ID}')) as link from spans"
-        )
+        kinds += [
+            f"select project, trace_id, unnest(regexp_extract_all(attributes, '{RESPONSE_ID}')) as link from spans",
+            f"select project, trace_id, json_extract_string(attributes, '{ANSWER}') as link from spans",
+        ]
     _collect_links(reader, kinds, traces, found)
     return [replace(fact, links=tuple(sorted({*fact.links, *found.get(fact.trace, ())}))) for fact in facts]
 
 
+QUOTES = r"""[\\"]+"""
+"""Around what is text in JSON, which may itself be text in JSON."""
+
+CONTINUING = tuple(
+    f"""
+    select project, trace_id, unnest(regexp_extract_all(attributes, '{pattern}', 1)) as link
+    from spans
+    where regexp_matches(attributes, '{pattern}')
+    """
+    for pattern in (
+        rf"(?i)previous_?(?:response|interaction)_?id{QUOTES}\s*:\s*{QUOTES}([^{QUOTES[1:-2]}]+)",
+        rf"conversation(?:{QUOTES}\s*:\s*\{{\s*{QUOTES}id)?{QUOTES}\s*:\s*{QUOTES}(conv_[0-9A-Za-z_-]+)",
+    )
+)
+"""SQL: the response or conversation that a request continues, of which the provider holds the history."""
+
+ANSWER = '$."gen_ai.response.id"'
+
 JUDGING = (
     f"""
-    select project, trace_id, json_extract_string(attributes, '$."gen_ai.response.id"') as link
+    select project, trace_id, json_extract_string(attributes, '{ANSWER}') as link
     from log_records
     where event_name = '{EVALUATION_EVENT}'
     """,
     f"""
-    select project, trace_id, json_extract_string(attributes, '$."gen_ai.response.id"') as link
+    select project, trace_id, json_extract_string(attributes, '{ANSWER}') as link
     from spans
     where contains(attributes, '{EVALUATION_NAME}')
     """,

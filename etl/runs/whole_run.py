@@ -16,7 +16,7 @@ from etl.rewards.signals.progress import Course, progress
 from etl.runs.work import Processed
 from etl.schema import TABLES, dataset_directory
 from etl.settings import EtlConfig
-from etl.tables import scan
+from etl.tables import IS_TAKEN, scan
 
 EPISODE = ["project", "episode_id"]
 
@@ -55,7 +55,8 @@ def measure_progress(transitions: pl.LazyFrame, discount: float) -> pl.DataFrame
     ]
     so_far = [pl.col(e.meta.output_name()).cum_sum().shift(1, fill_value=0.0).over(EPISODE) for e in before]
     rows = (
-        transitions.sort(*EPISODE, "step")
+        transitions.filter(IS_TAKEN)
+        .sort(*EPISODE, "step")
         .select(
             *EPISODE,
             "step",
@@ -97,6 +98,7 @@ def _rewritten(config: EtlConfig, window: Window, done: Processed, gap: float, m
     def change(rows: pl.DataFrame) -> pl.DataFrame:
         if moved is not None:
             joined = rows.join(moved, on=[*EPISODE, "step"], how="left", maintain_order="left")
+            joined = joined.with_columns(_moved=pl.when(IS_TAKEN).then("_moved"))
             rows = joined.with_columns(reward_progress=pl.col("_moved") * config.progress, signals=_with_progress())
         return recombine(rows, config, gap).select(*TABLES["transitions"])
 

@@ -122,7 +122,7 @@ class Worker:
                 judge_reply=self._judge_reply,
                 remembered=forgotten(before.join(gone, on=["project", "trace_id"], how="anti"), logs),
                 taken=published.taken(traces),
-                stored=published.responses,
+                stored=published,
             )
         if outlived:
             keep_outlived(dataset, published.rows(outlived), logs, job.config)

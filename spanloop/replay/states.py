@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from etl.schema import table_files
+from etl.schema import NOT_TAKEN, table_files
 from foundation.errors import GateRefused, SettingsError
 from spanloop.replay.messages import Message, ToolCall, key_of, plain_text
 
@@ -106,7 +106,8 @@ def _rows(data: Path, *, agents: Sequence[str], split: str | None, since: dateti
     files = table_files(data, "transitions")
     if not files:
         raise GateRefused(f"nothing is published in {data}", hint=f"Publish transitions first: etl run --data {data}")
-    rows = pl.scan_parquet(files, missing_columns="insert", extra_columns="ignore").select(COLUMNS).collect()
+    rows = pl.scan_parquet(files, missing_columns="insert", extra_columns="ignore")
+    rows = rows.filter(pl.col("stop_reason").ne_missing(NOT_TAKEN)).select(COLUMNS).collect()
     named = sorted({str(name) for name in rows["agent"].unique() if name is not None})
     if agents:
         chosen = [name for name in named if any(fnmatchcase(name, pattern) for pattern in agents)]

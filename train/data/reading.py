@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from etl.schema import TRANSITIONS, Evidence, SetAside, Split, table_files
+from etl.schema import NOT_TAKEN, TRANSITIONS, Evidence, SetAside, Split, table_files
 from train.data.admission import disown, rung_of, why_set_aside, with_agents
 from train.data.logged import Call, Episode, Logged, Render, Truncation
 
@@ -24,14 +24,15 @@ AIR_REWARDS = tuple(name for name in INTERMEDIATE_REWARDS if name not in UNSCALE
 def read_transitions(data: Path, split: Split, *, since: datetime | None = None) -> pl.DataFrame:
     """Read the transitions of one split, in order of project, episode and step.
 
-    Of episodes that began before `since` there is none; of a dataset that was never published, none either.
+    Of episodes that began before `since` there is none; of a dataset that was never published, none either. Choices
+    that were not gone on from are left out: nobody knows what would have come of them.
     """
     schema = {name: _polars_type(dtype) for name, dtype in TRANSITIONS.items()}
     files = table_files(data, "transitions")
     if not files:
         return pl.DataFrame(schema=schema)
     rows = pl.scan_parquet(files, schema=schema, missing_columns="insert", extra_columns="ignore")
-    rows = rows.filter(pl.col("split") == split.value)
+    rows = rows.filter(pl.col("split") == split.value, pl.col("stop_reason").ne_missing(NOT_TAKEN))
     if since is not None:
         instant = since if since.tzinfo else since.replace(tzinfo=UTC)
         began = pl.col("start_ns").min().over("project", "episode_id")

@@ -1,18 +1,16 @@
-"""Puts together what a model saw of which a request holds only what is new.
+"""Puts together what a model saw where a request continues a response by its id: the provider holds the history.
 
-The Responses API continues an earlier response by its id (`previous_response_id`): the provider holds the history. Some
-recorders write only what a request added to the one before. What the earlier call was shown and answered is in its own
-spans, of this run or published before: history, answer, then what is new; the instructions once, those of the present
-request. What cannot be put together is no observation.
+What the earlier call was shown and answered is in its own spans, of this run or published before: history, answer, then
+what is new; the instructions once, those of the present request. What cannot be put together is no observation.
+`conversations` does the same where only a conversation is named, or nothing at all.
 
 https://platform.openai.com/docs/guides/conversation-state
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any
-
-import orjson
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 from etl.calls.likeness import message_key
 from etl.dialects.shapes.json_values import decode
@@ -22,18 +20,25 @@ from etl.schema import RejectReason
 ResponseKey = tuple[str, str]
 """(project, response id)"""
 
-Stored = Callable[[Collection[ResponseKey]], Mapping[ResponseKey, list[Message]]]
-"""Finds published responses: what was shown, with the answer as its last message."""
-
-PREVIOUS = ("previous_response_id", "previousResponseId")
+PREVIOUS = ("previous_response_id", "previousResponseId", "previous_interaction_id", "previousInteractionId")
 CONVERSATION = ("conversation",)
 INSTRUCTIONS = ("instructions",)
+
+HELD = re.compile(r"conv_[0-9A-Za-z_-]+")
+"""A conversation that the provider holds, by the form of its id."""
 
 DEEPEST = 3
 """Objects within objects that are looked at for a parameter of the request."""
 
-MOST_EARLIER = 16
-"""How many earlier calls of an agent are looked at for the one that a request was added to."""
+
+class Stored(Protocol):
+    """Finds what is published of the calls that requests continue."""
+
+    def responses(self, wanted: Collection[ResponseKey]) -> Mapping[ResponseKey, list[Message]]:
+        """Return, by (project, response id), what was shown, with the answer as its last message."""
+
+    def conversations(self, wanted: Collection[ResponseKey]) -> Mapping[ResponseKey, list[LlmCall]]:
+        """Return, by (project, conversation id), its calls as they began; those that are no transition `incomplete`."""
 
 
 def note_previous(calls: Iterable[LlmCall]) -> None:
@@ -42,14 +47,14 @@ def note_previous(calls: Iterable[LlmCall]) -> None:
         for span in (call.span, *call.merged):
             call.previous_response_id = call.previous_response_id or _parameter(span.attributes, PREVIOUS)
             conversation = _parameter(span.attributes, CONVERSATION)
-            if conversation is not None and conversation.startswith("conv_"):
-                call.incomplete.add(RejectReason.HISTORY_ELSEWHERE)
+            if conversation is not None and HELD.fullmatch(conversation):
+                call.held_conversation = call.held_conversation or conversation
+                call.conversation_id = call.conversation_id or conversation
 
 
 def rebuild_histories(calls: Iterable[LlmCall], stored: Stored | None) -> None:
     """Complete the requests of calls that continue another, in place; those that cannot be are marked."""
     calls = sorted(calls, key=lambda call: (call.span.start_ns, call.span.span_id))
-    _add_recorded(calls)
     continuing = [call for call in calls if call.previous_response_id is not None]
     if not continuing:
         return
@@ -58,7 +63,7 @@ def rebuild_histories(calls: Iterable[LlmCall], stored: Stored | None) -> None:
         if call.response_id is not None:
             answered[call.span.project, call.response_id].append(call)
     wanted = {(call.span.project, str(call.previous_response_id)) for call in continuing}
-    found = stored(wanted - answered.keys()) if stored is not None and wanted - answered.keys() else {}
+    found = stored.responses(wanted - answered.keys()) if stored is not None and wanted - answered.keys() else {}
     is_done: set[int] = set()
     for call in continuing:
         line = [call]
@@ -75,14 +80,17 @@ def rebuild_histories(calls: Iterable[LlmCall], stored: Stored | None) -> None:
 def spread_incompleteness(calls: Iterable[LlmCall]) -> None:
     """Mark the calls, in place, that continue one of which not all is known."""
     calls = list(calls)
-    continued = defaultdict(list)
+    continued: dict[ResponseKey | int, list[LlmCall]] = defaultdict(list)
     for call in calls:
         if call.previous_response_id is not None:
             continued[_previous(call)].append(call)
+        elif call.added_to is not None:
+            continued[call.added_to].append(call)
     waiting = [call for call in calls if call.incomplete] if continued else []
     while waiting:
         call = waiting.pop()
-        for later in continued.get((call.span.project, call.response_id or ""), ()):
+        keys = (call.span.project, call.response_id or ""), call.span.index
+        for later in (later for key in keys for later in continued.get(key, ())):
             if RejectReason.HISTORY_ELSEWHERE not in later.incomplete:
                 later.incomplete.add(RejectReason.HISTORY_ELSEWHERE)
                 waiting.append(later)
@@ -97,24 +105,30 @@ def _only(alike: Collection[LlmCall]) -> LlmCall | None:
 
 
 def _rebuild(call: LlmCall, earlier: LlmCall | None, stored: list[Message] | None) -> None:
-    history = stored
-    if earlier is not None and earlier is not call and _is_whole(earlier):
-        history = [*_carried(earlier), _as_said(earlier)]
+    history = stored if _is_carried_on(stored or [], call) else None
+    if earlier is not None and earlier is not call and is_whole(earlier):
+        history = [*carried(earlier), as_said(earlier)]
     if history is None or RejectReason.HISTORY_ELSEWHERE in call.incomplete:
         call.incomplete.add(RejectReason.HISTORY_ELSEWHERE)
         return
-    call.input = _joined(history, call.input or [])
+    call.input = joined(history, call.input or [])
 
 
-def _is_whole(call: LlmCall) -> bool:
-    return call.input is not None and call.answer is not None and not call.incomplete and not _is_pieced(call)
+def _is_carried_on(stored: list[Message], call: LlmCall) -> bool:
+    """Tell whether a published history goes on under the same instructions: it does not say which stood apart."""
+    return not stored or stored[0]["role"] != "system" or stored[:1] == (call.input or [])[:1]
+
+
+def is_whole(call: LlmCall) -> bool:
+    """Tell whether all that a call was shown and answered is known, and the answer the only one."""
+    return call.input is not None and len(call.output or ()) == 1 and not call.incomplete and not _is_pieced(call)
 
 
 def _is_pieced(call: LlmCall) -> bool:
     return not call.pieced.isdisjoint({"input", "output"})
 
 
-def _carried(call: LlmCall) -> list[Message]:
+def carried(call: LlmCall) -> list[Message]:
     """Return a request's messages without its instructions, where these stood apart: they end with their response."""
     messages = call.input or []
     apart = _parameter(call.span.attributes, INSTRUCTIONS)
@@ -124,7 +138,7 @@ def _carried(call: LlmCall) -> list[Message]:
     return messages[1:] if apart is None or messages[0].get("text") == apart else messages
 
 
-def _as_said(call: LlmCall) -> Message:
+def as_said(call: LlmCall) -> Message:
     """Return an answer as the message of a history."""
     answer = call.answer or {}
     text = answer.get("text")
@@ -132,8 +146,8 @@ def _as_said(call: LlmCall) -> Message:
     return {**message, "tool_calls": answer["tool_calls"]} if answer.get("tool_calls") else message
 
 
-def _joined(history: list[Message], added: list[Message]) -> list[Message]:
-    """Return a history and what is new; a request that holds its history already stays."""
+def joined(history: list[Message], added: list[Message]) -> list[Message]:
+    """Return a history and what is new, under the present instructions; a request that holds its history stays."""
     if [message_key(message) for message in added[: len(history)]] == [message_key(message) for message in history]:
         return added
     start = next((n for n, message in enumerate(added) if message["role"] != "system"), len(added))
@@ -165,51 +179,3 @@ def _within(value: Any, names: Collection[str], depth: int) -> Iterator[str]:  #
             yield found
     for inner in value.values():
         yield from _within(inner, names, depth - 1)
-
-
-def _add_recorded(calls: Iterable[LlmCall]) -> None:
-    """Complete requests, in place, whose recorder wrote only what they added to the one before.
-
-    Proven by the counts of tokens: there are more than in the call before with its answer, in fewer characters, with
-    the same tools on offer.
-    """
-    lines: dict[tuple[str, str, str | None, str], list[LlmCall]] = defaultdict(list)
-    for call in calls:
-        line = lines[call.span.project, call.span.trace_id, call.agent, call.span.scope]
-        if call.input and _tokens(call) is not None:
-            earlier = next((one for one in reversed(line[-MOST_EARLIER:]) if _is_added_to(call, one)), None)
-            if earlier is not None and call.previous_response_id is None:
-                whole = _joined([*(earlier.input or ()), _as_said(earlier)], call.input)
-                if _is_plausible(whole, call, earlier):
-                    call.input = whole
-                else:
-                    call.incomplete.add(RejectReason.HISTORY_ELSEWHERE)
-            line.append(call)
-
-
-def _is_added_to(call: LlmCall, earlier: LlmCall) -> bool:
-    counted, before = _tokens(call), _tokens(earlier)
-    if counted is None or before is None or not _is_whole(earlier) or call.tools != earlier.tools:
-        return False
-    added = call.input or []
-    first = next((message for message in added if message["role"] != "system"), None)
-    answered = {request["id"] for request in (earlier.answer or {}).get("tool_calls") or ()} - {None}
-    is_result = first is not None and first["role"] == "tool"
-    if is_result != bool(answered) or (is_result and (first or {}).get("tool_call_id") not in answered):
-        return False
-    written = (earlier.usage or {}).get("output_tokens") or 0
-    return counted >= before + written and _size(added) < _size(earlier.input or [])
-
-
-def _is_plausible(whole: list[Message], call: LlmCall, earlier: LlmCall) -> bool:
-    """Tell whether a rebuilt request has about as many characters a token as the one it was added to."""
-    rate, known = _size(whole) / (_tokens(call) or 1), _size(earlier.input or []) / (_tokens(earlier) or 1)
-    return known / 2 <= rate <= known * 2
-
-
-def _tokens(call: LlmCall) -> int | None:
-    return (call.usage or {}).get("input_tokens") or None
-
-
-def _size(messages: Iterable[Message]) -> int:
-    return len(orjson.dumps(list(messages), default=str))

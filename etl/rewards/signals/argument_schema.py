@@ -18,7 +18,7 @@ def argument_schema(calls: Iterable[LlmCall]) -> dict[int, float]:
         if not call.tools or "tools" in call.pieced:
             continue
         schemas = {tool["name"]: tool["parameters"] for tool in call.tools}
-        asked = [request for message in call.output or () for request in message["tool_calls"]]
+        asked = call.answer["tool_calls"] if call.answer is not None else ()
         judged = [fit for fit in (_fits(request, schemas) for request in asked) if fit is not None]
         if judged:
             measured[call.span.index] = -judged.count(False) / len(judged)

@@ -19,8 +19,7 @@ def repetition(calls: Iterable[LlmCall]) -> dict[int, float]:
     for call in calls:
         asked = [
             orjson.dumps([request["name"], request["arguments"]], option=orjson.OPT_SORT_KEYS, default=str)
-            for message in call.output or ()
-            for request in message["tool_calls"]
+            for request in (call.answer["tool_calls"] if call.answer is not None else ())
         ]
         again = 0
         for key in asked:

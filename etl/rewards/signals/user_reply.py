@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from etl.dialects.spans import LlmCall, Message
+from etl.rewards.signals.reply_words import CORRECTIONS, DOUBT, PRAISE, compiled
 
 THANKS, CORRECTION, NOTHING = 1.0, -1.0, 0.0
 
@@ -20,36 +21,40 @@ ALIKE = 0.8
 FEWEST_WORDS = 3
 """In a question that is compared with another by its words."""
 
-CORRECTIONS = re.compile(
-    r"^(no|nope|nein|non|wrong|falsch|incorrect)\b(?!\s+(problem|worries|thanks|thank|need|further|more|rush))"
-    r"|\b(is|was|isn't|'s) (still |totally |completely |just )?(wrong|incorrect)\b"
-    r"|\bis(n't| not) (right|correct|true)\b"
-    r"|'s not (right|correct|true|it)\b|\bnot what i (asked|meant|wanted|said)\b"
-    r"|\b(does not|doesn't|didn't|did not|still not|not) work(ing)?\b"
-    r"|\bstill (fails|failing|broken|wrong|the same (error|problem))\b"
-    r"|\byou (forgot|missed|misunderstood|ignored|got (it|that) wrong)\b"
-    r"|\bi (meant|said|asked for|already told you)\b|\btry again\b|\bstimmt nicht\b|\bdas ist falsch\b",
-)
-PRAISE = re.compile(
-    r"\b(thanks|thank you|thx|danke|merci|gracias|perfect|excellent|awesome|wonderful|brilliant|well done|good job"
-    r"|that (worked|works|helped|helps|did it)|works now|exactly (right|what i)|(that is|that's) (right|correct|it))\b"
-    r"|^(great|super|cool|nice)\b",
-)
-DOUBT = re.compile(r"\b(not|isn't|no|but|however|though) (really |very )?(perfect|great|excellent|what|thanks)\b")
+CLAUSES = 3
+"""Clauses at the beginning of a reply in which a correction is looked for; praise is in the first."""
+
+ENDS = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])|\n+")
+ASKS = ("?", "\uff1f", "\u061f")
+"""Question marks: of Latin letters, of Chinese and Japanese, of Arabic."""
+
+WRONG, RIGHT, DOUBTFUL = compiled(CORRECTIONS), compiled(PRAISE), re.compile(DOUBT)
+DENIAL = re.compile(r"^(no|nope|nein|nee|non|não|nie|нет|hay\u0131r|いいえ|아니요|لا)\b[\s,.!、。،]*")
+"""What answers a question that the assistant asked, and corrects nothing."""
 
 
-def judge_reply(reply: str, question: str) -> float:
+def judge_reply(reply: str, question: str, answer: str = "") -> float:
     """Return what a reply says of the answer to a question: 1 thanks, -1 a correction or the question again, 0 nothing.
+
+    What asks is no correction, but for the same question again; nor is a plain no to an answer that asks.
 
     >>> judge_reply("Thanks! And in Spain?", "Capital of France?"), judge_reply("No, I meant the river.", "And?")
     (1.0, -1.0)
     >>> judge_reply("capital of  France", "Capital of France?"), judge_reply("And of Spain?", "Capital of France?")
     (-1.0, 0.0)
+    >>> judge_reply("No, the later one", "A train?"), judge_reply("No, the later one", "A train?", "Is 8:15 fine?")
+    (-1.0, 0.0)
     """
-    said = " ".join(reply[:LOOKED_AT].casefold().replace("\u2019", "'").split())
-    if _is_same(_words(reply), _words(question)) or CORRECTIONS.search(said):
+    if _is_same(_words(reply), _words(question)):
         return CORRECTION
-    return THANKS if PRAISE.search(said) and not DOUBT.search(said) else NOTHING
+    parts = ENDS.split(reply[:LOOKED_AT].casefold().replace("\u2019", "'"))
+    clauses = [clause for clause in (" ".join(part.split()) for part in parts) if clause]
+    if clauses and answer.rstrip().endswith(ASKS):
+        clauses[0] = DENIAL.sub("", clauses[0])
+    if any(WRONG.search(clause) for clause in clauses[:CLAUSES] if not clause.endswith(ASKS)):
+        return CORRECTION
+    is_praise = bool(clauses) and RIGHT.search(clauses[0]) and not DOUBTFUL.search(clauses[0])
+    return THANKS if is_praise else NOTHING
 
 
 def _words(text: str) -> list[str]:
@@ -82,10 +87,10 @@ def user_reply(dialogues: Iterable[Sequence[LlmCall]], judge: Judge | None) -> d
         for call in calls:
             reply = replies.get(call.span.index)
             if reply is not None:
-                question = _last_user_text(call.input)
-                value = judge_reply(reply, question)
+                question, answer = _last_user_text(call.input), (call.answer or {}).get("text") or ""
+                value = judge_reply(reply, question, answer)
                 if value == NOTHING and judge is not None:
-                    value = judge(question, (call.output or [{}])[0].get("text") or "", reply) or NOTHING
+                    value = judge(question, answer, reply) or NOTHING
                 measured[call.span.index] = value
     return measured
 
@@ -114,7 +119,7 @@ def _begins_anew(call: LlmCall, later: LlmCall) -> bool:
 
 
 def _asks_for_tools(call: LlmCall) -> bool:
-    return any(message["tool_calls"] for message in call.output or ())
+    return bool(call.answer and call.answer["tool_calls"])
 
 
 def _last_user_text(messages: Sequence[Message] | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from etl.schema import NOT_TAKEN
 from spanloop.page.questions import Answer, Question, Row
 from spanloop.page.traces import conversation
 from spanloop.page.traces.trees import Node
@@ -108,7 +109,7 @@ def _arranged(answers: Iterable[Answer], project: str) -> Known:
         judged[row["judged_span_id"] if row["judges"] in {"call", "run"} and row["judged_span_id"] else ""].append(row)
     return Known(
         calls={row["span_id"]: row for row in calls},
-        transitions={row["span_id"]: row for row in transitions},
+        transitions={row["span_id"]: row for row in transitions if row["stop_reason"] != NOT_TAKEN},
         rewards=dict(judged),
         rejected=_grouped(rejected),
         tools={row["span_id"]: row for row in tools},

@@ -24,6 +24,7 @@ from tool_calls as c
 join episodes as e using (project, episode_id)
 left join transitions as t
     on t.project = c.project and t.trace_id = c.trace_id and t.span_id = c.caused_by_span_id
+    and t.stop_reason is distinct from 'not_taken'
 where {where}
 group by all
 order by failed desc, calls desc

@@ -26,7 +26,7 @@ select
     c.value as was_expected, c.loss
 from credit as c
 join transitions as t using (project, episode_id, span_id)
-where c.checkpoint_id = ? and c.taken {sign} 0
+where c.checkpoint_id = ? and c.taken {sign} 0 and t.stop_reason is distinct from 'not_taken'
 order by c.taken {order}
 limit 8
 """

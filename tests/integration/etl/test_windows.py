@@ -349,6 +349,38 @@ def test_a_response_of_an_earlier_night_is_the_history_of_a_later_one(
     assert [message["text"] for message in json.loads(last["observation"])] == ["I am Zora.", "hello", "When?"]
 
 
+def test_a_conversation_goes_on_in_a_later_night(tmp_path: Path, store: Store, run: Callable[..., Any]) -> None:
+    """Which the provider holds: each request has only what is new, and the spans of the night before are gone."""
+
+    def turn(name: str, asked: str, tokens: int, **rest: Any) -> Span:
+        fields = {
+            "llm.invocation_parameters": json.dumps({"conversation": "conv_68a1f0"}),
+            "gen_ai.usage.input_tokens": tokens,
+            "gen_ai.usage.output_tokens": 1,
+        }
+        return llm(name, trace=name, response_id=f"resp_{name}", asked=[("user", asked)], attributes=fields, **rest)
+
+    store.spans = [turn("a", "I am Zora.", 7, seq=1)]
+    run(complete_after=0)
+    store.spans = [turn("b", "When?", 18, start=5, seq=2)]
+    run(complete_after=0)
+
+    last = rows(tmp_path, "transitions").sort("start_ns").row(-1, named=True)
+    assert [message["text"] for message in json.loads(last["observation"])] == ["I am Zora.", "hello", "When?"]
+
+
+def test_in_buckets_as_well_a_response_has_its_history(tmp_path: Path, store: Store, run: Callable[..., Any]) -> None:
+    """What continues another is in one bucket with it."""
+    store.spans = [
+        continued("a", "I am Zora.", seq=1),
+        *(llm(f"x{number}", trace=f"x{number}", start=1, seq=2) for number in range(4)),
+        continued("b", "When?", previous="a", start=5, seq=3),
+    ]
+    run(complete_after=0, bucket_spans=1)
+
+    assert rows(tmp_path, "rejected").height == 0
+
+
 def test_a_response_that_comes_late_completes_what_continues_it(
     tmp_path: Path, store: Store, run: Callable[..., Any]
 ) -> None:

@@ -4,13 +4,15 @@ import json
 from typing import Any
 
 import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
 
 from etl.rewards.outlived import forgotten, keep_outlived
 from etl.settings import EtlConfig
 from etl.tables import Dataset
 from etl.transform import transform
 from otel_exporter.schema import EPISODE_ID
-from tests.spans import evaluation, identifier, llm, logs_frame, reward_record, span, spans_frame
+from tests.spans import Span, agent, evaluation, identifier, llm, logs_frame, reward_record, span, spans_frame, tool
 
 CONFIG = EtlConfig(complete_after=0)
 RESPONSE, SESSION = "gen_ai.response.id", "gen_ai.conversation.id"
@@ -92,3 +94,74 @@ def test_published_rewards_whose_records_are_gone_are_found() -> None:
     (lost,) = forgotten(rewards, logs_frame())
     assert (lost.name, lost.value, lost.reason) == ("outcome", 1.0, None)
     assert forgotten(rewards.clear(), logs_frame()) == []
+
+
+def crew(name: str, *, seq: int, attributes: dict[str, Any] | None = None, **rest: Any) -> list[Span]:
+    """Return an episode in which an agent has another one look something up, deep below a step of a chain."""
+    common: dict[str, Any] = {"trace": name, "seq": seq}
+    writer, reader = (agent(f"{name} {role}", agent_name=role, **own, **common) for role, own in (
+        ("writer", {"parent": f"{name} root", "start": 1, "end": 8}),
+        ("reader", {"parent": f"{name} hand over", "start": 3, "end": 6}),
+    ))  # fmt: skip
+    ask = {"calls": [(name, "look", {})], "response_id": f"{name}-1", "agent": "writer"}
+    return [
+        span(f"{name} root", trace=name, end=9, seq=seq, attributes=attributes, **rest),
+        writer,
+        llm(f"{name} 1", parent=f"{name} writer", start=1, end=2, **ask, **common),
+        tool(f"{name} hand over", tool_name="look", call_id=name, parent=f"{name} writer", start=2, end=7, **common),
+        reader,
+        span(f"{name} step", parent=f"{name} reader", start=3, end=6, **common),
+        llm(f"{name} 2", parent=f"{name} step", start=4, end=5, response_id=f"{name}-2", agent="reader", **common),
+        llm(f"{name} 3", parent=f"{name} writer", start=7, end=8, response_id=f"{name}-3", agent="writer", **common),
+    ]
+
+
+def naming(value: float, name: str, at: float = 20.0, **ids: str) -> dict[str, Any]:
+    """Return a record that names no trace."""
+    fields = {"gen_ai.evaluation.name": name, "gen_ai.evaluation.score.value": value, **ids}
+    return {**reward_record(value, seq=9, at=at), "trace_id": None, "attributes": json.dumps(fields)}
+
+
+GIVEN: dict[str, list[dict[str, Any]]] = {
+    "of a run": [reward_record(0.5, trace="a", span_name="a reader", name="help")],
+    "of a run, as its outcome": [reward_record(0.5, trace="a", span_name="a reader")],
+    "of a step within a run": [reward_record(0.5, trace="a", span_name="a step", name="help")],
+    "of the whole by its agent": [reward_record(0.5, trace="a", span_name="a writer")],
+    "of a tool": [reward_record(0.5, trace="a", span_name="a hand over", name="help")],
+    "of a run, corrected": [
+        reward_record(0.5, trace="a", span_name="a writer", name="help", at=20),
+        reward_record(-0.5, trace="a", span_name="a writer", name="help", at=21),
+    ],
+    "of a run and a call": [
+        reward_record(0.5, trace="a", span_name="a reader", name="help"),
+        reward_record(0.25, trace="a", span_name="a 2", name="help"),
+    ],
+    "graded, nearer than any": [reward_record(0.9, trace="a"), reward_record(0.8, trace="b")],
+    "by the episode's name": [naming(0.5, "outcome", **{"spanloop.episode.id": "ep"})],
+    "by the session": [naming(0.5, "outcome", **{"session.id": "talk"})],
+    "by the session, corrected": [naming(v, "outcome", at, **{"session.id": "talk"}) for v, at in ((1.0, 20), (0, 21))],
+    "by an answer": [naming(0.5, "help", **{"gen_ai.response.id": "a-2"})],
+    "of what is not there": [reward_record(0.5, trace="a", span_name="nobody")],
+    "a sum of many": [
+        *(reward_record(0.5, trace="a", span_name=f"a {n}", name=f"n{n}") for n in (1, 2, 3)),
+        reward_record(1.0, trace="a", span_name="a root"),
+        naming(0.25, "outcome", **{"session.id": "talk"}),
+    ],
+}
+
+
+@pytest.mark.parametrize("before", [[], [reward_record(0.0, trace="a", span_name="a reader", name="help", at=15)]])
+@pytest.mark.parametrize("kind", GIVEN)
+def test_a_reward_is_the_same_before_and_after_retention(kind: str, before: list[dict[str, Any]]) -> None:
+    """Whatever it was given to, and whatever was given before."""
+    talk = {SESSION: "talk"}
+    spans = spans_frame([*crew("a", seq=1, attributes={EPISODE_ID: "ep", **talk}), *crew("b", seq=2, attributes=talk)])
+    config = EtlConfig(complete_after=0, repetition=0.25, user_reply=0.25)
+    expected = transform(spans, logs_frame([*before, *GIVEN[kind]]), config)
+
+    logs = logs_frame(GIVEN[kind])
+    dataset = transform(spans_frame([]), logs, config)
+    keep_outlived(dataset, transform(spans, logs_frame(before), config).tables, logs, config)
+
+    for table, rows in dataset.tables.items():
+        assert_frame_equal(rows, expected.tables[table])

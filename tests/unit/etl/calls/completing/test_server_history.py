@@ -9,7 +9,7 @@ import pytest
 from etl.settings import EtlConfig
 from etl.tables import Dataset
 from etl.transform import transform
-from tests.spans import Span, identifier, llm, logs_frame, span, spans_frame
+from tests.spans import Span, identifier, llm, logs_frame, spans_frame
 
 SYSTEM = [{"type": "text", "content": "You are the shop's assistant."}]
 ASK = {"type": "tool_call", "id": "k", "name": "lookup", "arguments": {"order": 4711}}
@@ -103,16 +103,32 @@ def test_published_responses_are_at_hand() -> None:
     """Of runs before, whether their spans are still there or not."""
     asked: list[Any] = []
 
-    def stored(wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-        asked.extend(wanted)
-        return {
-            ("default", "resp_a"): [{"role": "user", "text": "I am Zora."}, {"role": "assistant", "text": "Noted."}]
-        }
+    class Stored:
+        def responses(self, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+            asked.extend(wanted)
+            history = [{"role": "user", "text": "I am Zora."}, {"role": "assistant", "text": "Noted."}]
+            return {("default", "resp_a"): history}
 
-    dataset = run(*chain()[1:], stored=stored)
+    dataset = run(*chain()[1:], stored=Stored())
 
     assert asked == [("default", "resp_a")]
     assert [role for role, _ in shown(dataset, "c")] == ["system", "user", "assistant", "user", "assistant", "tool"]
+
+
+def test_published_instructions_end_with_their_response() -> None:
+    """A published history does not say whether its system message stood apart: where it matters, it is none."""
+
+    class Stored:
+        def responses(self, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+            known = [{"role": "system", "text": "Be brief."}, {"role": "user", "text": "I am Zora."}]
+            return {key: [*known, {"role": "assistant", "text": "Noted."}] for key in wanted}
+
+    same = {"attributes": {"gen_ai.system_instructions": json.dumps([{"type": "text", "content": "Be brief."}])}}
+    silent = response("b", turn("user", "When?"), previous="resp_a")
+    instructed = response("b", turn("user", "When?"), previous="resp_a", **same)
+
+    assert run(silent, stored=Stored()).tables["rejected"]["reason"].to_list() == ["history_not_at_hand"]
+    assert [role for role, _ in shown(run(instructed, stored=Stored()), "b")] == ["system", "user", "assistant", "user"]
 
 
 def test_a_request_that_holds_its_history_stays() -> None:
@@ -136,36 +152,3 @@ def test_a_request_that_holds_its_history_stays() -> None:
 def test_whoever_names_a_history_that_is_elsewhere(fields: dict[str, str]) -> None:
     """By whichever attribute."""
     assert run(llm("a", attributes=fields)).tables["rejected"]["reason"].to_list() == ["history_not_at_hand"]
-
-
-def counted(name: str, *asked: dict[str, Any], tokens: int, **rest: Any) -> Span:
-    """Return a call whose tokens are counted."""
-    fields = {"gen_ai.usage.input_tokens": tokens, "gen_ai.usage.output_tokens": 5}
-    return response(name, *asked, parent="root", attributes=fields, **rest)
-
-
-def test_a_recorder_that_writes_only_what_is_new_is_seen_by_the_counts() -> None:
-    """More tokens in fewer characters: the request was added to the one before."""
-    question = "Please find out when my order with the number 4711 will be shipped to me."
-    spans = [
-        counted(
-            "a", turn("system", "You are the shop's assistant."), turn("user", question), said=ASK, tokens=40, start=1
-        ),
-        counted("b", turn("tool", RESULT), said="On Monday.", tokens=55, start=3),
-        counted("c", turn("user", "Thanks!"), said="Bye.", tokens=65, start=5),
-    ]
-
-    dataset = run(span("root", end=9), *spans)
-
-    assert [role for role, _ in shown(dataset, "b")] == ["system", "user", "assistant", "tool"]
-    assert [role for role, _ in shown(dataset, "c")] == ["system", "user", "assistant", "tool", "assistant", "user"]
-
-
-def test_a_short_question_after_a_long_one_is_no_addition() -> None:
-    """Its tokens are few."""
-    spans = [
-        counted("a", turn("user", "A long question " * 20), tokens=80, start=1),
-        counted("b", turn("user", "Short?"), tokens=10, start=3),
-    ]
-
-    assert shown(run(span("root", end=9), *spans), "b") == [("user", "Short?")]

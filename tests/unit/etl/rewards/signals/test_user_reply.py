@@ -1,4 +1,5 @@
 """What the user said next, as a judgement of the answer."""
+# ruff: noqa: RUF001 - Cyrillic and Turkish letters are meant
 
 import json
 from typing import Any
@@ -16,8 +17,11 @@ QUESTION = "Which train goes to Bergen in the morning?"
 @pytest.mark.parametrize(
     "reply",
     [
-        "Thanks!", "thank you so much, and the way back?", "Perfect.", "Great, book it", "that worked", "Exactly right",
-        "Danke dir", "merci !", "That\u2019s correct. Next one.", "ok perfect",
+        "Thanks!", "thank you so much, and the way back?", "Perfect.", "Great, book it", "that worked",
+        "Exactly right", "Danke dir", "merci !", "That\u2019s correct. Next one.", "ok perfect",
+        "No worries, thanks!", "No, that's perfect", "That worked like a charm", "This is great, now add tests",
+        "Super, danke!", "Muchas gracias", "Merci beaucoup !", "Grazie mille", "Obrigado!", "Bedankt!", "Dziękuję",
+        "Спасибо", "Teşekkürler", "谢谢\uff01", "ありがとうございます", "감사합니다",
     ],
 )  # fmt: skip
 def test_thanks(reply: str) -> None:
@@ -31,7 +35,10 @@ def test_thanks(reply: str) -> None:
         "No, the evening one", "that is wrong", "That\u2019s not right", "it still fails", "It doesn't work",
         "thanks, but that's wrong", "you forgot the date", "I meant Bergen in Norway", "Not what I asked.",
         "try again", "Wrong!", "this isn't correct", QUESTION, QUESTION.upper() + "!!", "Nein.",
-        "Which train goes to Bergen in the early morning?",
+        "Which train goes to Bergen in the early morning?", "Still getting the same error", "Undo that please",
+        "you didn't answer my question", "Das stimmt so nicht", "Nein, ich meinte den Abendzug",
+        "Eso no es correcto", "Non, ce n'est pas ça", "È sbagliato", "está errado", "Dat klopt niet",
+        "To nie działa", "Неправильно", "yanlış", "不对\uff0c我是说晚上", "違います", "틀렸어요",
     ],
 )  # fmt: skip
 def test_corrections_and_the_same_question_again(reply: str) -> None:
@@ -43,12 +50,23 @@ def test_corrections_and_the_same_question_again(reply: str) -> None:
     "reply",
     [
         "And the way back?", "No problem, what about Tuesday?", "Which bus goes there?", "ok", "", "Book it.",
+        "No thanks", "No, thank you", "Nein danke", "No, gracias", "no idea, you choose", "no that's fine",
+        "Thanks in advance", "Please summarise this text. Thanks!", "What is a perfect number?",
+        "excellent restaurants near", "Why is my printer not working?", "My car doesn't work in winter",
+        "I said hello to her yesterday", "Was ist an dem Satz falsch?", "wrong side of the bed, what does it mean",
         "not great, not terrible", "What did the wrong turn cost him?", "Say no more",
     ],
 )  # fmt: skip
 def test_what_the_rules_do_not_know_says_nothing(reply: str) -> None:
     """Nothing is guessed."""
     assert judge_reply(reply, QUESTION) == 0.0
+
+
+def test_a_no_to_an_answer_that_asks_corrects_nothing() -> None:
+    """It answers; what else is said still counts."""
+    assert judge_reply("No, the later one.", QUESTION, "The 8:15. Shall I book it?") == 0.0
+    assert judge_reply("No, the later one.", QUESTION, "The 8:15.") == -1.0
+    assert judge_reply("No, that is wrong.", QUESTION, "The 8:15, right?") == -1.0
 
 
 def replies(*spans: Span, judge: Any = None, **settings: Any) -> list[float | None]:
