@@ -38,7 +38,7 @@ def unique_tools(tools: list[ToolCall], forest: Forest, apart: set[int]) -> list
     dropped: set[int] = set()
     for tool in sorted(tools, key=lambda tool: -forest.enter[tool.span.index]):
         outer = by_row.get(around.nearest(tool.span.index))
-        if outer is not None and _is_same_tool(tool, outer) and _fit(tool, outer):
+        if outer is not None and _is_same_tool(tool, outer, is_inside=True) and _fit(tool, outer):
             dropped.add(_fold(tool, outer))
     beside: dict[Hashable, list[ToolCall]] = defaultdict(list)
     for tool in sorted(tools, key=lambda tool: (tool.span.start_ns, -tool.span.end_ns, tool.span.span_id)):
@@ -73,21 +73,27 @@ def _words(name: str) -> list[str]:
     return [word for word in words[:-1] if word not in METHODS] + words[-1:]
 
 
-def _is_same_tool(one: ToolCall, other: ToolCall) -> bool:
+def _is_same_tool(one: ToolCall, other: ToolCall, *, is_inside: bool = False) -> bool:
     pairs = [(left, right) for left in (one.name, one.asked_as) for right in (other.name, other.asked_as)]
     if any(left is not None and is_same_name(left, right) for left, right in pairs):
         return True
-    if _is_protocols(one) == _is_protocols(other) or one.arguments is None or other.arguments is None:
+    if _is_protocols(one) == _is_protocols(other):
         return False
-    return any(left and right and _is_part(left, right) for left, right in pairs)
+    has_proof = one.arguments is not None and other.arguments is not None
+    if not has_proof and not (is_inside and _is_protocols(one)):
+        return False
+    return any(left and right and _is_part(left, right, is_last=not has_proof) for left, right in pairs)
 
 
-def _is_part(one: str, other: str) -> bool:
-    """Tell whether one of two names is the other with a server's name before or after it, joined in any way."""
+def _is_part(one: str, other: str, *, is_last: bool) -> bool:
+    """Tell whether one of two names is the other with a server's name before or after it, joined in any way.
+
+    `is_last`: before it alone.
+    """
     short, long = sorted(
         ([part for word in _words(name) for part in PARTS.split(word)] for name in (one, other)), key=len
     )
-    return short in (long[: len(short)], long[-len(short) :])
+    return short == long[-len(short) :] or (not is_last and short == long[: len(short)])
 
 
 def _is_protocols(tool: ToolCall) -> bool:

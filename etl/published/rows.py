@@ -63,7 +63,7 @@ class Published:
         span = ["project", "trace_id", "span_id"]
         rows = (
             self._scan("transitions", TRACE, set(calls.select(KEY).iter_rows()))
-            .select(*span, "observation", "action", "stop_reason")
+            .select(*span, "observation", "media", "action", "stop_reason")
             .join(calls.lazy().select(*span, "response_id"), on=span)
             .filter(IS_TAKEN, pl.col("observation").is_not_null() & pl.col("action").is_not_null())
             .collect()

@@ -42,6 +42,20 @@ def test_an_execution_seen_by_a_framework_and_a_client_is_one(inner_name: str, p
     assert dataset.tables["transitions"]["reward_tool_status"].to_list() == [-0.1, None]
 
 
+def test_a_clients_span_without_arguments_is_the_execution_it_is_in() -> None:
+    """Whatever joins the server's name and the tool's; of a name that only begins alike nothing says so."""
+    method = {"mcp.method.name": "tools/call", "gen_ai.operation.name": "execute_tool"}
+    heights = []
+    for name in ("get_weather", "get"):
+        inner = span("inner", parent="outer", start=4, end=5, attributes={**method, "gen_ai.tool.name": name}, **FAILED)
+        around = tool(
+            "outer", parent="root", tool_name="weather_get_weather", start=3, end=6, arguments=WHERE, **FAILED
+        )
+        heights.append(run(around, inner).tables["tool_calls"].height)
+
+    assert heights == [1, 2]
+
+
 def test_another_tool_within_one_is_another() -> None:
     """A name that merely ends alike, other arguments, or an agent between them."""
     kinds = [

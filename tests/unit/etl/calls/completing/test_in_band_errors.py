@@ -15,6 +15,9 @@ from etl.dialects.spans import Span, ToolCall
         ({"isError": True, "content": [{"type": "text", "text": "no quota"}]}, "no quota"),
         ({"is_error": True, "content": "gone"}, "gone"),
         ({"result": {"isError": True, "error": "deep"}}, "deep"),
+        ({"jsonrpc": "2.0", "id": 1, "error": {"code": -32603, "message": "boom"}}, "boom"),
+        ({"error": "rate limited"}, "rate limited"),
+        ({"success": False, "error": "no such order", "code": 404}, "no such order"),
         ([{"output": json.dumps({"is_error": True, "message": "within JSON"})}], "within JSON"),
     ],
 )
@@ -27,6 +30,8 @@ def test_an_error_is_found_in_whatever_box_a_framework_put_it(result: Any, words
     "result",
     [
         None, "isError", '{"isError": false, "content": "fine"}', '{"isError": "true"}',
+        '{"error": null, "rows": []}', '{"error": "", "code": 0}', '{"error": "typo in line 3", "fixed": "line 3"}',
+        '{"error": 0.25}', '{"error": "none", "ok": true}', '{"error": {"mean": 1.5}}',
         '{"text": "the flag isError is documented"}', '[{"isError": true}, {"isError": true}]',
         json.dumps({"result": {"result": {"result": {"isError": True}}}}),
     ],
