@@ -74,11 +74,11 @@ class Published:
             text = answer["text"] if answer["text"] is not None else answer["refusal"]
             said = {"role": "assistant", "text": text}
             said |= {"tool_calls": answer["tool_calls"]} if answer["tool_calls"] else {}
-            found[row["project"], row["response_id"]] = [*orjson.loads(row["observation"]), said]
+            found[row["project"], row["response_id"]] = [*_with_parts(row["observation"], row["media"]), said]
         return found
 
     def conversations(self, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[LlmCall]]:
-        """Return the calls of these conversations as they began; no transition, or shown media: incomplete."""
+        """Return the calls of these conversations as they began; one that is no transition is incomplete."""
         calls = (
             self._scan("llm_calls", CONVERSATION, wanted)
             .join(_frame(wanted, "conversation_id").lazy(), on=["project", "conversation_id"], how="semi")
@@ -93,7 +93,7 @@ class Published:
         for row in calls.sort("start_ns", "span_id").iter_rows(named=True):
             key = (row["project"], row["trace_id"], row["span_id"])
             call = call_of({**row, "tools": offered.get(key)})  # a call's own may be put together of what it called
-            if key not in offered or row["media"] is not None:
+            if key not in offered:
                 call.incomplete.add(RejectReason.HISTORY_ELSEWHERE)
             found.setdefault((row["project"], row["conversation_id"]), []).append(call)
         return found
@@ -226,10 +226,20 @@ def call_of(row: dict[str, Any], index: int = -1) -> LlmCall:
         index, row["project"], row["trace_id"], row["span_id"], None, "", row["start_ns"], row["end_ns"],
         None, None, row["scope_name"] or "", None, {},
     )  # fmt: skip
-    texts = {name: orjson.loads(row[name]) if row[name] else None for name in ("tools", "input", "output", "usage")}
-    return LlmCall(
+    texts = {name: orjson.loads(row[name]) if row[name] else None for name in ("tools", "output", "usage")}
+    call = LlmCall(
         span, row["dialect"], agent=row["agent"], response_id=row["response_id"], choice=row["choice"] or 0, **texts
     )
+    call.input = _with_parts(row["input"], row["media"]) if row["input"] else None
+    return call
+
+
+def _with_parts(messages: str, media: str | None) -> list[dict[str, Any]]:
+    """Return published messages with the parts of those that have media, as they were read."""
+    found: list[dict[str, Any]] = orjson.loads(messages)
+    for entry in orjson.loads(media) if media else ():
+        found[entry["message"]] = {**found[entry["message"]], "parts": entry["parts"]}
+    return found
 
 
 def _values(dataset: Dataset, table: str, column: str) -> set[tuple[str, str]]:

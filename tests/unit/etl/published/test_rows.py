@@ -106,6 +106,22 @@ def test_an_answer_is_found_with_what_it_was_shown(data: Path) -> None:
     assert [(one["role"], one["text"]) for one in found["default", "r1"]] == [("user", "why?"), ("assistant", "so")]
 
 
+def test_an_image_that_was_shown_before_is_part_of_the_history(tmp_path: Path) -> None:
+    """As it was sent, for what continues that answer, or that conversation."""
+    image = {"type": "uri", "modality": "image", "uri": "https://x.org/a.png"}
+    shown = [{"role": "user", "parts": [{"type": "text", "content": "what is it?"}, image]}]
+    fields = {"gen_ai.input.messages": json.dumps(shown), "gen_ai.conversation.id": "talk"}
+    put(tmp_path, 1, llm("p", trace="p", response_id="r7", attributes=fields))
+
+    [answer] = Published(tmp_path).responses([("default", "r7")]).values()
+    [[call]] = Published(tmp_path).conversations([("default", "talk")]).values()
+
+    for messages in (answer, call.input or []):
+        assert [part["type"] for part in messages[0]["parts"]] == ["text", "image_url"]
+    assert not call.incomplete
+    assert Published(tmp_path).conversations([("another", "talk")]) == {}
+
+
 def test_a_datasets_episode_and_answers_find_their_published_traces(data: Path) -> None:
     """A third trace of an episode, a call with an answer's id, a reward that judges one; the rest is nobody's."""
     published = Published(data)
