@@ -1,6 +1,6 @@
 """Assembles the rows of the published tables from what the steps before it found."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
@@ -178,7 +178,7 @@ class Assembly:
                 self.rows["rewards"].append(to_row(reward, episode))
 
 
-def _stop_reason(transitions: list[Row]) -> str | None:
+def _stop_reason(transitions: Sequence[Row]) -> str | None:
     """Return why an episode ended, of its last transition."""
     reasons = (row["stop_reason"] for row in reversed(transitions) if row["stop_reason"] != NOT_TAKEN)
     return next(reasons, None)

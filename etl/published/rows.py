@@ -226,9 +226,9 @@ def call_of(row: dict[str, Any], index: int = -1) -> LlmCall:
         index, row["project"], row["trace_id"], row["span_id"], None, "", row["start_ns"], row["end_ns"],
         None, None, row["scope_name"] or "", None, {},
     )  # fmt: skip
-    texts = {name: orjson.loads(row[name]) if row[name] else None for name in ("tools", "output", "usage")}
-    call = LlmCall(
-        span, row["dialect"], agent=row["agent"], response_id=row["response_id"], choice=row["choice"] or 0, **texts
+    call = LlmCall(span, row["dialect"], agent=row["agent"], response_id=row["response_id"], choice=row["choice"] or 0)
+    call.tools, call.output, call.usage = (
+        orjson.loads(row[name]) if row[name] else None for name in ("tools", "output", "usage")
     )
     call.input = _with_parts(row["input"], row["media"]) if row["input"] else None
     return call

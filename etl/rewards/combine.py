@@ -106,13 +106,19 @@ def recombine(transitions: pl.DataFrame, config: EtlConfig, gap: float | None = 
         others.drop("air_scale")
         .join(scales, on=["project", "episode_id"], how="left")
         .with_columns(reward=pl.when(pl.any_horizontal(pl.col(BOUNDED).is_not_null())).then(own))
-        .with_columns(return_="reward", outcome=None, reward_outcome=None, reward_step=None, reward_progress=None)
+        .with_columns(
+            return_="reward",
+            **{
+                name: pl.lit(None, dtype=pl.Float64)
+                for name in ("outcome", "reward_outcome", "reward_step", "reward_progress")
+            },
+        )
     )
-    return pl.concat([taken, others.select(taken.columns).cast(dict(taken.schema))]).sort("_row").drop("_row")
+    return pl.concat([taken, others.select(taken.columns)]).sort("_row").drop("_row")
 
 
-def _recombined(rows: pl.DataFrame, config: EtlConfig, gap: float) -> pl.DataFrame:
-    ordered = rows.sort("project", "episode_id", "step")
+def _recombined(taken: pl.DataFrame, config: EtlConfig, gap: float) -> pl.DataFrame:
+    ordered = taken.sort("project", "episode_id", "step")
     is_any = pl.any_horizontal(pl.col(name).is_not_null() for name in BOUNDED)
     air = ordered.select(pl.when(is_any).then(pl.sum_horizontal(BOUNDED)))[BOUNDED[0]].to_list()
     steps, progress = ordered["reward_step"].to_list(), ordered["reward_progress"].to_list()

@@ -139,8 +139,8 @@ def _ground(tables: Mapping[str, pl.DataFrame], config: EtlConfig) -> tuple[Grou
     for agent in agents:
         by_episode[agent["project"], agent["episode_id"]].append(agent)
     by_episode_tools: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for tool in tables["tool_calls"].filter(pl.col("span_id").is_not_null()).rows(named=True):
-        by_episode_tools[tool["project"], tool["episode_id"]].append(tool)
+    for executed in tables["tool_calls"].filter(pl.col("span_id").is_not_null()).rows(named=True):
+        by_episode_tools[executed["project"], executed["episode_id"]].append(executed)
     for row in tables["episodes"].rows(named=True):
         episode = Episode((row["project"], row["episode_id"]), traces=row["trace_ids"], session=row["session_id"])
         episode.start_ns, first = row["start_ns"], len(nodes.rows)

@@ -106,8 +106,8 @@ def _rows(data: Path, *, agents: Sequence[str], split: str | None, since: dateti
     files = table_files(data, "transitions")
     if not files:
         raise GateRefused(f"nothing is published in {data}", hint=f"Publish transitions first: etl run --data {data}")
-    rows = pl.scan_parquet(files, missing_columns="insert", extra_columns="ignore")
-    rows = rows.filter(pl.col("stop_reason").ne_missing(NOT_TAKEN)).select(COLUMNS).collect()
+    published = pl.scan_parquet(files, missing_columns="insert", extra_columns="ignore")
+    rows = published.filter(pl.col("stop_reason").ne_missing(NOT_TAKEN)).select(COLUMNS).collect()
     named = sorted({str(name) for name in rows["agent"].unique() if name is not None})
     if agents:
         chosen = [name for name in named if any(fnmatchcase(name, pattern) for pattern in agents)]
