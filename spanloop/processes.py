@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -131,10 +132,10 @@ _PRCTL = ctypes.CDLL(None).prctl if sys.platform.startswith("linux") else None
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
-def end_with_parent() -> None:
-    """Have this process killed when the one that forked it ends."""
+def end_with_parent(by: int = signal.SIGKILL) -> None:
+    """Have this process sent a signal when the one that forked it ends."""
     assert _PRCTL is not None
-    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _PRCTL(_PR_SET_PDEATHSIG, by)
 
 
 def _relay(source: Iterable[str], target: TextIO, last_lines: "deque[str]") -> None:
@@ -172,11 +173,18 @@ def running_server(
     timeout_s: float,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """Start a server, wait until `ready_url` answers 200, run the block, and stop the server with SIGTERM."""
+    """Start a server, wait until `ready_url` answers 200, run the block, and stop the server with SIGTERM.
+
+    It is stopped so too where we are killed: a candidate that nobody asks any more would keep its memory for ever.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            preexec_fn=partial(end_with_parent, signal.SIGTERM) if sys.platform.startswith("linux") else None,
         )
     server = Server(name, process, log)
     try:

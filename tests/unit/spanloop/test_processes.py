@@ -92,18 +92,42 @@ def test_a_server_that_ends_before_it_is_ready_is_said(tmp_path: Path) -> None:
         raise AssertionError
 
 
-def test_a_server_is_there_while_the_block_runs(tmp_path: Path) -> None:
-    """From the first answer on, and it is stopped behind it."""
-    port = free_port()
+def server_at(port: int) -> list[str]:
+    """Return the command of a server that answers everything."""
     text = (
         "from http.server import BaseHTTPRequestHandler, HTTPServer\n"
         "class Handler(BaseHTTPRequestHandler):\n"
         "    def do_GET(self): self.send_response(200); self.end_headers()\n"
         f"HTTPServer(('127.0.0.1', {port}), Handler).serve_forever()\n"
     )
+    return [sys.executable, "-c", text]
+
+
+def test_a_server_ends_with_whoever_started_it(tmp_path: Path) -> None:
+    """Killed too: nobody else knows of it."""
+    port = free_port()
+    outer = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from spanloop.processes import running_server\n"
+        f"log, url = Path({str(tmp_path / 'log')!r}), 'http://127.0.0.1:{port}/'\n"
+        f"with running_server('it', {server_at(port)!r}, ready_url=url, log=log, timeout_s=60) as one:\n"
+        "    print(one.process.pid, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", outer], capture_output=True, text=True, timeout=120, check=False)
+
+    assert ended.returncode == -signal.SIGKILL
+    assert not is_running(int(ended.stdout))
+
+
+def test_a_server_is_there_while_the_block_runs(tmp_path: Path) -> None:
+    """From the first answer on, and it is stopped behind it."""
+    port = free_port()
     url = f"http://127.0.0.1:{port}/"
 
-    with running_server("it", [sys.executable, "-c", text], ready_url=url, log=tmp_path / "a/log", timeout_s=60) as one:
+    with running_server("it", server_at(port), ready_url=url, log=tmp_path / "a/log", timeout_s=60) as one:
         assert one.is_running()
         assert "GET" in one.tail()
     assert not one.is_running()
