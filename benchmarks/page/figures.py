@@ -10,6 +10,7 @@ for the large trace again and again. A page is timed from the request to the las
 import argparse
 import http.client
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -135,6 +136,12 @@ def make(data: Path, num_spans: int) -> int:
     return began_ns
 
 
+def made_before(data: Path) -> int | None:
+    """Return when the day begins that was made here on another run, None where there is none."""
+    days = sorted(spans_directory(data).glob("*.duckdb"))
+    return int(datetime.fromisoformat(f"{days[0].stem}T00:00+00:00").timestamp()) * 10**9 if days else None
+
+
 @contextmanager
 def page(data: Path) -> Iterator[tuple[int, str]]:
     """Run the page on a free port; yield its process id and address."""
@@ -243,12 +250,12 @@ def main() -> None:
     parser.add_argument("--spans", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=20, help="times each page is asked for")
     parser.add_argument("--rate", type=int, default=2000, help="spans a second that arrive meanwhile; 0 for none")
+    parser.add_argument("--data", type=Path, help="make the spans here and keep them, or measure those of before")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        data = Path(directory) / "data"
-        data.mkdir()
+        data = arguments.data or Path(directory) / "data"
         began = time.monotonic()
-        began_ns = make(data, arguments.spans)
+        began_ns = made_before(data) or make(data, arguments.spans)
         made_s = time.monotonic() - began
         with receiver(data) as server, page(data) as (pid, address):
             idle_mb = resident_mb(pid)
@@ -261,6 +268,7 @@ def main() -> None:
             measured = {
                 "spans": arguments.spans,
                 "made_s": round(made_s),
+                "load": os.getloadavg()[0],
                 "arriving_spans_per_s": arguments.rate,
                 "taken_spans": taken[0],
                 "trace_of_20000": {

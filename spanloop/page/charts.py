@@ -17,9 +17,18 @@ Point = tuple[float, float]
 
 
 def lines(
-    series: Mapping[str, Sequence[Point]], *, title: str, unit: str = "", width: int = WIDTH, height: int = HEIGHT
+    series: Mapping[str, Sequence[Point]],
+    *,
+    title: str,
+    unit: str = "",
+    width: int = WIDTH,
+    height: int = HEIGHT,
+    ends: tuple[str, str] | None = None,
 ) -> Markup:
-    """Draw series of points over one pair of axes; what is not finite is left out. Empty without two points."""
+    """Draw series of points over one pair of axes; what is not finite is left out. Empty without two points.
+
+    `ends` is what stands below the first and the last point instead of their numbers.
+    """
     clean = {
         name: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)] for name, points in series.items()
     }
@@ -45,7 +54,8 @@ def lines(
         for index, (name, points) in enumerate(clean.items())
     )
     said = f"{title}: from {_brief(low)} to {_brief(high)}{unit}"
-    return _frame(said, width, height, drawn + _axes(low, high, left, right, width, height))
+    first, last = ends or (_brief(left), _brief(right))
+    return _frame(said, width, height, drawn + _axes(low, high, first, last, width, height))
 
 
 def _thin(points: Sequence[Point], most: int) -> Sequence[Point]:
@@ -125,8 +135,8 @@ def _frame(said: str, width: int, height: int, inside: Markup) -> Markup:
     ).format(said, width, height, inside)
 
 
-def _axes(low: float, high: float, left: float, right: float, width: int, height: int) -> Markup:
-    drawn = _labels(low, high, _brief(left), _brief(right), width, height)
+def _axes(low: float, high: float, left: str, right: str, width: int, height: int) -> Markup:
+    drawn = _labels(low, high, left, right, width, height)
     if low < 0 < high:
         y = 6 + high / (high - low) * (height - BOTTOM - 10)
         drawn += Markup('<line class="axis" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"></line>').format(

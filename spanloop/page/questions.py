@@ -88,9 +88,8 @@ class Answer:
 
     @property
     def numeric(self) -> set[str]:
-        """Names of the columns that hold numbers alone, some at least."""
-        kinds = {name: {type(row[name]) for row in self.rows} - {type(None)} for name in self.columns}
-        return {name for name, found in kinds.items() if found and found <= {int, float}}
+        """Names of the columns that hold numbers or nothing."""
+        return {name for name in self.columns if {type(row[name]) for row in self.rows} <= {int, float, type(None)}}
 
     @property
     def first(self) -> Row:

@@ -31,6 +31,14 @@ PAGES = (
 )
 """Address, title, and whether it shows what belongs to no one project."""
 
+GRADES = {
+    "A": "token ids and log-probabilities",
+    "B": "token ids",
+    "C": "text of our own model",
+    "D": "text of another model",
+}
+"""What is known of a call's sampling, by grade of evidence."""
+
 ENDS = frozenset("\u202c\u2069")
 
 NOTHING = Markup('<span class="none" title="not known">&ndash;</span>')
@@ -56,9 +64,11 @@ def environment() -> Environment:
         "short": short,
         "pretty": pretty,
         "sign_class": sign_class,
+        "measure": measure,
+        "column_title": column_title,
         "quoted": lambda value: quote(str(value), safe=""),
     }
-    made.globals |= {"pages": PAGES, "address": address, "version": _versions(), "nothing": NOTHING}
+    made.globals |= {"pages": PAGES, "address": address, "version": _versions(), "nothing": NOTHING, "grades": GRADES}
     return made
 
 
@@ -148,10 +158,12 @@ def seconds(value: Any) -> str | Markup:  # noqa: ANN401 - a cell
     """Write a duration given in seconds in the unit that suits it.
 
     >>> seconds(0.0004), seconds(0.25), seconds(12.34), seconds(200), seconds(90_000)
-    ('0.4 ms', '250 ms', '12.3 s', '3 min 20 s', '25 h 0 min')
+    ('400 µs', '250 ms', '12.3 s', '3 min 20 s', '25 h 0 min')
     """
     if not isinstance(value, int | float) or not math.isfinite(value):
         return NOTHING
+    if 0 < value < 0.001:
+        return f"{value * 1e6:.0f} µs"
     if value < 0.01:
         return f"{value * 1000:.1f} ms"
     if value < 1:
@@ -162,6 +174,26 @@ def seconds(value: Any) -> str | Markup:  # noqa: ANN401 - a cell
     if minutes < 100:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def measure(value: Any, column: str) -> str | Markup:  # noqa: ANN401 - a cell
+    """Write a number as what its column's name says it is: a share, or a time in seconds.
+
+    >>> measure(0.25, "share_failed"), measure(0.25, "time_lost_s"), measure(0.25, "mean")
+    ('25 %', '250 ms', '0.25')
+    """
+    if isinstance(value, float) and column.startswith("share_"):
+        return percent(value, 0 if round(100 * value, 1) % 1 == 0 else 1)
+    return seconds(value) if column.endswith("_s") else number(value)
+
+
+def column_title(column: str) -> str:
+    """Write a column's name as its heading; what `measure` writes with its unit needs none.
+
+    >>> column_title("time_lost_s"), column_title("share_failed")
+    ('time lost', 'share failed')
+    """
+    return column.removesuffix("_s").replace("_", " ")
 
 
 def instant(value: Any) -> Markup:  # noqa: ANN401 - nanoseconds, or text of ISO 8601

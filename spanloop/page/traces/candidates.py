@@ -4,7 +4,7 @@ Each statement reads the newest rows below an instant and no more, however many 
 again where it has several such rows: whoever reads this takes the first, and looks whether it stands there.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,9 +77,9 @@ def candidates(visit: Visit, wanted: Wanted) -> AsyncIterator[Candidates]:
     """Yield what may be wanted, some at a time."""
     match wanted.source:
         case "calls" if wanted.text:
-            return _words(visit, wanted)
+            return _stretches(visit, wanted, _words(wanted))
         case "rootless":
-            return _rootless(visit, wanted)
+            return _stretches(visit, wanted, _rootless(wanted))
         case _:
             return _newest(visit, wanted)
 
@@ -119,33 +119,39 @@ def _own_values(wanted: Wanted) -> list[str]:
     return project + ([wanted.service] if wanted.source == "roots" and wanted.service else [])
 
 
-async def _words(visit: Visit, wanted: Wanted) -> AsyncIterator[Candidates]:
-    """Yield calls with these words, stretch by stretch."""
+@dataclass(frozen=True)
+class _Walk:
+    """What is asked of each stretch."""
+
+    table: str
+    sql: str
+    values: Callable[[int, Cursor], list[Any]]
+    """What stands for the question marks, from the instant a stretch goes down to and where it begins."""
+
+    num_rows: int
+    """Rows of the first stretch."""
+
+
+def _words(wanted: Wanted) -> _Walk:
+    """Return the walk through calls with these words."""
     table, where, given = call_conditions(wanted)
-    at, num_rows, most = wanted.top, TEXT_WINDOW, TEXT_WINDOW * WIDEST
-    while True:
-        edge = await _edge(visit, table, at[0], num_rows)
-        low = max(wanted.since_ns, edge)
-        sql = CALLS.format(table=table, where=where, limit=MOST_BATCH)
-        answer = await visit.ask(sql, *given, low, at[0], at[0], at[1])
-        if len(answer.rows) == MOST_BATCH:
-            at = (answer.rows[-1]["at_ns"], answer.rows[-1]["trace_id"])
-            yield Candidates(answer, at)
-            continue
-        yield Candidates(answer, (low, "") if edge > wanted.since_ns else None)
-        if edge <= wanted.since_ns:
-            return
-        at, num_rows = (low, ""), _longer(num_rows, most, is_stuck=edge == at[0])
+    sql = CALLS.format(table=table, where=where, limit=MOST_BATCH)
+    return _Walk(table, sql, lambda low, at: [*given, low, at[0], *at], TEXT_WINDOW)
 
 
-async def _rootless(visit: Visit, wanted: Wanted) -> AsyncIterator[Candidates]:
-    """Yield traces without a root, stretch by stretch. One that has it elsewhere is among them."""
-    at, num_rows, most = wanted.top, WINDOW, WINDOW * WIDEST
+def _rootless(wanted: Wanted) -> _Walk:
+    """Return the walk through traces without a root. One that has it elsewhere is among them."""
+    sql = ROOTLESS.format(more=_own_conditions(wanted), limit=MOST_BATCH)
+    return _Walk("trace_parts", sql, lambda low, at: [low, at[0], *_own_values(wanted), *at], WINDOW)
+
+
+async def _stretches(visit: Visit, wanted: Wanted, walk: _Walk) -> AsyncIterator[Candidates]:
+    """Yield what each stretch holds, one after the other."""
+    at, num_rows, most = wanted.top, walk.num_rows, walk.num_rows * WIDEST
     while True:
-        edge = await _edge(visit, "trace_parts", at[0], num_rows)
+        edge = await _edge(visit, walk.table, at[0], num_rows)
         low = max(wanted.since_ns, edge)
-        sql = ROOTLESS.format(more=_own_conditions(wanted), limit=MOST_BATCH)
-        answer = await visit.ask(sql, low, at[0], *_own_values(wanted), *at)
+        answer = await visit.ask(walk.sql, *walk.values(low, at))
         if len(answer.rows) == MOST_BATCH:
             at = (answer.rows[-1]["at_ns"], answer.rows[-1]["trace_id"])
             yield Candidates(answer, at)

@@ -7,6 +7,7 @@ import base64
 import binascii
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,10 @@ IMAGES = {"image/png", "image/jpeg", "image/gif", "image/webp"}
 """Kinds of pictures that are shown; none of them can hold a script."""
 
 ROLES = frozenset({"system", "user", "assistant", "tool", "developer"})
+
+
+Results = dict[str, tuple[str, bool]]
+"""What came of tool calls, by their ids, and whether that is an error."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class Called:
     name: str
     arguments: str
     result: str | None = None
+    is_failed: bool = False
+    """Its result is the error it ended in."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +77,18 @@ class Talk:
     """Of each picture its kind and its data in base64."""
 
 
-def of_call(call: dict[str, Any], *, everything: bool = False) -> Talk:
-    """Return a row of `llm_calls` as a conversation."""
+def of_call(call: dict[str, Any], came: Results | None = None, *, everything: bool = False) -> Talk:
+    """Return a row of `llm_calls` as a conversation; `came` is what came of its answer's tool calls."""
     shown, said = _messages(call.get("input")), _messages(call.get("output"))
     media, pictures, others = _media(call.get("media"))
     results, beside = _results(shown)
     made = [
-        _said(message, results.get(index, {}), media.get(index, ()), others.get(index, ()))
+        _said(
+            message,
+            {id_: (text, False) for id_, text in results.get(index, {}).items()},
+            media.get(index, ()),
+            others.get(index, ()),
+        )
         for index, message in enumerate(shown)
     ]
     kept = [one for index, one in enumerate(made) if index not in beside]
@@ -86,7 +98,8 @@ def of_call(call: dict[str, Any], *, everything: bool = False) -> Talk:
         kept = [*kept[:FIRST], *kept[-LAST:]]
     choice = call.get("choice")
     answers = tuple(
-        _said(message, {}, (), (), is_chosen=choice is None or index == choice) for index, message in enumerate(said)
+        _said(message, came or {}, (), (), is_chosen=choice is None or index == choice)
+        for index, message in enumerate(said)
     )
     tools = tuple(tool for tool in _messages(call.get("tools")) if isinstance(tool, dict))
     return Talk(tuple(kept), answers, hidden, tools, tuple(pictures))
@@ -112,6 +125,19 @@ def _results(messages: list[dict[str, Any]]) -> tuple[dict[int, dict[str, str]],
     return found, beside
 
 
+def came_of(observation: Any, tools: Iterable[dict[str, Any]]) -> Results:  # noqa: ANN401 - JSON text or nothing
+    """Return what came of the tool calls of an answer: as the next request says, else as the tools' own spans do."""
+    found: Results = {}
+    for row in tools:
+        if row.get("tool_call_id") and (row.get("error") or row.get("result")) is not None:
+            error = row.get("error")
+            found[str(row["tool_call_id"])] = (_text(error or row.get("result")), bool(error))
+    by_call, _ = _results(_messages(observation))
+    for results in by_call.values():  # of an id that was used again the latest stays
+        found |= {id_: (text, found.get(id_, ("", False))[1]) for id_, text in results.items()}
+    return found
+
+
 def _messages(text: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - JSON text or nothing
     try:
         found = json.loads(text) if isinstance(text, str) else text
@@ -123,7 +149,7 @@ def _messages(text: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - JSON text or
 
 def _said(
     message: dict[str, Any],
-    results: dict[str, str],
+    results: Results,
     pictures: tuple[int, ...],
     others: tuple[str, ...],
     *,
@@ -140,7 +166,7 @@ def _said(
                 str(call.get("id") or ""),
                 str(call.get("name") or "(no name)"),
                 _text(call.get("arguments")),
-                results.get(str(call.get("id"))),
+                *results.get(str(call.get("id")), ()),
             )
             for call in (calls if isinstance(calls, list) else [])
             if isinstance(call, dict)
@@ -161,7 +187,9 @@ def _text(value: Any) -> str:  # noqa: ANN401 - any JSON
     except (ValueError, RecursionError):
         text = str(value)
     return (
-        text if len(text) <= LONGEST else f"{text[:LONGEST]}\n… {len(text) - LONGEST:,} more characters (see the file)"
+        text
+        if len(text) <= LONGEST
+        else f"{text[:LONGEST]}\n… {len(text) - LONGEST:,} more characters: the OTLP file holds all"
     )
 
 

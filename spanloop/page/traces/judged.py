@@ -10,13 +10,14 @@ from etl.schema import NOT_TAKEN
 from spanloop.page.questions import Answer, Question, Row
 from spanloop.page.traces import conversation
 from spanloop.page.traces.trees import Node
+from spanloop.page.traces.wanted import MAX_NS
 from spanloop.page.visit import Visit
 
 CALLS = """
 select project, span_id, agent, coalesce(model_returned, model_requested) as model, dialect, policy_version, error,
     merged_span_ids, usage, episode_id, truncated
 from llm_calls
-where trace_id = ?
+where trace_id = ? and project = ? and start_ns >= ? and start_ns <= ?
 """
 
 TRANSITIONS = """
@@ -24,30 +25,56 @@ select * exclude (
     observation, next_observation, action, tools, media, prompt_token_ids, response_token_ids, behavior_logprobs
 ), len(response_token_ids) as num_sampled, len(prompt_token_ids) as num_prompt
 from transitions
-where trace_id = ?
+where trace_id = ? and project = ? and start_ns >= ? and start_ns <= ?
 order by step
 """
 
-REWARDS = "select * from rewards where trace_id = ? or judged_trace_id = ?"
-REJECTED = "select project, span_id, stage, reason, detail from rejected where trace_id = ?"
+REWARDS = "select * from rewards where (trace_id = ? or judged_trace_id = ?) and project = ?"
+REJECTED = "select project, span_id, stage, reason, detail from rejected where trace_id = ? and project = ?"
 
 TOOLS = """
 select project, span_id, name, tool_call_id, error, caused_by_span_id, attribution_rule, agent
 from tool_calls
-where trace_id = ?
+where trace_id = ? and project = ? and start_ns >= ? and start_ns <= ?
 """
 
 CREDIT = """
 select c.*
 from credit as c
-where c.episode_id in (select episode_id from episodes where list_contains(trace_ids, ?))
+where c.project = ? and c.episode_id in (
+    select episode_id
+    from episodes
+    where list_contains(trace_ids, ?) and project = ? and end_ns >= ? and start_ns <= ?
+)
 order by checkpoint_id desc
 """
 
-CALL = "select * from llm_calls where trace_id = ? and span_id = ? and project = ?"
-TOOL = "select * from tool_calls where trace_id = ? and span_id = ? and project = ?"
-SPAN = "select * from spans where trace_id = ? and span_id = ? and project = ?"
-EPISODE = "select * exclude (split_signature) from episodes where list_contains(trace_ids, ?) and project = ?"
+CALL = "select * from llm_calls where trace_id = ? and span_id = ? and project = ?{times}"
+TOOL = "select * from tool_calls where trace_id = ? and span_id = ? and project = ?{times}"
+CAME = """
+select tool_call_id, result, error, null as next_observation
+from tool_calls
+where trace_id = ? and caused_by_span_id = ? and project = ?{times}
+union all
+select null, null, null, next_observation
+from transitions
+where trace_id = ? and span_id = ? and project = ?{times}
+"""
+"""What came of an answer's tool calls."""
+
+SPAN = "select * from spans where trace_id = ? and span_id = ? and project = ? and start_ns = ?"
+EPISODE = """
+select * exclude (split_signature)
+from episodes
+where list_contains(trace_ids, ?) and project = ? and end_ns >= ? and start_ns <= ?
+"""
+
+WITHIN = " and start_ns >= ? and start_ns <= ?"
+AROUND_NS = 3600 * 10**9
+"""How far beyond the spans' times a call of them may have been read: clocks of several layers differ."""
+
+Times = tuple[int, int]
+"""When the spans of a trace begin, and the last end: nanoseconds."""
 
 PARTS = "reward_"
 
@@ -72,12 +99,10 @@ class Known:
     has_run: bool = False
     """The ETL has read the trace."""
 
-    questions: tuple[Question, ...] = ()
-    answers: tuple[Answer, ...] = ()
+    times: Times = (0, 0)
+    """Between which instants its calls began."""
 
-    def of(self, project: str) -> "Known":
-        """Return what is known in one project: ids of traces are not a tenant's alone."""
-        return replace(_arranged(self.answers, project), questions=self.questions, answers=self.answers)
+    questions: tuple[Question, ...] = ()
 
     def pushed(self, span_id: str) -> float:
         """Return how a call was pushed by the newest checkpoint that used it; its reward where none did."""
@@ -86,24 +111,25 @@ class Known:
         return float(found or 0.0)
 
 
-async def read(visit: Visit, trace_id: str) -> Known:
-    """Ask everything that is known of a trace's spans."""
+async def read(visit: Visit, trace_id: str, project: str, times: Times) -> Known:
+    """Ask everything that is known of a trace's spans in one project: ids of traces are not a tenant's alone."""
+    around = (max(0, times[0] - AROUND_NS), min(times[1] + AROUND_NS, MAX_NS))
+    here, within = [trace_id, project], [trace_id, project, *around]
     questions = (
-        Question(CALLS, [trace_id]),
-        Question(TRANSITIONS, [trace_id]),
-        Question(REWARDS, [trace_id, trace_id]),
-        Question(REJECTED, [trace_id]),
-        Question(TOOLS, [trace_id]),
-        Question(CREDIT, [trace_id]),
+        Question(CALLS, within),
+        Question(TRANSITIONS, within),
+        Question(REWARDS, [trace_id, *here]),
+        Question(REJECTED, here),
+        Question(TOOLS, within),
+        Question(CREDIT, [project, *within]),
     )
     answers = await visit.ask_all(*questions)
-    return Known(questions=questions, answers=tuple(answers))
+    return replace(arranged(answers), questions=questions, times=around)
 
 
-def _arranged(answers: Iterable[Answer], project: str) -> Known:
-    calls, transitions, rewards, rejected, tools, credit = (
-        [row for row in answer.rows if row.get("project") == project] for answer in answers
-    )
+def arranged(answers: Iterable[Answer]) -> Known:
+    """Return what was answered of calls, transitions, rewards, rejections, tools and credit, by span."""
+    calls, transitions, rewards, rejected, tools, credit = (answer.rows for answer in answers)
     judged: dict[str, list[Row]] = defaultdict(list)
     for row in rewards:
         judged[row["judged_span_id"] if row["judges"] in {"call", "run"} and row["judged_span_id"] else ""].append(row)
@@ -132,13 +158,19 @@ async def detail(visit: Visit, trace_id: str, project: str, node: Node | None, k
         return {"node": None}
     stands_for = known.merged.get(node.id, node.id)
     is_call, is_tool = stands_for in known.calls, node.id in known.tools
-    questions = [Question(SPAN, [trace_id, node.id, project]), Question(EPISODE, [trace_id, project])]
+    questions = [
+        Question(SPAN, [trace_id, node.id, project, node.span.start_ns]),
+        Question(EPISODE, [trace_id, project, *known.times]),
+    ]
+    here = [trace_id, stands_for if is_call else node.id, project, *known.times]
     if is_call:
-        questions.append(Question(CALL, [trace_id, stands_for, project]))
+        questions += [Question(CALL.format(times=WITHIN), here), Question(CAME.format(times=WITHIN), here * 2)]
     elif is_tool:
-        questions.append(Question(TOOL, [trace_id, node.id, project]))
+        questions.append(Question(TOOL.format(times=WITHIN), here))
     span, episode, *more = await visit.ask_all(*questions)
     call = more[0].first if is_call else {}
+    came = more[1].rows if is_call else []
+    next_ = next((row["next_observation"] for row in came if row["next_observation"]), None)
     transition = known.transitions.get(stands_for, {})
     everything = bool(visit.argument("all"))
     return {
@@ -148,9 +180,11 @@ async def detail(visit: Visit, trace_id: str, project: str, node: Node | None, k
         "stands_for": stands_for,
         "call": call,
         "tool": more[0].first if is_tool and not is_call else {},
-        "talk": conversation.of_call(call, everything=everything) if call else None,
+        "talk": conversation.of_call(call, conversation.came_of(next_, came), everything=everything) if call else None,
         "transition": transition,
         "parts_list": parts_of(transition),
+        "sampling": facts_of(call.get("params")),
+        "usage": facts_of(call.get("usage")),
         "signals": _json(transition.get("signals")) or {},
         "given": known.rewards.get(stands_for, []) + known.rewards.get("", []),
         "given_here": known.rewards.get(node.id, []),
@@ -161,6 +195,21 @@ async def detail(visit: Visit, trace_id: str, project: str, node: Node | None, k
         "others": [id_ for id_ in (call.get("merged_span_ids") or []) if id_ != node.id],
         "detail_questions": questions,
     }
+
+
+def facts_of(text: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - JSON text or nothing
+    """Return what an object says: name and value, those that are nothing left out.
+
+    >>> facts_of('{"temperature": 0.5, "seed": null, "stop": ["a"]}')
+    [('temperature', 0.5), ('stop', '["a"]')]
+    """
+    found = _json(text)
+    told = found.items() if isinstance(found, dict) else ()
+    return [
+        (name, value if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False))
+        for name, value in told
+        if value not in (None, "", [], {})
+    ]
 
 
 def attributes_of(span: Row) -> list[tuple[str, str]]:

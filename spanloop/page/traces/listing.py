@@ -47,7 +47,7 @@ FILTERS = (
     "project",
 )  # fmt: skip
 STATUS = ("error", "ok", "rootless")
-OFFERED_S, MAX_OFFERED = 60, 100
+OFFERED_S, MAX_OFFERED = 300, 100
 PATIENCE_S = 0.2
 """How long a list waits for what its filters offer, before it offers what it did last."""
 

@@ -150,7 +150,10 @@ async def fixture(visit: Visit) -> web.StreamResponse:
 async def picture(visit: Visit) -> web.StreamResponse:
     """Send a picture of a call, as what it says it is and nothing else."""
     answer = await visit.ask(
-        CALL, _trace_id(visit), visit.request.match_info["span_id"], visit.argument("project", "default")
+        CALL.format(times=""),
+        _trace_id(visit),
+        visit.request.match_info["span_id"],
+        visit.argument("project", "default"),
     )
     found = conversation.picture(conversation.of_call(answer.first), visit.whole("n", 0)) if answer.rows else None
     if found is None:

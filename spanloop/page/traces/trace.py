@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiohttp import web
@@ -13,17 +13,30 @@ from spanloop.page.questions import Question
 from spanloop.page.render import address
 from spanloop.page.traces import judged, trees
 from spanloop.page.traces.trees import Node, Tree, read_spans
+from spanloop.page.traces.wanted import MAX_NS
 from spanloop.page.visit import NotThere, Visit
+
+TIMES = """
+select
+    project,
+    min(start_ns) as start_ns,
+    max(greatest(start_ns, coalesce(end_ns, start_ns))) as end_ns,
+    sum(num_spans)::bigint as spans
+from trace_parts
+where trace_id = ?
+group by project
+order by project
+limit 1000
+"""
+"""Where in time the spans of a trace are: with it, whatever is asked of them reads a stretch instead of everything."""
 
 SPANS = """
 select span_id, parent_span_id, start_ns, end_ns, status_code, left(name, 400) as name, kind, service_name, project
 from spans
-where trace_id = ?
+where trace_id = ? and project = ? and start_ns >= ? and start_ns <= ?
 order by start_ns, span_id
 limit {limit} offset {offset}
 """
-
-COUNT = "select count(*) as spans from spans where trace_id = ?"
 
 PART = 25_000
 """Spans of a trace that are read at a time; the page says which, and leads to the rest."""
@@ -43,7 +56,7 @@ class Trace:
     part: int
     num_spans: int
     known: "judged.Known"
-    questions: list[Question] = field(default_factory=list)
+    questions: list[Question]
 
 
 _kept: OrderedDict[tuple[Any, ...], tuple[float, Trace]] = OrderedDict()
@@ -99,27 +112,34 @@ async def _trace(visit: Visit) -> Trace:
     kept = _kept.get(key)
     if kept is not None and time.monotonic() - kept[0] < KEPT_S and "X-Part" in visit.request.headers:
         return kept[1]
-    spans = Question(SPANS.format(limit=PART + 1, offset=part * PART), [id_])
-    try:
-        read, known = await asyncio.gather(visit.questions.take(visit.visitor, spans, "csv"), judged.read(visit, id_))
-    except SpanloopError as error:
-        raise NotThere(f"{error.message} {error.hint or ''}") from error
-    rows = read_spans(read.decode())
-    del read
-    if not rows:
+    times = await visit.ask(TIMES, id_)
+    if times.problem:
+        raise NotThere(f"{times.problem} {times.hint or ''}")
+    by_project = {row["project"]: row for row in times.rows}
+    if not by_project:
         raise NotThere("There is no such trace here that you may see; it may have been pruned.")
-    projects = sorted({row.project for row in rows})
-    project = asked_project if asked_project in projects else projects[0]
-    tree = Tree([row for row in rows if row.project == project][:PART])
-    num_spans = len(tree.nodes)
-    if len(rows) > PART or part:
-        num_spans = (await visit.ask(COUNT, id_)).first.get("spans", num_spans)
-    trace = Trace(id_, project, projects, tree, part, num_spans, known.of(project), [spans, *known.questions])
+    project = asked_project if asked_project in by_project else next(iter(by_project))
+    own = by_project[project]
+    begin, end, num_spans = own["start_ns"], own["end_ns"], own["spans"]
+    spans = Question(SPANS.format(limit=PART, offset=part * PART), [id_, project, begin, end])
+    rows, known = await asyncio.gather(_read(visit, spans), judged.read(visit, id_, project, (begin, end)))
+    if len(rows) < min(PART, num_spans - part * PART):  # some began after the last of the others had ended
+        rows = await _read(visit, replace(spans, parameters=[id_, project, begin, MAX_NS]))
+    if not rows:
+        raise NotThere("This trace has no spans there.")
+    trace = Trace(id_, project, list(by_project), Tree(rows), part, num_spans, known, [spans, *known.questions])
     _kept[key] = (time.monotonic(), trace)
     _kept.move_to_end(key)
     while len(_kept) > 1 and sum(len(each.tree.nodes) for _, each in _kept.values()) > KEPT_SPANS:
         _kept.popitem(last=False)
     return trace
+
+
+async def _read(visit: Visit, question: Question) -> list[trees.Span]:
+    try:
+        return read_spans((await visit.questions.take(visit.visitor, question, "csv")).decode())
+    except SpanloopError as error:
+        raise NotThere(f"{error.message} {error.hint or ''}") from error
 
 
 def _tree_values(trace: Trace, tops: list[Node], chosen: Node | None, from_: int, under: Node | None) -> dict[str, Any]:
@@ -152,10 +172,14 @@ def _is_below(node: Node | None, under: Node | None) -> bool:
 
 
 def _first_to_see(trace: Trace) -> Node | None:
-    """Return the call that was pushed down hardest or else one that is a transition, else the first root."""
-    calls = [node for node in trace.tree.walk() if node.id in trace.known.transitions]
-    if calls:
-        return min(calls, key=lambda node: trace.known.pushed(node.id))
+    """Return the call that was pushed down hardest or else the first one; without any the first root.
+
+    Calls that are transitions go before those that were set aside, and these before others.
+    """
+    known = trace.known
+    for among in (known.transitions, known.rejected, known.calls):
+        if calls := [node for node in trace.tree.walk() if node.id in among]:
+            return min(calls, key=lambda node: known.pushed(node.id))
     return trace.tree.roots[0] if trace.tree.roots else None
 
 

@@ -3,7 +3,8 @@
 from aiohttp import web
 
 from spanloop.page.questions import Question
-from spanloop.page.views.panels import Choice, Panel, bars_of, by_day, histogram_of, show_panels
+from spanloop.page.render import address
+from spanloop.page.views.panels import NO_VALUE, Choice, Panel, any_of, bars_of, by_day, histogram_of, show_panels
 from spanloop.page.visit import Visit
 
 DAYS = """
@@ -38,7 +39,7 @@ select
     count(*) as calls,
     avg(e.outcome) as outcome,
     sum(t.reward) / count(distinct t.episode_id) as reward_an_episode,
-    count(*) filter (where t.evidence = 'A') / count(*) as evidence_a
+    count(*) filter (where t.evidence = 'A') / count(*) as share_with_evidence_a
 from transitions as t
 join episodes as e using (project, episode_id)
 where {where}
@@ -85,14 +86,13 @@ order by episodes desc
 async def show(visit: Visit) -> web.StreamResponse:
     """Show how attempts end."""
     service, agent = visit.argument("service"), visit.argument("agent")
-    conditions, values = ["true"], []
-    if service:
-        conditions.append("service_name = ?")
-        values.append(service)
-    if agent:
-        conditions.append("list_contains(agents, ?)")
-        values.append(agent)
-    where = " and ".join(conditions)
+    condition, values = any_of("service_name", service)
+    of_agent = "true"
+    if agent == NO_VALUE:
+        of_agent = "len(agents) = 0"
+    elif agent:
+        of_agent, values = "list_contains(agents, ?)", [*values, agent]
+    where = f"{condition} and {of_agent}"
 
     def ask(sql: str, order: str = "") -> Question:
         return Question(sql.format(where=where, order=order), values)
@@ -104,9 +104,9 @@ async def show(visit: Visit) -> web.StreamResponse:
               empty="The ETL has read no episode yet.", command=f"spanloop etl run --data {visit.data}"),
         Panel("Distribution of outcomes", ask(OUTCOMES), draw=histogram_of, empty="No episode has an outcome.",
               command=next_),
-        Panel("By agent", ask(AGENTS), links={"agent": lambda row: f"/tools?agent={row['agent']}"}),
-        Panel("Worst", ask(ENDS, "asc"), links=link),
-        Panel("Best", ask(ENDS, "desc"), links=link),
+        Panel("By agent", ask(AGENTS), links={"agent": lambda row: address("/tools", agent=row["agent"])}),
+        Panel("Worst", ask(ENDS, "asc"), links=link, empty="No episode has an outcome."),
+        Panel("Best", ask(ENDS, "desc"), links=link, empty="No episode has an outcome."),
         Panel("Tasks tried several times", ask(TASKS),
               draw=bars_of("attempts", "share_without", "Share without variance"),
               note="Attempts at a task that all end alike tell nothing of which call was better.",

@@ -25,6 +25,7 @@ order by minute
 COVERAGE = """
 select
     coalesce(e.service_name, '(none)') as service,
+    bool_or(e.service_name is not null) as is_named,
     count(distinct e.episode_id) as episodes,
     count(*) as calls,
     avg((c.input is not null and c.output is not null)::int) as content,
@@ -33,7 +34,7 @@ select
     avg((e.outcome is not null)::int) as rewarded
 from llm_calls as c
 join episodes as e using (project, episode_id)
-group by all
+group by e.service_name
 order by calls desc
 limit 20
 """

@@ -12,6 +12,9 @@ from spanloop.page.questions import Answer, Question, Row
 from spanloop.page.render import address
 from spanloop.page.visit import Visit
 
+NO_VALUE = "(none)"
+MOST_BINS = 100
+
 Link = Callable[[Row], str]
 
 
@@ -68,15 +71,16 @@ def trace_link(row: Row) -> str:
 
 
 def by_day(column: str, title: str) -> Callable[[Answer], Markup]:
-    """Return what draws a column over days; several lines where rows have a `series`."""
+    """Return what draws a column over days; several lines where rows have a `series`. A day without it has no place."""
 
     def draw(answer: Answer) -> Markup:
+        days = [row for row in answer.rows if row.get(column) is not None]
         series: dict[str, list[tuple[float, float]]] = {}
-        for row in answer.rows:
-            if row.get(column) is not None:
-                series.setdefault(str(row.get("series", title)), []).append((float(row["day_number"]), row[column]))
-        drawn = charts.lines(dict(list(series.items())[:6]), title=title, width=640, height=150)
-        return drawn or charts.bars([(str(r["day"]), r[column] or 0.0) for r in answer.rows], title=title)
+        for row in days:
+            series.setdefault(str(row.get("series", title)), []).append((float(row["day_number"]), row[column]))
+        ends = (str(days[0]["day"]), str(days[-1]["day"])) if days else None
+        drawn = charts.lines(dict(list(series.items())[:6]), title=title, width=640, height=150, ends=ends)
+        return drawn or charts.bars([(str(row["day"]), row[column]) for row in days], title=title)
 
     return draw
 
@@ -89,11 +93,21 @@ def bars_of(label: str, column: str, title: str) -> Callable[[Answer], Markup]:
 
 
 def histogram_of(answer: Answer) -> Markup:
-    """Draw rows of low, high and count."""
-    bins: list[tuple[float, float, int]] = [(row["low"], row["high"], row["count"]) for row in answer.rows]
+    """Draw rows of low, high and count, all as wide; bins between them that hold nothing keep their places."""
+    rows = answer.rows
+    least, width = rows[0]["low"], rows[0]["high"] - rows[0]["low"]
+    if not width > 0:
+        return charts.histogram([(least, least, rows[0]["count"])], title="Distribution", width=640)
+    counts = {round((row["low"] - least) / width): row["count"] for row in rows}
+    bins = [
+        (least + place * width, least + (place + 1) * width, counts.get(place, 0))
+        for place in range(min(max(counts) + 1, MOST_BINS))
+    ]
     return charts.histogram(bins, title="Distribution", width=640)
 
 
 def any_of(column: str, value: str) -> tuple[str, list[Any]]:
-    """Return a condition that holds where a filter is empty or met."""
+    """Return a condition that holds where a filter is empty or met; `(none)`, as tables write it, means no value."""
+    if value == NO_VALUE:
+        return f"{column} is null", []
     return (f"{column} = ?", [value]) if value else ("true", [])

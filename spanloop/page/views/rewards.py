@@ -6,7 +6,17 @@ from aiohttp import web
 
 from etl.schema import TRANSITIONS
 from spanloop.page.questions import Question
-from spanloop.page.views.panels import Choice, Link, Panel, bars_of, by_day, histogram_of, show_panels, trace_link
+from spanloop.page.views.panels import (
+    Choice,
+    Link,
+    Panel,
+    any_of,
+    bars_of,
+    by_day,
+    histogram_of,
+    show_panels,
+    trace_link,
+)
 from spanloop.page.visit import Visit
 
 SIGNALS = ("reward", *(name for name in TRANSITIONS if name.startswith("reward_")))
@@ -16,7 +26,7 @@ SIGNAL = """
 select
     '{signal}' as signal,
     count({signal}) as measured,
-    count({signal}) / greatest(count(*), 1) as share,
+    count({signal}) / greatest(count(*), 1) as share_measured,
     count(*) filter (where {signal} <> 0) as not_zero,
     avg({signal}) as mean,
     stddev_pop({signal}) as deviation,
@@ -84,7 +94,7 @@ async def show(visit: Visit) -> web.StreamResponse:
     """Show every part of the reward, one of them in full."""
     signal = visit.chosen("signal", SIGNALS, "reward")
     agent = visit.argument("agent")
-    where, values = ("agent = ?", [agent]) if agent else ("true", [])
+    where, values = any_of("agent", agent)
 
     def ask(sql: str, order: str = "") -> Question:
         return Question(sql.format(signal=signal, where=where, order=order), values)

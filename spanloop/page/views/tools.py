@@ -18,8 +18,8 @@ select
     sum(t.reward_tool_status) filter (where c.error is not null) as reward_lost,
     avg(e.outcome) filter (where c.error is null) as outcome_else,
     avg(e.outcome) filter (where c.error is not null) as outcome_after_failure,
-    sum((c.end_ns - c.start_ns) / 1e9) filter (where c.error is not null) as seconds_lost,
-    median((c.end_ns - c.start_ns) / 1e6) as median_ms
+    sum((c.end_ns - c.start_ns) / 1e9) filter (where c.error is not null) as time_lost_s,
+    median((c.end_ns - c.start_ns) / 1e9) as median_time_s
 from tool_calls as c
 join episodes as e using (project, episode_id)
 left join transitions as t

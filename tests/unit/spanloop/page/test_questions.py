@@ -149,14 +149,14 @@ def test_counters_nobody_tells_are_none(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_columns_of_numbers_alone_are_numeric() -> None:
-    """Nothing beside them counts for nothing; a truth is no number."""
+    """Nothing beside them counts for nothing, and nothing else stands with them; a truth is no number."""
     rows = [
         {"n": 1, "maybe": None, "text": "1", "truth": True, "nothing": None},
         {"n": 0.5, "maybe": 2, "text": 1, "truth": False, "nothing": None},
     ]
     answer = Answer(Question(""), rows)
 
-    assert answer.numeric == {"n", "maybe"}
+    assert answer.numeric == {"n", "maybe", "nothing"}
     assert (Answer(Question("")).numeric, Answer(Question("")).first) == (set(), {})
 
 

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from foundation import rows
 from foundation.errors import SettingsError
 from foundation.web.keys import Scope
+from receiver.traces import OF_SPANS
 from spanloop.page import render
 from spanloop.page.entrance import Visitor
 from spanloop.page.questions import Asker, Form, Question, Questions
@@ -34,6 +35,7 @@ class Tables(Questions):
         for name, frame in (("spans", spans_frame(list(spans))), ("log_records", logs_frame())):
             self.database.register("frame", frame.to_arrow())
             self.database.execute(f"create table {name} as select * from frame")
+        self.database.execute(f"create view trace_parts as {OF_SPANS.format(spans='spans')}")
         for statement in statements:
             self.database.execute(statement)
 

@@ -76,3 +76,18 @@ def test_an_id_that_is_used_again_has_a_result_each_time() -> None:
     found = [(called.name, called.result) for message in talk.shown for called in message.tool_calls]
     assert found == [("look", "blue"), ("find", "sea"), ("ask", None)]
     assert len(talk.shown) == 3
+
+
+def test_what_came_of_an_answers_calls_stands_beside_them() -> None:
+    """As the next request says, else as the tools' spans do; an error is marked as one."""
+    answer = {"role": "assistant", "tool_calls": [{"id": id_, "name": "look", "arguments": {}} for id_ in "abc"]}
+    next_ = json.dumps([answer, {"role": "tool", "tool_call_id": "a", "text": "as told"}])
+    tools = [
+        {"tool_call_id": "a", "result": "as measured", "error": None},
+        {"tool_call_id": "b", "result": None, "error": "broken"},
+        {"tool_call_id": None, "result": "of nobody", "error": None},
+    ]
+    talk = conversation.of_call({"input": "[]", "output": json.dumps([answer])}, conversation.came_of(next_, tools))
+
+    found = [(called.result, called.is_failed) for called in talk.said[0].tool_calls]
+    assert found == [("as told", False), ("broken", True), (None, False)]

@@ -5,25 +5,20 @@ from typing import Any
 import pytest
 
 from spanloop.page.questions import Answer, Question
-from spanloop.page.traces.judged import Known, attributes_of, parts_of, why_pushed
+from spanloop.page.traces.judged import Known, arranged, attributes_of, parts_of, why_pushed
 
 
 def known(**rows: list[dict[str, Any]]) -> Known:
     names = ("calls", "transitions", "rewards", "rejected", "tools", "credit")
-    answers = tuple(Answer(Question(name), [{"project": "p", **row} for row in rows.get(name, [])]) for name in names)
-    return Known(answers=answers)
+    return arranged(Answer(Question(name), [{"project": "p", **row} for row in rows.get(name, [])]) for name in names)
 
 
-def test_what_is_known_is_of_one_project_alone() -> None:
-    """A trace id may be two tenants'."""
-    one = known(
-        calls=[{"span_id": "a", "merged_span_ids": ["b"]}, {"span_id": "c", "merged_span_ids": None, "project": "q"}]
-    )
+def test_a_span_that_is_another_rendition_leads_to_its_call() -> None:
+    """Where the ETL has read nothing, nothing is known."""
+    one = known(calls=[{"span_id": "a", "merged_span_ids": ["b"]}, {"span_id": "c", "merged_span_ids": None}])
 
-    assert (set(one.of("p").calls), one.of("p").merged, one.of("p").has_run) == ({"a"}, {"b": "a"}, True)
-    assert (set(one.of("q").calls), one.of("q").merged) == ({"c"}, {})
-    assert not one.of("r").has_run
-    assert one.of("p").answers == one.answers
+    assert (set(one.calls), one.merged, one.has_run) == ({"a", "c"}, {"b": "a"}, True)
+    assert not known().has_run
 
 
 def test_rewards_stand_by_what_they_judge() -> None:
@@ -33,16 +28,16 @@ def test_rewards_stand_by_what_they_judge() -> None:
         for name, judges, span in (("a", "call", "s"), ("b", "run", "s"), ("c", "episode", "s"), ("d", "call", None))
     ]
 
-    found = known(rewards=rows).of("p").rewards
+    found = known(rewards=rows).rewards
 
     assert {span: [row["name"] for row in rows] for span, rows in found.items()} == {"s": ["a", "b"], "": ["c", "d"]}
-    assert not known(rewards=rows).of("p").has_run
+    assert not known(rewards=rows).has_run
 
 
 def test_a_push_is_the_newest_checkpoints_and_else_the_reward() -> None:
     """Nothing known is no push."""
     credit = [{"span_id": "a", "taken": -0.5}, {"span_id": "a", "taken": 2.0}, {"span_id": "c", "taken": None}]
-    one = known(credit=credit, transitions=[{"span_id": name, "reward": 0.25} for name in "abc"]).of("p")
+    one = known(credit=credit, transitions=[{"span_id": name, "reward": 0.25} for name in "abc"])
 
     assert [one.pushed(span) for span in ("a", "b", "c", "d")] == [-0.5, 0.25, 0.0, 0.0]
 

@@ -8,7 +8,7 @@ from spanloop.page.entrance import Visitor
 from spanloop.page.traces import trace
 from spanloop.page.traces.trace import branch, detail, show
 from spanloop.page.visit import NotThere
-from tests.spans import identifier, llm, span
+from tests.spans import START_NS, identifier, llm, span
 from tests.unit.spanloop.page.visiting import ADMIN, Seen, Tables, see
 
 ID = identifier("t", 32)
@@ -63,12 +63,22 @@ def test_a_long_trace_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (identifier("s1", 16) in last, identifier("s4", 16) in last) == (False, True)
 
 
+def test_a_span_that_began_after_all_others_had_ended_is_shown() -> None:
+    """It has no end, or one before its begin."""
+    late = span("late", start=9) | {"end_ns": None}
+    back = span("back", start=9) | {"end_ns": START_NS}
+
+    for odd in (late, back):
+        assert identifier(odd["name"], 16) in shown(Tables([span("root", end=1), span("x", end=2), odd])).text
+
+
 def test_of_a_trace_the_call_that_was_pushed_down_hardest_is_seen_first() -> None:
     """Where nothing is known of calls, the root; what the address names goes before either."""
     rows = [span("root"), llm("good", parent="root", start=1), llm("bad", parent="root", start=2)]
-    known = "create table transitions as select * from (values {}) as t (project, span_id, trace_id, step, reward)"
+    names = "project, span_id, trace_id, start_ns, step, reward"
+    known = f"create table transitions as select * from (values {{}}) as t ({names})"
     values = ", ".join(
-        f"('default', '{identifier(name, 16)}', '{ID}', {step}, {reward})"
+        f"('default', '{identifier(name, 16)}', '{ID}', {START_NS}, {step}, {reward})"
         for step, (name, reward) in enumerate((("good", 0.5), ("bad", -0.5)))
     )
     without = "observation next_observation action tools media prompt_token_ids response_token_ids behavior_logprobs"

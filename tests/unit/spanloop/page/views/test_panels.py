@@ -40,7 +40,28 @@ def test_days_are_a_line_and_one_day_is_a_bar() -> None:
     assert draw(answer(*days)).count("<polyline") == 2
     assert draw(answer(*[{**day, "series": 0} for day in days])).count("<polyline") == 1
     one = draw(answer(days[1], {**days[2], "x": None}))
-    assert ("<polyline" in one, one.count("<rect")) == (False, 2)
+    assert ("<polyline" in one, one.count("<rect")) == (False, 1), "a day without a value is no day of zero"
+    assert ">d0</text>" in draw(answer(*days)), "days stand below the line by their names"
+    assert draw(answer({**days[0], "x": None})) == ""
+
+
+def test_bins_that_hold_nothing_keep_their_places() -> None:
+    """Else what lies far apart seems to lie side by side."""
+    bins = [{"low": low, "high": low + 0.25, "count": 3} for low in (0.0, 0.75)]
+
+    assert histogram_of(answer(*bins)).count("<rect") == 4
+    assert histogram_of(answer({"low": 1.0, "high": 1.0, "count": 3})).count("<rect") == 1
+
+
+def test_numbers_are_written_as_what_their_columns_say() -> None:
+    """A share as a percentage, a time in its unit; a column of nothing stands with the numbers."""
+    panel = Panel("p", Question("select 0.5::double as share_failed, 0.002::double as time_lost_s, null as outcome"))
+
+    async def show(visit: Visit) -> Any:
+        return await show_panels(visit, "Title", [panel])
+
+    text = see(show, "/page", tables=Tables()).text
+    assert all(part in text for part in (">50 %<", ">2.0 ms<", "time lost</th>", '<th scope="col" class="num">outcome'))
 
 
 def test_a_value_that_is_nothing_is_a_bar_of_nothing() -> None:
@@ -61,3 +82,4 @@ def test_an_empty_filter_holds_for_everything() -> None:
     """Values go beside the statement."""
     assert any_of("agent", "") == ("true", [])
     assert any_of("agent", "x'") == ("agent = ?", ["x'"])
+    assert any_of("agent", "(none)") == ("agent is null", []), "as tables write it and their links say"
