@@ -179,7 +179,7 @@ def test_which_tool_fails_most_for_an_agent_and_what_it_cost(watched: Watched) -
     assert "/tools?agent=" in tab.url
     heads = table.get_by_role("columnheader").all_inner_texts()
     first = dict(zip(heads, table.locator("tbody tr").first.locator("td").all_inner_texts(), strict=True))
-    assert (first["calls"], first["failed"], first["share failed"]) == ("1", "1", "1")
+    assert (first["calls"], first["failed"], first["share failed"]) == ("1", "1", "100 %")
     assert float(first["reward lost"].replace("\u2212", "-")) < 0
     assert first["outcome after failure"] == "0.25"
 

@@ -16,7 +16,7 @@ select
     count(c.error) as failed,
     count(c.error) / count(*) as share_failed,
     sum(t.reward_tool_status) filter (where c.error is not null) as reward_lost,
-    avg(e.outcome) filter (where c.error is null) as outcome_else,
+    avg(e.outcome) filter (where c.error is null) as outcome_without_failure,
     avg(e.outcome) filter (where c.error is not null) as outcome_after_failure,
     sum((c.end_ns - c.start_ns) / 1e9) filter (where c.error is not null) as time_lost_s,
     median((c.end_ns - c.start_ns) / 1e9) as median_time_s
