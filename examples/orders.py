@@ -26,10 +26,15 @@ SOUND_WITHIN_S = 10.0
 """Within which a tool server has to answer that it is there."""
 
 
-def choose(tasks: Sequence[Any], number: int | None, *, seed: int, offset: int = 0) -> list[Any]:
-    """Return so many tasks, from an offset on, in an order that the seed decides; where they end they begin again."""
+def choose(tasks: Sequence[Any], number: int | None, *, seed: int, offset: int = 0, once: bool = False) -> list[Any]:
+    """Return so many tasks, from an offset on, in an order that the seed decides.
+
+    Where they end they begin again, or with `once` that is all.
+    """
     order = list(tasks)
     random.Random(seed).shuffle(order)
+    if once and number is not None:
+        number = min(number, len(order))
     return order if number is None else [order[(offset + index) % len(order)] for index in range(number)]
 
 
@@ -142,7 +147,13 @@ async def run(
     stage: Stage | None = None,
 ) -> dict[str, Any]:
     """Attempt what the options say; return the summary, after the last span was sent."""
-    tasks = choose(agent.tasks(options), options.episodes, seed=options.seed, offset=options.offset)
+    tasks = choose(
+        agent.tasks(options),
+        options.episodes,
+        seed=options.seed,
+        offset=options.offset,
+        once=options.temperature == 0,  # a greedy answer would be the same again
+    )
     began = time.monotonic()
     own = stage or Stage(agent)
     try:

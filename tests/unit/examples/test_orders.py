@@ -149,6 +149,8 @@ def test_the_seed_decides_the_order_and_the_end_begins_again() -> None:
 
     assert sorted(order) == [0, 1, 2, 3, 4]
     assert choose(range(5), 4, seed=1, offset=3) == [order[3], order[4], order[0], order[1]]
+    assert choose(range(5), 8, seed=1) == [*order, *order[:3]]
+    assert choose(range(5), 8, seed=1, once=True) == order
 
 
 def test_a_missing_data_set_says_how_to_come_by_it(
