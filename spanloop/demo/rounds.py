@@ -194,6 +194,7 @@ def running_rounds(
     settings = {
         "SPANLOOP_TRAIN_RUN_RECIPE": "window",
         "SPANLOOP_TRAIN_EVALUATE_INCONCLUSIVE": "accept",  # a window is too small to prove a gain; its step is bounded
+        "SPANLOOP_SERVE_RUN_GATE_PROMPTS": "16",  # by old weights and new: 64 cost as much as the window's own episodes
         **({"SPANLOOP_TRAIN_RUN_AGENTS": ",".join(benchmark.agents)} if benchmark.agents else {}),
     }
     for name, value in settings.items():
