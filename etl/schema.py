@@ -109,7 +109,10 @@ class RejectReason(StrEnum):
     """Its answer ended to call a tool, and no tool call is recorded."""
 
     TEXT_MISSING = "text_missing"
-    """Its answer counts tokens of which nothing is recorded."""
+    """Its answer counts tokens of which nothing is recorded, or may have had words that its library does not record."""
+
+    INSTRUCTIONS_MISSING = "instructions_missing"
+    """Its library records no instructions, and nothing shows that the request had none."""
 
 
 class Split(StrEnum):

@@ -19,6 +19,7 @@ from etl.calls.completing.server_history import Stored, note_previous, rebuild_h
 from etl.calls.completing.tools import complete_arguments, complete_tools
 from etl.calls.completing.untraced_tools import find_untraced
 from etl.calls.find import read_all
+from etl.calls.losses import judge_losses
 from etl.calls.merge import merge_calls, unique_embeddings
 from etl.calls.readings import Readings
 from etl.calls.retries import attempts, thrown_away
@@ -108,6 +109,7 @@ def transform(
     judge(calls)
     judge_answers_by_histories(calls)
     judge_instructions(calls)
+    judge_losses(calls)
     number_beginnings(calls)
     by_episode: dict[int, list[LlmCall]] = defaultdict(list)
     for call in _in_order(calls):

@@ -4,6 +4,7 @@ As log records, as span events, or as entries of one attribute.
 https://github.com/open-telemetry/semantic-conventions/blob/v1.36.0/docs/gen-ai/gen-ai-events.md
 """
 
+from itertools import takewhile
 from typing import Any
 
 from etl.dialects.shapes.json_values import as_list, decode
@@ -78,7 +79,8 @@ def read_messages(call: LlmCall, records: list[LogRecord], reasons: list[str]) -
         elif (tools := _offered(body)) is not None:
             call.tools = call.tools or tools
         elif record.event_name in MESSAGE_EVENTS:
-            messages += _message_event(record.event_name, body, messages)
+            told = _message_event(record.event_name, body, messages)
+            messages += [message for message in told if not _is_told_again(message, messages)]
     call.input = messages or None
     answers = [message for _, message in sorted(choices, key=lambda choice: choice[0])]
     call.output = (join_answers(answers) if call.api == "messages" else answers) or None  # an event for each block
@@ -121,6 +123,18 @@ def _message_event(name: str, body: dict[str, Any], earlier: list[Message]) -> l
         role = "system"  # Traceloop has no event for a developer's message
     item = {"role": role, "content": body.get("content"), "tool_calls": as_list(body.get("tool_calls"))}
     return canonical_input([item]) or [{"role": role, "text": None}]  # several: Anthropic's results of one turn
+
+
+def _is_told_again(message: Message, earlier: list[Message]) -> bool:
+    """Tell whether a result stands there already: as an event of its own, and in the turn of the user's that sent it.
+
+    Botocore's instrumentation writes both; one call of a turn has one result.
+    """
+    identifier = message.get("tool_call_id")
+    if message["role"] != "tool" or identifier is None:
+        return False
+    turn = takewhile(lambda before: before["role"] == "tool", reversed(earlier))
+    return any((before.get("tool_call_id"), before["text"]) == (identifier, message["text"]) for before in turn)
 
 
 def _unanswered(messages: list[Message]) -> str | None:

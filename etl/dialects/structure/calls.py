@@ -5,12 +5,20 @@ several renditions of one thing the one that tells most wins, and the others fil
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from etl.dialects.conventions import genai
 from etl.dialects.shapes.exchanges import Request, Response
 from etl.dialects.shapes.executions import tool_arguments, tool_result
-from etl.dialects.shapes.messages.canonical import UNREAD, answer, canonical_output, has_content, join_answers
+from etl.dialects.shapes.messages.canonical import (
+    UNREAD,
+    answer,
+    canonical_output,
+    has_content,
+    join_answers,
+    join_turns,
+)
 from etl.dialects.shapes.messages.names import HIDDEN, visible
 from etl.dialects.shapes.values import (
     complete_usage,
@@ -27,7 +35,7 @@ from etl.dialects.structure.decoders import as_item
 from etl.dialects.structure.limits import is_cut
 from etl.dialects.structure.names import COUNTS, INTEGERS, NUMBERS, Kind, names_content, side_of, words_of
 from etl.dialects.structure.numbered import has_gaps
-from etl.dialects.structure.renditions import holds, is_block_text, is_same_answer, told
+from etl.dialects.structure.renditions import holds, is_block_text, lost_words, retells, told, without_answer
 from etl.dialects.structure.survey import Survey, survey
 from etl.dialects.structure.traffic import has_strange
 from etl.schema import RejectReason
@@ -191,10 +199,13 @@ def _may_lack_words(call: LlmCall) -> bool:
 
 
 def _join_items(call: LlmCall) -> None:
-    """Make one answer of the items that the Responses API's are, in place; choices have an id of another kind."""
-    is_items = call.api == "responses" or (call.response_id or "").startswith("resp_")
-    if is_items and len(call.output or ()) > 1:
+    """Make turns of the items that the Responses API has, in place; choices have an id of another kind."""
+    if call.api != "responses" and not (call.response_id or "").startswith("resp_"):
+        return
+    if len(call.output or ()) > 1:
         call.output = join_answers(call.output or [])
+    if ("assistant", "assistant") in pairwise(message["role"] for message in call.input or ()):
+        call.input = join_turns(call.input or [])
 
 
 def _judge_limits(call: LlmCall, found: Survey, *, has_lost: bool) -> None:
@@ -248,28 +259,29 @@ def _reason(found: Survey) -> str | None:
 
 def _complete_input(call: LlmCall, requests: list[Request], responses: list[Response], found: Survey) -> None:
     best = next((request.input for request in requests if request.input), None)
-    if best is not None and call.output and is_same_answer(best[-1], call.output[0]) and len(best) > 1:
-        best = best[:-1]  # a list of the whole exchange
+    answers = [*(call.output or ())[:1], *(response.output[0] for response in responses if response.output)]
+    best = without_answer(best, answers) if best is not None else None
     is_better = call.input is None or (told(best) > told(call.input) and holds(best or [], call.input))
     is_as_long = call.input is None or len(best or ()) >= len(call.input)
     if best is not None and is_better and is_as_long and _is_poor(call):
         before = call.input
         call.input = best
+        if all(message["role"] == "system" for message in before or ()):
+            call.pieced.discard("input")  # instructions stood apart, and these are the messages
         add_system(call, before)
     for request in requests:
         add_system(call, request.input)
     add_instructions(call, found)
     for response in responses:
         add_system(call, [{"role": "system", "text": response.instructions}] if response.instructions else None)
-    if any(_contradict(call, request.input or []) for request in requests):
+    renditions = (without_answer(request.input, answers) for request in requests if request.input)
+    if call.input is not None and any(_contradict(call.input, rendition) for rendition in renditions):
         call.incomplete.add(RejectReason.CONTRADICTORY)
 
 
-def _contradict(call: LlmCall, other: list[Message]) -> bool:
-    """Tell whether a rendition of a request says what the call's does not, beside an answer at its end."""
-    if other and call.output and is_same_answer(other[-1], call.output[0]):
-        other = other[:-1]
-    return call.input is not None and not holds(call.input, other) and not holds(other, call.input)
+def _contradict(one: list[Message], other: list[Message]) -> bool:
+    """Tell whether of two renditions of a request each says what the other does not."""
+    return not holds(one, other) and not holds(other, one)
 
 
 def add_instructions(call: LlmCall, found: Survey) -> None:
@@ -314,7 +326,7 @@ def _complete_output(call: LlmCall, responses: list[Response], found: Survey) ->
         for message, reason in zip(call.output or (), reasons, strict=False):
             message["finish_reason"] = message["finish_reason"] or reason
     _add_words(call, found)
-    if any(_lost_words(call.output, response.output) for response in responses):
+    if any(lost_words(call.output, response.output) for response in responses):
         call.incomplete.add(RejectReason.CONTRADICTORY)
     calls = [entry for _, entries in found.calls for entry in entries] if len(found.calls) == 1 else []
     if calls and not any(message["tool_calls"] for message in call.output or ()):
@@ -344,7 +356,8 @@ def _complete_output(call: LlmCall, responses: list[Response], found: Survey) ->
 def _add_words(call: LlmCall, found: Survey) -> None:
     """Add to calls of tools, in place, the words beside them in one rendition; whose other words are nobody knows."""
     said = (call.output or [answer(None, [])])[0]
-    words = {text for _, text in found.texts["output"] if visible(text) and text.strip()}
+    calls = said["tool_calls"]
+    words = {text for _, text in found.texts["output"] if visible(text) and text.strip() and not retells(text, calls)}
     if not said["tool_calls"] or said["text"] or not words or len(call.output or ()) > 1:
         return
     beside = {place.rpartition(".")[0] for place, _ in found.calls}
@@ -353,12 +366,6 @@ def _add_words(call: LlmCall, found: Survey) -> None:
         call.output = [{**said, "text": words.pop()}]
     else:
         call.incomplete.add(RejectReason.CONTRADICTORY)
-
-
-def _lost_words(one: list[Message] | None, other: list[Message] | None) -> bool:
-    """Tell whether an answer's calls stand in one rendition without the words that another has without the calls."""
-    said, told = (one or [answer(None, [])])[0], (other or [answer(None, [])])[0]
-    return bool(said["tool_calls"]) and not said["text"] and bool(told["text"]) and not told["tool_calls"]
 
 
 def read_tool(span: Span, found: Survey) -> ToolCall | None:

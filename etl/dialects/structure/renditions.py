@@ -1,7 +1,12 @@
 """Compares what several recordings of one exchange say: how much each tells, and whether one holds another."""
 
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
 from etl.dialects.shapes.executions import tool_result
-from etl.dialects.shapes.messages.canonical import UNREAD
+from etl.dialects.shapes.messages.canonical import UNREAD, answer, join_turns
 from etl.dialects.shapes.messages.names import content_of
 from etl.dialects.spans import Message
 
@@ -67,3 +72,52 @@ def is_same_answer(one: Message, other: Message) -> bool:
         and one.get("text") == other.get("text")
         and len(one.get("tool_calls") or ()) == len(other.get("tool_calls") or ())
     )
+
+
+def without_answer(messages: list[Message], answers: Iterable[Message]) -> list[Message]:
+    """Return a request without the answer that a list of the whole exchange ends in, in one piece or several."""
+    begin = len(messages)
+    while begin > 1 and messages[begin - 1]["role"] == "assistant":
+        begin -= 1
+    if begin < len(messages):
+        whole, last = join_turns(messages[begin:])[0], messages[-1]
+        for answered in answers:
+            if is_same_answer(whole, answered):
+                return messages[:begin]
+            if is_same_answer(last, answered):
+                return messages[:-1]
+    return messages
+
+
+def lost_words(one: list[Message] | None, other: list[Message] | None) -> bool:
+    """Tell whether an answer's calls stand in one rendition without the words that another has without the calls."""
+    said, spoken = (one or [answer(None, [])])[0], (other or [answer(None, [])])[0]
+    return bool(said["tool_calls"]) and not said["text"] and bool(spoken["text"]) and not spoken["tool_calls"]
+
+
+CALLING = re.compile(r"\b(?:functions?|tools?|calls?|tool_calls?|names?|arguments|args)\b", re.IGNORECASE)
+"""Words that a line about calls of tools has around their names and arguments."""
+
+
+def retells(text: str, calls: Iterable[dict[str, Any]]) -> bool:
+    """Tell whether a text is a line about calls of tools, with all names and arguments, and has no words of its own.
+
+    >>> retells('Function: look({"a": 1})', [{"name": "look", "arguments": {"a": 1}}])
+    True
+    >>> retells("Let me look.", [{"name": "look", "arguments": {}}])
+    False
+    """
+    for call in calls:
+        name, value = str(call["name"]), call["arguments"]
+        spelling = value if isinstance(value, str) else _spelling(value, text)
+        if name not in text or spelling is None or spelling not in text:
+            return False
+        text = text.replace(spelling, " ", 1).replace(name, " ", 1)
+    return not any(map(str.isalnum, CALLING.sub(" ", text)))
+
+
+def _spelling(value: Any, text: str) -> str | None:  # noqa: ANN401 - any JSON value
+    """Return how a text has a JSON value, if it does."""
+    forms = ((separators, is_ascii) for separators in ((",", ":"), (", ", ": ")) for is_ascii in (False, True))
+    spelled = (json.dumps(value, separators=separators, ensure_ascii=is_ascii) for separators, is_ascii in forms)
+    return next((one for one in spelled if one in text), None)

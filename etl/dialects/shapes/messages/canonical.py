@@ -1,6 +1,8 @@
 """Whatever shape messages were recorded in, the canonical ones come out. Text itself is never decoded."""
 
 from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from etl.dialects.shapes.messages.draft import Draft, draft_of
@@ -10,6 +12,9 @@ from etl.dialects.spans import Message
 
 UNREAD = "unread"
 """Key of a message in which there was something that nobody understood; `etl.dialects.reading` takes it out."""
+
+UNKNOWN_EVENT = "gen_ai.unknown"
+"""Logfire's name for an item it has no event for: reasoning, mostly. The item is in `data`, its content is a remark."""
 
 
 def canonical_input(items: Iterable[Any], before: Iterable[Message] = ()) -> list[Message]:
@@ -23,11 +28,14 @@ def canonical_input(items: Iterable[Any], before: Iterable[Message] = ()) -> lis
     messages = [*before]
     is_unread = False
     for item in items:
+        if isinstance(item, dict) and item.get("event.name") == UNKNOWN_EVENT:
+            item = item.get("data")
         kind = block_kind(item["type"]) if isinstance(item, dict) and isinstance(item.get("type"), str) else None
         if not isinstance(item, dict):
             is_unread = True
         elif "role" in item or "parts" in item:
-            messages += _canonical(item)
+            for turn in _turns(item):
+                messages += _canonical(turn)
         elif kind == "call":
             _append_call(messages, item)
         elif kind == "result":
@@ -59,6 +67,27 @@ def _append_call(messages: list[Message], item: dict[str, Any]) -> None:
         messages[-1] = {**last, "tool_calls": [*last.get("tool_calls", ()), call]}
     else:
         messages.append({"role": "assistant", "text": None, "tool_calls": [call]})
+
+
+def _turns(item: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """Take apart what an agent keeps as one message: its calls of tools, their results, and what it said then."""
+    name = "parts" if "parts" in item else "content"
+    blocks = item.get(name)
+    if not isinstance(blocks, list) or role_of(item.get("role")) != "assistant":
+        return [item]
+    are_results = [_is_result(block) for block in blocks]
+    if not any(are_results) or all(are_results):
+        return [item]
+    runs = [
+        (is_result, [block for _, block in run])
+        for is_result, run in groupby(zip(are_results, blocks, strict=True), key=itemgetter(0))
+    ]
+    rest = {key: value for key, value in item.items() if key not in {name, "tool_calls"}}
+    return [{**rest, "role": "tool" if is_result else "assistant", name: run} for is_result, run in runs]
+
+
+def _is_result(block: Any) -> bool:  # noqa: ANN401 - whatever was recorded
+    return isinstance(block, dict) and isinstance(block.get("type"), str) and block_kind(block["type"]) == "result"
 
 
 def _canonical(item: dict[str, Any]) -> list[Message]:
@@ -158,14 +187,18 @@ def join_answers(answers: list[Message]) -> list[Message]:
 
 
 def join_turns(messages: list[Message]) -> list[Message]:
-    """Join consecutive assistant messages of a Responses request: its items are pieces of one turn."""
+    """Join consecutive assistant messages of a Responses request: its items are pieces of one turn.
+
+    Logfire repeats the words of a turn beside each of its calls.
+    """
     joined: list[Message] = []
     for message in messages:
         last = joined[-1] if joined else None
         if last is None or last["role"] != "assistant" or message["role"] != "assistant":
             joined.append(message)
             continue
-        texts = [text for text in (last.get("text"), message.get("text")) if text]
+        is_again = bool(message.get("tool_calls")) and message.get("text") == last.get("text")
+        texts = [text for text in (last.get("text"), None if is_again else message.get("text")) if text]
         calls = [*last.get("tool_calls", ()), *message.get("tool_calls", ())]
         merged: Message = {"role": "assistant", "text": "\n".join(texts) if texts else None}
         joined[-1] = {**merged, "tool_calls": calls} if calls else merged

@@ -8,7 +8,7 @@ import pytest
 from etl.settings import EtlConfig
 from etl.tables import Dataset
 from etl.transform import transform
-from tests import clients, javascript
+from tests import agents, clients, javascript
 from tests.spans import logs_frame, spans_frame
 from tests.variants import exchange, said
 from tests.writers import CONVERSATIONS, LOSSY, MODEL, WHOLE, Json, Writer, adk_go, adk_java, calls_of
@@ -47,7 +47,7 @@ def recorded(writer: Writer, conversation: list[Json]) -> Dataset:
     return transform(spans_frame(spans), logs_frame(logs), EtlConfig(complete_after=0))
 
 
-@pytest.mark.parametrize("writer", [*WHOLE, *clients.WHOLE, *javascript.WHOLE])
+@pytest.mark.parametrize("writer", [*WHOLE, *clients.WHOLE, *javascript.WHOLE, *agents.WHOLE])
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_every_call_comes_out_as_it_was(writer: Writer, name: str) -> None:
     """State and action of every call."""
@@ -58,7 +58,7 @@ def test_every_call_comes_out_as_it_was(writer: Writer, name: str) -> None:
     assert dataset.tables["llm_calls"]["model_requested"].unique().to_list() == [MODEL]
 
 
-@pytest.mark.parametrize("writer", [*LOSSY, *clients.LOSSY, *javascript.LOSSY])
+@pytest.mark.parametrize("writer", [*LOSSY, *clients.LOSSY, *javascript.LOSSY, *agents.LOSSY])
 def test_what_is_left_out_makes_no_other_transition(writer: Writer) -> None:
     """A transition of it is what passed; else it is rejected, or said to be unread."""
     for conversation in CONVERSATIONS.values():

@@ -95,3 +95,30 @@ def test_a_developers_message_is_an_event_of_its_own() -> None:
     calls = run(([span("call", attributes=attributes)], logs)).tables["llm_calls"]
 
     assert decoded("llm_calls", calls.row(0, named=True))["input"] == ASKED
+
+
+def test_a_result_that_is_an_event_and_in_the_users_turn_is_one() -> None:
+    """opentelemetry-instrumentation-botocore 0.66b2 writes both; the same result of another call is one more."""
+    call = {"gen_ai.system": "aws.bedrock", "gen_ai.operation.name": "chat"}
+    ids = ("call_1", "call_2")
+    asked = [{"id": i, "type": "function", "function": {"name": "look", "arguments": {"q": "a"}}} for i in ids]
+    blocks = [{"toolResult": {"toolUseId": i, "content": [{"text": "4 °C"}], "status": "success"}} for i in ids]
+    logs = [
+        record("chat", "gen_ai.user.message", {"content": [{"text": "Look."}]}),
+        record("chat", "gen_ai.assistant.message", {"content": [{"text": "I do."}], "tool_calls": asked}),
+        *(record("chat", "gen_ai.tool.message", {"id": i, "content": [{"text": "4 °C"}]}) for i in ids),
+        record("chat", "gen_ai.user.message", {"content": blocks}),
+        record("chat", "gen_ai.choice", {"index": 0, "message": {"content": [{"text": "Cold."}]}}),
+    ]
+    scope = "opentelemetry.instrumentation.botocore.bedrock-runtime"
+
+    rows = run(([span("chat", attributes=call, scope=scope)], logs)).tables["transitions"]
+    (observation,) = (decoded("transitions", row)["observation"] for row in rows.iter_rows(named=True))
+
+    said = [(message["role"], message["text"], message.get("tool_call_id")) for message in observation]
+    assert said == [
+        ("user", "Look.", None),
+        ("assistant", "I do.", None),
+        ("tool", "4 °C", "call_1"),
+        ("tool", "4 °C", "call_2"),
+    ]

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from etl.dialects.structure.renditions import holds, is_same_answer, told
+import pytest
+
+from etl.dialects.structure.renditions import holds, is_same_answer, retells, told
 
 ASKED: list[dict[str, Any]] = [{"role": "system", "text": "Be brief."}, {"role": "user", "text": "Weather?"}]
 CALL = {"id": "c1", "name": "look", "arguments": {}}
@@ -36,3 +38,17 @@ def test_answers_are_one_by_their_words_and_number_of_calls() -> None:
     """Ids may be missing in one of them."""
     assert is_same_answer(TURN[0], {**TURN[0], "tool_calls": [{**CALL, "id": None}]})
     assert not is_same_answer(TURN[0], {**TURN[0], "tool_calls": []})
+
+
+@pytest.mark.parametrize(
+    ("text", "is_line"),
+    [
+        ('Function: look({"city":"Zürich"})', True),
+        ('tool_call: look {"city": "Z\\u00fcrich"}', True),
+        ('Let me look. look({"city": "Zürich"})', False),
+        ('look({"city": "Oslo"})', False),
+    ],
+)
+def test_a_line_about_the_calls_has_no_words_of_its_own(text: str, is_line: bool) -> None:
+    """Future AGI's instrumentation writes one in place of the answer's words."""
+    assert retells(text, [{"id": "c1", "name": "look", "arguments": {"city": "Zürich"}}]) is is_line

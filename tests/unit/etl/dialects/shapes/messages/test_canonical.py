@@ -72,3 +72,19 @@ def test_items_of_one_answer_are_one_answer() -> None:
     assert join_turns(
         [{"role": "assistant", "text": "a"}, {"role": "assistant", "text": None, "tool_calls": [call]}]
     ) == [{"role": "assistant", "text": "a", "tool_calls": [call]}]
+
+
+def test_a_turn_that_holds_calls_and_their_results_is_taken_apart() -> None:
+    """Agents that keep a run as one message send it as several: AgentScope 2, the AI SDK's messages of its pages."""
+    call: dict[str, Any] = {"type": "tool_call", "id": "1", "name": "look", "arguments": {"q": "a"}}
+    result: dict[str, Any] = {"type": "tool_call_response", "id": "1", "response": "42"}
+    parts = [{"type": "text", "content": "I look."}, call, result, {"type": "text", "content": "It is 42."}]
+
+    messages = canonical_input([{"role": "assistant", "name": "friend", "parts": parts}])
+
+    asked = [{"id": "1", "name": "look", "arguments": {"q": "a"}}]
+    assert messages == [
+        {"role": "assistant", "text": "I look.", "tool_calls": asked},
+        {"role": "tool", "text": "42", "tool_call_id": "1"},
+        {"role": "assistant", "text": "It is 42."},
+    ]
