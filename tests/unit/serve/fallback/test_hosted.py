@@ -1,11 +1,12 @@
 """Where a hosted model is asked, and with which key."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from foundation.errors import SettingsError
-from serve.fallback.hosted import check_url, read_key, stays
+from serve.fallback.hosted import check_url, open_hosted, read_key, stays
 
 
 @pytest.mark.parametrize(
@@ -15,6 +16,19 @@ def test_what_is_no_base_of_an_api_is_refused(url: str) -> None:
     """A key in a URL would be shown wherever the URL is."""
     with pytest.raises(SettingsError):
         check_url(url)
+
+
+def test_a_model_of_this_machine_is_asked_past_the_proxy() -> None:
+    """What is outside may be behind one; what users said here is not for whoever listens there."""
+
+    async def asks_the_proxy(url: str) -> bool:
+        hosted = open_hosted(url, "m", None)
+        asks = hosted.session.trust_env
+        await hosted.session.close()
+        return asks
+
+    urls = ("https://api.example.com/v1", "http://127.0.0.1:9/v1", "http://localhost:9", "http://[::1]:9/v1")
+    assert [asyncio.run(asks_the_proxy(url)) for url in urls] == [True, False, False, False]
 
 
 def test_the_key_is_read_from_a_variable_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
