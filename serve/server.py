@@ -294,7 +294,8 @@ async def _run(
         notify_supervisor("STOPPING=1")
         log.info("stopping", in_flight=server.gateway.admission.num_in_flight)
     finally:
-        server_path(config.data).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a stale one names a process that is gone
+            server_path(config.data).unlink(missing_ok=True)
         await front.cleanup()
         await back.cleanup()
         if second is not None:

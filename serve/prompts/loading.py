@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from foundation.errors import SpanloopError
 from foundation.files import write_atomically
+from foundation.narration import get_logger
 from foundation.settings import Settings
 from foundation.state import StateUnreadable
 from serve.prompts.prompting import Known, Prompting
@@ -10,6 +12,8 @@ from serve.prompts.registry import text_of
 from serve.prompts.schema import AS_SENT, AgentPrompt, encode, read_prompts
 from serve.prompts.template import Template
 from serve.schema import read_file
+
+log = get_logger("serve")
 
 
 class Pins(Settings):
@@ -56,6 +60,12 @@ def open_prompting(data: Path) -> Prompting:
 
 
 def leave(data: Path, prompting: Prompting) -> None:
-    """Write down which conversation began under which version, for the next start."""
+    """Write down which conversation began under which version, for the next start.
+
+    A disk that takes no more costs conversations their version, and nothing else of the end: what waits to be sent.
+    """
     if pins := prompting.pins():
-        write_atomically(pins_path(data), encode(Pins(pins=pins)))
+        try:
+            write_atomically(pins_path(data), encode(Pins(pins=pins)))
+        except (OSError, SpanloopError) as error:
+            log.warning("conversations may change their prompt at the next start", reason=str(error).splitlines()[0])

@@ -1,12 +1,15 @@
 """Prompts from disk when a gateway starts."""
 
+import errno
+import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from foundation.state import StateUnreadable
 from serve.prompts import registry
-from serve.prompts.loading import load, open_prompting, pins_path
+from serve.prompts.loading import leave, load, open_prompting, pins_path
 from serve.prompts.schema import version_path
 
 
@@ -29,3 +32,24 @@ def test_nothing_kept_and_damaged_pins_are_no_reason_not_to_start(tmp_path: Path
     registry.keep(tmp_path, "solver", "b", base="a")
     pins_path(tmp_path).write_text("{")
     assert list(open_prompting(tmp_path).known) == ["solver"]
+
+
+def test_conversations_outlive_a_gateway_and_a_full_disk_stops_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left behind is there at the next start; where it cannot be, the rest of the end goes on."""
+    registry.keep(tmp_path, "solver", "b", base="a")
+    prompting = open_prompting(tmp_path)
+    request = {"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "hi"}]}
+    prompting.apply(request, agent="solver", unit=b"u", episode="e", user=None)
+
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("serve.prompts.loading.write_atomically", refuse)
+        leave(tmp_path, prompting)
+    assert not pins_path(tmp_path).exists()
+
+    leave(tmp_path, prompting)
+    assert open_prompting(tmp_path).pins() == prompting.pins() != {}
