@@ -3,7 +3,10 @@
 import errno
 from pathlib import Path
 
-from foundation.errors import Busy, SettingsError
+from foundation.errors import Busy, SettingsError, SpanloopError
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+OF_THE_DISK = FULL | {errno.EFBIG, errno.EIO, errno.EROFS}
 
 
 def check_directory(data: Path) -> bool:
@@ -31,6 +34,19 @@ def unusable(data: Path, error: Exception) -> SettingsError | Busy:
     """Return what to say of a directory that an operation failed on."""
     reason = getattr(error, "strerror", None) or str(error)
     message = f"{str(data)[:200]} cannot be used: {reason}"
-    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}:
+    if getattr(error, "errno", None) in FULL:
         return Busy(message, hint="Free some space; nothing acknowledged is lost.")
     return SettingsError(message, hint="Mend its permissions, run as the receiver's user, or name another: --data DIR")
+
+
+def disk_refusal(error: OSError) -> SpanloopError | None:
+    """Return what to say of an error of the disk that names no file; None for any other error, which is a bug.
+
+    >>> disk_refusal(OSError(errno.ENOSPC, "No space left on device")).message
+    'the disk refuses: No space left on device'
+    """
+    has_nowhere = isinstance(error, FileNotFoundError) and "temporary directory" in str(error.strerror)  # of tempfile's
+    if error.errno not in OF_THE_DISK and not has_nowhere:
+        return None
+    kind = Busy if error.errno in FULL or has_nowhere else SpanloopError
+    return kind(f"the disk refuses: {error.strerror}", hint="Free some space, or mend the disk, and try again.")

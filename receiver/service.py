@@ -151,6 +151,6 @@ async def _serve(
         http.is_ready = False
         await asyncio.to_thread(grpc_server.stop, GRACE_S)
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # gone, or a disk that changes nothing: a stale one fools nobody
             announcement.unlink()
         await runner.cleanup()

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from foundation import narration
-from foundation.directories import unusable
+from foundation.directories import disk_refusal, unusable
 from foundation.errors import ExitStatus, SpanloopError
 from foundation.web import places
 from spanloop import unread
@@ -109,8 +109,11 @@ def main() -> None:
         sys.exit(ExitStatus.DONE)
     except OSError as error:
         if error.filename is None:
-            raise
-        refusal = unusable(Path(os.fsdecode(error.filename)), error)  # a path somebody named, or one below it
+            refusal = disk_refusal(error)
+            if refusal is None:
+                raise
+        else:
+            refusal = unusable(Path(os.fsdecode(error.filename)), error)  # a path somebody named, or one below it
         sys.stderr.write(f"spanloop: {refusal}\n")
         sys.exit(refusal.exit_status)
 

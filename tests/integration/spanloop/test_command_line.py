@@ -1,5 +1,6 @@
 """The console script as a scheduler meets it: exit statuses, and what is on stdout and on stderr."""
 
+import errno
 import os
 import random
 import subprocess
@@ -266,6 +267,37 @@ def test_a_directory_that_is_not_there_is_named_and_not_made(
 
     assert (result.returncode, said in result.stdout + result.stderr) == (status, True), result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 75), (errno.EIO, 1), (errno.EFBIG, 1)])
+def test_a_disk_that_refuses_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+) -> None:
+    """Whatever was being written: such an error names no file, and is no bug of ours."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "prompt").write_text("be good")
+    prompt = str(tmp_path / "prompt")
+    monkeypatch.setattr("foundation.files.os.pwrite", refuse)
+    result = run_here("prompts", "keep", prompt, "--agent", "a", "--base", prompt, "--data", str(tmp_path))
+
+    assert (result.returncode, "Traceback" in result.stderr) == (status, False), result.stderr
+    assert os.strerror(number) in result.stderr
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An error of another kind without a file says nothing to whoever runs the command."""
+
+    def stumble(*_: object) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    (tmp_path / "prompt").write_text("be good")
+    monkeypatch.setattr("foundation.files.os.pwrite", stumble)
+    result = run_here("prompts", "keep", str(tmp_path / "prompt"), "--agent", "a", "--data", str(tmp_path))
+
+    assert (result.returncode, "Traceback" in result.stderr) == (1, True)
 
 
 @pytest.mark.timeout(times(short=300, long=7200))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from foundation.directories import check_directory, require_directory, unusable
-from foundation.errors import Busy, SettingsError
+from foundation.directories import check_directory, disk_refusal, require_directory, unusable
+from foundation.errors import Busy, SettingsError, SpanloopError
 
 
 def test_what_can_be_no_directory_is_a_wrong_setting(tmp_path: Path) -> None:
@@ -34,3 +34,12 @@ def test_only_a_full_disk_passes_by_itself(tmp_path: Path) -> None:
     """The rest needs somebody to mend it."""
     assert isinstance(unusable(tmp_path, OSError(errno.ENOSPC, "No space left on device")), Busy)
     assert isinstance(unusable(tmp_path, OSError(errno.EACCES, "Permission denied")), SettingsError)
+
+
+def test_an_error_of_the_disk_without_a_file_is_told_and_any_other_is_a_bug() -> None:
+    """Also where there is no room for a temporary directory, which the library says as a file that is missing."""
+    nowhere = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+    found = [disk_refusal(error) for error in (OSError(errno.ENOSPC, "full"), nowhere, OSError(errno.EIO, "I/O"))]
+    assert [type(each) for each in found] == [Busy, Busy, SpanloopError]
+    assert disk_refusal(OSError(errno.EBADF, "Bad file descriptor")) is None
+    assert disk_refusal(FileNotFoundError(errno.ENOENT, "No such file")) is None
