@@ -135,7 +135,7 @@ def arranged(answers: Iterable[Answer]) -> Known:
         judged[row["judged_span_id"] if row["judges"] in {"call", "run"} and row["judged_span_id"] else ""].append(row)
     return Known(
         calls={row["span_id"]: row for row in calls},
-        transitions={row["span_id"]: row for row in transitions if row["stop_reason"] != NOT_TAKEN},
+        transitions={row["span_id"]: row for row in transitions if row.get("stop_reason") != NOT_TAKEN},
         rewards=dict(judged),
         rejected=_grouped(rejected),
         tools={row["span_id"]: row for row in tools},
