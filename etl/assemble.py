@@ -1,5 +1,6 @@
 """Assembles the rows of the published tables from what the steps before it found."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import polars as pl
@@ -17,7 +18,7 @@ from etl.rewards.given import Reward
 from etl.rewards.rows import to_row
 from etl.schema import NOT_TAKEN, TABLES, RejectReason
 from etl.settings import EtlConfig
-from etl.tables import Row, columns, in_order, json_text
+from etl.tables import STEP, Row, columns, in_order, json_text, last_told
 from etl.transitions import (
     TRANSITION_COLUMNS,
     Signals,
@@ -37,13 +38,12 @@ class Facts:
         self.start_ns = spans["start_ns"].to_list()
         self.end_ns = spans["end_ns"].to_list()
         self.received_seq = spans["received_seq"].to_list()
-        self.log_seq: dict[tuple[str, str], int] = {
-            (project, trace_id): seq
-            for project, trace_id, seq in logs.filter(pl.col("trace_id").is_not_null())
-            .group_by("project", "trace_id")
-            .agg(pl.col("received_seq").max())
-            .iter_rows()
-        }
+        told = logs.filter(pl.col("trace_id").is_not_null()).group_by(
+            "project", "trace_id", pl.col("received_seq") // STEP
+        )
+        self.log_seq: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for project, trace_id, _, last in told.agg(last=pl.col("received_seq").max()).iter_rows():
+            self.log_seq[project, trace_id].append(last)
 
     def above(self, row: int) -> list[str]:
         """Return the ids of the spans above a row's, the nearest first."""
@@ -51,8 +51,10 @@ class Facts:
 
     def revision(self, episode: Episode) -> int:
         """Return the last request that told of the episode: it grows with every late span, and with nothing else."""
-        own = max(self.received_seq[row] for row in episode.rows)
-        return int(max(own, *(self.log_seq.get((episode.key[0], trace), own) for trace in episode.traces)))
+        told = [self.received_seq[row] for row in episode.rows]
+        for trace in episode.traces:
+            told += self.log_seq.get((episode.key[0], trace), ())
+        return last_told(told)
 
 
 class Assembly:

@@ -66,7 +66,7 @@ def run(
 
     config = config.model_copy(update={"dialects": own_dialects()})
     report = RunReport("etl run", config.model_dump(mode="json"))
-    if places.receiver() is None and not check_directory(config.data):
+    if not places.receivers() and not check_directory(config.data):
         log.warning("there is no such directory; nothing is processed", data=str(config.data))
         report.update(traces=0, spans=0, calls=0, episodes=0, transitions=0)
     else:
@@ -204,7 +204,7 @@ def suggest(*, data: Path = DEFAULT_DATA) -> None:
     from etl.exports.explain import suggest as entry_for
     from etl.exports.explain import unread_spans
 
-    if places.receiver() is None:
+    if not places.receivers():
         require_directory(data)
     found = unread_spans(data, own_dialects())
     if not found:

@@ -147,7 +147,8 @@ def read_watermark(data: Path) -> dict[str, Any] | None:
 
     Keys: `schema_version`; `received_seq`, the last request whose spans are processed; `windows`, in order of
     processing, each with `window` (`<first>-<last>` received_seq), its `since_seq` and `until_seq` and its `files` by
-    table; `pending`, the [project, trace_id] of traces that were not complete yet.
+    table; `pending`, the [project, trace_id] of traces that were not complete yet; `receivers`, where several are read,
+    how far by URL: `received_seq` is their sum then.
     """
     path = watermark_path(data)
     try:

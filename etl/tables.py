@@ -1,7 +1,7 @@
 """Frames in exactly the published columns, in an order that depends on their content alone."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
@@ -56,6 +56,23 @@ class Dataset:
 def polars_schema(columns: Columns) -> dict[str, pl.DataType]:
     """Return the Polars types of a published table."""
     return {name: TYPES[kind] for name, kind in columns.items()}
+
+
+STEP = 1 << 40
+"""What the numbers of one receiver's requests are put apart by from those of the next (`etl.runs.several`)."""
+
+
+def last_told(numbers: Iterable[int]) -> int:
+    """Return the last of some requests; of several receivers the sum of each one's last, so that any later one shows.
+
+    >>> last_told([3, 7]), last_told([3, 7, STEP + 2]), last_told([3, 7, STEP + 4])
+    (7, 9, 11)
+    """
+    last: dict[int, int] = {}
+    for number in numbers:
+        receiver, own = divmod(int(number), STEP)
+        last[receiver] = max(own, last.get(receiver, 0))
+    return sum(last.values())
 
 
 def scan(table: str, files: Sequence[Path]) -> pl.LazyFrame:

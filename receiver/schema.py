@@ -17,6 +17,7 @@ value with nothing set as null. Instants exist twice: `*_time TIMESTAMPTZ` (micr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foundation.web.places import Place
 from receiver.tables import (
     LOG_RECORDS,
     ROWS,
@@ -41,6 +42,7 @@ __all__ = [
     "Column",
     "Reader",
     "connect",
+    "connect_to",
     "find",
     "query_files",
     "show_files",
@@ -60,6 +62,13 @@ def connect(data: Path) -> Reader:
     from receiver.reading.opening import open_reader  # deferred: the contract itself imports nothing heavy
 
     return open_reader(data)
+
+
+def connect_to(place: Place) -> Reader:
+    """Read through a receiver that is named by URL."""
+    from receiver.reading.remote import ReceiverReader
+
+    return ReceiverReader({"http": place.url, "token": place.key, "is_remote": True})
 
 
 def query_files(data: Path) -> "FileQueries":

@@ -65,7 +65,7 @@ for position, (name, place, what) in enumerate(
 def launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     log_format: Annotated[Literal["auto", "text", "json"], Parameter(name="--log-format", group="Narration")] = "auto",
-    receiver: Annotated[str | None, Parameter(group="Places")] = None,
+    receiver: Annotated[tuple[str, ...], Parameter(group="Places")] = (),
     control: Annotated[str | None, Parameter(group="Places")] = None,
     key_file: Annotated[Path | None, Parameter(group="Places")] = None,
     store: Annotated[str | None, Parameter(group="Places")] = None,
@@ -78,6 +78,7 @@ def launch(
         How narration on stderr looks: readable lines, or one JSON object a line.
     receiver
         URL of a receiver on another machine, http(s)://HOST:4318, to read from. Default: the one that holds DATA.
+        The ETL reads several: repeat it.
     control
         URL of a gateway's control endpoint on another machine. Default: the one of DATA.
     key_file

@@ -7,7 +7,7 @@ name is left over from a run that died, or was replaced, and is removed once the
 
 import errno
 import io
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -93,8 +93,13 @@ def publish(
     parts: Iterable[Files],
     pending: Collection[Trace],
     received_seq: int,
+    *,
+    receivers: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Replace all rows of these traces by the parts', and move the watermark; return it."""
+    """Replace all rows of these traces by the parts', and move the watermark; return it.
+
+    `receivers`: how far each of several is processed now, by URL; none are named: as far as before.
+    """
     watermark = load_watermark(data)
     replaced = pl.DataFrame(sorted(traces), schema={"project": pl.String, "trace_id": pl.String}, orient="row")
     known = index.Index(data)
@@ -113,6 +118,7 @@ def publish(
     updated = {
         "schema_version": SCHEMA_VERSION,
         "received_seq": received_seq,
+        **({"receivers": dict(reached)} if (reached := receivers or watermark.get("receivers")) else {}),
         "windows": [entry for entry in windows if entry["files"]],
         "pending": [list(trace) for trace in sorted(pending)],
     }

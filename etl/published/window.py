@@ -18,3 +18,11 @@ class Window:
         '000000000001-000000000025'
         """
         return f"{self.since_seq:012d}-{self.until_seq:012d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Windows(Window):
+    """What each of several receivers took; as one window, the sums of their numbers."""
+
+    each: tuple[tuple[int, int], ...] = ()
+    """First and last new request of every receiver, in their order; nothing new: the first is after the last."""

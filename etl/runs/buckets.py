@@ -51,10 +51,15 @@ class _Group:
     """A gateway's call that no other trace is known to share."""
 
 
-def divide(facts: Sequence[TraceFacts], together: Iterable[Iterable[Trace]], *, max_spans: int) -> list[Bucket]:
-    """Return the buckets, in order of receipt; `together` are more sets of traces that must not be divided."""
+def divide(
+    facts: Sequence[TraceFacts], together: Iterable[Iterable[Trace]], *, max_spans: int, by_time: bool = False
+) -> list[Bucket]:
+    """Return the buckets, in order of receipt; `together` are more sets of traces that must not be divided.
+
+    `by_time`: in the order traces began, where receipt has no one order, as of several receivers.
+    """
     groups = _group(facts, together)
-    groups.sort(key=lambda group: (group.first_seq, group.start_ns, group.traces[0]))
+    groups.sort(key=lambda group: (0 if by_time else group.first_seq, group.start_ns, group.traces[0]))
     buckets: list[Bucket] = []
     end_ns, has_loose = 0, False
     for group in groups:

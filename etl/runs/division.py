@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from etl.published.window import Window
+from etl.published.window import Window, Windows
 from etl.runs.buckets import Bucket
 from etl.runs.plan import Plan
 from etl.runs.work import Processed
@@ -117,6 +117,8 @@ def _save(data: Path, division: Division) -> None:
         "settings": division.settings,
         "since_seq": plan.window.since_seq,
         "until_seq": plan.window.until_seq,
+        "each": list(plan.window.each) if isinstance(plan.window, Windows) else [],
+        "reached": plan.reached,
         "processed": plan.processed,
         "is_new": plan.is_new,
         "now_us": plan.now_us,
@@ -136,14 +138,22 @@ def load(data: Path) -> Division | None:
     for number, project, trace_id in pl.read_parquet(directory(data) / "traces.parquet").iter_rows():
         buckets[number].traces.add((project, trace_id))
     plan = Plan(
-        Window(head["since_seq"], head["until_seq"]),
+        _window(head),
         head["processed"],
         head["is_new"],
         {(project, trace_id) for project, trace_id in head["pending"]},
         head["now_us"],
         buckets,
+        head.get("reached", {}),
     )
     return Division(plan, head["num_shares"], head["settings"])
+
+
+def _window(head: dict[str, Any]) -> Window:
+    """Return the window of a plan; one of an earlier release says nothing of several receivers."""
+    if each := head.get("each"):
+        return Windows(head["since_seq"], head["until_seq"], tuple((first, last) for first, last in each))
+    return Window(head["since_seq"], head["until_seq"])
 
 
 def done_path(data: Path, bucket: int) -> Path:

@@ -21,11 +21,11 @@ import polars as pl
 from etl.episodes.grouping import Trace
 from etl.runs.buckets import Bucket
 from etl.runs.cores import num_cores
-from etl.runs.source import read_traces
+from etl.runs.several import open_receivers, read_traces
 from etl.runs.work import Job, Processed, Read, Worker
 from foundation.errors import SettingsError, SpanloopError
 from foundation.web import places
-from receiver.schema import Reader, connect, find
+from receiver.schema import Reader, find
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -84,6 +84,8 @@ def _absolute(job: Job) -> Job:
 
 def can_read(job: Job) -> bool:
     """Tell whether tasks read DATA themselves: no receiver holds it, or one that answers wherever they run."""
+    if len(named := places.receivers()) > 1:
+        return job.config.ray == "local" or not any(urlsplit(place.url).hostname in LOOPBACK for place in named)
     where = find(job.config.data)
     host = urlsplit(where["http"]).hostname if where is not None else None
     return job.config.ray == "local" or host not in LOOPBACK
@@ -119,7 +121,7 @@ def _reading(data: Path, item: dict[str, Any], bucket: Bucket) -> Iterator[Read]
     if item["spans"]:
         yield partial(_read, data, item, bucket.traces)
         return
-    with closing(connect(data)) as reader:
+    with closing(open_receivers(data)) as reader:
         yield partial(read_traces, reader)
 
 
@@ -129,5 +131,5 @@ def _read(
     """Read the bucket's files; only where it turns out to need published traces too, the store."""
     if traces == own:
         return pl.read_ipc(item["spans"]), pl.read_ipc(item["logs"])
-    with closing(connect(data)) as reader:
+    with closing(open_receivers(data)) as reader:
         return read_traces(reader, traces, received)

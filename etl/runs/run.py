@@ -12,6 +12,7 @@ from etl.published.window import Window
 from etl.runs import division
 from etl.runs.buckets import Bucket
 from etl.runs.plan import Plan, make_plan
+from etl.runs.several import open_receivers
 from etl.runs.split_groups import settle_groups
 from etl.runs.whole_run import settle_rewards
 from etl.runs.work import Job, Processed
@@ -24,7 +25,7 @@ from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.store.opening import require_store
 from foundation.web import places
-from receiver.schema import Reader, connect
+from receiver.schema import Reader
 
 log = get_logger("etl")
 
@@ -51,7 +52,7 @@ def run_etl(
             if division.discard(config.data):
                 log.warning("gave up a divided run that nobody had published", data=str(config.data))
             sweep(config.data)
-        with closing(connect(config.data)) as reader:
+        with closing(open_receivers(config.data)) as reader:
             with report.phase("find") as phase:
                 plan = make_plan(config, reader, now_us())
                 phase.update(window=plan.window.name, traces=plan.num_traces, buckets=len(plan.buckets))
@@ -79,7 +80,7 @@ def _committing(config: EtlConfig, purpose: str, *, dry_run: bool) -> Iterator[C
 def _run_share(config: EtlConfig, report: RunReport, now_us: Callable[[], int]) -> None:
     assert config.bucket is not None
     number, num_shares = division.parse_share(config.bucket)
-    with closing(connect(config.data)) as reader:
+    with closing(open_receivers(config.data)) as reader:
 
         def plan() -> Plan:
             sweep(config.data)
@@ -118,7 +119,7 @@ def publish_shares(config: EtlConfig, report: RunReport) -> None:
             config = config.model_copy(update=EtlConfig.model_validate(found.settings).model_dump(exclude={"data"}))
             done = division.results(config.data, found)
             phase.update(window=found.plan.window.name, traces=found.plan.num_traces, buckets=len(done))
-        with report.phase("transform"), closing(connect(config.data)) as reader:
+        with report.phase("transform"), closing(open_receivers(config.data)) as reader:
             settled = _settle(Job(config, found.plan.window, found.plan.now_us, found.plan.stand_ins), done, reader)
             results = settle_groups(config, found.plan.window, settled)
             results = settle_rewards(config, found.plan.window, results)
@@ -202,15 +203,16 @@ def _finish(config: EtlConfig, plan: Plan, results: Iterable[Processed], report:
     report.update(window={"since_seq": window.since_seq, "until_seq": window.until_seq}, **counts)
     report.update(num_rows=num_rows)
     _narrate(counts, window, is_new=plan.is_new)
-    is_contiguous = window.since_seq <= processed + 1
-    received_seq = max(processed, window.until_seq) if is_contiguous else processed
+    received_seq = max(processed, window.until_seq) if plan.is_contiguous else processed
+    if plan.reached:
+        received_seq = sum(plan.reached.values())
     if dry_run or (not plan.is_new and not any(num_rows.values())):
         report.update(published=False, watermark=processed)
         return
     with report.phase("publish"):
-        if not is_contiguous:
+        if not plan.is_contiguous:
             waiting |= plan.pending - traces
-        publish(config.data, window, traces, parts, waiting, received_seq)
+        publish(config.data, window, traces, parts, waiting, received_seq, receivers=plan.reached)
     report.update(published=True, watermark=received_seq)
 
 

@@ -13,11 +13,11 @@ from multiprocessing.connection import Connection, wait
 
 from etl.runs.buckets import Bucket
 from etl.runs.cores import available_bytes, num_cores
-from etl.runs.source import read_traces
+from etl.runs.several import open_receivers, read_traces
 from etl.runs.work import Job, Processed, Worker
 from etl.settings import EtlConfig
 from foundation.errors import SpanloopError
-from receiver.schema import Reader, connect
+from receiver.schema import Reader
 
 SPANS_WORTH_A_PROCESS = 50_000
 """A process takes over a second to start; below so many spans for each it does not pay."""
@@ -113,7 +113,7 @@ def _process(bucket: Bucket) -> Processed:
     global _reader, _worker
     if _worker is None:
         assert _job is not None
-        _reader = connect(_job.config.data)
+        _reader = open_receivers(_job.config.data)
         _worker = Worker(_job, partial(read_traces, _reader))
     return _worker.process(bucket)
 

@@ -5,6 +5,7 @@ workers it starts know it as well. Where nothing is named, the servers that hold
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,13 +31,28 @@ class Place:
 
 
 def receiver() -> Place | None:
-    """Return the receiver that is named by URL; None where the one that holds DATA is meant."""
-    return _place(RECEIVER, "--receiver")
+    """Return the receiver that is named by URL; None where the one that holds DATA is meant.
+
+    Raises `SettingsError` where several are, of which the ETL alone makes one.
+    """
+    named = receivers()
+    if len(named) > 1:
+        raise SettingsError(f"{len(named)} receivers are named, and this asks one", hint="Name one --receiver.")
+    return named[0] if named else None
+
+
+def receivers() -> list[Place]:
+    """Return the receivers that are named by URL, in the order they were."""
+    urls = os.environ.get(RECEIVER, "").split()
+    if len(set(urls)) < len(urls):
+        raise SettingsError(f"{RECEIVER} names a receiver twice")
+    return [_place(url, RECEIVER, "--receiver") for url in urls]
 
 
 def control() -> Place | None:
     """Return the gateway's control endpoint that is named by URL; None where the one of DATA is meant."""
-    return _place(CONTROL, "--control")
+    text = os.environ.get(CONTROL, "")
+    return _place(text, CONTROL, "--control") if text else None
 
 
 def store() -> str | None:
@@ -45,17 +61,20 @@ def store() -> str | None:
 
 
 def name_places(
-    receiver_url: str | None, control_url: str | None, key_file: Path | None, store_url: str | None = None
+    receiver_urls: Sequence[str] | str | None,
+    control_url: str | None,
+    key_file: Path | None,
+    store_url: str | None = None,
 ) -> None:
     """Remember what a command line named, for this process and those it starts."""
     given = {
-        RECEIVER: receiver_url,
+        RECEIVER: receiver_urls if isinstance(receiver_urls, str) else " ".join(receiver_urls or ()) or None,
         CONTROL: control_url,
         KEY_FILE: None if key_file is None else key_file.absolute(),
         STORE: store_url,
     }
     os.environ.update({variable: str(value) for variable, value in given.items() if value is not None})
-    receiver(), control()  # what cannot be an address is refused now, not after hours
+    receivers(), control()  # what cannot be an address is refused now, not after hours
 
 
 def named() -> dict[str, str]:
@@ -63,10 +82,7 @@ def named() -> dict[str, str]:
     return {variable: os.environ[variable] for variable in VARIABLES if os.environ.get(variable)}
 
 
-def _place(variable: str, flag: str) -> Place | None:
-    text = os.environ.get(variable, "")
-    if not text:
-        return None
+def _place(text: str, variable: str, flag: str) -> Place:
     try:
         parts = urlsplit(text)
         is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0

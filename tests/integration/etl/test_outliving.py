@@ -26,7 +26,7 @@ TALK = {"gen_ai.conversation.id": "talk"}
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     """Return the store that `connect` opens."""
     made = Store()
-    monkeypatch.setattr("etl.runs.run.connect", lambda _: made)
+    monkeypatch.setattr("etl.runs.run.open_receivers", lambda _: made)
     return made
 
 

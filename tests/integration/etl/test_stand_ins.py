@@ -25,7 +25,7 @@ MINUTE_US = 60_000_000
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     """Return the store that `connect` opens."""
     made = Store()
-    monkeypatch.setattr("etl.runs.run.connect", lambda _: made)
+    monkeypatch.setattr("etl.runs.run.open_receivers", lambda _: made)
     return made
 
 

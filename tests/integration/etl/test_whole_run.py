@@ -38,7 +38,7 @@ def attempt(number: int, outcome: float) -> list[Span]:
 def transitions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., pl.DataFrame]:
     """Run the ETL over forty attempts, in buckets of so many spans, and return the transitions."""
     store = Store()
-    monkeypatch.setattr("etl.runs.run.connect", lambda _: store)
+    monkeypatch.setattr("etl.runs.run.open_receivers", lambda _: store)
     store.spans = [one for number in range(40) for one in attempt(number, number % 4 / 4 if number % 2 else 0.0)]
 
     def run(bucket_spans: int, **settings: Any) -> pl.DataFrame:

@@ -66,7 +66,7 @@ def test_what_a_bucket_turns_out_to_need_besides_is_read_from_the_store(
     old, new = (llm(name, trace=name, seq=seq, attributes={EPISODE_ID: "e1"}) for name, seq in (("a", 1), ("b", 7)))
     put(tmp_path, 1, old)
     item = write_bucket(tmp_path, 0, Bucket({trace("b")}, 7, 7, num_spans=1), tables(new))
-    monkeypatch.setattr(ray_data, "connect", lambda _: _Closing(old, new))
+    monkeypatch.setattr(ray_data, "open_receivers", lambda _: _Closing(old, new))
 
     found = done(tmp_path, item)
 
@@ -80,7 +80,7 @@ def test_an_error_of_ours_comes_back_as_it_is(tmp_path: Path, monkeypatch: pytes
     def refuse(_: Path) -> None:
         raise Busy("DATA is held", hint="Wait.")
 
-    monkeypatch.setattr(ray_data, "connect", refuse)
+    monkeypatch.setattr(ray_data, "open_receivers", refuse)
 
     row = process_bucket(job(tmp_path), name_bucket(2, Bucket({trace("a")})))
 
