@@ -51,7 +51,7 @@ def complete_conversations(calls: Iterable[LlmCall], stored: Stored | None) -> N
             line = lines[_line(call, call.span.trace_id)]
             session = lines[_line(call, call.conversation_id)] if call.conversation_id else []
             before = [] if line or session else published.get((call.span.project, call.conversation_id or ""), [])
-            _add(call, [*_of_line(call, before), *session, *line])
+            _add(call, [*_of_line(call, before), *session[-MOST_EARLIER:], *line[-MOST_EARLIER:]])
             line.append(call)
             if call.conversation_id:
                 session.append(call)
@@ -128,11 +128,11 @@ def _is_added_to(call: LlmCall, earlier: LlmCall) -> bool:
     counted, before = _tokens(call), _tokens(earlier)
     if counted is None or before is None or not is_whole(earlier) or call.tools != earlier.tools:
         return False
+    if counted < before + _written(earlier) or _size(call.input or []) >= _size(earlier.input or []):
+        return False
     if any(message.get("media") for message in call.input or ()):  # what they count for is not known
         return False
-    if _holds(call, earlier) or _answers(call, earlier) is False:
-        return False
-    return counted >= before + _written(earlier) and _size(call.input or []) < _size(earlier.input or [])
+    return not _holds(call, earlier) and _answers(call, earlier) is not False
 
 
 def _row(call: LlmCall) -> int | None:
