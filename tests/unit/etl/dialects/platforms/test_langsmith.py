@@ -85,7 +85,7 @@ def test_what_langsmiths_evaluators_ask_is_no_action() -> None:
 
     dataset = run((spans, []))
 
-    assert dataset.counts["calls"] == {"in": 3, "transitions": 1, "rejected": {"evaluator": 2}}
+    assert dataset.counts["calls"] == {"in": 3, "transitions": 1, "other_choices": 0, "rejected": {"evaluator": 2}}
 
 
 def test_langsmith_has_openai_agents_responses_in_pieces() -> None:
