@@ -73,7 +73,7 @@ def test_a_table_has_the_fields_its_header_has(tmp_path: Path, delimiter: str) -
         ('{"id": 1}'.encode("utf-16"), "two bytes a character"),
         (b"<!DOCTYPE html>\n<p>Sign in</p>", "is a page"),
         (b"PK\x03\x04\0\0", "neither text nor Parquet"),
-        (gzip.compress(b"PK\x03\x04\0\0"), "neither text nor Parquet"),
+        (gzip.compress(b"PK\x03\x04\0\0", mtime=0), "neither text nor Parquet"),
     ],
 )
 def test_what_is_no_export_is_named(tmp_path: Path, content: bytes, said: str) -> None:
