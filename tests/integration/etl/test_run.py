@@ -50,7 +50,7 @@ def test_a_run_publishes_what_the_receiver_stored(tmp_path: Path) -> None:
     spans = report["spans"]
     parts = [*spans["used"].values(), *spans["ignored"].values(), *spans["rejected"].values(), spans["waiting"]]
     assert sum(parts) == spans["in"] == 12
-    assert report["calls"] == {"in": 4, "transitions": 4, "rejected": {}}
+    assert report["calls"] == {"in": 4, "transitions": 4, "other_choices": 0, "rejected": {}}
     assert rows(tmp_path, "transitions").height == 4
     assert (tmp_path / "dataset" / "runs" / f"{report['run_id']}.json").exists()
     before = dataset(tmp_path)

@@ -161,6 +161,13 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "serve pause": ((), ("--at-most-s", "VALUE")),
     "serve resume": ((), ("--json",)),
     "serve handover": ((), ("--shares", "VALUE"), ("--end",)),
+    "etl push": ((), ("--store", "VALUE"), ("--store", "PATH")),
+    "etl pull": ((), ("--store", "VALUE")),
+    "receiver push": ((), ("--store", "VALUE")),
+    "store push": ((), ("--store", "VALUE")),
+    "store pull": ((), ("--store", "VALUE")),
+    "store list": ((), ("--store", "VALUE"), ("--store", "PATH")),
+    "store verify": ((), ("--store", "VALUE")),
     "prompts optimise": (("--agent", "VALUE"), ("--agent", "VALUE", "--reflect", "VALUE"), ()),
 }
 """Commands and the arguments they are tried with; words in capitals stand for what a fuzzer puts there."""

@@ -12,7 +12,7 @@ from tests.unit.etl.calls.made import ran, seen
 
 TABLES = {
     "rewards": pl.DataFrame({"reason": ["used", "used", None]}),
-    "transitions": pl.DataFrame({"evidence": ["full"]}),
+    "transitions": pl.DataFrame({"evidence": ["full", "full"], "stop_reason": ["stop", "not_taken"]}),
     "llm_calls": pl.DataFrame({"span_id": ["s0", "s1"]}),
 }
 
@@ -62,7 +62,8 @@ def test_an_episode_that_is_not_complete_has_all_its_spans_waiting() -> None:
         "waiting": 2,
         "rejected": {"no_time": 1},
     }
-    assert found["calls"] == {"in": 2, "transitions": 1, "rejected": {"embedding": 1}}
+    assert found["calls"] == {"in": 2, "transitions": 1, "other_choices": 1, "rejected": {"embedding": 1}}
+    assert found["evidence"] == {"full": 1}, "what was not taken is no evidence"
     assert [found["episodes"], found["episodes_waiting"]] == [1, 1]
 
 

@@ -42,6 +42,9 @@ class Stub:
         self.over = asyncio.Event()
         self.is_stopped = False
 
+    async def sleep(self) -> bool:
+        return False
+
     async def ended(self) -> None:
         await self.over.wait()
 

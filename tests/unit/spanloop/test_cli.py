@@ -75,7 +75,7 @@ def test_a_path_that_cannot_be_used_is_named(
     assert end(monkeypatch, "sql", "select 1") != ExitStatus.DONE
     assert "/some/where" in capsys.readouterr().err
 
-    for error in (OSError(errno.EIO, "Input/output error"), ValueError("a bug")):
+    for error in (OSError(errno.EBADF, "Bad file descriptor"), ValueError("a bug")):
         failing(monkeypatch, error)
         with pytest.raises(type(error)):
             main()

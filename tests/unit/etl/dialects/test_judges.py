@@ -33,5 +33,5 @@ def test_what_a_judge_asks_is_no_action_of_the_agent(kind: str) -> None:
 
     dataset = transform(spans_frame(spans), logs_frame(), EtlConfig(complete_after=0))
 
-    assert dataset.counts["calls"] == {"in": 2, "transitions": 1, "rejected": {"evaluator": 1}}
+    assert dataset.counts["calls"] == {"in": 2, "transitions": 1, "other_choices": 0, "rejected": {"evaluator": 1}}
     assert dataset.counts["spans"]["used"]["evaluation"] == 1
