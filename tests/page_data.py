@@ -21,6 +21,9 @@ HOSTILE = "\"'><script>window.planted=1</script><img src=x onerror=window.plante
 PROMPTED = HOSTILE.removesuffix("\u202e")
 """An agent whose prompt is kept; its name can be printed."""
 
+HOSTILE_NAME = HOSTILE.partition("</")[0] + "<img src=x onerror=window.planted=1>"
+"""A checkpoint's: that of a directory."""
+
 NAMES = {table: [column.name for column in columns] for table, columns in TABLES.items()}
 SERVICES = ("shop", "bank")
 NUM_PLAIN = 64
@@ -63,12 +66,14 @@ def hostile() -> list[Span]:
         "gen_ai.evaluation.explanation": HOSTILE,
     }
     event = {"name": "gen_ai.evaluation.result", "time_ns": START_NS, "attributes": score}
+    named_so = {**event, "attributes": {**score, "gen_ai.evaluation.name": HOSTILE}}
     noted = {"name": HOSTILE, "time_ns": START_NS, "attributes": {HOSTILE: HOSTILE}}
     tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": HOSTILE, "gen_ai.tool.call.id": "call_1"}
-    common = {HOSTILE: HOSTILE, "gen_ai.provider.name": HOSTILE, "gen_ai.response.model": HOSTILE}
+    common = {HOSTILE: HOSTILE, "gen_ai.provider.name": HOSTILE, "gen_ai.response.model": HOSTILE,
+              "user.id": HOSTILE, "spanloop.task.id": HOSTILE, "spanloop.import.source": HOSTILE}  # fmt: skip
     failed = {"status": "error", "message": HOSTILE}
     rows = [
-        span("root", trace="hostile", end=60, events=[event, noted], attributes=common, **failed),
+        span("root", trace="hostile", end=60, events=[event, named_so, noted], attributes=common, **failed),
         llm("first", trace="hostile", parent="root", start=1, agent=HOSTILE, said=HOSTILE, attributes=common,
             asked=(("system", HOSTILE), ("user", HOSTILE)), calls=[("call_1", HOSTILE, called)]),
         span("tool", trace="hostile", parent="root", start=3, attributes={**tool, **common}, **failed),
@@ -144,7 +149,12 @@ def learn(data: Path, model: Path) -> None:
             "hint": HOSTILE,
             "estimate": estimate,
         }
-        write_json(path / "manifest.json", {**manifest, "agents": [HOSTILE], "gate": gate})
+        hostile = {"agents": [HOSTILE], "notes": HOSTILE, "settings": {**manifest["settings"], HOSTILE: HOSTILE}}
+        window = {
+            **manifest["window"],
+            "counts": {"set_aside": {HOSTILE: 1}, "routes": [{"known": HOSTILE, "why": HOSTILE}]},
+        }
+        write_json(path / "manifest.json", {**manifest, **hostile, "window": window, "gate": gate})
         updates = [
             {"update": number, "epoch": 0, "loss": 1 / number, "reward": number / 30, "ratio_mean": 1.0,
              "kl_call": 0.01, "log_ratio_p01": -0.1, "log_ratio_p50": 0.0, "log_ratio_p99": 0.1, "staleness/0": 1.0,
@@ -152,6 +162,10 @@ def learn(data: Path, model: Path) -> None:
             for number in range(1, 31)
         ]  # fmt: skip
         (path / "metrics.jsonl").write_text("".join(json.dumps(update) + "\n" for update in updates))
+    named = data / "checkpoints" / HOSTILE_NAME
+    named.mkdir()
+    write_json(named / "manifest.json", json.loads((refused / "manifest.json").read_bytes()))
+    (named / "config.json").write_text("{}")
     calls = [
         (identifier("hostile", 32), identifier("first", 16)),
         (identifier("hostile", 32), identifier("second", 16)),

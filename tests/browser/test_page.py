@@ -86,7 +86,7 @@ def is_clean(tab: Any) -> bool:
 
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_in_light_and_dark_and_on_a_phone(browser: Any, address: str, path: str) -> None:
-    """No planted script runs, nothing is asked of elsewhere, nothing is wider than the screen."""
+    """No planted script runs, nothing is asked of elsewhere, nothing is wider than the screen; axe finds no barrier."""
     for scheme, width in (("light", 1280), ("dark", 390)):
         seen = Watched(browser, address, color_scheme=scheme, viewport={"width": width, "height": 844})
         tab = seen.open(path)
@@ -94,20 +94,17 @@ def test_every_page_in_light_and_dark_and_on_a_phone(browser: Any, address: str,
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
         ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (ground == "rgb(16, 19, 26)") is (scheme == "dark")
+        if AXE.exists():  # make test-page fetches it
+            assert barriers(tab) == []
         seen.close()
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_axe_finds_nothing_serious(watched: Watched, path: str) -> None:
-    """Names, roles, contrast: whatever a machine can tell of barriers."""
-    if not AXE.exists():
-        pytest.skip("axe-core is not there: make test-page fetches it")
-    tab = watched.open(path)
+def barriers(tab: Any) -> list[tuple[str, list[str]]]:
+    """Return what a machine can tell of serious barriers: names, roles, contrast."""
     tab.evaluate(AXE.read_text())
-    found = tab.evaluate("axe.run().then((result) => result.violations)")
-
+    found = tab.evaluate("axe.run({resultTypes: ['violations']}).then((result) => result.violations)")
     grave = [rule for rule in found if rule["impact"] in {"serious", "critical"}]
-    assert [(rule["id"], [node["html"][:200] for node in rule["nodes"][:3]]) for rule in grave] == []
+    return [(rule["id"], [node["html"][:200] for node in rule["nodes"][:3]]) for rule in grave]
 
 
 def test_a_trace_by_keys_alone(watched: Watched) -> None:
@@ -148,6 +145,37 @@ def test_everything_is_reached_without_scripts(browser: Any, address: str) -> No
     assert tab.get_by_text("What the model was shown").count() == 1
     tab.goto(f"{address}/training")
     assert tab.locator("svg.chart polyline").count() > 5
+    seen.close()
+
+
+def test_a_prompt_is_compared_and_promoted_by_keys_without_scripts(browser: Any, address: str) -> None:
+    """What changed is folded and unfolded; a button asks the command, and the page says that it is done."""
+    seen = Watched(browser, address, java_script_enabled=False)
+    tab = seen.open("/prompts")
+    opened = tab.locator("details[open]")
+    before = opened.count()
+    tab.get_by_text("What changed").first.focus()
+    tab.keyboard.press("Enter")
+    assert opened.count() == before - 1
+    tab.get_by_role("button", name="Promote 2 of").focus()
+    tab.keyboard.press("Enter")
+    tab.get_by_role("status").filter(has_text="Done: promote 2").wait_for()
+    assert tab.get_by_text("Version 2", exact=True).count() == 2, "it is the live one, and one of those below"
+    seen.close()
+
+
+def test_a_replay_leads_to_where_the_candidate_lost_by_keys_without_scripts(browser: Any, address: str) -> None:
+    """The first state of the table is the one that lost most."""
+    seen = Watched(browser, address, java_script_enabled=False)
+    tab = seen.open("/replay")
+    tab.locator("summary").first.focus()
+    tab.keyboard.press("Enter")
+    assert tab.locator("details[open]").count() == 0
+    tab.keyboard.press("Enter")
+    tab.get_by_role("region", name="States").get_by_role("link").first.focus()
+    tab.keyboard.press("Enter")
+    tab.get_by_text("What the model was shown").wait_for()
+    assert identifier("first", 16) in tab.url
     seen.close()
 
 

@@ -277,6 +277,13 @@ def test_what_was_sent_is_text_wherever_it_stands(reader: Visitor) -> None:
         *details,
         f"{trace}/branch?of={spans[0]}",
         "/prompts",
+        "/replay",
+        "/runs",
+        "/checkpoints",
+        "/tools",
+        "/rewards",
+        "/episodes",
+        f"/training/{quote(page_data.HOSTILE_NAME)}",
         f"/sql?q=select+*+from+spans+where+trace_id='{page_data.TRACE}'",
     ):
         seen = reader.get(path)
@@ -364,7 +371,7 @@ def test_a_night_reconciles_and_says_why_it_was_refused(reader: Visitor) -> None
     assert nights.count("yes") == 6
     assert "Refused: worse than what it is compared with" in checkpoints.words
     id_ = reader.get("/training").headers["location"].rpartition("/")[2]
-    first, second = sorted(set(re.findall(r'href="/training/([^"]+)"', checkpoints.text)))
+    first, second = sorted(set(re.findall(r'href="/training/(2[^"]+)"', checkpoints.text)))
     training = reader.get(f"/training/{first}?with={second}")
     assert id_ in (first, second)
     assert training.text.count("line line-1") > 5, "another run's curves lie over this one's"

@@ -1,5 +1,6 @@
 """What a project's key is shown on every page: its own, and no word of another's."""
 
+import http.client
 import json
 import re
 import time
@@ -128,3 +129,22 @@ def test_no_page_and_no_file_tells_a_word_of_another_project(
         for table in ("spans", "traces", "episodes")
     }
     assert counted == {"spans": 4, "traces": 1, "episodes": 1}
+
+
+def test_who_follows_is_sent_their_own(visitors: dict[str, Visitor]) -> None:
+    """Also where they ask for another's."""
+    for project, path in (("shop", "/live"), ("bank", "/live?project=bank")):
+        following = http.client.HTTPConnection("127.0.0.1", visitors[project].port, timeout=60)
+        following.request("GET", path, headers={"Cookie": visitors[project].cookie})
+        events = following.getresponse()
+        told = b""
+        while b": here" not in told:
+            told += events.readline()
+        following.close()
+        assert f"root-{project}".encode() in told
+        assert told.count(b"event: row") == 1
+    following = http.client.HTTPConnection("127.0.0.1", visitors["shop"].port, timeout=60)
+    following.request("GET", "/live?project=bank", headers={"Cookie": visitors["shop"].cookie})
+    events = following.getresponse()
+    assert events.readline() == b": here\n"
+    following.close()
