@@ -66,4 +66,5 @@ class FileQueries:
     def close(self) -> None:
         """End every statement that still runs."""
         self._processes.close()
-        self._parser.close()
+        with contextlib.suppress(duckdb.ResourceInUseException):
+            self._parser.close()  # a statement that was just ended may still hold it, which is memory and nothing else
