@@ -147,8 +147,7 @@ class Rounds:
             verdict = "refused"
         else:
             verdict = ""
-        reports = sorted((self.data / "nightly" / "runs").glob("*.json"))
-        report = json.loads(reports[-1].read_text()) if reports else {}
+        report = _newest(self.data / "nightly" / "runs")
         gate = (report.get("evaluate") or {}).get("gate") or {}
         stages = {phase["name"]: round(phase["duration_s"], 1) for phase in report.get("phases", ())}
         return verdict or str(gate.get("verdict", "nothing new")), stages
@@ -162,6 +161,12 @@ class Rounds:
             return int(reader.query(f"select count(*) as rows from {table}").to_pylist()[0]["rows"])
         finally:
             reader.close()
+
+
+def _newest(runs: Path) -> dict[str, Any]:
+    """Return the report of the last night; their names say nothing of when they were written."""
+    reports = [json.loads(path.read_text()) for path in runs.glob("*.json")]
+    return max(reports, key=lambda report: str(report["started_time"]), default={})
 
 
 def _said(summary: Mapping[str, Any], benchmark: Benchmark) -> dict[str, Any]:

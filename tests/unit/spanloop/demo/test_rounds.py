@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from foundation.errors import SpanloopError
-from spanloop.demo.rounds import Collector, mean_reward
+from spanloop.demo.rounds import Collector, _newest, mean_reward
 
 
 class Agent:
@@ -71,3 +71,12 @@ def test_the_mean_is_of_what_was_graded() -> None:
     """Where nothing was, it is not a number: nobody takes it for 0."""
     assert mean_reward([{"reward": 1.0}, {"reward": None}, {"reward": 0.0}]) == 0.5
     assert math.isnan(mean_reward([{"reward": None}]))
+
+
+def test_a_window_has_the_stages_of_its_own_night(tmp_path: Path) -> None:
+    """Reports are named by chance: the last by name had been taken for the last one."""
+    for name, hour in (("e6", 18), ("14", 17), ("a4", 19)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"started_time": f"2026-11-30T{hour}:00:00+00:00"}))
+
+    assert _newest(tmp_path)["started_time"].startswith("2026-11-30T19")
+    assert _newest(tmp_path / "none") == {}
