@@ -22,7 +22,7 @@ class DemoConfig(Settings):
     demo-data/TASK-SEED, and a run that was interrupted goes on there."""
 
     quick: bool = False
-    """Fewer nights and episodes: at most three minutes; of a benchmark a quarter of an hour."""
+    """Fewer nights and episodes: at most three minutes; of a benchmark about an hour on two cores."""
 
     engine: Literal["auto", "vllm", "embedded"] = "auto"
     """What runs the model: vLLM, the embedded engine, or vLLM where it is installed."""
