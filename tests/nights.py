@@ -15,7 +15,7 @@ from typing import Any
 
 from foundation.files import write_json
 from serve.change import registry
-from tests.scripted_vllm import is_held
+from tests.device import is_held
 from train.schema import Manifest, model_version
 
 STAGES = ("etl run", "train run", "train evaluate", "serve promote")

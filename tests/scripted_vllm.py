@@ -1,11 +1,9 @@
 """A vLLM that is none: the embedded engine at a URL, which sleeps and wakes and holds a device while it is awake.
 
-The device is a locked file; whoever finds it locked is out of memory. Run as
-`python -m tests.scripted_vllm MODEL PORT DEVICE`.
+Run as `python -m tests.scripted_vllm MODEL PORT DEVICE`, the device a `tests.device.Device`.
 """
 
 import asyncio
-import fcntl
 import sys
 from pathlib import Path
 
@@ -13,37 +11,9 @@ from aiohttp import web
 
 from serve.engines.embedded.models import Sampler
 from serve.engines.embedded.server import make_app
+from tests.device import Device
 
 NAME = "scripted"
-
-
-class Device:
-    """Memory of which there is enough for one."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("a")
-
-    def take(self) -> bool:
-        """Take it; tell whether it was free."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def give(self) -> None:
-        """Let others have it."""
-        fcntl.flock(self._file, fcntl.LOCK_UN)
-
-
-def is_held(path: Path) -> bool:
-    """Tell whether somebody has the device."""
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 async def serve(model: Path, port: int, device: Device) -> None:

@@ -13,8 +13,8 @@ from foundation.errors import ExitStatus
 from foundation.web.http import answers
 from spanloop.processes import free_port
 from tests import nights
+from tests.device import is_held
 from tests.fakes import tiny_model
-from tests.scripted_vllm import is_held
 from tests.served import Served, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900)]
