@@ -21,10 +21,32 @@ def why_not() -> str:
     if missing := [tool for tool in ("ip", "unshare", "mount") if shutil.which(tool) is None]:
         return f"needs {', '.join(missing)}: apt install iproute2 util-linux mount"
     name = f"spanloop-try-{os.getpid()}"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
-    if made.returncode:
-        return f"may not make network namespaces: {made.stderr.strip()}"
-    subprocess.run(["ip", "netns", "delete", name], check=True)
+    tried = [
+        ["ip", "netns", "add", name],
+        ["ip", "netns", "exec", name, "unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"],
+        [
+            "ip",
+            "link",
+            "add",
+            f"slt{os.getpid()}"[-15:],
+            "netns",
+            name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "b",
+            "netns",
+            name,
+        ],
+    ]
+    try:
+        for command in tried:
+            made = subprocess.run(command, capture_output=True, text=True, check=False)
+            if made.returncode:
+                return f"may not make network namespaces: {' '.join(command[:3])}: {made.stderr.strip()}"
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
     return ""
 
 
