@@ -55,9 +55,8 @@ class Standout(torch.optim.Optimizer):
                     continue
                 state = self.state[weight]
                 if not state:
-                    state["count"] = torch.zeros((), dtype=torch.float32)
-                    for name in ("agreement", "agreement_squares"):
-                        state[name] = torch.zeros((), dtype=torch.float64)
+                    for name in ("count", "agreement", "agreement_squares"):  # torch loads them in the weights' float32
+                        state[name] = torch.zeros((), dtype=torch.float32)
                     state["sum"], state["squares"] = torch.zeros_like(weight), torch.zeros_like(weight)
                 if not group["lr"]:  # torch asks for empty states so, before it fills them
                     continue
