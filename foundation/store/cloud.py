@@ -40,6 +40,7 @@ class CloudStore:
 
     def __init__(self, url: str, *, retry_s: float = RETRY_S) -> None:
         self.url = url.rstrip("/")
+        self._bare_tags = False
         endpoint = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "")
         config: dict[str, Any] = {"endpoint": endpoint} if endpoint and url.startswith("s3:") else {}
         try:
@@ -66,19 +67,29 @@ class CloudStore:
 
     def create(self, key: str, content: bytes) -> str:
         """Write a pointer that is not there yet; return its tag."""
-        return self._write(key, content, "create")
+        return self._written(key, content, "create") or self._ours(key, content, self.get(key))
 
     def replace(self, key: str, content: bytes, tag: str) -> str:
         """Write a pointer that has this tag; return its new one."""
-        return self._write(key, content, {"e_tag": tag})
+        for bare in sorted({self._bare_tags, True}):
+            if new := self._written(key, content, {"e_tag": tag.strip('"') if bare else tag}):
+                self._bare_tags = bare
+                return new
+            there = self.get(key)
+            if there is None or there.tag != tag:
+                break
+            # Refused, and it is what it was: Ceph 16 compares If-Match with a tag that has no quotes.
+        return self._ours(key, content, there)
 
-    def _write(self, key: str, content: bytes, mode: Any) -> str:  # noqa: ANN401 - obstore's own
+    def _written(self, key: str, content: bytes, mode: Any) -> str | None:  # noqa: ANN401 - obstore's own
+        """Write a pointer; return its new tag, or None where the server says that the condition does not hold."""
         with self._asking(key):
             try:
                 return str(obstore.put(self._store, checked(key), content, mode=mode, use_multipart=False)["e_tag"])
             except (exceptions.AlreadyExistsError, exceptions.PreconditionError, FileNotFoundError):
-                pass
-        there = self.get(key)
+                return None
+
+    def _ours(self, key: str, content: bytes, there: Found | None) -> str:
         if there is not None and there.content == content:
             return there.tag
         raise Superseded(f"{self.url}/{key} has been written by somebody else meanwhile")
