@@ -83,6 +83,7 @@ class Server:
             access=Access(config.data),
             media_domains=config.allowed_media_domains,
             allowed_origins=config.cors_allowed_origins,
+            aliases=config.known_as,
         )
         self.prompts: PromptTrials | None = None
         self.handing_over: HandingOver | None = None
@@ -102,6 +103,7 @@ class Server:
         live = registry.require(self.data)
         began = time.monotonic()
         directory = registry.live_directory(live)
+        log.info("the engine starts", engine=self.starter.kind.provider, version=live.live_version)
         serving = await self.starter.open(directory, "engine.log")
         engine = serving.engine
         try:

@@ -90,6 +90,10 @@ class EndpointConfig(Settings):
     name: str | None = None
     """Name agents use for the model (they may add `:live`). Default: the name of the model's directory."""
 
+    aliases: tuple[str, ...] = ()
+    """Further names that mean the live model, such as one that stands in agents' code; repeat it for several. The name
+    of a hosted model behind it (--fallback-model) is always one."""
+
     otlp_endpoint: str | None = None
     """Where the gateway's own spans go. Default: OTEL_EXPORTER_OTLP_ENDPOINT, else http://127.0.0.1:4317 (gRPC)."""
 
@@ -170,6 +174,11 @@ class ServeConfig(FallbackConfig, GateConfig, PrivacyConfig, EndpointConfig):
     """Settings of the serving process."""
 
     model_config = ConfigDict(allow_inf_nan=False)
+
+    @property
+    def known_as(self) -> tuple[str, ...]:
+        """Every further name of the live model: agents of a hosted model go on asking for that one."""
+        return self.aliases if self.fallback_model is None else (*self.aliases, self.fallback_model)
 
 
 class CanaryConfig(Settings):

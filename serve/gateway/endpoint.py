@@ -64,10 +64,12 @@ class Gateway:
         access: Access | None = None,
         media_domains: Collection[str] = (),
         allowed_origins: tuple[str, ...] = (),
+        aliases: tuple[str, ...] = (),
     ) -> None:
         self.entrance = Entrance(access, allowed_origins)
         self.media_domains = frozenset(media_domains)
         self.base = base
+        self.aliases = aliases
         self.strict_tools = strict_tools
         self.evidence = evidence
         self.defaults = defaults
@@ -90,9 +92,9 @@ class Gateway:
         self._started = int(time.time())
 
     @property
-    def model_names(self) -> tuple[str, str]:
-        """The names agents may ask for; both mean whatever is live."""
-        return (self.base + LIVE, self.base)
+    def model_names(self) -> tuple[str, ...]:
+        """The names agents may ask for, the first to be told to others; all mean whatever is live."""
+        return tuple(dict.fromkeys((self.base + LIVE, self.base, *self.aliases)))
 
     def make_app(self) -> web.Application:
         """Return the HTTP application."""

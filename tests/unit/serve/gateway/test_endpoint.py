@@ -308,6 +308,25 @@ def test_models_lists_the_alias_first() -> None:
     run(scenario)
 
 
+def test_a_name_that_stands_in_agents_code_means_the_live_model() -> None:
+    """Asked by an alias, the engine answers by its own name for the model; others stay unknown."""
+
+    async def scenario(one: Bench) -> None:
+        one.gateway.aliases = ("big-1",)
+
+        status, _, _ = await one.ask(model="big-1")
+
+        assert (status, one.engine.asked[0]["model"]) == (200, "base")
+        (span,) = await one.spans()
+        assert span.attributes is not None
+        assert span.attributes["gen_ai.request.model"] == "big-1"
+        async with one.client.get(f"{one.url}/v1/models/big-1") as shown:
+            assert (await shown.json())["id"] == "big-1"
+        assert (await one.ask(model="big-2"))[0] == 404
+
+    run(scenario)
+
+
 def test_a_call_without_a_key_is_turned_away(tmp_path: Path) -> None:
     """401 in OpenAI's shape, before the body is read; whoever probes for health needs no key."""
 
