@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -163,6 +164,7 @@ def span_id_of(text: str) -> bytes:
     return _id_of(text, 8)
 
 
+@lru_cache(4096)  # a trace's rows lie near each other, and a span is named by those below it
 def _id_of(text: str, size: int) -> bytes:
     plain = text.lower().removeprefix("0x")
     plain = plain.replace("-", "") if size == 16 and len(plain) == 36 else plain
