@@ -1,5 +1,6 @@
 """What a row becomes: spans and scores, with ids, times and attributes as OTLP has them."""
 
+import ast
 import base64
 import binascii
 import hashlib
@@ -19,6 +20,9 @@ from receiver.history.rows import Row
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+MAX_LITERAL = 1 << 20
+"""Characters of Python's text that are read: the parser takes some hundred bytes for each."""
+
 ORIGINAL_ID = "spanloop.import.id"
 ORIGINAL_TRACE_ID = "spanloop.import.trace_id"
 """Ids as the vendor has them, where they are no W3C ids."""
@@ -62,13 +66,28 @@ class Vendor:
 
 
 def decoded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return what JSON text holds, as files without objects have it; anything else as it is."""
+    """Return what JSON text holds, as files without objects have it, or what Python's own does, as pandas writes it into
+    CSV; anything else as it is.
+
+    >>> decoded('{"n": 1}'), decoded("{'n': None}"), decoded("[no list"), decoded(2)
+    ({'n': 1}, {'n': None}, '[no list', 2)
+    """
     if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
         return value
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError:
-        return value
+        return _literal(value)
+
+
+def _literal(text: str) -> Any:  # noqa: ANN401
+    if len(text) > MAX_LITERAL:
+        return text
+    try:
+        found = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return text
+    return found if isinstance(found, dict | list) else text
 
 
 def mapping(value: Any) -> dict[str, Any]:  # noqa: ANN401

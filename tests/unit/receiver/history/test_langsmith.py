@@ -1,5 +1,6 @@
 """LangSmith's runs and feedback: of the bulk export, where objects are JSON text, and of the API."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,21 @@ def test_the_bulk_export_says_the_same_in_parquet(tmp_path: Path) -> None:
     _, expected, _ = transitions("langsmith", write_lines(tmp_path / "runs.jsonl", ROWS))
 
     assert transitions("langsmith", tmp_path / "runs.parquet")[1] == expected
+
+
+def test_a_data_frame_s_csv_says_the_same(tmp_path: Path) -> None:
+    """pandas writes objects there as Python would."""
+    root = {**ROWS[0], "feedback_stats": {"outcome": {"n": 1, "avg": 0.5, "comments": [None, True]}}}
+    rows = [root, *ROWS[1:]]
+    with (tmp_path / "runs.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
+        table.writeheader()
+        table.writerows(rows)
+
+    outcome, made, _ = transitions("langsmith", tmp_path / "runs.csv")
+
+    assert (outcome.imported, outcome.scores) == (4, 1)
+    assert made == transitions("langsmith", write_lines(tmp_path / "runs.jsonl", rows))[1]
 
 
 def test_what_feedback_comes_to_is_read_from_the_run_itself(tmp_path: Path) -> None:
