@@ -66,8 +66,9 @@ class Vendor:
 
 
 def decoded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return what JSON text holds, as files without objects have it, or what Python's own does, as pandas writes it into
-    CSV; anything else as it is.
+    """Return what JSON text holds, as files without objects have it, or Python's own, as pandas writes it into CSV.
+
+    Anything else is returned as it is.
 
     >>> decoded('{"n": 1}'), decoded("{'n': None}"), decoded("[no list"), decoded(2)
     ({'n': 1}, {'n': None}, '[no list', 2)

@@ -115,7 +115,7 @@ def test_the_bulk_export_says_the_same_in_parquet(tmp_path: Path) -> None:
 
 
 def test_a_data_frame_s_csv_says_the_same(tmp_path: Path) -> None:
-    """pandas writes objects there as Python would."""
+    """Objects stand there as Python would write them."""
     root = {**ROWS[0], "feedback_stats": {"outcome": {"n": 1, "avg": 0.5, "comments": [None, True]}}}
     rows = [root, *ROWS[1:]]
     with (tmp_path / "runs.csv").open("w", newline="") as file:
