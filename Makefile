@@ -70,7 +70,9 @@ test-ray: setup  ## the ETL on a Ray cluster of two cores, against one process: 
 test-store: setup  ## the store's tests on Ceph's RADOS gateway; needs Debian's radosgw, ceph-mon, ceph-osd and ceph-common
 	rm -rf build/rados
 	tests/s3/rados_gateway.sh $(CURDIR)/build/rados 7480 $(BIN)/python -m pytest -v tests/unit/foundation/store \
-		tests/unit/receiver/reading/test_archive.py tests/unit/etl/published/test_stored.py tests/unit/spanloop/store
+		tests/unit/receiver/reading/test_archive.py tests/unit/receiver/reading/test_stored.py \
+		tests/unit/receiver/reading/test_erasing.py tests/unit/etl/published/test_stored.py tests/unit/spanloop/store \
+		tests/integration/etl/test_from_a_store.py
 
 # verl pins a transformers of its own; its dataset class runs on ours.
 test-verl: setup  ## transitions exported for verl, read by verl's own dataset class

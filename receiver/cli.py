@@ -21,6 +21,7 @@ from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA, Redaction
 from foundation.store.opening import require_store
+from foundation.web import places
 from foundation.web.http import answers
 from foundation.web.keys import Scope, create_key, read_keys, register_key, revoke_key
 from otel_exporter.redaction import build
@@ -228,7 +229,9 @@ def forget(
     dry_run: bool = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Remove traces from everything the receiver keeps. `spanloop forget` finds them, and runs this.
+    """Remove traces from everything the receiver keeps, and from the days of the store where one is named.
+
+    `spanloop forget` finds them, and runs this.
 
     Example: spanloop receiver forget --data spanloop-data --traces traces.json
 
@@ -253,6 +256,11 @@ def forget(
         Pipeline(data, purpose="spanloop receiver forget").close()
     with hold(data, "spanloop receiver forget"):
         report.update(**forget_traces(data, named, names, dry_run=dry_run))
+    if places.store() is not None:
+        from receiver.reading.erasing import erase
+
+        erased = erase(data, require_store(), named, names, dry_run=dry_run)
+        report.update(**{f"stored_{table}": number for table, number in erased.items()})
     if as_json:
         report.print()
 

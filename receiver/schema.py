@@ -14,6 +14,7 @@ value with nothing set as null. Instants exist twice: `*_time TIMESTAMPTZ` (micr
 (nanoseconds since 1970, exact).
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +43,11 @@ __all__ = [
     "Column",
     "Reader",
     "connect",
-    "connect_to",
+    "connect_with",
     "find",
     "query_files",
     "show_files",
+    "sources",
     "spans_directory",
 ]
 
@@ -58,17 +60,24 @@ def find(data: Path) -> dict[str, Any] | None:
 
 
 def connect(data: Path) -> Reader:
-    """Open DATA for reading, through the running receiver where there is one, else from its files."""
+    """Open DATA for reading, through the running receiver else from its files; or what was named in its place."""
     from receiver.reading.opening import open_reader  # deferred: the contract itself imports nothing heavy
 
     return open_reader(data)
 
 
-def connect_to(place: Place) -> Reader:
-    """Read through a receiver that is named by URL."""
-    from receiver.reading.remote import ReceiverReader
+def sources(data: Path, named: Sequence[Place]) -> dict[str, Callable[[], Reader]]:
+    """Return what opens each receiver of these places, by its URL, or that of its days in a store."""
+    from receiver.reading.opening import sources as find_sources
 
-    return ReceiverReader({"http": place.url, "token": place.key, "is_remote": True})
+    return find_sources(data, named)
+
+
+def connect_with(data: Path, named: Sequence[Place]) -> Reader:
+    """Open DATA for reading as one with receivers and stores: a row that is in several is read once."""
+    from receiver.reading.opening import open_reader, open_together
+
+    return open_together(data, named, [open_reader(data)])
 
 
 def query_files(data: Path) -> "FileQueries":

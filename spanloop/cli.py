@@ -77,8 +77,8 @@ def launch(
     log_format
         How narration on stderr looks: readable lines, or one JSON object a line.
     receiver
-        URL of a receiver on another machine, http(s)://HOST:4318, to read from. Default: the one that holds DATA.
-        The ETL reads several: repeat it.
+        URL of a receiver on another machine, http(s)://HOST:4318, to read from, or of a store, whose sealed days are
+        read in its place. Default: the one that holds DATA. The ETL and SQL read several as one: repeat it.
     control
         URL of a gateway's control endpoint on another machine. Default: the one of DATA.
     key_file

@@ -16,14 +16,16 @@ from typing import Annotated, Any
 import polars as pl
 from cyclopts import Parameter
 
-from etl.schema import table_files
+from etl.schema import read_watermark, table_files
 from foundation.directories import require_directory
 from foundation.errors import Busy, SettingsError, SpanloopError
 from foundation.files import write_atomically
 from foundation.narration import get_logger
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA
-from receiver.schema import Reader, connect, find
+from foundation.web import places
+from foundation.web.places import Place
+from receiver.schema import Reader, connect, connect_with, find
 from spanloop.processes import run_stage
 from train.schema import CREDIT_FILE
 
@@ -54,7 +56,7 @@ def forget(
     """Remove traces from spans, log, published tables and exports, and name the checkpoints that were trained on them.
 
     The receiver has to be stopped meanwhile. What a user said is repeated in later turns: all traces of their sessions
-    go. Copies elsewhere (backups, other backends) are not reached.
+    go. With --store its days and tables lose them as well. Copies elsewhere (backups, other backends) are not reached.
 
     Example: spanloop forget --data spanloop-data --user alice --dry-run
 
@@ -90,7 +92,8 @@ def forget(
             hint="Stop it; exporters keep what they have meanwhile, and send it when it is back.",
         )
     report = RunReport("forget", {"data": str(data), "dry_run": dry_run})
-    with closing(connect(data)) as reader:
+    store = places.store()
+    with closing(connect(data) if store is None else connect_with(data, [Place(store, "")])) as reader:
         traces = _find(reader, set(user), set(trace), pairs)
         names = _names(reader, traces)
         held = _held(data, traces)
@@ -102,6 +105,8 @@ def forget(
         stand_ins = [(p, f"{kind}:{name}") for p in {p for p, _ in traces} for name in names for kind in KINDS]
         for_the_etl.write_text(json.dumps({"traces": [*sorted(traces), *stand_ins]}))
         published = run_stage("etl", "forget", "--data", str(data), "--traces", str(for_the_etl), *sure)
+        if store is not None and read_watermark(data) is not None and not dry_run:
+            run_stage("etl", "push", "--data", str(data))
         stored = run_stage("receiver", "forget", "--data", str(data), "--traces", str(listed), *sure)
     found = _checkpoints(checkpoints or data / "checkpoints", held.episodes, dry_run=dry_run)
     files = [

@@ -19,7 +19,7 @@ from foundation.errors import SettingsError
 from foundation.files import write_json
 from foundation.narration import get_logger
 from foundation.store.lease import Lease, held
-from foundation.store.pointer import Damaged, Pointer, claim, describe, fetch, read_pointer, write_pointer
+from foundation.store.pointer import Damaged, Pointer, claim, clear, describe, fetch, read_pointer, write_over
 from foundation.store.store import Store
 
 log = get_logger("etl")
@@ -55,10 +55,8 @@ class Commit:
         before = set(pointer.files)
         pointer.files = named
         pointer.facts = {"commit": pointer.facts.get("commit", 0) + 1, "watermark": watermark}
-        write_pointer(self._store, POINTER, pointer)
+        write_over(self._store, POINTER, pointer, before)
         _note(self._data, self._store, pointer)
-        for key in sorted(before - set(named)):
-            self._store.remove(key)
         log.info("committed", store=self._store.url, commit=pointer.facts["commit"], files=sent)
         return sent
 
@@ -71,6 +69,7 @@ def committing(data: Path, store: Store, *, purpose: str) -> Iterator[Commit]:
     """
     with held(store, LEASE, purpose=purpose) as lease:
         pointer = claim(store, POINTER, lease.token)
+        clear(store, pointer)
         _take(data, store, pointer)
         yield Commit(data, store, lease, pointer)
 

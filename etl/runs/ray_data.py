@@ -84,8 +84,10 @@ def _absolute(job: Job) -> Job:
 
 def can_read(job: Job) -> bool:
     """Tell whether tasks read DATA themselves: no receiver holds it, or one that answers wherever they run."""
-    if len(named := places.receivers()) > 1:
-        return job.config.ray == "local" or not any(urlsplit(place.url).hostname in LOOPBACK for place in named)
+    named = places.receivers()
+    if len(named) > 1 or any(place.is_store for place in named):
+        here = {*LOOPBACK, None}  # None: a store in a directory
+        return job.config.ray == "local" or not any(urlsplit(place.url).hostname in here for place in named)
     where = find(job.config.data)
     host = urlsplit(where["http"]).hostname if where is not None else None
     return job.config.ray == "local" or host not in LOOPBACK

@@ -23,7 +23,7 @@ from etl.schema import read_watermark
 from etl.tables import STEP
 from foundation.errors import SettingsError
 from foundation.web import places
-from receiver.schema import Reader, connect, connect_to
+from receiver.schema import Reader, connect, sources
 
 Answer = TypeVar("Answer")
 
@@ -57,20 +57,20 @@ class Several:
 
 
 def open_receivers(data: Path) -> Reader:
-    """Return what the ETL reads: DATA or the receiver that was named, or several that were."""
+    """Return what the ETL reads: DATA or the receiver that was named, or several, or those whose days a store has."""
     named = places.receivers()
     known = list((read_watermark(data) or {}).get("receivers", {}))
-    if len(named) < 2 and not known:
+    if len(named) < 2 and not known and not any(place.is_store for place in named):
         return connect(data)
-    missing = [url for url in known if url not in {place.url for place in named}]
+    found = sources(data, named)
+    missing = [url for url in known if url not in found]
     if missing:
         raise SettingsError(
             f"this dataset is made of {len(known)} receivers, and {missing[0]} is not named",
             hint="Name them all, each with --receiver: a trace may have spans in any.",
         )
-    fresh = [place.url for place in named if place.url not in known]
-    by_url = {place.url: place for place in named}
-    return Several({url: connect_to(by_url[url]) for url in [*known, *fresh]})
+    fresh = [url for url in found if url not in known]
+    return Several({url: found[url]() for url in [*known, *fresh]})
 
 
 def find_window(

@@ -13,7 +13,7 @@ from foundation.errors import SettingsError
 from foundation.store.store import Store
 from foundation.web import places
 
-CLOUDS = frozenset({"s3", "gs", "az"})
+CLOUDS = places.STORES - {"file"}
 
 
 def open_store(url: str) -> Store:

@@ -8,7 +8,7 @@ pointer names is there.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,23 @@ def write_pointer(store: Store, key: str, pointer: Pointer) -> None:
     said = {"layout": LAYOUT, "fence": pointer.fence, **pointer.facts, "files": dict(sorted(pointer.files.items()))}
     content = (json.dumps(said, indent=1) + "\n").encode()
     pointer.tag = store.create(key, content) if pointer.tag is None else store.replace(key, content, pointer.tag)
+
+
+def write_over(store: Store, key: str, pointer: Pointer, before: Collection[str]) -> None:
+    """Write a pointer in the place of one that named other files, and remove those it names no more.
+
+    Killed in between, the pointer still says which they are: `clear` removes them.
+    """
+    pointer.facts["leaving"] = sorted({*before} - {*pointer.files})
+    write_pointer(store, key, pointer)
+    clear(store, pointer)
+
+
+def clear(store: Store, pointer: Pointer) -> None:
+    """Remove the files that a pointer stopped naming: whoever was to may have been killed before."""
+    for key in pointer.facts.get("leaving", ()):
+        if key not in pointer.files:
+            store.remove(key)
 
 
 def claim(store: Store, key: str, token: int) -> Pointer:

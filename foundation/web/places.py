@@ -18,35 +18,53 @@ KEY_FILE = "SPANLOOP_KEY_FILE"
 STORE = "SPANLOOP_STORE"
 VARIABLES = (RECEIVER, CONTROL, KEY_FILE, STORE)
 
+STORES = frozenset({"file", "s3", "gs", "az"})
+"""Schemes of the URLs of stores (`foundation.store.opening`)."""
+
 
 @dataclass(frozen=True)
 class Place:
     """A server of ours on another machine."""
 
     url: str
-    """`http(s)://HOST:PORT`, without a slash at its end."""
+    """`http(s)://HOST:PORT`, or a store's, without a slash at its end."""
 
     key: str = field(repr=False)
     """Text of the key it is shown; empty where none was given."""
+
+    @property
+    def is_store(self) -> bool:
+        """It is a store, whose sealed days are read in the place of a receiver."""
+        return is_store(self.url)
 
 
 def receiver() -> Place | None:
     """Return the receiver that is named by URL; None where the one that holds DATA is meant.
 
-    Raises `SettingsError` where several are, of which the ETL alone makes one.
+    Raises `SettingsError` where several are, or a store is.
     """
     named = receivers()
-    if len(named) > 1:
-        raise SettingsError(f"{len(named)} receivers are named, and this asks one", hint="Name one --receiver.")
+    if len(named) > 1 or any(place.is_store for place in named):
+        what = f"{len(named)} receivers are named" if len(named) > 1 else f"{named[0].url} is no receiver"
+        raise SettingsError(f"{what}, and this asks one", hint="Name one --receiver.")
     return named[0] if named else None
 
 
 def receivers() -> list[Place]:
-    """Return the receivers that are named by URL, in the order they were."""
+    """Return the receivers that are named by URL, in the order they were, and stores named in the place of one."""
     urls = os.environ.get(RECEIVER, "").split()
     if len(set(urls)) < len(urls):
         raise SettingsError(f"{RECEIVER} names a receiver twice")
-    return [_place(url, RECEIVER, "--receiver") for url in urls]
+    return [Place(url.rstrip("/"), "") if is_store(url) else _place(url, RECEIVER, "--receiver") for url in urls]
+
+
+def is_store(url: str) -> bool:
+    """Tell whether a URL is a store's, not a server's of ours.
+
+    >>> is_store("s3://bucket/spanloop"), is_store("https://receiver:4318")
+    (True, False)
+    """
+    return url.partition("://")[0] in STORES
 
 
 def control() -> Place | None:

@@ -16,7 +16,7 @@ from foundation.narration import get_logger
 from receiver.database import open_database
 from receiver.days.copies import copy_day, is_compacted
 from receiver.days.files import attach, database_name, day_files, day_path, filter_path
-from receiver.tables import literal
+from receiver.tables import TABLES, literal
 
 log = get_logger("receiver")
 
@@ -36,8 +36,7 @@ def forget(data: Path, traces: Collection[Trace], names: Collection[str], *, dry
     counts: Counter[str] = Counter()
     names = {name for name in names if name}
     with contextlib.closing(open_database(data, memory_limit="2GB")) as database:
-        database.execute("create temp table gone (project varchar, trace_id varchar)")
-        database.executemany("insert into gone values (?, ?)", [list(trace) for trace in sorted(traces)] or [["", ""]])
+        name_gone(database, traces)
         for day, path in day_files(data).items():
             attach(database, path, day, read_only=True)
             counts += _forget_of_day(database, data, day, names, dry_run=dry_run)
@@ -45,28 +44,41 @@ def forget(data: Path, traces: Collection[Trace], names: Collection[str], *, dry
     return counts
 
 
-def _forget_of_day(
-    database: duckdb.DuckDBPyConnection, data: Path, day: date, names: Collection[str], *, dry_run: bool
-) -> Counter[str]:
-    name = database_name(day)
+def name_gone(database: duckdb.DuckDBPyConnection, traces: Collection[Trace]) -> None:
+    """Make the table of traces that `conditions` mean."""
+    database.execute("create temp table gone (project varchar, trace_id varchar)")
+    database.executemany("insert into gone values (?, ?)", [list(trace) for trace in sorted(traces)] or [["", ""]])
+
+
+def conditions(names: Collection[str]) -> dict[str, str]:
+    """Return what rows of each table fulfil that are to be forgotten, as SQL."""
     is_gone = "(project, trace_id) in (from gone)"
     listed = ", ".join(map(literal, sorted(names))) or "null"
     is_named = " or ".join(
         f"json_extract_string(attributes, {literal(f'$.{chr(34)}{one}{chr(34)}')}) in ({listed})" for one in NAMES
     )
-    conditions = {"spans": is_gone, "log_records": f"{is_gone} or (trace_id is null and ({is_named}))"}
+    return {
+        "spans": is_gone,
+        "log_records": f"{is_gone} or (trace_id is null and ({is_named}))",
+        "trace_parts": is_gone,
+    }
+
+
+def _forget_of_day(
+    database: duckdb.DuckDBPyConnection, data: Path, day: date, names: Collection[str], *, dry_run: bool
+) -> Counter[str]:
+    name = database_name(day)
+    gone = conditions(names)
     counts = Counter(
         {
-            table: database.execute(f"select count(*) from {name}.{table} where {condition}").fetchall()[0][0]
-            for table, condition in conditions.items()
+            table: database.execute(f"select count(*) from {name}.{table} where {gone[table]}").fetchall()[0][0]
+            for table in TABLES
         }
     )
     if not dry_run and counts.total():
         path = day_path(data, day)
         new = path.with_suffix(".compacting")
-        keep = {
-            table: f"({condition}) is not true" for table, condition in {**conditions, "trace_parts": is_gone}.items()
-        }
+        keep = {table: f"({condition}) is not true" for table, condition in gone.items()}
         copy_day(database, name, new, compact=is_compacted(database, name), keep=keep)
         make_private(new)
         database.execute(f"detach {name}")

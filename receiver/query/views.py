@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -41,7 +41,7 @@ def create_views(
     *,
     project: str | None = None,
     needed: frozenset[str] | None = None,
-    columns: Mapping[str, list[str]] | None = None,
+    columns: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Create the views as temporary ones of a connection, over days attached under these names and unlanded batches.
 
@@ -86,7 +86,7 @@ def _show_parts(
     databases: list[str],
     tail: Mapping[str, Rows],
     only: str,
-    columns: Mapping[str, list[str]] | None,
+    columns: Mapping[str, Sequence[str]] | None,
 ) -> None:
     """Create the view `trace_parts`: sums of what landed, and of what has not, as they were sent or made here."""
     if "trace_parts" in tail:

@@ -1,11 +1,12 @@
-"""`spanloop store push | list | verify | pull`."""
+"""`spanloop store push | list | verify | prune | pull`."""
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from foundation.errors import SpanloopError
 from foundation.narration import get_logger
@@ -104,6 +105,34 @@ def verify(
         report.print()
     if found:
         raise SpanloopError(f"{len(found)} files of {store.url} are not what they should be: {found[0]}")
+
+
+@app.command
+def prune(
+    *,
+    retain_days: Annotated[int, Parameter(validator=validators.Number(gte=2))],
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Remove the days of all receivers that are older than some days, and print them; tables and checkpoints stay.
+
+    Keep at least what receivers keep: a day that is still there is pushed again.
+
+    Example: spanloop store prune --store s3://bucket/spanloop --retain-days 365 --dry-run
+
+    Parameters
+    ----------
+    retain_days
+        Remove a day this many days after it.
+    dry_run
+        Say what would be removed, and remove nothing.
+    """
+    from spanloop.store.retention import expired
+
+    store = require_store()
+    for day, keys in expired(store, today=datetime.now(UTC).date(), retain_days=retain_days).items():
+        for key in () if dry_run else keys:
+            store.remove(key)
+        sys.stdout.write(f"{day}\n")
 
 
 @app.command

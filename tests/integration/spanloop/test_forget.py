@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import polars as pl
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from foundation.store.opening import require_store
+from foundation.web import places
 from otel_exporter.redaction import Redactor
 from receiver.decode.otlp import Signal
 from receiver.intake.entry import Intake
 from receiver.pipeline import Pipeline
+from receiver.reading.archive import push_days
 from receiver.schema import connect
 from spanloop.processes import stages_run_by
 from tests.commands import spanloop
@@ -167,6 +171,28 @@ def test_a_user_is_forgotten_everywhere(data: Path, tmp_path: Path) -> None:
     assert SECRET not in rows(data, "transitions")
     assert OTHER in rows(data, "transitions")
     assert spanloop("receiver", "verify", "--data", data).returncode == 0
+
+
+def test_a_store_forgets_as_well(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tables, and days that are nowhere else by now; bob's are there as they were."""
+    today = datetime.now(UTC).date() + timedelta(days=3)
+    with contextlib.closing(Pipeline(data, purpose="a test")) as pipeline:
+        pipeline.store.seal(today)
+    monkeypatch.setenv(places.STORE, f"file://{tmp_path}/store")
+    push_days(data, require_store(), today=today)
+    with stages_run_by(run_here):
+        assert spanloop("etl", "push", "--data", data).returncode == 0
+        for path in (data / "spans").glob("*.duckdb"):
+            path.unlink()
+        done = spanloop("forget", "--data", data, "--user", "alice", "--exports", tmp_path / "exports", "--json")
+    assert done.returncode == 0, done.stderr
+
+    report = json.loads(done.stdout)
+    assert (report["stored_spans"], report["stored_log_records"], report["transitions"]) == (2, 1, 2)
+    assert [path for path, text in everything(tmp_path).items() if SECRET in text or "alice" in text] == []
+    monkeypatch.setenv(places.RECEIVER, f"file://{tmp_path}/store")
+    assert OTHER in rows(tmp_path / "elsewhere", "spans")
+    assert spanloop("store", "verify", "--deep").returncode == 0
 
 
 def test_a_trace_or_an_attribute_is_forgotten_alone(data: Path) -> None:

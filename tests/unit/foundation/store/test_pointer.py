@@ -4,9 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from foundation.store.pointer import Damaged, Pointer, claim, describe, faults, fetch, read_pointer, write_pointer
+from foundation.store.pointer import (
+    Damaged,
+    Pointer,
+    claim,
+    clear,
+    describe,
+    faults,
+    fetch,
+    read_pointer,
+    write_over,
+    write_pointer,
+)
 from foundation.store.store import Store, Superseded
-from tests.stores import KINDS, new_store
+from tests.stores import KINDS, killed_everywhere, new_store
 
 
 @pytest.fixture(params=KINDS)
@@ -73,3 +84,21 @@ def test_a_pointer_that_cannot_be_read_is_refused(store: Store, content: bytes) 
 
     with pytest.raises(Damaged):
         read_pointer(store, "pointer.json")
+
+
+def test_what_a_pointer_stopped_naming_goes_in_the_end(store: Store, tmp_path: Path) -> None:
+    """Whoever was to remove it was killed: the pointer says what is to go, and never has a file that it names go."""
+    for key in ("files/old", "files/kept"):
+        store.put(key, b"content")
+    write_pointer(store, "pointer.json", Pointer({"files/old": {}, "files/kept": {}}))
+
+    def work(dying: Store) -> None:
+        pointer = read_pointer(dying, "pointer.json")
+        clear(dying, pointer)
+        if "files/old" in pointer.files:
+            write_over(dying, "pointer.json", Pointer({"files/kept": {}}, tag=pointer.tag), pointer.files)
+
+    for _ in killed_everywhere(store, work):
+        assert {*read_pointer(store, "pointer.json").files} <= {key for key, _ in store.names("files")}
+
+    assert [key for key, _ in store.names("files")] == ["files/kept"]

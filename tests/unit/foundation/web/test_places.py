@@ -29,6 +29,19 @@ def test_what_was_named_is_known_here_and_to_workers(tmp_path: Path) -> None:
     assert set(places.named()) == {places.RECEIVER, places.KEY_FILE}
 
 
+def test_a_store_may_stand_in_the_place_of_a_receiver() -> None:
+    """Its sealed days are read; what asks a running receiver says that it is none."""
+    places.name_places(["s3://bucket/spanloop/", "http://receiver:4318"], None, None)
+
+    assert [(place.url, place.is_store) for place in places.receivers()] == [
+        ("s3://bucket/spanloop", True),
+        ("http://receiver:4318", False),
+    ]
+    places.name_places("file:///mnt/spanloop", None, None)
+    with pytest.raises(SettingsError, match="file:///mnt/spanloop is no receiver, and this asks one"):
+        places.receiver()
+
+
 @pytest.mark.parametrize(
     "text", ["receiver:4318", "ftp://receiver", "http://", "http://x:0", "http://x:99999", "http://x/v1", "http://a@x"]
 )

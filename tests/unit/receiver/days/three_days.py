@@ -9,11 +9,12 @@ from tests.unit.receiver.store.test_landing import DAY, DAY_NS, Landing
 FIRST = date(2026, 3, 1)
 
 
-def three_days(data: Path) -> Landing:
-    """Spans 1, 2, 3 received on three days in a row; the clock stands on the third."""
+def three_days(data: Path, *, one_each: bool = False) -> Landing:
+    """Spans 1, 2, 3 of a trace, or of one each, received on three days in a row; the clock stands on the third."""
     landing = Landing(data)
     for number in range(3):
-        landing.arrive(span(number + 1, name="x" * 50), received_ns=DAY + number * DAY_NS)
+        trace = {"trace_id": bytes(15) + bytes([number + 1])} if one_each else {}
+        landing.arrive(span(number + 1, name="x" * 50, **trace), received_ns=DAY + number * DAY_NS)
     landing.arrive_logs("hello", received_ns=DAY + 2 * DAY_NS)
     landing.store.land()
     return landing

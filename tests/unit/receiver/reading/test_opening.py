@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import Busy
+from foundation.web import places
 from receiver.reading import opening
 from receiver.reading.files import FileReader
-from receiver.reading.opening import open_reader, reading
+from receiver.reading.opening import open_reader, reading, sources
 from receiver.reading.remote import ReceiverReader
+from receiver.reading.stored import StoredReader
 
 
 def test_a_running_receiver_is_asked_and_files_are_read_where_there_is_none(
@@ -20,6 +22,18 @@ def test_a_running_receiver_is_asked_and_files_are_read_where_there_is_none(
     monkeypatch.setattr(opening, "find_receiver", lambda _: where)
 
     assert isinstance(open_reader(tmp_path), ReceiverReader)
+
+
+def test_what_was_named_is_read_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several receivers, or a store with or without them."""
+    monkeypatch.setenv(places.RECEIVER, f"file://{tmp_path}/store http://127.0.0.1:1")
+    both = open_reader(tmp_path)
+    both.close()
+    named = sources(tmp_path, places.receivers())
+
+    assert isinstance(both, StoredReader)
+    assert [*named] == ["http://127.0.0.1:1"], "no receiver has pushed a day"
+    assert isinstance(named["http://127.0.0.1:1"](), ReceiverReader)
 
 
 def test_a_receiver_that_starts_meanwhile_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,3 +72,15 @@ def test_damage_ends_with_status_1(tmp_path: Path, capsys: pytest.CaptureFixture
         command.verify(as_json=True)
 
     assert len(printed(capsys)["faults"]) == 1
+
+
+def test_days_are_pruned_by_age_and_shown_first(capsys: pytest.CaptureFixture[str]) -> None:
+    """A dry run removes nothing."""
+    store = require_store()
+    store.put("days/2020-01-01/r1/spans/shop/0-1.parquet", b"old")
+
+    command.prune(retain_days=365, dry_run=True)
+    assert len([*store.names("days")]) == 1
+    command.prune(retain_days=365)
+    assert [*store.names("days")] == []
+    assert capsys.readouterr().out == "2020-01-01\n" * 2
