@@ -70,7 +70,7 @@ PATIENCE_S = 20.0
 """How long a query waits until what was acknowledged before it is decoded: milliseconds, but on a starved machine."""
 
 UPKEEP_EVERY_S = 60.0
-"""How often the receiver looks for days to seal or to remove."""
+"""How often the receiver looks for days to seal or to remove, and gives back memory that it does not need."""
 
 
 class Pipeline:
@@ -90,6 +90,7 @@ class Pipeline:
         retain_bytes: int | None = None,
         purpose: str = "spanloop receiver",
         on_failure: Callable[[], None] = lambda: None,
+        on_upkeep: Callable[[], None] = lambda: None,
         on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         self.data = data
@@ -98,7 +99,7 @@ class Pipeline:
         self.max_backlog_bytes = max_backlog_bytes
         self._disk = disk or OsDisk()
         self._clock = Clock(clock)
-        self._on_failure, self._on_idle = on_failure, on_idle
+        self._on_failure, self._on_upkeep, self._on_idle = on_failure, on_upkeep, on_idle
         self.failure: str | None = None
         self._retain_days, self._retain_bytes = retain_days, retain_bytes
         self._next_upkeep = 0.0
@@ -297,8 +298,11 @@ class Pipeline:
         return self._is_closing or self.store.num_hot_rows >= LAND_ROWS or self.store.num_hot_bytes >= LAND_BYTES
 
     def _keep_up(self) -> None:
-        """Remove the days that are past their time and seal those that are over, if the clock can be believed."""
+        """Give back memory; remove days past their time and seal those that are over, if the clock can be believed."""
         self.store.keep_known()
+        with contextlib.suppress(duckdb.Error):  # the next minute will do
+            self.store.bound_cache()
+        self._on_upkeep()
         if self._idle_seq != self._durable_seq == self._upkept_seq:  # nothing came; once until something does
             self._idle_seq = self._durable_seq
             self._on_idle()

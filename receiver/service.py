@@ -18,7 +18,7 @@ from foundation.files import write_json
 from foundation.narration import get_logger
 from foundation.web.listening import bracket, is_loopback
 from otel_exporter.redaction import build
-from receiver.flow.process import give_back, prepare_process
+from receiver.flow.process import give_back_code, give_back_freed, prepare_process
 from receiver.intake.access import Access
 from receiver.intake.addresses import check_reachable, check_usable, port_busy, split_address
 from receiver.intake.early import answering, bind
@@ -69,7 +69,8 @@ async def serve(config: ReceiverConfig) -> None:
                     retain_bytes=config.retain_bytes,
                     purpose="spanloop receiver run",
                     on_failure=end,
-                    on_idle=give_back,
+                    on_upkeep=give_back_freed,
+                    on_idle=give_back_code,
                 )
         try:
             await _serve(config, Intake(pipeline, redactor), pipeline, stop, began, tls, sockets)

@@ -5,14 +5,17 @@
 Agents call the gateway with keys, other spans go to the receiver, and both remember what was acknowledged. Faults are
 drawn from `benchmarks.soak.faults` without putting back, so that all are seen before one comes twice. At the end the
 store is read: every acknowledged span once, every answer's span with the version that the answer named, recorded
-log-probabilities as those weights give them, no row of one project for another's key. Two hours are the long form. Ends
-with status 1 when any of it is not so. `--only NAME` injects these faults and no others.
+log-probabilities as those weights give them, no row of one project for another's key, memory that is flat: the median
+of what was resident in the last quarter of the time is at most a quarter above that in the second (judged from 20
+minutes on: before, a start is much of it). Two hours are the long form. Ends with status 1 when any of it is not so.
+`--only NAME` injects these faults and no others.
 """
 
 import argparse
 import itertools
 import json
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -117,10 +120,26 @@ def check(world: World) -> dict[str, Any]:
         "spans_doubled": sent["rows"] - sent["spans"],
         "rows_of_another_project": world.count_foreign_rows(),
         "counted_as_lost": {name: counted.get(name) for name in counted if name in LOST},
-        "rss_mb_first_last": {name: [values[0], values[-1]] for name, values in world.rss_mb.items() if values},
+        "rss_mb_by_quarter": {name: by_quarter(values) for name, values in world.rss_mb.items()},
         "tracebacks": world.count_tracebacks(),
     }
 
+
+def by_quarter(values: list[int]) -> list[float]:
+    """Return the medians of the four quarters of what was measured; fewer than four values are told as they are."""
+    if len(values) < 4:
+        return [float(value) for value in values]
+    ends = [len(values) * part // 4 for part in range(5)]
+    return [statistics.median(values[start:end]) for start, end in itertools.pairwise(ends)]
+
+
+def is_flat(medians: list[float], minutes: float) -> bool:
+    """Tell whether memory did not grow; so short a run that its start is most of it is not judged."""
+    return minutes < JUDGED_FROM_MINUTES or (len(medians) == 4 and medians[3] <= MOST_GROWTH * medians[1])
+
+
+JUDGED_FROM_MINUTES = 20
+MOST_GROWTH = 1.25
 
 LOST = ("num_spans_dropped", "num_spans_failed", "num_spans_unencodable", "num_spans_damaged")
 ZERO = (
@@ -153,18 +172,20 @@ def main() -> None:
             world.end_load()
             world.wait_until_delivered()
             found = check(world)
+    grown = [name for name, medians in found["rss_mb_by_quarter"].items() if not is_flat(medians, arguments.minutes)]
     failed = [each["fault"] for each in seen if each["said"].startswith("FAILED")]
     report = {
         "minutes": arguments.minutes,
         "kinds": len(FAULTS),
         "injected": dict(Counter(each["fault"] for each in seen)),
         "not_recovered": failed,
+        "memory_not_flat": grown,
         "outcomes": {str(key): count for key, count in world.outcomes.items()},
         **found,
         "faults": seen,
     }
     print(json.dumps(report, indent=2))
-    sys.exit(bool(failed) or any(report[name] for name in ZERO))
+    sys.exit(bool(failed or grown) or any(report[name] for name in ZERO))
 
 
 if __name__ == "__main__":

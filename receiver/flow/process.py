@@ -1,4 +1,4 @@
-"""What the receiver asks of the machine for its process, and what it gives back while nothing happens."""
+"""What the receiver asks of the machine for its process, and what it gives back of it."""
 
 import contextlib
 import ctypes
@@ -40,16 +40,24 @@ def _allow_many_sockets() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def give_back() -> None:
-    """Give back what an idle receiver does not hold by need: freed memory, and pages of code that only a start ran.
+def give_back_freed() -> None:
+    """Give back memory that was freed: malloc keeps it, up to what each of its arenas held at most, whoever needed it.
+
+    The pages come back, empty, as they are needed again.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        pa.default_memory_pool().release_unused()
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def give_back_code() -> None:
+    """Give back, in an idle receiver, the pages of code that only a start ran.
 
     A page of a library that was never written to comes back out of its file when it is needed again, in microseconds;
     until then it counts as this process's memory for as long as it is mapped.
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library or system
         library = ctypes.CDLL(None)
-        pa.default_memory_pool().release_unused()
-        library.malloc_trim(0)
         for start, end in _unwritten():
             library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_DONTNEED)
 

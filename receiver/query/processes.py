@@ -94,6 +94,7 @@ class QueryProcesses:
         self._memory_bytes = memory_bytes + SPARE_BYTES
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
+        self._reaper: threading.Thread | None = None
         self._all: set[_Process] = set()
         self._is_closed = False
 
@@ -139,16 +140,24 @@ class QueryProcesses:
         with self._lock:
             process.idle_since = time.monotonic()
             self._idle.append(process)
-        timer = threading.Timer(IDLE_S + 1, self._end_idle)
-        timer.daemon = True
-        timer.start()
+            if self._reaper is None:  # one, however many queries there are
+                self._reaper = threading.Thread(target=self._end_idle, name="receiver-reaper", daemon=True)
+                self._reaper.start()
 
     def _end_idle(self) -> None:
-        with self._lock:
-            over = [process for process in self._idle if time.monotonic() - process.idle_since >= IDLE_S]
-            self._idle = [process for process in self._idle if process not in over]
-        for process in over:
-            self._end(process)
+        """End each process once it has been idle for long enough, until there is none that is idle."""
+        wait_s = IDLE_S
+        while wait_s:
+            time.sleep(wait_s)
+            with self._lock:
+                due = time.monotonic() - IDLE_S
+                over = [process for process in self._idle if process.idle_since <= due]
+                self._idle = [process for process in self._idle if process not in over]
+                wait_s = min((process.idle_since - due for process in self._idle), default=0.0)
+                if not wait_s:
+                    self._reaper = None
+            for process in over:
+                self._end(process)
 
     def _end(self, process: "_Process") -> None:
         process.end()

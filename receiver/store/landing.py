@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from foundation.files import make_private
-from receiver.database import open_database
+from receiver.database import bound_cache, open_database
 from receiver.days import sealing, sequence
 from receiver.days.copies import remove_leftovers
 from receiver.days.held import HeldDays
@@ -41,11 +41,13 @@ class Store:
 
     def __init__(self, data: Path, *, today: date, memory_limit: str = "2GB") -> None:
         self.data = data
+        self._memory_limit = memory_limit
         self.counts: Counter[str] = Counter()
         for directory in (spans_directory(data), data / "wal"):  # an earlier release left them open to all
             make_private(directory)
         remove_leftovers(data)
-        self.days = HeldDays(data, open_database(data, memory_limit=memory_limit), today=today)
+        database = open_database(data, memory_limit=memory_limit, has_bounded_cache=True)
+        self.days = HeldDays(data, database, today=today)
         self.landed_seq = sequence.landed_seq(data, self.days.connection, list(self.days.sealed))
         self.floor_seq = sequence.floor_seq(data, self.landed_seq)
         self._reached_seq = self.landed_seq
@@ -217,6 +219,11 @@ class Store:
     def keep_known(self) -> None:
         """See to it that the next start, also after a kill, finds most of what is known written down."""
         self._known.save_long(self.landed_seq)
+
+    def bound_cache(self) -> None:
+        """Let go of what is kept of the day files in memory beyond a bound."""
+        with self.days.cursor() as cursor:
+            bound_cache(cursor, memory_limit=self._memory_limit)
 
     def note_landed(self) -> None:
         """Write down how far landing has reached, outside the day files, which may be removed."""

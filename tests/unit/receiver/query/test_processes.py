@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -169,6 +170,25 @@ def test_a_stream_ends_with_its_reader(store: Landing, processes: QueryProcesses
         assert rows.num_rows == 50000
         with pytest.raises(query.QueryTooExpensive, match="nobody waits"):
             list(processes.stream(taken, job(STUCK, form="arrow", bounds=None), is_wanted=lambda: False))
+
+
+def test_however_many_queries_one_thread_ends_the_processes_that_are_idle(
+    store: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it goes when there is none any more, until the next."""
+    monkeypatch.setattr("receiver.query.processes.IDLE_S", 2.0)
+    processes = QueryProcesses(store.store.data, memory_limit="200MB", memory_bytes=200_000_000)
+    try:
+        for _ in range(2):
+            with store.store.snapshots.take() as taken:
+                before = threading.active_count()
+                for _ in range(5):
+                    processes.collect(taken, job("select 1"))
+                assert threading.active_count() <= before + 1
+            while processes._all or processes._reaper is not None:
+                time.sleep(0.05)
+    finally:
+        processes.close()
 
 
 def test_closing_ends_what_runs(store: Landing) -> None:
