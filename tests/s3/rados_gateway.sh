@@ -48,7 +48,16 @@ ceph-osd -i 0 --mkfs --osd-uuid "$disk" > "$directory/osd-mkfs.out" 2>&1
 ceph-osd -i 0 -f > "$directory/osd.out" 2>&1 & servers+=($!)
 timeout 300 radosgw-admin -n client.rgw user create --uid test --display-name test --access-key test --secret-key testtest \
   > "$directory/user.out" 2>&1
-radosgw -n client.rgw -f > "$directory/rgw.out" 2>&1 & servers+=($!)
+gateway() { # again whenever it ends, since tests kill it
+  trap 'kill "$serving" 2> /dev/null; exit' TERM
+  while true; do
+    radosgw -n client.rgw -f >> "$directory/rgw.out" 2>&1 & serving=$!
+    echo "$serving" > "$TEST_GATEWAY_PID_FILE.new" && mv "$TEST_GATEWAY_PID_FILE.new" "$TEST_GATEWAY_PID_FILE"
+    wait "$serving" || true
+  done
+}
+export TEST_GATEWAY_PID_FILE=$directory/run/serving.pid
+gateway & servers+=($!)
 export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=testtest AWS_REGION=us-east-1 AWS_ENDPOINT_URL=http://127.0.0.1:$port
 empty=$(sha256sum < /dev/null)
 # curl before 8 signs this header, which the gateway asks for, only where it is named
