@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.serving import tiny_checkpoint
+
 
 def loaded_by(statement: str) -> set[str]:
     """Return the top-level modules a fresh interpreter has loaded after running a statement."""
@@ -60,6 +62,19 @@ def test_a_span_is_stored_without_pandas() -> None:
 
     assert {"duckdb", "pyarrow"} <= loaded
     assert "pandas" not in loaded
+
+
+def test_a_checkpoint_is_checked_without_torch(tmp_path: Path) -> None:
+    """A gateway, and commands that change what is live, look at headers and digests; torch takes seconds to import."""
+    checkpoint = tiny_checkpoint(tmp_path / "c", seed=1)
+
+    loaded = loaded_by(
+        "from pathlib import Path; from serve.changes import check_promotable, check_compatible; "
+        f"path = Path({str(checkpoint)!r}); check_promotable(path, force=False); check_compatible(path, path)"
+    )
+
+    assert "safetensors" in loaded
+    assert not loaded & {"torch", "transformers"}
 
 
 SERVERS = {"grpc", "aiohttp"}

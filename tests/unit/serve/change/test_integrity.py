@@ -3,10 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from foundation.errors import ExitStatus
-from serve.change.integrity import CheckpointRefused, check_compatible, check_gate, check_integrity
+from serve.change.integrity import CheckpointRefused, check_compatible, check_gate, check_integrity, read_tensors
 from tests.fakes import tiny_model
 from tests.serving import tiny_checkpoint
 from train.schema import read_manifest
@@ -65,6 +66,14 @@ def test_a_damaged_or_unsafe_checkpoint_is_refused(tmp_path: Path, damage: Any) 
 
     assert refused.value.exit_status is ExitStatus.REFUSED
     assert str(checkpoint) in str(refused.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn])
+def test_shapes_are_read_of_whatever_numbers_there_are(tmp_path: Path, dtype: torch.dtype) -> None:
+    """Also of those that NumPy does not have."""
+    save_file({"a": torch.zeros(2, 3).to(dtype)}, tmp_path / "model.safetensors")
+
+    assert read_tensors(tmp_path) == {"a": (2, 3)}
 
 
 def test_only_the_same_shape_and_tokenizer_can_be_swapped_in(tmp_path: Path) -> None:
