@@ -253,6 +253,17 @@ def _judge_answer(call: LlmCall) -> None:
     is_known = has_ids or any(said)
     if written > 1 and call.error is None and not is_known:  # ids may be no character yet, and are the answer
         call.incomplete.add(RejectReason.TEXT_MISSING)
+    if any(said) and not has_ids and written <= 1 and _has_no_end(call):
+        call.incomplete.add(RejectReason.LEFT_EARLY)
+
+
+def _has_no_end(call: LlmCall) -> bool:
+    """Tell whether a stream ended without a reason: its last pieces tell that and the counts, its first at most a 1.
+
+    A reader that stops before them, or is stopped, has the beginning of an answer.
+    """
+    reasons = (message["finish_reason"] for message in call.output or ())
+    return call.streamed is True and call.error is None and not call.finish_reasons and not any(reasons)
 
 
 def _needs_arguments(call: LlmCall, name: str | None) -> bool:

@@ -8,7 +8,7 @@ from etl.dialects.shapes import langchain
 from etl.dialects.shapes.exchanges import Request, Response, answer_signature, read_usage
 from etl.dialects.shapes.json_values import decode, salvage_messages
 from etl.dialects.shapes.messages.canonical import canonical_input, canonical_output, responses_output
-from etl.dialects.shapes.messages.names import first
+from etl.dialects.shapes.messages.names import first, is_address
 from etl.dialects.shapes.messages.tools import definitions
 from etl.dialects.shapes.reprs import read_fields
 from etl.dialects.shapes.values import text_of
@@ -55,23 +55,35 @@ def sampling_params(source: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON v
     """
     if not isinstance(source, dict):
         return {}
-    params = {name: source[name] for name in PARAMS if source.get(name) not in UNSET}
+    params = {name: source[name] for name in PARAMS if _is_given(source.get(name))}
     for name, ours in SPELLINGS.items():
-        if source.get(name) not in UNSET:
+        if _is_given(source.get(name)):
             params.setdefault(ours, source[name])
     if isinstance(params.get("response_format"), str):  # the name of a class: what became of it is not recorded
         del params["response_format"]
     return params
 
 
+def _is_given(value: Any) -> bool:  # noqa: ANN401
+    return value not in UNSET and not is_address(value)
+
+
 def read_request(value: Any) -> Request | None:  # noqa: ANN401
-    """Read a request: an object with `messages` or `input`, or the bare list of messages or items."""
+    """Read a request: an object with `messages` or `input`, or the bare list of messages or items.
+
+    What a function was called with beside its own parameters stands under their name in Python, `kwargs`.
+
+    >>> read_request({"messages": [], "kwargs": {"temperature": 0.5}}).params
+    {'temperature': 0.5}
+    """
     value = decode(value)
     if isinstance(value, list):
         messages = canonical_input(value)
         return Request(input=messages) if messages else None
     if not isinstance(value, dict):
         return None
+    if isinstance(value.get("kwargs"), dict):
+        value = {**value["kwargs"], **value}
     request = Request(
         model=text_of(value, "model", "model_name"),
         tools=definitions(value.get("tools")),

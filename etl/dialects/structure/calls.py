@@ -19,7 +19,7 @@ from etl.dialects.shapes.messages.canonical import (
     join_answers,
     join_turns,
 )
-from etl.dialects.shapes.messages.names import HIDDEN, visible
+from etl.dialects.shapes.messages.names import visible
 from etl.dialects.shapes.values import (
     complete_usage,
     flag_of,
@@ -126,10 +126,25 @@ def read_call(span: Span, found: Survey) -> LlmCall:
         if call.api != "completions":
             call.pieced.add("input")  # words alone: nothing says that there were no others, nor whose they are
     if call.output is None and answered is not None and not span.failed:
-        call.output = [answer(answered, [], None, _reason(found))]
+        _say(call, answered, found)
     _join_items(call)
     restore_wording(call)
     return call
+
+
+def _say(call: LlmCall, words: str, found: Survey) -> None:
+    """Take words that stand alone as the answer, in place.
+
+    Who puts a stream together keeps its words and may drop its calls of tools; that there were none, where tools were
+    offered, only a reason says.
+    """
+    said = call.output[0] if call.output else answer(None, [])
+    reason = said["finish_reason"] or _reason(found)
+    call.output = [{**said, "text": words, "finish_reason": reason}]
+    is_offered = call.tools or found.tools or any(request.tools for _, request in found.requests)
+    is_streamed = call.streamed or any(request.streamed for _, request in found.requests)
+    if is_streamed and is_offered and reason is None and not call.finish_reasons:
+        call.pieced.add("output")
 
 
 def _only(texts: set[str]) -> str | None:
@@ -336,10 +351,9 @@ def _complete_output(call: LlmCall, responses: list[Response], found: Survey) ->
         texts = [text for _, text in found.texts["output"] if text] if not call.output else []
         said = call.output[0] if call.output else answer(texts[0] if texts else None, [], None, _reason(found))
         call.output = [{**said, "text": said["text"] or None, "tool_calls": made}]
-    words = {text for _, text in found.texts["output"] if text not in ("", '""') and text not in HIDDEN}
+    words = {text for _, text in found.texts["output"] if visible(text) and text != '""'}
     if len(words) == 1 and not call.span.failed and not any(has_content(message) for message in call.output or ()):
-        empty = call.output[0] if call.output else answer(None, [])
-        call.output = [{**empty, "text": words.pop()}]
+        _say(call, words.pop(), found)
     if is_open:
         for message, own_reason in zip(call.output or (), call.finish_reasons, strict=False):
             message["finish_reason"] = message["finish_reason"] or own_reason

@@ -9,6 +9,9 @@ from etl.dialects.shapes.json_values import decode
 HIDDEN = frozenset(("__REDACTED__", "<elided>", "<redacted>", "[REDACTED]", "[redacted]", "<REDACTED>", "REDACTED"))
 """What writers put in place of a value that they were told to hide: it is not recorded."""
 
+OBJECT = re.compile(r"<[^<>]{1,200} at 0x[0-9a-fA-F]+>|\[object \w+\]")
+"""What Python and JavaScript print of an object that nobody taught to print itself: a stream, a generator."""
+
 ROLES = {
     "developer": "system",
     "function": "tool",
@@ -112,8 +115,21 @@ def role_of(value: Any) -> str:  # noqa: ANN401
 
 
 def visible(text: Any) -> str | None:  # noqa: ANN401
-    """Return recorded text, or None when it was hidden or is no text."""
-    return text if isinstance(text, str) and text not in HIDDEN else None
+    """Return recorded text, or None when it was hidden, is no text, or an object's address in place of what it held.
+
+    >>> visible("<redacted>"), visible("<openai.Stream object at 0x7f70>"), visible("<b>")
+    (None, None, '<b>')
+    """
+    return text if isinstance(text, str) and text not in HIDDEN and not is_address(text) else None
+
+
+def is_address(value: Any) -> bool:  # noqa: ANN401
+    """Tell whether a value is what was printed of an object in its place: which it was, and nothing that it held.
+
+    >>> is_address("<openai.Omit object at 0x7f70>"), is_address("at 0x7f70")
+    (True, False)
+    """
+    return isinstance(value, str) and value[:1] in ("<", "[") and OBJECT.fullmatch(value) is not None
 
 
 def first(mapping: dict[str, Any], *keys: str) -> Any:  # noqa: ANN401

@@ -87,3 +87,25 @@ def test_tokens_without_words_are_a_hole_unless_their_ids_are_known() -> None:
 
     assert list(reasons(silent)) == ["a"]
     assert reasons(known) == {}
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_left"),
+    [
+        ({}, True),
+        ({"gen_ai.usage.output_tokens": 1}, True),
+        ({"gen_ai.usage.output_tokens": 9}, False),
+        ({"gen_ai.response.finish_reasons": ["stop"]}, False),
+        ({"gen_ai.request.stream": False}, False),
+    ],
+)
+def test_a_stream_without_reason_or_counts_was_left(facts: dict[str, Any], is_left: bool) -> None:
+    """Both come last; Anthropic's first piece counts one token."""
+    said = json.dumps(
+        [{"role": "assistant", "parts": [{"type": "text", "content": "It was the"}], "finish_reason": ""}]
+    )
+    attributes = {"gen_ai.request.stream": True, "gen_ai.output.messages": said} | facts
+
+    found = reasons(llm("a", parent="root", response_id="a", attributes=attributes))
+
+    assert found == ({"a": ["answer_left_early"]} if is_left else {})

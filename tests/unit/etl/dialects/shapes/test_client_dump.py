@@ -96,3 +96,15 @@ def test_a_history_tells_the_ids_of_earlier_answers() -> None:
 
     assert (fact.response_id, fact.signature) == ("chatcmpl-1", "4")
     assert history_facts({"messages": [{"role": "user", "content": "provider_data"}]}) == []
+
+
+def test_what_a_wrapper_was_called_with_is_the_request() -> None:
+    """As Portkey's client has it: own parameters that nobody gave are printed objects, the others stand in `kwargs`."""
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+    wrapped = {"model": "m", "messages": [{"role": "user", "content": "2+2?"}], "kwargs": {"tools": [tool], "seed": 3}}
+
+    request = read_request({**wrapped, "temperature": "<openai.Omit object at 0x7f7094daae10>"})
+
+    assert request is not None
+    assert [found["name"] for found in request.tools or ()] == ["add"]
+    assert request.params == {"seed": 3}

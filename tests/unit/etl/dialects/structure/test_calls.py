@@ -204,3 +204,16 @@ def test_a_text_is_all_that_a_completion_was_asked(operation: str, asked: list[d
 
     assert call["input"] == asked
     assert [message["text"] for message in call["output"]] == ["4"]
+
+
+@pytest.mark.parametrize(("facts", "is_whole"), [({}, False), ({"acme.finish_reason": "stop"}, True)])
+def test_words_alone_are_no_whole_answer_where_tools_were_offered(facts: dict[str, Any], is_whole: bool) -> None:
+    """A recorder that keeps a stream's words drops its calls of tools; a reason says that there were none."""
+    offered = [{"type": "function", "function": {"name": "calculator", "parameters": {"type": "object"}}}]
+    request = json.dumps({"model": "m", "messages": ASKED, "tools": offered, "stream": True})
+    said = {"acme.kind": "llm", "acme.request": request, "acme.completion": "Let me see.", "acme.output_tokens": 9}
+
+    tables = run(spans_frame([span("call", attributes=said | facts)]), logs_frame()).tables
+
+    assert json.loads(tables["llm_calls"]["output"][0])[0]["text"] == "Let me see."
+    assert tables["transitions"].height == is_whole
