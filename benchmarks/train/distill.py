@@ -26,7 +26,7 @@ from etl.schema import table_files
 from spanloop.processes import StageFailed, run_stage
 from spanloop.replay.candidate import opened
 from spanloop.replay.scoring import by_outcomes
-from spanloop.replay.states import read_states
+from spanloop.replay.states import longest_answer, read_states
 from spanloop.replay.trial import Trial, attempt, recorded
 from tests.logged import publish
 
@@ -62,7 +62,8 @@ def distil(data: Path, model: Path, *, seed: int, budget_s: float | None) -> Pat
 def replayed(data: Path, model: Path, *, seed: int) -> Trial:
     """Replay a model on the held-out states."""
     states = read_states(data, split="heldout")
-    with opened(str(model), engine="embedded", replay="benchmark") as ask:
+    limit = longest_answer(states)
+    with opened(str(model), engine="embedded", replay="benchmark", max_tokens=limit) as ask:
         return attempt(states, ask, by_outcomes(states), seed=seed)
 
 

@@ -28,7 +28,7 @@ from spanloop.replay.candidate import opened
 from spanloop.replay.run import choose_score
 from spanloop.replay.scoring import Score
 from spanloop.replay.settings import ReplayConfig
-from spanloop.replay.states import State, read_states
+from spanloop.replay.states import State, longest_answer, read_states
 from spanloop.replay.trial import Trial, attempt
 
 log = get_logger("prompts")
@@ -153,7 +153,8 @@ def _try(config: OptimiseConfig, material: Material, report: RunReport) -> tuple
     score = choose_score(_scoring(config), every)
     candidate = config.candidate or _gateway(config)
     key = _secret(config.api_key)
-    with opened(candidate, model=config.candidate_model, key=key, replay="prompts") as ask:
+    limit = longest_answer(every)
+    with opened(candidate, model=config.candidate_model, key=key, replay="prompts", max_tokens=limit) as ask:
 
         def replay(states: Sequence[State]) -> Trial:
             return attempt(

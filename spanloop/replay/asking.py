@@ -51,13 +51,17 @@ class Endpoint:
     replay: str = ""
     """Name of the replay, by which a gateway of ours marks its spans."""
 
+    max_tokens: int | None = None
+    """Of an answer to a question that says no other limit."""
+
     timeout_s: float = 120.0
     sleep: Callable[[float], None] = time.sleep
 
     def __call__(self, body: dict[str, Any]) -> Answer:
         """Ask for one answer."""
         began = time.monotonic()
-        answered = self._post({"model": self.model, **body})
+        limit = {} if self.max_tokens is None else {"max_tokens": self.max_tokens}
+        answered = self._post({"model": self.model, **limit, **body})
         duration_s = time.monotonic() - began
         try:
             choice = answered["choices"][0]

@@ -19,12 +19,19 @@ NOWHERE = "http://127.0.0.1:9"
 
 @contextmanager
 def opened(
-    named: str, *, model: str | None = None, key: str | None = None, engine: str = "auto", replay: str = ""
+    named: str,
+    *,
+    model: str | None = None,
+    key: str | None = None,
+    engine: str = "auto",
+    replay: str = "",
+    max_tokens: int | None = None,
 ) -> Iterator[Endpoint]:
     """Yield the endpoint of a candidate named by a base URL or by a directory.
 
     A directory is served as it would be in earnest, template and tool parser with it, from a place of its own: nothing
-    that is live is touched.
+    that is live is touched. Its answers end at `max_tokens` where a question says no other limit: a model that was
+    taught little may not know how to end. What an endpoint of somebody else's takes is its own business.
     """
     if is_url(named):
         url = named.rstrip("/")
@@ -45,4 +52,4 @@ def opened(
             log=Path(place) / "serve.log",
             timeout_s=600,
         ):
-            yield Endpoint(f"http://127.0.0.1:{port}/v1", "candidate", None, replay)
+            yield Endpoint(f"http://127.0.0.1:{port}/v1", "candidate", None, replay, max_tokens=max_tokens)

@@ -23,7 +23,7 @@ from spanloop.replay.judging import by_judge
 from spanloop.replay.reward_sql import by_sql
 from spanloop.replay.scoring import Score, by_checks, by_outcomes
 from spanloop.replay.settings import ReplayConfig
-from spanloop.replay.states import State, read_states
+from spanloop.replay.states import State, longest_answer, read_states
 from spanloop.replay.trial import Trial, attempt, recorded
 from train.schema import MANIFEST, read_manifest, weights_digest
 
@@ -114,13 +114,20 @@ def try_candidate(config: ReplayConfig, states: list[State], *, system: str | No
         "temperature": config.temperature,
         "concurrency": config.concurrency,
     }
-    key = _secret(config.api_key)
+    key, limit = _secret(config.api_key), longest_answer(states)
     if config.against is None:
         before = recorded(states, score, seed=config.seed)
     else:
-        with opened(config.against, key=key, engine=config.engine, replay=name) as other:
+        with opened(config.against, key=key, engine=config.engine, replay=name, max_tokens=limit) as other:
             before = attempt(states, other, score, **how)
-    with opened(config.candidate, model=config.candidate_model, key=key, engine=config.engine, replay=name) as ask:
+    with opened(
+        config.candidate,
+        model=config.candidate_model,
+        key=key,
+        engine=config.engine,
+        replay=name,
+        max_tokens=limit,
+    ) as ask:
         after, asked = attempt(states, ask, score, system=system, **how), ask.model
     return before, after, asked
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -16,6 +16,12 @@ from foundation.errors import GateRefused, SettingsError
 from spanloop.replay.messages import Message, ToolCall, key_of, plain_text
 
 ToolsFrom = Literal["episode", "task", "all"]
+
+LEAST_LIMIT, TIMES_THE_LONGEST = 256, 4
+"""Tokens that any answer may have, and how much longer than the longest recorded one."""
+
+CHARACTERS_A_TOKEN = 3
+"""Where nobody counted."""
 
 COLUMNS = (
     *("project", "episode_id", "trace_id", "span_id", "next_span_id", "agent", "step", "task_id", "split"),
@@ -253,6 +259,18 @@ def _shuffled(task: str) -> str:
     from hashlib import sha256
 
     return sha256(task.encode()).hexdigest()
+
+
+def longest_answer(states: Iterable[State]) -> int:
+    """Return how many tokens an answer to any of the states may have: far more than were ever recorded.
+
+    >>> longest_answer([])
+    256
+    """
+    turns = [turn for state in states for turn in state.turns]
+    written = max((len(json.dumps(turn.action)) for turn in turns), default=0)
+    counted = max((turn.tokens[1] for turn in turns if turn.tokens is not None), default=0)
+    return max(LEAST_LIMIT, TIMES_THE_LONGEST * (counted or written // CHARACTERS_A_TOKEN))
 
 
 def question_of(state: State) -> str:

@@ -101,3 +101,13 @@ def test_an_address_is_told_from_a_directory() -> None:
     assert is_url("https://host/v1")
     assert not is_url("checkpoints/x")
     assert not is_url("http:")
+
+
+def test_an_answer_has_a_limit_where_the_question_names_none() -> None:
+    """The question's own limit stands; without either, nothing is added that an endpoint might not know."""
+    with answering((200, GOOD)) as (url, asked):
+        Endpoint(url, "m", max_tokens=300)({"messages": []})
+        Endpoint(url, "m", max_tokens=300)({"messages": [], "max_tokens": 9})
+        Endpoint(url, "m")({"messages": []})
+
+    assert [one["body"].get("max_tokens") for one in asked] == [300, 9, None]

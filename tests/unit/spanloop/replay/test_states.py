@@ -1,12 +1,13 @@
 """Logged states: where an agent stood, and what its tools said."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from foundation.errors import GateRefused, SettingsError
-from spanloop.replay.states import read_states
+from spanloop.replay.states import longest_answer, read_states
 from tests.logged import publish, transition
 from tests.unit.spanloop.replay.conversations import attempt, saying
 
@@ -20,6 +21,17 @@ def test_an_attempt_is_one_state_with_its_turns(tmp_path: Path) -> None:
     assert list(state.results.values()) == [["5"]]
     assert state.sampling == {"max_tokens": 9, "temperature": 1.0}
     assert state.turns[0].duration_s == 0.5
+
+
+def test_an_answer_may_be_four_times_as_long_as_any_recorded(tmp_path: Path) -> None:
+    """By tokens where somebody counted them, by text where nobody did."""
+    (state,) = read_states(publish(tmp_path, attempt("2 and 3", "2+3", "5", "5")))
+    turns = [replace(turn, tokens=(10, 30 * number)) for number, turn in enumerate(state.turns, 3)]
+
+    assert longest_answer([state]) == 256
+    assert longest_answer([replace(state, turns=turns)]) == 4 * 120
+    long = replace(state.turns[0], action={"role": "assistant", "text": "x" * 3000}, tokens=None)
+    assert 4000 <= longest_answer([replace(state, turns=[long])]) < 4200
 
 
 def test_what_a_user_says_in_between_begins_another_state(tmp_path: Path) -> None:
