@@ -279,15 +279,19 @@ class _Walk:
         return None
 
     def move(self, progress: Progress, done: int) -> str | None:
-        """Move along what stood out of the gradients of a pass, as far as its part of the budget, and write its lines.
+        """Move along what stood out of the gradients of a pass, and write its lines.
+
+        That is as far as its part of the budget, or less far where little more stands out than would by chance.
 
         Returns why the run ends, if it does.
         """
         learner, optimizer = self.learner, standout(self.learner.optimizer)
         assert self.start is not None
         assert optimizer is not None
+        if progress.evidence is None:  # later passes see the episodes again, chance and all, and would be surer of it
+            progress.evidence = optimizer.evidence(learner.weights)
         directions = optimizer.directions(learner.weights)
-        if not any(_is_some(each, learner) for each in directions):
+        if not progress.evidence or not any(_is_some(each, learner) for each in directions):
             progress.pending = []
             optimizer.begin_anew()
             return "nothing stands out: the gradients of the night's batches have nothing in common"
@@ -298,7 +302,7 @@ class _Walk:
             lambda: self.yardstick.measure(learner),
             began=progress.distance,
             reach=FIRST_REACH * progress.rate,
-            allowed=self.pace.allowed(done),
+            allowed=progress.evidence**2 * self.pace.allowed(done),  # a distance grows with the square of a step
         )
         optimizer.begin_anew()
         if not reach:

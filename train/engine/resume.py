@@ -65,6 +65,9 @@ class Progress:
     rate: float = 1.0
     """What the learning rate is multiplied by."""
 
+    evidence: float | None = None
+    """How sure the first pass of `standout` was that there is anything to learn, 0 to 1."""
+
     num_undone: int = 0
     """Updates that were undone because they were not finite."""
 

@@ -9,7 +9,8 @@ size of its tensor (as LAMB, arXiv:1904.00962, and Adafactor, arXiv:1804.04235 Â
 whole stands out. A single weight can hardly be told from noise; the sum over a tensor can: each batch's gradient is
 multiplied with the sum of those before it, which are independent of it, and these products, over the root of the sum
 of their squares, are about normal where there is nothing to learn. How far is not a rate but a search along that line
-to what the KL budget allows.
+to what the KL budget allows, where all tensors together stand out more than chance explains; less far where they hardly
+do, since some tensor always stands out most, and a night of coin tosses would else be followed as far as any other.
 """
 
 import math
@@ -27,6 +28,13 @@ QUIET = 1.0
 
 BY_CHANCE = 1.0
 """Deviations by which a tensor as a whole must stand out to move at all; what goes beyond counts squared."""
+
+CHANCE, SPREAD = 0.0753, 0.359
+"""Mean and standard deviation of what a tensor stands out by, `BY_CHANCE` taken off and squared, where there is nothing
+to learn: of max(0, z - 1)^2 for a normal z."""
+
+CERTAIN = 3.0
+"""Deviations by which all tensors together must stand out more than by chance for a step of full length."""
 
 SMALLEST_SIZE = 0.01
 """Root mean square that a tensor is taken to have at least: adapters begin at 0."""
@@ -73,9 +81,18 @@ class Standout(torch.optim.Optimizer):
 
         They take the place of the sums, so that no copy of the model more is needed: `begin_anew` comes next.
         """
-        factors = [max(0.0, self.stands_out(weight) - BY_CHANCE) ** 2 for weight in weights]
+        factors = [self._factor(weight) for weight in weights]
         largest = max(factors, default=0.0) or 1.0
         return [factor / largest * self._direction(weight) for weight, factor in zip(weights, factors, strict=True)]
+
+    def evidence(self, weights: Sequence[Tensor]) -> float:
+        """Return how sure it is that there is anything to learn, 0 to 1: by what all tensors stand out together."""
+        number = sum(bool(self.state.get(weight)) for weight in weights)
+        beyond = sum(self._factor(weight) for weight in weights) - CHANCE * number
+        return min(1.0, max(0.0, beyond / (CERTAIN * SPREAD * math.sqrt(max(1, number)))))
+
+    def _factor(self, weight: Tensor) -> float:
+        return max(0.0, self.stands_out(weight) - BY_CHANCE) ** 2
 
     def stands_out(self, weight: Tensor) -> float:
         """Return by how many deviations the gradients of a tensor agree from batch to batch more than by chance."""

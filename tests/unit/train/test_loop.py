@@ -205,6 +205,21 @@ def test_where_nothing_stands_out_nothing_moves(model: Path, tmp_path: Path, mon
     assert all(torch.equal(one, other) for one, other in zip(it.tokens.policy.parameters(), before, strict=True))
 
 
+def test_where_little_stands_out_a_step_is_shorter(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half as sure, half as far: a quarter of the distance; in the second pass as well, whose episodes are the same."""
+    data = publish(tmp_path, bandit(model, num_tasks=64, attempts=16, rewarded=40))
+    sure = iter([0.5])
+    monkeypatch.setattr("train.engine.standout.Standout.evidence", lambda *_: next(sure))
+
+    _, lines, trained = train(model, data, kl_budget=1.0)
+
+    assert trained.stopped is None
+    first, second = (round(float(kl), 9) for kl in dict.fromkeys(line["kl_call"] for line in lines))
+    assert 0.35 / 4 <= first <= 0.5 / 4 < second <= 1.0 / 4
+
+
 def test_a_policy_that_is_sure_goes_less_far(model: Path, tmp_path: Path) -> None:
     """At most a share of the entropy of a call, whatever the budget."""
     rows = bandit(model, num_tasks=64, attempts=16, rewarded=40)

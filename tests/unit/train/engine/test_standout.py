@@ -68,6 +68,37 @@ def test_tensors_of_chance_stand_out_as_a_normal_number_would() -> None:
     assert (found > 2).mean() < 0.035
 
 
+def test_nights_of_chance_are_not_sure_of_anything() -> None:
+    """Forty tensors of noise, a hundred times: what they stand out by together is as the normal distribution has it."""
+    randomness = torch.Generator().manual_seed(2)
+    found = []
+    for _ in range(100):
+        weights = [torch.nn.Parameter(torch.ones(20)) for _ in range(40)]
+        optimizer = Standout(weights)
+        for _ in range(24):
+            for weight in weights:
+                weight.grad = torch.randn(20, generator=randomness)
+            optimizer.step()
+        found.append(optimizer.evidence(weights))
+
+    assert 0.05 < np.mean(found) < 0.2
+    assert np.quantile(found, 0.95) < 0.75
+
+
+def test_a_few_tensors_that_stand_out_are_evidence_for_the_step() -> None:
+    """Three of forty, by some four deviations each; without any batch there is none."""
+    weights = [torch.nn.Parameter(torch.ones(50)) for _ in range(40)]
+    optimizer = Standout(weights)
+    assert optimizer.evidence(weights) == 0
+    randomness = torch.Generator().manual_seed(5)
+    for _ in range(24):
+        for index, weight in enumerate(weights):
+            weight.grad = torch.randn(50, generator=randomness) + (0.25 if index < 3 else 0.0)
+        optimizer.step()
+
+    assert optimizer.evidence(weights) == 1
+
+
 def test_what_no_weight_says_for_itself_a_tensor_can_say() -> None:
     """A signal of a third of the standard error in each of ten thousand weights."""
     signal = torch.where(torch.arange(10_000) % 3 == 0, 1.0, -1.0)
