@@ -1,5 +1,6 @@
 """What a cloud's answers come to; its conditions are tried on a real server (`make test-store`)."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,8 +23,15 @@ class Answering(BaseHTTPRequestHandler):
 
     asked: ClassVar[list[str]] = []
 
+    breaks = 0
+    """How many connections break before a write is answered."""
+
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
+        if type(self).breaks:
+            type(self).breaks -= 1
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
         condition = self.headers.get("If-Match", "")
         self.asked.append(condition)
         holds = self.bare_tag is None or condition == self.bare_tag
@@ -83,6 +91,19 @@ def test_a_server_that_compares_tags_without_quotes_is_understood(
     with pytest.raises(Superseded):
         store.replace("pointer", b"new", '"before"')
     assert asked[3:] == ["before"]
+
+
+def test_a_connection_that_breaks_under_a_write_is_no_end(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library sends a write with a condition once; whether it was done is seen by sending it again."""
+    patient = CloudStore("s3://bucket/prefix", retry_s=20)
+    for write in (lambda: patient.create("p", b"mine"), lambda: patient.replace("p", b"mine", '"tag"')):
+        monkeypatch.setattr(Answering, "breaks", 2)
+        assert write() == '"tag"'
+        assert Answering.breaks == 0
+
+    monkeypatch.setattr(Answering, "breaks", 1)
+    with pytest.raises(Busy, match="does not answer"):
+        store.create("p", b"mine")
 
 
 def test_refused_credentials_are_settings(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
