@@ -15,6 +15,9 @@ SHORTEST_OF_SEVERAL = 24
 
 DECODER = json.JSONDecoder(strict=False)
 JSON_BEGINS = ("[{", '{"', '["', "[[")
+VALUE_BEGINS = re.compile(r"[\[{]*+\s*(?:$|[\[{\]}\"'\d-]|true|false|null|NaN|True|False|None)")
+"""How a value begins, JSON or Python's own writing of it; words in two brackets, as of a wiki or DSPy, are a text."""
+
 JSON_ENDS = ("]", "}")
 
 SAID = re.compile(r"(?:\.\.\.|…|[\[(<])\s*truncated\b[^\n]{0,40}$", re.IGNORECASE)
@@ -74,8 +77,14 @@ def breaks_off(value: str) -> bool:
 
     >>> breaks_off('[{"role": "us'), breaks_off('[{"role": "user"}]'), breaks_off("[INST] hello")
     (True, False, False)
+    >>> breaks_off("[[ ## question ## ]] How many?"), breaks_off('[[ {"role": "us')
+    (False, True)
     """
-    if not value.startswith(JSON_BEGINS) or (value.rstrip().endswith(JSON_ENDS) and _is_balanced(value)):
+    if (
+        not value.startswith(JSON_BEGINS)
+        or VALUE_BEGINS.match(value) is None
+        or (value.rstrip().endswith(JSON_ENDS) and _is_balanced(value))
+    ):
         return False
     try:  # JSON with other words behind it is somebody's text
         DECODER.raw_decode(value)

@@ -76,6 +76,18 @@ def test_a_tool_that_cut_its_own_answer_was_seen_so() -> None:
     assert reasons(llm("call", attributes={"gen_ai.input.messages": json.dumps(turns)})) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[ ## question ## ]]\nWhat is 17 times 23? End with the marker for `[[ ## completed ## ]]`.",
+        f"[[Refunds]]: {LONG}",
+    ],
+)
+def test_words_in_brackets_are_no_json_that_breaks_off(text: str) -> None:
+    """DSPy's markers and a wiki's links begin as lists of lists do."""
+    assert reasons(openinference(text, dumped=False)) == []
+
+
 @pytest.mark.parametrize("limit", [40, 50, 80, 128])
 def test_short_limits_are_seen_where_several_texts_end_at_one(limit: int) -> None:
     """Between words, or in the middle of one, and ids beside them; texts that end by themselves prove nothing."""
