@@ -93,7 +93,7 @@ test-exporter: setup  ## the exporter's tests on the oldest Python and SDK it su
 			--import-mode=importlib tests/unit/otel_exporter; \
 	done
 
-test-frameworks: setup  ## the examples of frameworks, each in an environment of its own; needs PyPI: half an hour
+test-frameworks: setup  ## the examples of frameworks, each in an environment of its own; needs PyPI, npm: an hour
 	$(BIN)/python -m tests.frameworks.run --write $(FRAMEWORKS)
 
 test-js:  ## the tracker for JavaScript; needs node 20 and npm

@@ -2,13 +2,11 @@
 
 `make test-frameworks` runs all and writes the coverage matrix into docs/frameworks.md.
 
-    python -m tests.frameworks.run [--venvs DIR] [--write] [NAME …]
+    python -m tests.frameworks.run [--environments DIR] [--write] [NAME …]
 """
 
 import argparse
 import json
-import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -25,10 +23,10 @@ from etl.schema import table_files
 from etl.settings import EtlConfig
 from foundation.report import RunReport
 from receiver.intake.importing import import_files
-from tests.frameworks.scripted import ANSWER, ARGUMENTS, QUESTION, RESULT, TOOL, USAGE, Truth, Turn, scripted
+from tests.frameworks.endpoint import gateway
+from tests.frameworks.environments import EXAMPLES, ROOT, Environment, names, prepare, variables
+from tests.frameworks.scripted import ANSWER, ARGUMENTS, QUESTION, RESULT, TOKENS, TOOL, USAGE, Truth, Turn, scripted
 
-ROOT = Path(__file__).parents[2]
-EXAMPLES = ROOT / "examples"
 PAGE = ROOT / "docs" / "frameworks.md"
 TIMEOUT_S = 400
 ASPECTS = (
@@ -51,65 +49,29 @@ class Outcome:
 
     @property
     def is_right(self) -> bool:
-        """Whether everything that the run had is in its transitions."""
-        return bool(self.aspects) and all(value is not False for value in self.aspects.values())
+        """Whether what the run had is in its transitions, but for what its producer is known not to write."""
+        return bool(self.aspects) and self.wrong == lacks(self.name)
+
+    @property
+    def wrong(self) -> set[str]:
+        """What the run had and its transitions have not."""
+        return {aspect for aspect, value in self.aspects.items() if value is False}
 
 
-def names() -> list[str]:
-    """Return the examples that are an unmodified agent in an environment of its own."""
-    return sorted(path.parent.name for path in EXAMPLES.glob("*/environment"))
+def lacks(name: str) -> set[str]:
+    """Return what is known not to be in the spans of an example's producer: where it is, the line says so as well."""
+    file = EXAMPLES / name / "lacks"
+    return set(file.read_text().split("\n")) - {""} if file.exists() else set()
 
 
-def environment_of(name: str, url: str) -> dict[str, str]:
-    """Return the variables of an example, its addresses replaced by the server's."""
-    pairs = (line.partition("=") for line in (EXAMPLES / name / "environment").read_text().splitlines() if "=" in line)
-    place = url.removeprefix("http://")
-    replaced = {"localhost:4318": place, "localhost:8000": place}
-    found = {}
-    for key, _, value in pairs:
-        for old, new in replaced.items():
-            value = value.replace(old, new)
-        found[key] = value
-    return found
-
-
-def prepare(name: str, venvs: Path) -> Path:
-    """Return the environment of an example, made where there is none."""
-    venv = venvs / name
-    if not (venv / "bin" / "opentelemetry-instrument").exists():
-        uv = [sys.executable, "-m", "uv"]
-        subprocess.run([*uv, "venv", "--quiet", "--python", "3.11", venv], check=True)
-        requirements = EXAMPLES / name / "requirements.txt"
-        python = venv / "bin" / "python"
-        subprocess.run([*uv, "pip", "install", "--quiet", "--python", python, "-r", requirements], check=True)
-    return venv
-
-
-def versions(name: str, venv: Path) -> str:
-    """Return the versions of what an example asks for, but for OpenTelemetry's own parts."""
-    program = """
-import sys, importlib.metadata as m
-known = {d.metadata["Name"].lower().replace("_", "-"): d.version for d in m.distributions()}
-print(", ".join(f"{n} {known[n.lower()]}" for n in sys.argv[1:] if n.lower() in known))
-"""
-    lines = (EXAMPLES / name / "requirements.txt").read_text().split()
-    wanted = [
-        re.split(r"[\[>]", line)[0]
-        for line in lines
-        if line not in {"opentelemetry-distro", "opentelemetry-exporter-otlp"}
-    ]
-    return subprocess.check_output([venv / "bin" / "python", "-c", program, *wanted], text=True).strip()
-
-
-def play(name: str, venv: Path, truth: Truth) -> str:
-    """Run an example to its end; return what it wrote to stderr where it failed."""
-    kept = {key: value for key, value in os.environ.items() if key in {"PATH", "HOME", "LANG", "TMPDIR"}}
-    command = [str(venv / "bin" / one) for one in ("opentelemetry-instrument", "python")]
+def play(name: str, environment: Environment, truth: Truth, model: str | None = None) -> str:
+    """Run an example to its end, its model at an address, else the server's; return what it wrote where it failed."""
     with tempfile.TemporaryDirectory() as home:
+        told = {"HOME": home, "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
-            [*command, "agent.py"],
-            cwd=EXAMPLES / name,
-            env=kept | {"HOME": home, "PYTHONDONTWRITEBYTECODE": "1"} | environment_of(name, truth.url),
+            environment.command,
+            cwd=environment.folder,
+            env=told | variables(name, truth.url, model or truth.url),
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
@@ -158,9 +120,7 @@ def compare(data: Path, truth: Truth) -> Aspects:
         "agent": all("calculator" in (row["agent"] or "") for row in transitions) and bool(transitions)
         if "calculator" in _source(data.name)
         else None,
-        "error": any(row["error"] is not None for row in calls) if any(turn.failed for turn in truth.turns) else None,
         "stream": True if any(turn.streamed for turn in happened) else None,
-        "token ids": None,
     }
 
 
@@ -183,15 +143,41 @@ def _rows(data: Path, table: str) -> list[dict[str, Any]]:
     return pl.read_parquet(files).sort("start_ns").to_dicts() if files else []
 
 
-def run_one(name: str, venvs: Path, scratch: Path) -> Outcome:
-    """Run one example and judge it."""
-    venv = prepare(name, venvs)
-    outcome = Outcome(name, versions(name, venv))
+def records_errors(name: str, environment: Environment, data: Path) -> bool:
+    """Tell whether calls that were refused are known as such, and none of them is something to learn from."""
     with scripted() as truth:
-        outcome.said = play(name, venv, truth)
+        truth.refuses = True
+        play(name, environment, truth)
+        publish(data, truth)
+    calls = _rows(data, "llm_calls")
+    return bool(calls) and all(row["error"] is not None for row in calls) and not _rows(data, "transitions")
+
+
+def joins_tokens(name: str, environment: Environment, data: Path, model: str) -> bool:
+    """Tell whether each call has the token ids that the gateway recorded, under the agent's own span."""
+    with scripted() as truth:
+        with gateway(model, truth) as url:
+            said = play(name, environment, truth, url)
+        publish(data, truth)
+    rows = _rows(data, "transitions")
+    return not said and len(rows) == len(truth.turns) and all(row["response_token_ids"] == TOKENS[1] for row in rows)
+
+
+def run_one(name: str, environments: Path, scratch: Path) -> Outcome:
+    """Run one example as it is, refused, and through the gateway where that speaks its API; and judge it."""
+    environment = prepare(name, environments)
+    outcome = Outcome(name, environment.versions)
+    with scripted() as truth:
+        outcome.said = play(name, environment, truth)
         data = scratch / name
         publish(data, truth)
         outcome.aspects = compare(data, truth)
+    outcome.aspects["error"] = records_errors(name, environment, scratch / f"{name}-refused")
+    model = truth.turns[0].asked.get("model") if truth.turns else None
+    is_open = "OPENAI_BASE_URL" in (EXAMPLES / name / "environment").read_text()
+    outcome.aspects["token ids"] = (
+        joins_tokens(name, environment, scratch / f"{name}-gateway", model) if is_open and model else None
+    )
     return outcome
 
 
@@ -222,7 +208,7 @@ def main() -> None:
     """Run the examples that are named, or all, and end with 1 where one is not as it should be."""
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--venvs", type=Path, default=ROOT / "build" / "frameworks")
+    parser.add_argument("--environments", type=Path, default=ROOT / "build" / "frameworks")
     parser.add_argument("--scratch", type=Path, default=None)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
@@ -230,12 +216,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for name in arguments.names or names():
             try:
-                outcome = run_one(name, arguments.venvs.absolute(), arguments.scratch or Path(temporary))
+                outcome = run_one(name, arguments.environments.absolute(), arguments.scratch or Path(temporary))
             except (OSError, subprocess.SubprocessError) as error:
                 outcome = Outcome(name, "", said=str(error))
             outcomes.append(outcome)
-            wrong = [aspect for aspect, value in outcome.aspects.items() if value is False]
-            sys.stdout.write(f"{name}: {'ok' if outcome.is_right else f'wrong: {wrong}'} {outcome.said}\n")
+            verdict = "ok" if outcome.is_right else f"wrong: {sorted(outcome.wrong)}"
+            sys.stdout.write(f"{name}: {verdict} {outcome.said}\n")
             sys.stdout.flush()
     if arguments.write:
         write(outcomes)

@@ -23,6 +23,9 @@ MODEL = "scripted-1"
 USAGE = (41, 7)
 """Tokens of each prompt and of each answer, as it counts them."""
 
+TOKENS = list(range(USAGE[0])), list(range(USAGE[1]))
+"""Their ids, which it tells where it is asked as vLLM is."""
+
 
 @dataclass
 class Turn:
@@ -45,6 +48,9 @@ class Truth:
     exports: list[tuple[str, bytes]] = field(default_factory=list)
     failures: int = 0
     """How many of the next requests are answered 500."""
+
+    refuses: bool = False
+    """Every request is answered 400, which no client repeats."""
 
 
 def tool_names(asked: dict[str, Any]) -> list[str]:
@@ -96,7 +102,12 @@ def answer(path: str, asked: dict[str, Any], number: int) -> dict[str, Any]:
             else {"type": "message", "id": f"item_{number}", "role": "assistant", "status": "completed",
                   "content": [{"type": "output_text", "text": said, "annotations": []}]}
         )  # fmt: skip
-        return {
+        evidence: dict[str, Any] = {}
+        if asked.get("enable_response_messages"):
+            raw = {"type": "raw_message_tokens"}
+            said_tokens = {**raw, "tokens": TOKENS[1], "logprobs": [-0.5] * completion}
+            evidence = {"input_messages": [{**raw, "tokens": TOKENS[0]}], "output_messages": [said_tokens]}
+        return evidence | {
             "id": f"resp_{number}", "object": "response", "created_at": 1, "status": "completed", "model": MODEL,
             "output": [item], "parallel_tool_calls": True, "tool_choice": "auto", "tools": asked.get("tools") or [],
             "error": None, "incomplete_details": None, "instructions": asked.get("instructions"), "metadata": {},
@@ -119,9 +130,16 @@ def answer(path: str, asked: dict[str, Any], number: int) -> dict[str, Any]:
     if name:
         function = {"name": name, "arguments": arguments}
         message["tool_calls"] = [{"id": call_id, "type": "function", "function": function}]
-    return {
-        "id": f"chatcmpl-{number}", "object": "chat.completion", "created": 1, "model": MODEL,
-        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls" if name else "stop"}],
+    choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": "tool_calls" if name else "stop"}
+    evidence = {}
+    if asked.get("return_token_ids"):
+        evidence = {"prompt_token_ids": TOKENS[0]}
+        choice["token_ids"] = TOKENS[1]
+        choice["logprobs"] = {
+            "content": [{"token": "x", "logprob": -0.5, "bytes": [], "top_logprobs": []}] * completion
+        }
+    return evidence | {
+        "id": f"chatcmpl-{number}", "object": "chat.completion", "created": 1, "model": MODEL, "choices": [choice],
         "usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion},
     }  # fmt: skip
 
@@ -180,12 +198,15 @@ def stream(path: str, whole: dict[str, Any], asked: dict[str, Any]) -> Iterator[
         head = {key: whole[key] for key in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
         choice = whole["choices"][0]
         message = choice["message"]
-        yield {**head, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}
+        prompt = {"prompt_token_ids": whole["prompt_token_ids"]} if "prompt_token_ids" in whole else {}
+        begun = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+        yield {**head, **prompt, "choices": [begun]}
         if "tool_calls" in message:
             delta: dict[str, Any] = {"tool_calls": [{"index": 0, **message["tool_calls"][0]}]}
         else:
             delta = {"content": message["content"]}
-        yield {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+        tokens = {name: choice[name] for name in ("token_ids", "logprobs") if name in choice}
+        yield {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None, **tokens}]}
         yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]}
         if (asked.get("stream_options") or {}).get("include_usage"):
             yield {**head, "choices": [], "usage": whole["usage"]}
@@ -216,10 +237,12 @@ def scripted() -> Iterator[Truth]:
                 return
             asked = json.loads(body)
             with lock:
-                if truth.failures:
-                    truth.failures -= 1
+                if truth.failures or truth.refuses:
+                    truth.failures -= not truth.refuses
                     truth.turns.append(Turn(path, asked, False, False, failed=True))
-                    self._reply(500, b'{"error": {"message": "scripted failure", "type": "server_error"}}')
+                    status, kind = (400, "invalid_request_error") if truth.refuses else (500, "server_error")
+                    said = {"error": {"message": "scripted failure", "type": kind}}
+                    self._reply(status, json.dumps(said).encode())
                     return
                 is_streamed = bool(asked.get("stream")) or "streamGenerateContent" in path
                 name, _ = plan(asked)
