@@ -31,7 +31,7 @@ def media_part(block: dict[str, Any], kind: str) -> Part:
     {'type': 'image_url'}
     """
     held = _sources(block)
-    mime_type = _text(held, "mime_type", "media_type", "mediaType", "mimeType")
+    mime_type = _text(held, "mime_type", "media_type", "mediaType", "mimeType", "contentType", "content_type")
     modality = (mime_type or "").partition("/")[0] or str(_text(held, "modality") or "")
     shape = kind if kind in KINDS.values() else KINDS.get(modality, "image_url" if kind == "image" else kind)
     where = _text(held, "url", "uri", "image_url", "fileUri", "file_uri", "file_url", "video_url")

@@ -48,7 +48,7 @@ WRITTEN_CALLS = re.compile(r'\[\s*\{\s*"(?:id|type|index|function)"')
 def _is_image(block: dict[str, Any]) -> bool:
     """Images come as image_url (OpenAI), image (Anthropic), input_image (Responses), or by modality (GenAI parts)."""
     kind = block.get("type")
-    mime_type = first(block, "mime_type", "media_type", "mediaType", "mimeType") or ""
+    mime_type = first(block, "mime_type", "media_type", "mediaType", "mimeType", "contentType", "content_type") or ""
     return kind in {"image", "image_url", "input_image"} or block.get("modality") == "image" or "image/" in mime_type
 
 
@@ -95,6 +95,8 @@ class Draft:
             self.add_call(block)
         elif name is None and block.get("thought") is True:  # Gemini's thoughts
             self._add_reasoning(block)
+        elif name is None and isinstance(block.get("reasoning"), str):  # Genkit's
+            self._add_reasoning({"text": block["reasoning"]})
         elif kind == "text" or (name is None and ("text" in block or "content" in block)):
             text = visible(first(block, "text", "content"))
             if text is not None:

@@ -68,8 +68,8 @@ CALL_IDS = ("call_id", "callId", "id", "toolCallId", "tool_call_id", "toolUseId"
 RESULT_IDS = ("tool_use_id", "call_id", "callId", "toolCallId", "tool_call_id", "toolUseId", "id")
 """Keys under which tool calls and their results have the id that joins them."""
 
-NAMED_MEDIA = ("inlineData", "inline_data", "fileData", "file_data", "image", "video", "document", "audio")
-"""Blocks of media without a type: Gemini's and Bedrock's."""
+NAMED_MEDIA = ("inlineData", "inline_data", "fileData", "file_data", "image", "video", "document", "audio", "media")
+"""Blocks of media without a type: Gemini's, Bedrock's and Genkit's."""
 
 NAMED_BLOCKS = {
     "toolUse": "call",

@@ -3,8 +3,9 @@
 import pytest
 
 from tests.held import Held
-from tests.recordings import FRAMEWORKS, PAGE, compare, coverage, page_with_table, scenarios
+from tests.recordings import FRAMEWORKS, PAGE, compare, coverage, load, page_with_table, run, scenarios
 from tests.spans import logs_frame, span, spans_frame
+from tests.variants import wrong
 
 RECORDINGS = scenarios()
 OF_FRAMEWORKS = scenarios(FRAMEWORKS)
@@ -28,6 +29,14 @@ def test_what_a_framework_recorded_is_what_was_on_the_wire(producer: str, scenar
     assert comparison.differences == []
 
 
+@pytest.mark.parametrize(("producer", "scenario"), OF_FRAMEWORKS, ids=["-".join(pair) for pair in OF_FRAMEWORKS])
+def test_no_transition_of_a_framework_is_another_exchange(producer: str, scenario: str) -> None:
+    """State and action are what passed: a stream that was left, or one whose calls were dropped, makes none."""
+    spans, logs, expected = load(producer, scenario, FRAMEWORKS)
+
+    assert wrong(run(spans, logs), expected) == []
+
+
 def test_the_coverage_page_is_current() -> None:
     """Every field of every producer comes out as far as the page says: no less, and no more without saying so."""
     page = PAGE.read_text()
@@ -40,8 +49,8 @@ def test_response_ids_are_exact(producer: str) -> None:
     """What duplicates are found by is never wrong, only absent."""
     total = coverage()[producer]
 
-    wrong = [path for path, _, got in total.differences if path.endswith("/response_id") and got is not None]
-    assert wrong == []
+    differing = [path for path, _, got in total.differences if path.endswith("/response_id") and got is not None]
+    assert differing == []
 
 
 def test_a_value_is_held_where_it_stands_by_itself() -> None:

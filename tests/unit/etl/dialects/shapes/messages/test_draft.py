@@ -43,3 +43,15 @@ def test_thoughts_are_no_words_of_the_answer() -> None:
     )
 
     assert (draft.reasoning, draft.joined_text()) == (["a", "b", "d"], "c")
+
+
+def test_blocks_without_a_type_are_known_by_their_key() -> None:
+    """Genkit's thoughts are a text, its images a box."""
+    image = {"media": {"url": "data:image/png;base64,AA", "contentType": "image/png"}}
+
+    thought, seen = draft_of({"content": [{"reasoning": "Hm."}]}), draft_of({"content": [{"text": "What?"}, image]})
+
+    assert (thought.reasoning, thought.text, thought.is_unread) == (["Hm."], [], False)
+    assert (seen.media, seen.parts[1]["image_url"], seen.is_unread) == (
+        ["image_url"], {"url": "data:image/png;base64,AA"}, False,
+    )  # fmt: skip
