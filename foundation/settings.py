@@ -29,7 +29,8 @@ class Redaction(Settings):
 
     redact: tuple[str, ...] = ()
     """Kinds to replace by placeholders such as <EMAIL_4821>: `all`, or of key, secret, email, card, iban, ssn, phone;
-    `presidio` adds names of people. Default: none. Token ids go where text was redacted."""
+    `presidio` adds names of people, `presidio-patterns` what Presidio finds without a model. Default: none. Token ids
+    go where text was redacted."""
 
     redact_names: tuple[str, ...] = ()
     """Further names of fields whose values are secrets."""

@@ -33,6 +33,8 @@ _HEX_ESCAPE = re.compile(r"\\u00([2-7][0-9a-fA-F])")
 _AUTHORIZATION = re.compile(r"(?:bearer|basic|token)\s+", re.IGNORECASE)
 _SCHEMA_TYPES = {"string", "number", "integer", "boolean", "object", "array", "null"}
 _REMEMBERED = 4096
+PRESIDIO = frozenset({"presidio", "presidio-patterns"})
+"""What asks Presidio as well, with a model and without one."""
 
 
 class Redactor:
@@ -354,10 +356,11 @@ def _count(value: object) -> int:
 def redactor(environment: Mapping[str, str], prefix: str) -> "Redactor | None":
     """Return the redactor that variables ask for, None where they ask for none.
 
-    `{prefix}REDACT` is `off` (default), `all`, or kinds with commas (`key,secret,card`), and `presidio` among them for
-    names of people; `{prefix}REDACT_NAMES` further names of secret fields, with commas; `{prefix}REDACT_PATTERN_TICKET`
-    a regular expression of the kind TICKET; `{prefix}REDACT_KEY` the key of the placeholders. Raises ValueError for
-    what makes no sense: better no spans than spans with secrets.
+    `{prefix}REDACT` is `off` (default), `all`, or kinds with commas (`key,secret,card`), and among them `presidio` for
+    names of people, or `presidio-patterns` for what it finds without a model; `{prefix}REDACT_NAMES` further names of
+    secret fields, with commas; `{prefix}REDACT_PATTERN_TICKET` a regular expression of the kind TICKET;
+    `{prefix}REDACT_KEY` the key of the placeholders. Raises ValueError for what makes no sense: better no spans than
+    spans with secrets.
     """
     asked = [one.strip() for one in environment.get(f"{prefix}REDACT", "").split(",") if one.strip()]
     start = f"{prefix}REDACT_PATTERN_"
@@ -374,14 +377,14 @@ def build(asked: Iterable[str], *, patterns: Mapping[str, str], names: Iterable[
     names = list(names)
     if set(words) <= {"off"} and not patterns and not names:
         return None
-    kinds = set(KINDS) if "all" in words else {one.upper() for one in words if one not in {"off", "presidio"}}
+    kinds = set(KINDS) if "all" in words else {one.upper() for one in words if one != "off" and one not in PRESIDIO}
     if names:
         kinds.add("SECRET")
     find: Finder | None = None
-    if "presidio" in words:
+    if not PRESIDIO.isdisjoint(words):
         from otel_exporter.presidio import finder
 
-        find = finder()
+        find = finder(names="presidio" in words)
     try:
         return Redactor(kinds, patterns=patterns, names=names, key=key, find=find)
     except re.error as error:
