@@ -86,7 +86,7 @@ def _literal(text: str) -> Any:  # noqa: ANN401
         return text
     try:
         found = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError, SystemError):
         return text
     return found if isinstance(found, dict | list) else text
 

@@ -34,7 +34,7 @@ def restored(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         return value
     try:
         return ast.literal_eval(value)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError):
         return value
 
 

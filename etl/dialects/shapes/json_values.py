@@ -173,7 +173,7 @@ def _python_literal(text: str) -> Any:  # noqa: ANN401
         return None
     try:
         literal = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError, SystemError):
         return None
     return literal if isinstance(literal, dict | list) and is_writable(literal) else None
 
