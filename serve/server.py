@@ -103,7 +103,7 @@ class Server:
         live = registry.require(self.data)
         began = time.monotonic()
         directory = registry.live_directory(live)
-        log.info("the engine starts", engine=self.starter.kind.provider, version=live.live_version)
+        log.info("the engine starts", version=live.live_version)
         serving = await self.starter.open(directory, "engine.log")
         engine = serving.engine
         try:

@@ -168,6 +168,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "store pull": ((), ("--store", "VALUE")),
     "store list": ((), ("--store", "VALUE"), ("--store", "PATH")),
     "store verify": ((), ("--store", "VALUE")),
+    "store prune": (("--retain-days", "30"), ("--store", "VALUE"), ("--retain-days", "VALUE")),
     "prompts optimise": (("--agent", "VALUE"), ("--agent", "VALUE", "--reflect", "VALUE"), ()),
 }
 """Commands and the arguments they are tried with; words in capitals stand for what a fuzzer puts there."""
