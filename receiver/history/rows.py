@@ -194,21 +194,27 @@ def _csv(file: IO[str], delimiter: str) -> Iterator[Row | Unreadable]:
 
 
 def _parquet(path: Path) -> Iterator[Row | Unreadable]:
-    """Read a Parquet file; instants become nanoseconds, which a `datetime` would cut."""
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(PARQUET_ROWS):
-                columns = [
-                    column.cast(pa.timestamp("ns", column.type.tz)).cast(pa.int64())
-                    if pa.types.is_timestamp(column.type)
-                    else column
-                    for column in batch.columns
-                ]
-                whole = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
-                for row in whole.to_pylist(maps_as_pydicts="lossy"):
-                    yield {key: value for key, value in row.items() if value is not None}
+                names = batch.schema.names
+                for values in zip(*map(_values, batch.columns), strict=True):
+                    yield {name: value for name, value in zip(names, values, strict=True) if value is not None}
     except pa.ArrowException as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
+
+
+def _values(column: Any) -> list[Any]:  # noqa: ANN401 - an Arrow array; the library is imported where a file is Parquet
+    """Return the values of a column; instants become nanoseconds, which a `datetime` would cut."""
+    import pyarrow as pa
+
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        texts: list[Any] = column.to_numpy(zero_copy_only=False).tolist()  # several times as fast as scalar by scalar
+        return texts
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("ns", column.type.tz)).cast(pa.int64())
+    values: list[Any] = column.to_pylist(maps_as_pydicts="lossy")
+    return values
