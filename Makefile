@@ -72,6 +72,7 @@ test-store: setup  ## the store's tests on Ceph's RADOS gateway; needs Debian's 
 	tests/s3/rados_gateway.sh $(CURDIR)/build/rados 7480 $(BIN)/python -m pytest -v tests/unit/foundation/store \
 		tests/unit/receiver/reading/test_archive.py tests/unit/receiver/reading/test_stored.py \
 		tests/unit/receiver/reading/test_erasing.py tests/unit/etl/published/test_stored.py tests/unit/spanloop/store \
+		tests/unit/train/test_stored.py \
 		tests/integration/etl/test_from_a_store.py tests/integration/receiver/test_store_killed.py
 
 # verl pins a transformers of its own; its dataset class runs on ours.

@@ -44,6 +44,9 @@ TABLES: dict[str, Columns] = {
 
 TRANSITIONS = TABLES["transitions"]
 
+STORED = "dataset.json"
+"""Key of what a store says is published: `watermark` as `read_watermark` has it, files `dataset/<table>/<name>`."""
+
 NOT_TAKEN = "not_taken"
 """Stop reason of a choice that was not gone on from: a transition beside the one that was, with `--other-choices`."""
 

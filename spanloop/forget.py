@@ -6,6 +6,7 @@ Published tables go first and spans last, so that after an interruption the same
 import io
 import json
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Collection, Iterator
@@ -27,7 +28,7 @@ from foundation.web import places
 from foundation.web.places import Place
 from receiver.schema import Reader, connect, connect_with, find
 from spanloop.processes import run_stage
-from train.schema import CREDIT_FILE
+from train.schema import COPIED, CREDIT_FILE
 
 log = get_logger("forget")
 
@@ -108,6 +109,8 @@ def forget(
         if store is not None and read_watermark(data) is not None and not dry_run:
             run_stage("etl", "push", "--data", str(data))
         stored = run_stage("receiver", "forget", "--data", str(data), "--traces", str(listed), *sure)
+    if not dry_run:
+        shutil.rmtree(data / COPIED, ignore_errors=True)  # the next training from a store brings what is left
     found = _checkpoints(checkpoints or data / "checkpoints", held.episodes, dry_run=dry_run)
     files = [
         *_remove(_files([data / "serve" / "spool"]), _marks(traces, names), dry_run=dry_run),

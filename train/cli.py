@@ -12,6 +12,7 @@ from cyclopts import App, Group, Parameter
 from foundation.errors import ExitStatus, GateRefused, SpanloopError
 from foundation.narration import get_logger
 from foundation.report import RunReport
+from foundation.store.opening import url_of
 from train.settings import EvaluateConfig, TrainConfig
 
 app = App(name="train", help="Transitions in, checkpoint out.")
@@ -34,6 +35,7 @@ def run(
     """Train a model on the calls that were logged, and write a checkpoint.
 
     Example: spanloop train run --data /var/lib/spanloop --model models/base --agents planner --json
+    Example: spanloop train run --data s3://bucket/spanloop --model 20260301-night --store s3://bucket/spanloop
 
     Parameters
     ----------
@@ -67,6 +69,18 @@ def is_first_process() -> bool:
 
 
 def _run(config: TrainConfig, report: RunReport, *, dry_run: bool) -> None:
+    if url_of(config.data) is None:
+        _train(config, report, dry_run=dry_run)
+        return
+    from train.equipment import process_group
+    from train.stored import at_hand, take_back
+
+    with process_group():
+        for checkpoint in _train(at_hand(config), report, dry_run=dry_run):
+            take_back(checkpoint)
+
+
+def _train(config: TrainConfig, report: RunReport, *, dry_run: bool) -> list[Path]:
     from train.plan import make_plan, read_limits
 
     vocabulary_size, max_length = read_limits(config.model)
@@ -82,21 +96,23 @@ def _run(config: TrainConfig, report: RunReport, *, dry_run: bool) -> None:
     )
     for route in plan.facts["routes"]:
         log.info("routed", **route)
-    if not dry_run and config.adapter_per_agent:
+    if dry_run:
+        return []
+    if config.adapter_per_agent:
         from train.run import train_each_agent
 
         checkpoints = train_each_agent(config, plan, report)
-        if not checkpoints:
-            return
-        report.update(checkpoints={agent: str(path) for agent, path in checkpoints.items()})
-    elif not dry_run:
-        from train.run import train
+        if checkpoints:
+            report.update(checkpoints={agent: str(path) for agent, path in checkpoints.items()})
+        return list(checkpoints.values())
+    from train.run import train
 
-        checkpoint = train(config, plan, report)
-        if checkpoint is None:
-            return
-        report.update(checkpoint=str(checkpoint))
-        log.info("checkpoint written", path=str(checkpoint))
+    checkpoint = train(config, plan, report)
+    if checkpoint is None:
+        return []
+    report.update(checkpoint=str(checkpoint))
+    log.info("checkpoint written", path=str(checkpoint))
+    return [checkpoint]
 
 
 @app.command

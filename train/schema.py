@@ -24,6 +24,12 @@ from foundation.settings import Settings
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+CHECKPOINTS = "checkpoints"
+"""Where checkpoints are, below DATA and in a store."""
+
+COPIED = "stored/dataset"
+"""Below DATA: the transitions of a store, brought here to be trained on."""
+
 ADAPTER_CONFIG = "adapter_config.json"
 CREDIT_FILE = "credit.parquet"
 PRUNED = "pruned.json"

@@ -52,10 +52,13 @@ class TrainConfig(Settings):
     """Settings of one training run."""
 
     data: Annotated[Path, NEEDED] = DEFAULT_DATA
-    """Directory that holds everything; training reads its published transitions and nothing else."""
+    """Directory that holds everything; training reads its published transitions and nothing else. Or the URL of a
+    store: what is published there is copied below `spanloop-data`, where the checkpoint appears, and with --store it is
+    pushed to the store that names."""
 
     model: Annotated[Path, NEEDED]
-    """Model directory to start from: a checkpoint of ours, or any Hugging Face causal language model."""
+    """Model directory to start from: a checkpoint of ours, or any Hugging Face causal language model. With the URL of a
+    store as data, the name of a checkpoint in it does as well."""
 
     out: Annotated[Path | None, NEEDED] = None
     """Where the checkpoint directory appears. Default: DATA/checkpoints."""

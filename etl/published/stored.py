@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from etl.published.publish import load_watermark, sweep
-from etl.schema import TABLES, read_watermark, table_files, watermark_path
+from etl.schema import STORED, TABLES, read_watermark, table_files, watermark_path
 from foundation.errors import SettingsError
 from foundation.files import write_json
 from foundation.narration import get_logger
@@ -24,7 +24,6 @@ from foundation.store.store import Store
 
 log = get_logger("etl")
 
-POINTER = "dataset.json"
 LEASE = "dataset"
 
 
@@ -55,7 +54,7 @@ class Commit:
         before = set(pointer.files)
         pointer.files = named
         pointer.facts = {"commit": pointer.facts.get("commit", 0) + 1, "watermark": watermark}
-        write_over(self._store, POINTER, pointer, before)
+        write_over(self._store, STORED, pointer, before)
         _note(self._data, self._store, pointer)
         log.info("committed", store=self._store.url, commit=pointer.facts["commit"], files=sent)
         return sent
@@ -68,7 +67,7 @@ def committing(data: Path, store: Store, *, purpose: str) -> Iterator[Commit]:
     Raises `Busy` while another machine has it. The caller holds the lock of DATA/dataset.
     """
     with held(store, LEASE, purpose=purpose) as lease:
-        pointer = claim(store, POINTER, lease.token)
+        pointer = claim(store, STORED, lease.token)
         clear(store, pointer)
         _take(data, store, pointer)
         yield Commit(data, store, lease, pointer)
@@ -80,11 +79,11 @@ def pull(data: Path, store: Store) -> int:
     Where the committer removes a file meanwhile, the pointer names others by then, and these are fetched.
     """
     while True:
-        pointer = read_pointer(store, POINTER)
+        pointer = read_pointer(store, STORED)
         try:
             return _take(data, store, pointer)
         except Damaged:
-            if read_pointer(store, POINTER).tag == pointer.tag:
+            if read_pointer(store, STORED).tag == pointer.tag:
                 raise
 
 

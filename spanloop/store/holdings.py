@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from etl.schema import STORED
 from foundation.store.pointer import faults, read_pointer
 from foundation.store.store import Store
 
-DATASET = "dataset.json"
 POINTED_TO = ("checkpoints", "dataset", "days")
 """Folders whose files count as long as a pointer names them."""
 
@@ -30,7 +30,7 @@ class Holding:
 def pointers(store: Store) -> list[str]:
     """Return the keys of all pointers of files."""
     found = [key for folder in ("checkpoints", "days") for key, _ in store.names(folder) if is_pointer(key)]
-    return [*found, *([DATASET] if store.get(DATASET) is not None else [])]
+    return [*found, *([STORED] if store.get(STORED) is not None else [])]
 
 
 def is_pointer(key: str) -> bool:
@@ -40,7 +40,7 @@ def is_pointer(key: str) -> bool:
     (True, False)
     """
     depth = {"days": 3, "checkpoints": 2}.get(key.partition("/")[0])
-    return key == DATASET or (key.endswith(".json") and key.count("/") + 1 == depth)
+    return key == STORED or (key.endswith(".json") and key.count("/") + 1 == depth)
 
 
 def holdings(store: Store) -> Iterator[Holding]:

@@ -21,12 +21,12 @@ from train.schema import read_manifest
 pytestmark = pytest.mark.integration
 
 
-def over_two_processes(*arguments: object) -> subprocess.CompletedProcess[str]:
+def over_two_processes(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command as a launcher runs it on two processes."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
     return subprocess.run(
-        [*launcher, *map(str, arguments)], capture_output=True, text=True, check=False, env=environment
+        [*launcher, *map(str, arguments)], capture_output=True, text=True, check=False, env=environment, cwd=cwd
     )
 
 
@@ -148,6 +148,22 @@ def test_two_processes_make_the_checkpoint_of_one(
     weights = [load_file(next((tmp_path / name).iterdir()) / "model.safetensors") for name in ("one", "two")]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[0])
+
+
+@pytest.mark.long
+def test_two_processes_train_from_a_store(model: Path, data: Path, tmp_path: Path) -> None:
+    """One brings the files, both train on them, and the main one's checkpoint goes back."""
+    store = f"file://{tmp_path}/store"
+    assert spanloop("etl", "push", "--data", data, "--store", store).returncode == 0
+    named = ["--data", store, "--store", store, "--model", model, "--learning-rate", 1e-3, "--epochs", 1]
+
+    two = over_two_processes("-m", "spanloop", "train", "run", *named, "--json", cwd=tmp_path)
+
+    assert two.returncode == 0, two.stderr
+    said = json.loads(two.stdout)
+    assert said["num_processes"] == 2
+    assert spanloop("store", "pull", "--store", store, "--data", tmp_path / "b", "--checkpoint",
+                    Path(said["checkpoint"]).name).returncode == 0  # fmt: skip
 
 
 @pytest.mark.long

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from etl.published.stored import POINTER, committing, pull
-from etl.schema import TABLES, read_watermark, table_files
+from etl.published.stored import committing, pull
+from etl.schema import STORED, TABLES, read_watermark, table_files
 from foundation.errors import Busy, SettingsError
 from foundation.store.pointer import faults, read_pointer
 from foundation.store.store import Store, Superseded
@@ -62,7 +62,7 @@ def test_a_committer_killed_anywhere_leaves_a_whole_dataset(store: Store, tmp_pa
             own.publish()
 
     for number in killed_everywhere(store, work):
-        assert [*faults(store, dict(store.names("dataset")), POINTER, deep=True)] == []
+        assert [*faults(store, dict(store.names("dataset")), STORED, deep=True)] == []
         expire(store, "dataset")
         reader = tmp_path / f"reader-{number}"
         pull(reader, store)
@@ -89,7 +89,7 @@ def test_a_committer_that_was_taken_for_dead_publishes_nothing(store: Store, tmp
         with pytest.raises(Superseded):
             sleeper.publish()
 
-    assert read_pointer(store, POINTER).facts["watermark"] == read_watermark(tmp_path / "b")
+    assert read_pointer(store, STORED).facts["watermark"] == read_watermark(tmp_path / "b")
 
 
 def test_two_datasets_are_not_mixed(store: Store, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_another_checkpoint_of_the_same_name_is_refused(store: Store, tmp_path: 
             raced.append(push_checkpoints(tmp_path / "a", store))
             return real(key, content)
 
-    with pytest.raises(SpanloopError, match="another checkpoint named"):
+    with pytest.raises(SpanloopError, match="other files of checkpoints night 1"):
         push_checkpoints(tmp_path / "b", Raced())  # type: ignore[arg-type]
 
     assert raced == [["night 1"]]
