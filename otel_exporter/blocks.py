@@ -1,7 +1,6 @@
 """What has things inside: a block, `with` or `async with`, or a decorator of functions. Knows no OpenTelemetry."""
 
 import functools
-import inspect
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -44,6 +43,8 @@ class Block(Generic[E]):
 
     def __call__(self, function: F) -> F:
         """Make every call of a function, sync or async, a block of its own."""
+        import inspect  # an agent that decorates nothing does without
+
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)

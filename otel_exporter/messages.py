@@ -5,6 +5,8 @@ from typing import Any
 
 from otel_exporter.stages.cutting import Stage
 
+_NESTED = {"array_value", "kvlist_value"}
+
 
 def change(request: Any, stage: Stage) -> int:  # noqa: ANN401 - generated classes
     """Put an export request of traces or logs through a stage, in place; return how many of its values changed.
@@ -26,16 +28,20 @@ def change(request: Any, stage: Stage) -> int:  # noqa: ANN401 - generated class
 
 
 def _span(span: Any, stage: Stage) -> int:  # noqa: ANN401
-    holders = [span.attributes, *(one.attributes for one in (*span.events, *span.links))]
-    num_changed = _attributes(holders, stage) + _text(span, "name", stage) + _text(span.status, "message", stage)
-    num_changed += sum(_text(event, "name", stage) for event in span.events)
-    return num_changed + sum(_text(one, "trace_state", stage) for one in (span, *span.links))
+    events, links = list(span.events), list(span.links)
+    num_changed = _attributes([span.attributes, *(one.attributes for one in (*events, *links))], stage)
+    num_changed += _text(span, "name", stage) + _text(span, "trace_state", stage)
+    if span.HasField("status"):
+        num_changed += _text(span.status, "message", stage)
+    num_changed += sum(_text(event, "name", stage) for event in events)
+    return num_changed + sum(_text(one, "trace_state", stage) for one in links)
 
 
 def _record(record: Any, stage: Stage) -> int:  # noqa: ANN401
     """Change a log record; its body is part of what it says, beside its attributes."""
-    num_removed = _keep_last(record.attributes) + _keep_last_within(record.body)
-    before = [_plain(record.attributes), {"body": _read(record.body)}]
+    attributes, num_removed = _plain(record.attributes)
+    num_removed += _keep_last_within(record.body)
+    before = [attributes, {"body": _read(record.body)}]
     after, num_changed = stage.span(*before)
     if after[0] != before[0]:
         _write_all(record.attributes, after[0])
@@ -57,8 +63,12 @@ def _text(holder: Any, field: str, stage: Stage) -> int:  # noqa: ANN401
 
 def _attributes(holders: "Iterable[Any]", stage: Stage) -> int:
     holders = list(holders)
-    num_removed = sum(_keep_last(holder) for holder in holders)
-    before = [_plain(holder) for holder in holders]
+    num_removed = 0
+    before = []
+    for holder in holders:
+        values, num = _plain(holder)
+        before.append(values)
+        num_removed += num
     if not any(before):
         return 0
     after, num_changed = stage.span(*before)
@@ -68,26 +78,39 @@ def _attributes(holders: "Iterable[Any]", stage: Stage) -> int:
     return num_removed + num_changed
 
 
+def _plain(pairs: Any) -> "tuple[dict[str, Any], int]":  # noqa: ANN401
+    """Return attributes as Python has them, and how many had to be removed, which no stage sees.
+
+    Of the values of a name only the last is kept, in values that have names themselves too.
+    """
+    values = {}
+    num_removed = num = 0
+    for pair in pairs:
+        value = pair.value
+        kind = value.WhichOneof("value")
+        if kind in _NESTED:
+            num_removed += _keep_last_within(value)
+            values[pair.key] = _read(value)
+        else:
+            values[pair.key] = None if kind is None else getattr(value, kind)
+        num += 1
+    return values, num_removed + (_keep_last(pairs) if len(values) < num else 0)
+
+
 def _keep_last(pairs: Any) -> int:  # noqa: ANN401
-    """Remove all but the last of the values of a name, here and in the values; return how many: no stage sees them."""
-    num_removed = sum(_keep_last_within(pair.value) for pair in pairs)
     last = {pair.key: place for place, pair in enumerate(pairs)}
-    for place in range(len(pairs) - 1, -1, -1) if len(last) < len(pairs) else ():
-        if last[pairs[place].key] != place:
-            del pairs[place]
-            num_removed += 1
-    return num_removed
+    doubled = [place for place, pair in enumerate(pairs) if last[pair.key] != place]
+    for place in reversed(doubled):
+        del pairs[place]
+    return len(doubled)
 
 
 def _keep_last_within(value: Any) -> int:  # noqa: ANN401
     kind = value.WhichOneof("value")
     if kind == "kvlist_value":
-        return _keep_last(value.kvlist_value.values)
+        pairs = value.kvlist_value.values
+        return sum(_keep_last_within(pair.value) for pair in pairs) + _keep_last(pairs)
     return sum(_keep_last_within(one) for one in value.array_value.values) if kind == "array_value" else 0
-
-
-def _plain(attributes: Any) -> "dict[str, Any]":  # noqa: ANN401
-    return {pair.key: _read(pair.value) for pair in attributes}
 
 
 def _read(value: Any) -> Any:  # noqa: ANN401

@@ -72,6 +72,7 @@ class Redactor:
         self._looked_at = Texts()
         self._beginnings = Beginnings()
         self._known_names: dict[str, bool] = {}
+        self._plain_names: set[str] = set()
 
     def text(self, text: str) -> str:
         """Return a text with what was found replaced; the same object where nothing was."""
@@ -87,14 +88,11 @@ class Redactor:
         done = [self._attributes(part, named) for part in parts]
         if named:
             done = [{key: _replaced(value, named) for key, value in part.items()} for part in done]
-        num_changed = sum(
-            value is not before and value != before
-            for part, original in zip(done, parts)  # noqa: B905 - Python 3.10 has strict, 3.9's callers do not matter
-            for value, before in zip(part.values(), original.values())  # noqa: B905
-        )
-        has_evidence = any(_is_evidence(key, value) for part in parts for key, value in part.items())
+        num_changed = sum(map(_num_changed, parts, done))
         if num_changed or (
-            has_evidence and not any(_is_content(key, value) for part in parts for key, value in part.items())
+            any(not part.keys() <= self._plain_names for part in parts)
+            and any(_is_evidence(key, value) for part in parts for key, value in part.items())
+            and not any(_is_content(key, value) for part in parts for key, value in part.items())
         ):
             done = [_without_evidence(part) for part in done]
         if num_changed and done:
@@ -107,7 +105,22 @@ class Redactor:
         return f"<{kind}_{int.from_bytes(digest.digest()[:8], 'big') % self._space + 1}>"
 
     def _attributes(self, part: Mapping[str, Any], named: "dict[str, str]") -> "dict[str, Any]":
-        return {self._name(key): self._value(key, value, named, 0) for key, value in part.items()}
+        done = {}
+        for key, value in part.items():
+            if key not in self._plain_names:
+                name, value = self._name(key), self._value(key, value, named, 0)
+                if name is key and not self._is_secret(key) and not _means(key)[0]:
+                    self._remember(key)
+                done[name] = value
+            elif type(value) is str:
+                done[key] = self._text(value, named, 0)
+            else:
+                done[key] = self._value(key, value, named, 0)
+        return done
+
+    def _remember(self, name: str) -> None:
+        if len(self._plain_names) < _REMEMBERED and len(name) < 200:
+            self._plain_names.add(name)
 
     def _value(self, key: str, value: Any, named: "dict[str, str]", depth: int) -> Any:  # noqa: ANN401
         """Return a value that stands under a name, redacted; the same object where nothing was."""
@@ -191,14 +204,15 @@ class Redactor:
         return self._plain(text)
 
     def _may_hold(self, text: str) -> bool:
-        if self._always or any(one.search(text) for one in self._patterns.values()):
+        if self._always or (self._patterns and any(one.search(text) for one in self._patterns.values())):
             return True
         at = self._beginnings.end_of(text)
         if may_hold(text[at:] if at else text, self._kinds):
             return True
-        lower = text.lower() if self._names else ""
-        if any(name in lower or name.replace("_", "") in lower for name in self._names):
-            return True
+        if self._names:
+            lower = text.lower()
+            if any(name in lower or name.replace("_", "") in lower for name in self._names):
+                return True
         self._beginnings.keep(text)
         return False
 
@@ -347,6 +361,14 @@ def _replaced(value: Any, named: Mapping[str, str]) -> Any:  # noqa: ANN401
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return type(value)([_replaced(one, named) for one in value])  # type: ignore[call-arg]
     return value
+
+
+def _num_changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> int:
+    num = 0
+    for old, new in zip(before.values(), after.values()):  # noqa: B905 - CPython 3.10 and older
+        if new is not old and new != old:
+            num += 1
+    return num
 
 
 def _count(value: object) -> int:

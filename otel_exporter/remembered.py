@@ -1,7 +1,5 @@
 """What redaction remembers of texts: agents say again with every call what they said before. Standard library only."""
 
-from collections import deque
-
 REMEMBERED_CHARACTERS = 1 << 20
 """Of texts that were looked at, the last so many to twice as many are known."""
 
@@ -40,17 +38,17 @@ class Beginnings:
     """Long texts in which nothing was found, which the next one may begin with: a prompt holds the one before."""
 
     def __init__(self) -> None:
-        self._known: deque[str] = deque(maxlen=16)
+        self._known: tuple[str, ...] = ()
 
     def end_of(self, text: str) -> int:
         """Return up to where a text need not be looked at again."""
-        if len(text) < SHORTEST_BEGINNING:
+        known = self._known
+        if len(text) < SHORTEST_BEGINNING or not text.startswith(known):
             return 0
-        end = max((len(one) for one in list(self._known) if text.startswith(one)), default=0)
-        return max(0, end - OVERLAP)
+        return max(len(one) for one in known if text.startswith(one)) - OVERLAP
 
     def keep(self, text: str) -> None:
         """Remember a text up to its last quotation mark, over which no number and no address goes on."""
         end = text.rfind('"')
         if SHORTEST_BEGINNING <= end <= REMEMBERED_CHARACTERS // 16:
-            self._known.append(text[:end])
+            self._known = (*self._known[-15:], text[:end])

@@ -16,15 +16,14 @@ raises into the agent, blocks it, or outlives it. Beside OpenTelemetry's instrum
 """
 
 import functools
-import inspect
 import json
 import logging
 import math
-import secrets
+import os
 import time
 from collections.abc import Callable
 from numbers import Real
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from otel_exporter import schema
 from otel_exporter.blocks import CONVERSATION, Attempt
@@ -33,6 +32,9 @@ from otel_exporter.tracking import outbox
 from otel_exporter.tracking.spans import current, place, span, span_record
 from otel_exporter.tracking.streams import is_finished
 from otel_exporter.tracking.transport import Exchange, looks_like_a_call, wrap
+
+if TYPE_CHECKING:
+    import inspect
 
 log = logging.getLogger("otel_exporter.tracker")
 
@@ -78,6 +80,8 @@ def tool(function: "F | None" = None, *, name: "str | None" = None) -> "F | Call
     """Record each execution of a tool, sync or async: its arguments, its result or its error. A decorator."""
     if function is None:
         return functools.partial(tool, name=name)
+    import inspect  # an agent without tools does without
+
     named = name or getattr(function, "__name__", "tool")
     signature = _signature(function)
 
@@ -176,7 +180,7 @@ def _begin(request: Any) -> "Exchange | None":  # noqa: ANN401
         if not looks_like_a_call(request):
             return None
         trace_id, parent_id, inherited = place()
-        span_id = secrets.token_hex(8)
+        span_id = os.urandom(8).hex()
         if "traceparent" not in request.headers:
             request.headers["traceparent"] = f"00-{trace_id}-{span_id}-01"
 
@@ -218,6 +222,8 @@ def _call_record(
 
 
 def _signature(function: Callable[..., Any]) -> "inspect.Signature | None":
+    import inspect
+
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):

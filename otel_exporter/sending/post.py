@@ -4,11 +4,8 @@ What HTTP needs is imported by the thread that sends first: an agent that import
 """
 
 import contextlib
-import urllib.parse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PREFIX = "SPANLOOP_EXPORTER_OTLP_"
 DEFAULT_ENDPOINT = "http://localhost:4318"
@@ -28,8 +25,7 @@ Post = Callable[[str, bytes], None]
 """Sends the body of a request of a signal (`traces`, `logs`). Raises `Refused` or `Unreachable`."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """Where requests go and how, from SPANLOOP_EXPORTER_OTLP_*; they mean what OTEL_EXPORTER_OTLP_* mean."""
 
     endpoint: str
@@ -59,16 +55,26 @@ def read_settings(environment: Mapping[str, str], default_endpoint: str = DEFAUL
         key, marker, value = pair.partition("=")
         if not marker:
             raise ValueError(f"{PREFIX}HEADERS: {key.strip()!r} has no value; use name=value,name=value")
-        headers[key.strip()] = urllib.parse.unquote(value.strip())
+        headers[key.strip()] = unquoted(value.strip())
     certificate, client_certificate, client_key = (
         setting(name) or None for name in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
     )
     if (client_certificate is None) != (client_key is None):
         raise ValueError(f"{PREFIX}CLIENT_CERTIFICATE and {PREFIX}CLIENT_KEY go together")
     for path in filter(None, (certificate, client_certificate, client_key)):
-        Path(path).read_bytes()  # an unreadable one is named now, not at every export
+        with open(path, "rb"):  # noqa: PTH123 - pathlib takes longer to load than all of this
+            pass  # an unreadable one is named now, not at every export
     endpoint = setting("ENDPOINT", default_endpoint).rstrip("/")
     return Settings(endpoint, headers, timeout_s, compression, certificate, client_certificate, client_key)
+
+
+def unquoted(value: str) -> str:
+    """Return a value without its URL encoding."""
+    if "%" not in value:
+        return value
+    from urllib.parse import unquote
+
+    return unquote(value)
 
 
 def http_post(settings: Settings, content_type: str = "application/json") -> Post:

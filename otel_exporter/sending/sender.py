@@ -13,16 +13,16 @@ import os
 import sys
 import threading
 import time
-import urllib.parse
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from otel_exporter.sending.post import PREFIX, Post, Refused, Unreachable, http_post, read_settings
-from otel_exporter.sending.spool import Spool
+from otel_exporter.sending.post import PREFIX, Post, Refused, Unreachable, http_post, read_settings, unquoted
 from otel_exporter.stages.cutting import Stage, stages
+
+if TYPE_CHECKING:
+    from otel_exporter.sending.spool import Spool
 
 log = logging.getLogger("otel_exporter.tracker")
 
@@ -73,13 +73,17 @@ class Sender:
         self.stage: Stage | None = None
         self._post: Post | None = None
         self._every_s = every_s
-        self._spool: Spool | None = None
+        self._spool: "Spool | None" = None  # noqa: UP037 - its module is loaded below where there is one
         self._has_said: set[str] = set()
         self._resource = resource_attributes(environment)
         try:
             self.stage = stages(environment, STAGES)
             self._post = connect(environment) if connect else http_post(read_settings(environment))
             if directory := environment.get(f"{PREFIX}SPOOL", "").strip():
+                from pathlib import Path
+
+                from otel_exporter.sending.spool import Spool
+
                 bound = float(environment.get(f"{PREFIX}SPOOL_MIB", "").strip() or "256")
                 self._spool = Spool(Path(directory, folder), int(bound * MEBIBYTE))
         except (ImportError, OSError, ValueError) as error:
@@ -311,11 +315,11 @@ def unobserved() -> "Iterator[None]":
 
 def resource_attributes(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what OpenTelemetry's variables say of this process, and a name for it where they do not."""
-    found = {"service.name": Path(sys.argv[0] or "agent").name or "agent"}
+    found = {"service.name": os.path.basename(sys.argv[0] or "agent") or "agent"}  # noqa: PTH119 - as in post.py
     for pair in environment.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","):
         key, marker, value = pair.partition("=")
         if marker and key.strip():
-            found[key.strip()] = urllib.parse.unquote(value.strip())
+            found[key.strip()] = unquoted(value.strip())
     if name := environment.get("OTEL_SERVICE_NAME", "").strip():
         found["service.name"] = name
     return found

@@ -4,7 +4,6 @@ What is taken is said where it was, in words that the ETL reads as cut (nothing 
 counted on the span (`spanloop.cut`). Standard library only.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -82,6 +81,8 @@ class Cutter:
 
 
 def _medium_said(match: "re.Match[str]") -> str:
+    import hashlib  # loads OpenSSL, which an agent that cuts nothing does without
+
     data = match.group()
     digest = hashlib.sha256(data.encode()).hexdigest()[:16]
     return f"<redacted> {match.group(1) or 'medium'}, {len(data)} characters, sha256 {digest}"

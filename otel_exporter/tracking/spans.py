@@ -1,7 +1,7 @@
 """Spans of the tracker: what is around a line, where a new one belongs, and how it is written."""
 
 import contextlib
-import secrets
+import os
 import sys
 import time
 from contextvars import ContextVar, Token
@@ -36,7 +36,7 @@ class span(Block["span"]):  # noqa: N801 - used as `with span(...)`, as contextl
 
     def __enter__(self) -> "span":  # noqa: PYI034 - typing.Self is 3.11's
         self.trace_id, self.parent_id, self.inherited = place()
-        self.span_id = secrets.token_hex(8)
+        self.span_id = os.urandom(8).hex()
         self._outer_otel = (_otel_context() or (None, None))[1]
         self._start_ns = time.time_ns()
         self._token = current.set(self)
@@ -73,7 +73,7 @@ def place() -> "tuple[str, str | None, dict[str, Any]]":
     around = current.get()
     theirs = _otel_context()
     if around is None:
-        return (*theirs, {}) if theirs else (secrets.token_hex(16), None, {})
+        return (*theirs, {}) if theirs else (os.urandom(16).hex(), None, {})
     inherited = {
         name: value for name in JOINING if (value := around.values.get(name, around.inherited.get(name))) is not None
     }

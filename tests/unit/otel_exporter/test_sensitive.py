@@ -1,7 +1,11 @@
 """What looks like a secret is found where it stands, and what merely has its letters is left alone."""
 
+import random
+import re
+
 import pytest
 
+from otel_exporter import sensitive
 from otel_exporter.sensitive import FINDERS, KINDS, is_secret_name, may_hold, normal_form
 
 FOUND = {
@@ -64,6 +68,25 @@ def test_no_makers_keys_are_passed_over(key: str) -> None:
     """Looking for hints is what makes it fast; each of them has one."""
     assert may_hold(f"it is {key}", frozenset({"KEY"}))
     assert stretches("KEY", f"it is {key}") == [key]
+
+
+@pytest.mark.parametrize("pattern", [sensitive._ASSIGNED, sensitive._SCHEME, sensitive._IN_URL, sensitive._KEY])
+def test_what_a_pattern_finds_is_never_passed_over(pattern: "re.Pattern[str]") -> None:
+    """A name and its sign of assignment with blanks, escapes and quotes between, after and before anything at all."""
+    choice = random.Random(15)
+    pieces = [
+        "password", "API-Key", "api key", "access_token", "cvv_value", "Authorization", "Basic ", "bearer", "Passwd",
+        "secret_key_header", "max_tokens", "token", "sk-", "_live_", "ghp_", "xoxb-", "eyJ", "AKIA", "hf_", ":", "=",
+        "=>", '"', "'", "\\", '\\\\"', "    ", "\n", "://", "://bob:", "@", "hunter22", "a1B2c3D4" * 5, "ü", ".",
+        "x" * 70,
+    ]  # fmt: skip
+    num_found = 0
+    for _ in range(5_000):
+        text = "".join(choice.choices(pieces, k=choice.randrange(2, 9)))
+        if pattern.search(text):
+            num_found += 1
+            assert may_hold(text, frozenset({"SECRET", "KEY"})), text
+    assert num_found > 20
 
 
 def test_every_kind_has_its_finder() -> None:
