@@ -7,6 +7,7 @@ with the probes, which hold the reading to the trainer's own log-probabilities, 
 """
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 from serve.change.proof import ProbeFailed, is_within, measure
@@ -49,14 +50,18 @@ async def _continue(part: Engine, prompt: list[int], model: str | None) -> tuple
 
 
 CERTAIN = 1e-3
-"""Natural log: how far the log-probability of the only token that could be sampled may be from 0."""
+"""Natural log: how far the log-probability of a token may be from what the tokens that could be sampled say."""
+
+MOST_ALIKE = 8
+"""Tokens that may be the likeliest one together: in bfloat16 logits are often equal, and `top_k` 1 keeps them all."""
 
 
 async def check_processed(engine: Engine, probes: Sequence[Probe], model: str | None = None) -> None:
     """Raise `ProbeFailed` when an engine's log-probabilities are not of the distribution it samples from.
 
-    With `top_k` 1 that has one token, whose probability is 1. An engine that reports the distribution before
-    temperature and truncation says less, and every span would claim what is not so.
+    With `top_k` 1 that has one token, whose probability is 1, or the few that are exactly as likely, and share it. An
+    engine that reports the distribution before temperature and truncation says less, and every span would claim what is
+    not so.
     """
     for part in engine.parts:
         answer = await part.complete(
@@ -69,10 +74,19 @@ async def check_processed(engine: Engine, probes: Sequence[Probe], model: str | 
             ignore_eos=True,
         )
         logprobs = asked_for(answer, "logprobs")["token_logprobs"]
-        worst = max(abs(each) for each in logprobs)
-        if not worst <= CERTAIN:
+        wrong = [each for each in logprobs if not _distance_to_alike(each) <= CERTAIN]
+        if wrong:
             raise ProbeFailed(
                 f"{part.url} reports log-probabilities of another distribution than it samples from: "
-                f"{-worst:.3f} for a token that was certain",
+                f"{min(wrong):.3f} for a token that was certain",
                 hint="Start vLLM with --logprobs-mode processed_logprobs.",
             )
+
+
+def _distance_to_alike(logprob: float) -> float:
+    """Return how far a log-probability is from that of one of a few tokens which are all alike.
+
+    >>> _distance_to_alike(-0.6931471805599453)
+    0.0
+    """
+    return min(abs(logprob + math.log(number)) for number in range(1, MOST_ALIKE + 1))

@@ -1,4 +1,5 @@
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -58,3 +59,15 @@ def test_log_probabilities_from_before_truncation_are_refused() -> None:
         asyncio.run(check_processed(TwoHalves(writes=-0.5, reads=-0.5), [PROBE]))  # type: ignore[arg-type]
 
     assert "processed_logprobs" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(("number", "is_taken"), [(2, True), (3, True), (2.5, False)])
+def test_tokens_that_are_exactly_as_likely_share_what_is_certain(number: float, is_taken: bool) -> None:
+    """In bfloat16 the two likeliest logits of an ordinary model are often one number, and `top_k` 1 keeps both."""
+    probe = check_processed(TwoHalves(writes=-math.log(number), reads=-0.5), [PROBE])  # type: ignore[arg-type]
+
+    if is_taken:
+        asyncio.run(probe)
+    else:
+        with pytest.raises(ProbeFailed, match=r"-0\.916"):
+            asyncio.run(probe)
