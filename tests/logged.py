@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from etl.schema import SCHEMA_VERSION, TRANSITIONS, dataset_directory, watermark_path
+from etl.schema import SCHEMA_VERSION, TABLES, dataset_directory, watermark_path
 
 DEFAULTS: dict[str, Any] = {
     "project": "test",
@@ -36,21 +36,24 @@ def transition(**fields: object) -> dict[str, Any]:
     return DEFAULTS | fields
 
 
-def frame(rows: Iterable[dict[str, Any]]) -> pl.DataFrame:
-    """Return rows as a frame in the contract's columns and types."""
+def frame(rows: Iterable[dict[str, Any]], table: str = "transitions") -> pl.DataFrame:
+    """Return rows of a table as a frame in the contract's columns and types."""
     types = {
         name: pl.List(getattr(pl, dtype[5:-1])) if dtype.startswith("List") else getattr(pl, dtype)
-        for name, dtype in TRANSITIONS.items()
+        for name, dtype in TABLES[table].items()
     }
     return pl.DataFrame(list(rows), schema=types)
 
 
-def publish(data: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    """Publish rows as the one window of a dataset and return DATA."""
-    directory = dataset_directory(data, "transitions")
-    directory.mkdir(parents=True)
-    frame(rows).write_parquet(directory / "part-0.parquet")
-    window = {"window": "0-1", "since_seq": 0, "until_seq": 1, "files": {"transitions": ["part-0.parquet"]}}
+def publish(data: Path, rows: Sequence[dict[str, Any]], **others: Sequence[dict[str, Any]]) -> Path:
+    """Publish transitions, and rows of other tables by their names, as the one window of a dataset; return DATA."""
+    files = {}
+    for table, own in {"transitions": rows, **others}.items():
+        directory = dataset_directory(data, table)
+        directory.mkdir(parents=True)
+        frame(own, table).write_parquet(directory / "part-0.parquet")
+        files[table] = ["part-0.parquet"]
+    window = {"window": "0-1", "since_seq": 0, "until_seq": 1, "files": files}
     watermark = {"schema_version": SCHEMA_VERSION, "received_seq": 1, "windows": [window], "pending": []}
     watermark_path(data).write_text(json.dumps(watermark))
     return data

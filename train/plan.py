@@ -16,11 +16,12 @@ from foundation.errors import GateRefused, SettingsError, SpanloopError
 from train.credit.advantages import NO_SPREAD
 from train.credit.assignment import credit_calls
 from train.data.admission import disown
+from train.data.feedback import hindsight, read_feedback
 from train.data.heldout import hold_out
 from train.data.lineage import Sequence, build_sequences
 from train.data.logged import Logged
 from train.data.reading import count_evidence, read_calls, read_transitions
-from train.data.render import make_renderer
+from train.data.render import make_prompt, make_renderer
 from train.losses.routing import Route, admitted, route_calls
 from train.schema import (
     CREDIT_FILE,
@@ -55,6 +56,9 @@ class Plan:
 
     heldout_calls: tuple[int, ...] = ()
     """Those of their calls that would have been learned from: what is measured after every pass."""
+
+    hindsight: list[Sequence] = field(default_factory=list)
+    """Answers of which something was said, after prompts that tell it; none where `feedback` is 0."""
 
     values: NDArray[np.float64] | None = None
     """What each call could expect, and below what came, where the baseline is a value."""
@@ -216,7 +220,8 @@ def make_plan(config: TrainConfig, *, vocabulary_size: int, max_length: int) -> 
     teaching = (route.weight > 0) & (advantages > 0)
     is_kept_out = hold_out(logged, teaching, share=config.heldout_share)
     heldout_calls = tuple(int(index) for index in np.flatnonzero(teaching & is_kept_out))
-    facts |= {"num_heldout_calls": len(heldout_calls)}
+    told = _tell(config, logged, rows, max_length=max_length) if config.feedback else []
+    facts |= {"num_heldout_calls": len(heldout_calls), "num_feedback_calls": len(told)}
     plan = Plan(
         logged,
         [each for each in sequences if not is_kept_out[each.calls[0]]],
@@ -227,6 +232,7 @@ def make_plan(config: TrainConfig, *, vocabulary_size: int, max_length: int) -> 
         | {"num_imitated_before": num_imitated, "evidence": count_evidence(rows), "routes": route.table},
         heldout=[each for each in sequences if is_kept_out[each.calls[0]]],
         heldout_calls=heldout_calls,
+        hindsight=told,
         values=credit.values,
         returns=credit.returns,
         targets=credit.targets,
@@ -235,6 +241,18 @@ def make_plan(config: TrainConfig, *, vocabulary_size: int, max_length: int) -> 
     )
     _refuse_too_little(plan, rows, config)
     return plan
+
+
+def _tell(config: TrainConfig, logged: Logged, rows: pl.DataFrame, *, max_length: int) -> list[Sequence]:
+    """Return the answers of which something was said; refuse where there is none, since that was what was asked for."""
+    prompt = make_prompt(base_of(config.model) or config.model)
+    told = hindsight(logged, rows, read_feedback(config.data), prompt, max_length=max_length)
+    if not told:
+        raise GateRefused(
+            f"nothing was said in words of any trainable call in {config.data}",
+            hint="Give scores an explanation, or leave out --feedback; a template must write the prompts that tell it.",
+        )
+    return told
 
 
 def _own_version(model: Path) -> str | None:

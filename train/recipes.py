@@ -5,7 +5,7 @@ Each does what its paper says, negatives included; where this trainer differs, d
 
 from typing import Any, Literal
 
-Recipe = Literal["lightning", "window", "grpo", "ppo", "rloo", "offline", "imitate"]
+Recipe = Literal["lightning", "window", "grpo", "ppo", "rloo", "offline", "imitate", "feedback"]
 
 RECIPES: dict[Recipe, dict[str, Any]] = {
     "lightning": {},
@@ -47,6 +47,7 @@ RECIPES: dict[Recipe, dict[str, Any]] = {
         "epochs": 4,
         "heldout_share": 0.1,
     },
+    "feedback": {"feedback": 1.0},
 }
 """Values that differ from the defaults; `lightning` is the defaults."""
 

@@ -66,7 +66,8 @@ class TrainConfig(Settings):
     recipe: Annotated[Recipe, NEEDED] = "lightning"
     """Named set of values; settings that are given win over it. `lightning`: the defaults, credit by call and loss by
     evidence. `window`: one pass, both signs, for windows of minutes. `grpo`, `ppo`, `rloo`: as their papers have it.
-    `offline`: calls of former versions and text. `imitate`: what went well of another model."""
+    `offline`: calls of former versions and text. `imitate`: what went well of another model. `feedback`
+    (experimental): what was said of calls in words as well."""
 
     agents: Annotated[tuple[str, ...], NEEDED] = ()
     """Names of the agents to train, with * and ? as wildcards, separated by commas. Default: all. The calls of the
@@ -198,6 +199,11 @@ class TrainConfig(Settings):
     """Of `token_critic`: how much of the call's return counts beside the values of the states on the way to it. Below 1
     a long call's first tokens hear of its return only through values."""
 
+    feedback: Annotated[float, EXPERIMENTAL] = Field(default=0.0, ge=0)
+    """Weight of what was said in words: told the explanations of a call's scores and the errors of its tools, the model
+    finds each token it had sampled likelier or not, and that, in nats and at most 1, is added to the token's advantage
+    (arXiv:2601.20802). Default: words teach nothing."""
+
     beta: Annotated[float | None, METHOD] = Field(default=None, gt=0)
     """Temperature of the weights of `awr`, or strength of the pull to the starting model in `dro`, `dpo` and `kto`.
     Default: for `awr` one that leaves half of the calls effective, 1 for `dro`, 0.1 for `dpo` and `kto`."""
@@ -318,6 +324,11 @@ class TrainConfig(Settings):
             raise SettingsError(
                 f"token_critic is a part of loss ppo, and loss is {self.loss}",
                 hint="Add --loss ppo, or leave --token-critic out: the other losses take one advantage a call.",
+            )
+        if self.token_critic and self.feedback:
+            raise SettingsError(
+                "feedback adds to advantages of calls, and token_critic gives each token its own",
+                hint="Choose one of them.",
             )
         if self.token_critic and self.scale != "none":
             raise SettingsError(

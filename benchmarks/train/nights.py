@@ -2,13 +2,16 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.train.nights --nights 3 --seeds 1 2 3
     python -m benchmarks.train.nights --nights 1 --problems 64 --attempts 8 --set loss=ppo --set negative=1
+    python -m benchmarks.train.nights --nights 2 --explain --set recipe=feedback
 
 Episodes are sampled in process, in batches, and written as the transitions the ETL would publish; from there on nothing
 is simulated. One line a night: reward of the logged episodes, success on 1024 held-out problems after it (one attempt
-each, temperature 1; standard error 0.015), what the gate said, updates, distance, seconds.
+each, temperature 1; standard error 0.015), what the gate said, updates, distance, seconds. With `--explain` a judge has
+said of every failed episode which expression and answer were right.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -24,7 +27,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 EXAMPLE = Path(__file__).parents[2] / "examples" / "calculator"
 sys.path.insert(0, str(EXAMPLE))
 
-from episode import play  # noqa: E402 - the example is a directory of scripts
+from episode import TOOLS, play  # noqa: E402 - the example is a directory of scripts
 from problems import Problem, Split, generate  # noqa: E402
 from warm_start import MAX_NEW_TOKENS, render  # noqa: E402
 
@@ -49,6 +52,7 @@ class Recorded:
     prompt_ids: list[int]
     response_ids: list[int]
     logprobs: list[float]
+    messages: list[dict[str, Any]]
 
 
 class Sampler:
@@ -99,7 +103,11 @@ class Sampler:
             prompt = inputs["input_ids"][row][inputs["attention_mask"][row] == 1]
             self.calls.append(
                 Recorded(
-                    self._episodes[id(conversation)], prompt.tolist(), ids[:length], logprobs[row, :length].tolist()
+                    self._episodes[id(conversation)],
+                    prompt.tolist(),
+                    ids[:length],
+                    logprobs[row, :length].tolist(),
+                    list(conversation),
                 )
             )
         answers: list[str] = self._tokenizer.batch_decode(sampled, skip_special_tokens=True)
@@ -124,6 +132,8 @@ def collect(model: Path, problems: Many[Problem], *, split: Split, seed: int) ->
                 end_ns=10 * step + 5,
                 task_id=problems[call.episode].task_id,
                 split=split,
+                observation=json.dumps([as_published(message) for message in call.messages]),
+                tools=json.dumps(TOOLS),
                 prompt_token_ids=call.prompt_ids,
                 response_token_ids=call.response_ids,
                 behavior_logprobs=call.logprobs,
@@ -132,6 +142,37 @@ def collect(model: Path, problems: Many[Problem], *, split: Split, seed: int) ->
             )
         )
     return rows
+
+
+def as_published(chat: dict[str, Any]) -> dict[str, Any]:
+    """Turn a message that an agent sends into one of the transitions table."""
+    functions = [(call["id"], call["function"]) for call in chat.get("tool_calls", ())]
+    return {
+        "role": chat["role"],
+        "text": chat["content"] or "",
+        **{name: chat[name] for name in ("tool_call_id",) if name in chat},
+        "tool_calls": [
+            {"id": id_, "name": function["name"], "arguments": json.loads(function["arguments"])}
+            for id_, function in functions
+        ],
+    }
+
+
+def explain(rows: Many[dict[str, Any]], problems: Many[Problem]) -> list[dict[str, Any]]:
+    """Return what a judge who knows the answers says of the episodes that failed, as rewards of them."""
+    failed = {row["episode_id"]: int(row["episode_id"][-6:]) for row in rows if not row["outcome"]}
+    return [
+        {
+            "project": rows[0]["project"],
+            "episode_id": episode,
+            "judges": "episode",
+            "name": "judge",
+            "value": 0.0,
+            "explanation": f"Right was {problems[number].expression}, which is {problems[number].answer}.",
+            "used": True,
+        }
+        for episode, number in failed.items()
+    ]
 
 
 def success(model: Path) -> float:
@@ -149,7 +190,8 @@ def night(model: Path, data: Path, arguments: argparse.Namespace, *, seed: int, 
     ]
     rows = collect(model, problems, split="train", seed=drawn)
     gate_problems = generate(arguments.gate_problems, split="heldout", seed=drawn)
-    publish(data, [*rows, *collect(model, gate_problems, split="heldout", seed=drawn)])
+    others = {"rewards": explain(rows, problems)} if arguments.explain else {}
+    publish(data, [*rows, *collect(model, gate_problems, split="heldout", seed=drawn)], **others)
     settings = dict(setting.split("=", 1) for setting in arguments.set)
     config = TrainConfig.model_validate({"data": data, "model": model, "seed": seed, **settings})
     vocabulary_size, max_length = read_limits(model)
@@ -179,6 +221,7 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=256)
     parser.add_argument("--attempts", type=int, default=2)
     parser.add_argument("--gate-problems", type=int, default=256)
+    parser.add_argument("--explain", action="store_true", help="a judge says what was wrong")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of `train run`")
     arguments = parser.parse_args()
     print(f"before: held out {success(EXAMPLE / 'policy'):.3f}", flush=True)

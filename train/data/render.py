@@ -6,6 +6,7 @@ answer must read back to the same text and the same tool calls, in the form the 
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,13 @@ from train.data.logged import Render
 
 Chat = dict[str, Any]
 
+Prompt = Callable[[list[Chat], list[dict[str, Any]] | None, str], list[int] | None]
+"""Messages and tools of a transition, and what is told beforehand, to the ids of a prompt; null where there is none."""
+
 
 def make_renderer(model: Path) -> Render:
     """Return a renderer by the tokenizer and chat template of a model directory."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"transformers cannot open the tokenizer of {model}: {error}") from error
+    tokenizer = _open_tokenizer(model)
     if tokenizer.chat_template is None:
         return lambda _observation, _tools, _action: None
 
@@ -63,6 +62,39 @@ def make_renderer(model: Path) -> Render:
         return written if written is not None and read(decode(written[1]), offered) == meaning(answered) else None
 
     return render
+
+
+def make_prompt(model: Path) -> Prompt:
+    """Return what writes prompts that tell something: at the end of what a user said last, or as a user's message."""
+    tokenizer = _open_tokenizer(model)
+
+    def write(messages: list[Chat], tools: list[dict[str, Any]] | None, told: str) -> list[int] | None:
+        if tokenizer.chat_template is None or any(message.get("media") for message in messages):
+            return None
+        chat = [as_chat(message) for message in messages]
+        if chat and chat[-1]["role"] == "user":
+            chat[-1]["content"] += f"\n\n{told}"
+        else:
+            chat.append({"role": "user", "content": told})
+        given = {"tools": as_tools(tools) if tools else None, "tokenize": False, "add_generation_prompt": True}
+        try:
+            prompt = tokenizer.apply_chat_template(chat, **given)
+        except Exception as error:  # noqa: BLE001 - a template is a program of the model's, and raises what it likes
+            del error
+            return None
+        ids: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        return ids
+
+    return write
+
+
+def _open_tokenizer(model: Path) -> Any:  # noqa: ANN401 - whatever class the model's tokenizer is
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"transformers cannot open the tokenizer of {model}: {error}") from error
 
 
 def as_chat(message: dict[str, Any]) -> dict[str, Any]:

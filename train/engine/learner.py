@@ -70,6 +70,8 @@ class Learner:
         self.objective.set_kept(self._find_kept())
         if self.objective.needs_reference:
             self.objective.set_reference(self.score(self.plan.sequences))
+        if self.plan.hindsight:
+            self.objective.set_hindsight(self.score(self.plan.hindsight))
 
     def score(self, sequences: list[Sequence]) -> Float[Tensor, " place"]:
         """Return the log-probabilities of the moment of the trained tokens of sequences, by place; 0 elsewhere."""

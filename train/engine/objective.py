@@ -23,6 +23,9 @@ from train.losses.sampled import Sampled
 from train.plan import Plan
 from train.settings import TrainConfig
 
+MOST_HINDSIGHT = 1.0
+"""Nats by which hindsight counts for or against one token at most: a token that it calls impossible says no more."""
+
 AWR_ESS = 0.5
 """Share of the calls that stay effective under AWR's weights at its default temperature."""
 
@@ -65,6 +68,11 @@ class Objective:
         self._bounds = {name: self._bounds_of(name, number) for number, name in enumerate(self._losses)}
         self._kept: Kept | None = None
         self._reference: Tensor | None = None
+        self._hindsight: Tensor | None = None
+        told = np.zeros(len(lengths), dtype=bool)
+        told[[int(each.call[-1]) for each in plan.hindsight]] = True
+        proportional = np.array([spec.is_proportional for spec in self._specs()], dtype=bool)[plan.route.loss]
+        self._is_told = told & proportional & (plan.route.weight > 0)
         self._values: Tensor | None = None
         self._token_advantages: Tensor | None = None
         self._opposite = torch.zeros(len(lengths), dtype=torch.float64, device=device)
@@ -102,6 +110,7 @@ class Objective:
         """Tell whether anything needs the log-probabilities of the model the run begins with."""
         config = self._config
         is_asked = self._need("reference") or config.reference_kl > 0 or config.correction != "none"
+        is_asked = is_asked or bool(self._plan.hindsight)
         return is_asked or any(self._lacks_ratio(sequence) for sequence in self._plan.sequences)
 
     def _lacks_ratio(self, sequence: Sequence) -> bool:
@@ -122,6 +131,16 @@ class Objective:
     def set_reference(self, logprobs: Float[Tensor, " place"]) -> None:
         """Take the log-probabilities of all trained tokens under the model the run begins with."""
         self._reference = logprobs
+
+    def set_hindsight(self, logprobs: Float[Tensor, " place"]) -> None:
+        """Take the log-probabilities that the model the run begins with gives its answers, told what was said of them.
+
+        What they are above those it gave untold is added to a token's advantage, times `feedback`.
+        """
+        assert self._reference is not None
+        is_told = torch.from_numpy(self._is_told).to(self._device).repeat_interleave(self._length)
+        gain = (logprobs - self._reference).clamp(-MOST_HINDSIGHT, MOST_HINDSIGHT)
+        self._hindsight = torch.where(is_told, self._config.feedback * gain, 0.0)
 
     @property
     def values(self) -> Float[Tensor, " place"]:
@@ -179,6 +198,8 @@ class Objective:
         calls, route = sequence.calls, self._plan.route
         if self._config.token_critic:
             return bool((route.weight[calls] > 0).any())
+        if self._is_told[calls].any():
+            return True
         at_zero = np.array([not spec.is_proportional for spec in self._specs()], dtype=bool)[route.loss[calls]]
         return bool((((self._plan.advantages[calls] != 0) | at_zero) & (route.weight[calls] > 0)).any())
 
@@ -197,7 +218,10 @@ class Objective:
         else:
             known = torch.where(known.isnan(), policy_logprobs.detach().to(known.dtype), known)
         opposite = self._opposite[batch.calls].to(policy_logprobs.dtype)
-        sampled = Sampled(policy_logprobs, known, batch.advantages, batch.calls, reference, opposite)
+        advantages = batch.advantages
+        if self._hindsight is not None:
+            advantages = advantages + self._hindsight[self.positions(batch.calls)].to(advantages.dtype)
+        sampled = Sampled(policy_logprobs, known, advantages, batch.calls, reference, opposite)
         if values is None or self._values is None or self._token_advantages is None:
             return sampled
         places = self.positions(batch.calls)
