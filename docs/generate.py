@@ -1,10 +1,11 @@
-"""Writes the reference pages from the code: commands, tables with their columns, and the names spans are read by.
+"""Writes from the code: commands, tables with their columns, the names spans are read by; and JavaScript's patterns.
 
 Run it with `make docs`; tests/test_docs.py says when a page is behind the code.
 """
 
 import ast
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ import train.schema
 from etl.dialects import reading
 from etl.dialects.structure import names
 from etl.schema import RejectReason
+from otel_exporter import redaction, sensitive
 from spanloop.cli import app
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -73,10 +75,47 @@ def _reasons() -> Iterator[tuple[str, str]]:
             yield ast.literal_eval(assigned.value), ast.literal_eval(says.value)
 
 
+def javascript(pattern: re.Pattern[str]) -> list[str]:
+    r"""Return a pattern as JavaScript has it, source and flags: letters and digits are those of all scripts there, too.
+
+    >>> javascript(re.compile(r"[\w-]+\"\d"))
+    ['[\\p{L}\\p{N}_-]+"\\p{Nd}', 'gu']
+    """
+    is_ascii = bool(pattern.flags & re.ASCII)
+    source = ""
+    is_in_class = False
+    for part in re.findall(r"\\.|.", pattern.pattern, re.DOTALL):
+        if part in ("\\w", "\\d") and not is_ascii:
+            inner = "\\p{L}\\p{N}_" if part == "\\w" else "\\p{Nd}"
+            source += f"[{inner}]" if part == "\\w" and not is_in_class else inner
+        elif part in ("\\Z", '\\"', "\\'"):
+            source += "$" if part == "\\Z" else part[1]
+        else:
+            source += part
+        is_in_class = part == "[" or (is_in_class and part != "]")
+    flags = "i" * bool(pattern.flags & re.IGNORECASE) + "s" * bool(pattern.flags & re.DOTALL)
+    return [source, f"g{flags}u"]
+
+
+def patterns_module() -> str:
+    """Return the patterns of redaction as a module of JavaScript."""
+    found = {
+        name.removeprefix("_"): one
+        for module in (sensitive, redaction)
+        for name, one in vars(module).items()
+        if isinstance(one, re.Pattern) and "HINT" not in name
+    }
+    lines = [f"  {name}: {json.dumps(javascript(one))}," for name, one in sorted(found.items())]
+    head = "// Written by `make docs` from otel_exporter/sensitive.py and redaction.py: source and flags of patterns.\n"
+    kinds = f"export const KINDS = {json.dumps(sensitive.KINDS)};\n"
+    return "\n".join([head, kinds, "export const PATTERNS = {", *lines, "};", ""])
+
+
 def pages() -> Mapping[Path, str]:
     """Return the content of every generated page."""
     made = {"commands.md": commands_page(), "tables.md": tables_page(), "names.md": names_page()}
-    return {REFERENCE / name: content for name, content in made.items()}
+    pages = {REFERENCE / name: content for name, content in made.items()}
+    return {**pages, REFERENCE.parents[1] / "otel_exporter" / "js" / "patterns.js": patterns_module()}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,10 @@ import { randomBytes } from "node:crypto";
 import * as files from "node:fs";
 import * as path from "node:path";
 
-const PREFIX = "SPANLOOP_EXPORTER_OTLP_";
+import { redactor } from "./redaction.js";
+
+const STAGES = "SPANLOOP_EXPORTER_";
+const PREFIX = `${STAGES}OTLP_`;
 const MAX_BODY_BYTES = 32 << 20;
 const MAX_WAITING_BYTES = 64 << 20;
 const EVERY_MS = 1000;
@@ -74,10 +77,12 @@ export function reward(value, options = {}) {
   if (options.traceId === undefined && Object.values(ids).every((id) => id === undefined)) {
     const span = around.getStore();
     if (!span) return say("reward is not recorded: there is no episode around it, and it names nothing");
-    span.events.push({ name: EVALUATION, timeUnixNano: time, attributes: asAttributes(said) });
+    span.events.push({ name: EVALUATION, timeUnixNano: time, attributes: said });
     return true;
   }
-  const record = { timeUnixNano: time, eventName: EVALUATION, attributes: asAttributes({ ...said, ...ids }) };
+  const [told] = passed(said) ?? [];
+  if (!told) return false;
+  const record = { timeUnixNano: time, eventName: EVALUATION, attributes: asAttributes({ ...told, ...ids }) };
   if (options.traceId) record.traceId = options.traceId;
   if (options.spanId) record.spanId = options.spanId;
   put("logs", record, 500);
@@ -108,16 +113,33 @@ function begin(name, attributes) {
 }
 
 function end(span, kind = 1) {
-  const attributes = { ...span.inherited, ...span.attributes, "error.type": span.error };
+  const [attributes, ...told] = passed(
+    { ...span.inherited, ...span.attributes, "error.type": span.error }, ...span.events.map((event) => event.attributes),
+  ) ?? [];
+  if (!attributes) return;
   const record = {
     traceId: span.traceId, spanId: span.spanId, name: span.name, kind, startTimeUnixNano: span.start,
     endTimeUnixNano: now(), attributes: asAttributes(attributes),
   };
   if (span.parentId) record.parentSpanId = span.parentId;
-  if (span.events.length) record.events = span.events;
+  if (told.length) record.events = span.events.map((event, at) => ({ ...event, attributes: asAttributes(told[at]) }));
   if (span.error) record.status = { code: 2, message: span.error };
   const size = Object.values(attributes).reduce((sum, value) => sum + (typeof value === "string" ? value.length : 20), 500);
   put("traces", record, size);
+}
+
+// Attributes of a span and of its events as redaction lets them through; undefined where the settings make no sense.
+function passed(...parts) {
+  try {
+    settings ??= readSettings(process.env);
+    if (!settings.redactor) return parts;
+    return settings.redactor.span(...parts.map((part) => Object.fromEntries(
+      Object.entries(part).filter(([, value]) => value !== undefined).map(([key, value]) => [key, asPlain(value)]),
+    )));
+  } catch (error) {
+    say(`nothing goes to Spanloop: ${error?.message}`);
+    return undefined;
+  }
 }
 
 function within(name, attributes, run, resultName) {
@@ -488,7 +510,7 @@ function readSettings(environment) {
     resource[key.trim()] = decodeURIComponent(value.join("=").trim());
   }
   if (environment.OTEL_SERVICE_NAME) resource["service.name"] = environment.OTEL_SERVICE_NAME;
-  return { endpoint, timeoutMs, headers, resource, spool: setting("SPOOL") };
+  return { endpoint, timeoutMs, headers, resource, spool: setting("SPOOL"), redactor: redactor(environment, STAGES) };
 }
 
 function encode(signal, records) {
@@ -500,6 +522,10 @@ function encode(signal, records) {
 
 function asAttributes(values) {
   return Object.entries(values).filter(([, value]) => value !== undefined).map(([key, value]) => ({ key, value: asValue(value) }));
+}
+
+function asPlain(value) {
+  return typeof value !== "object" || (isObject(value) && "doubleValue" in value) ? value : written(value);
 }
 
 function asValue(value) {

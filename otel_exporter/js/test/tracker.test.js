@@ -182,9 +182,40 @@ test("a program that ends sends the rest; one whose receiver is away ends all th
   files.rmSync(directory, { recursive: true });
 });
 
-test("the types are valid and the package holds three files", () => {
+test("secrets leave no process that is to redact; wrong settings cost spans, said once", async () => {
+  const program = `import { episode, reward, tool } from ${JSON.stringify(new URL("../tracker.js", import.meta.url).href)};
+    episode({ id: "last", attributes: { to: { email: "ada@example.org" } } }, () => {
+      tool("mail", () => "sent to ada@example.org")({ password: "hunter22" });
+      reward(1, { explanation: "ada@example.org answered" });
+    });
+    reward(1, { episodeId: "last", explanation: "ada@example.org answered" });`;
+  const start = async (REDACT) => {
+    const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
+      env: { ...process.env, SPANLOOP_EXPORTER_REDACT: REDACT }, stdio: ["ignore", "ignore", "pipe"],
+    });
+    let said = "";
+    child.stderr.on("data", (piece) => (said += piece));
+    const [status] = await once(child, "close");
+    return [status, said];
+  };
+  const before = exports.length;
+  assert.deepEqual(await start("all"), [0, ""]);
+  const sent = JSON.stringify(exports.slice(before));
+  assert.equal(sent.match(/<EMAIL_\d+>/g).length, 4);
+  assert.ok(!/ada@|hunter22/.test(sent));
+
+  const sentBefore = exports.length;
+  const [status, said] = await start("emails");
+  assert.equal(status, 0);
+  assert.equal(said.match(/no such kind/g).length, 1);
+  assert.equal(exports.length, sentBefore);
+});
+
+test("the types are valid and the package holds its modules", () => {
   const packed = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json"], {
     cwd: new URL("..", import.meta.url), stdio: ["ignore", "pipe", "ignore"],
   }));
-  assert.deepEqual(packed[0].files.map((file) => file.path).sort(), ["README.md", "package.json", "tracker.d.ts", "tracker.js"]);
+  assert.deepEqual(packed[0].files.map((file) => file.path).sort(), [
+    "README.md", "package.json", "patterns.js", "redaction.js", "tracker.d.ts", "tracker.js",
+  ]);
 });
