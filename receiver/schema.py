@@ -45,6 +45,7 @@ __all__ = [
     "connect",
     "connect_with",
     "find",
+    "find_all",
     "query_files",
     "show_files",
     "sources",
@@ -57,6 +58,13 @@ def find(data: Path) -> dict[str, Any] | None:
     from receiver.reading.find import find_receiver
 
     return find_receiver(data)
+
+
+def find_all(data: Path) -> list[dict[str, Any]]:
+    """Return where the receivers answer that are read as one, as `find` does: several only where they are named."""
+    from receiver.reading.find import find_receivers
+
+    return find_receivers(data)
 
 
 def connect(data: Path) -> Reader:

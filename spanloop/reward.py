@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -17,7 +18,7 @@ from foundation.errors import Busy, SettingsError
 from foundation.narration import get_logger
 from foundation.settings import DEFAULT_DATA
 from foundation.web.http import open_url
-from receiver.schema import find
+from receiver.schema import find_all
 
 log = get_logger("reward")
 
@@ -42,6 +43,7 @@ def reward(
     """Give a trace, a span, an answer, an episode or a session a reward; the running receiver stores it.
 
     A receiver elsewhere that asks for keys gets the one in SPANLOOP_API_KEY, with scope `reward`; here none is needed.
+    Of several receivers (--receiver) any may have it, whichever has the trace: it goes to the first that takes it.
 
     Example: spanloop reward 0af7651916cd43dd8448eb211c80319c 1.0 --name outcome
 
@@ -80,22 +82,34 @@ def reward(
             "no value", hint="spanloop reward TRACE_ID VALUE, or spanloop reward VALUE --response-id ID."
         )
     _check(trace_id, span_id, value, name)
-    url, key = _receiver(data) if endpoint is None else (_address(endpoint), os.environ.get("SPANLOOP_API_KEY"))
+    receivers = _receivers(data) if endpoint is None else [(_address(endpoint), os.environ.get("SPANLOOP_API_KEY"))]
     body = {"trace_id": trace_id, "span_id": span_id, **ids, "name": name, "value": value, "label": label}
-    request = urllib.request.Request(  # noqa: S310 - the receiver the user named
-        f"{url}/v1/rewards",
-        data=json.dumps({**body, "explanation": explanation}).encode(),
-        headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})},
-    )
-    try:
-        with open_url(request, timeout_s=PATIENCE_S) as response:
-            response.read()
-    except urllib.error.HTTPError as error:
-        raise _refusal(error, url) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise Busy(f"the receiver at {url} cannot be reached: {error}", hint="Is it running?") from error
+    _give(json.dumps({**body, "explanation": explanation}).encode(), receivers)
     named = {key: item for key, item in {"trace_id": trace_id, **ids}.items() if item is not None}
     log.info("stored", **named, name=name)
+
+
+def _give(body: bytes, receivers: list[tuple[str, str | None]]) -> None:
+    """Have the first receiver store it that takes it; one that may have, and does not say so, ends the search."""
+    for left, (url, key) in zip(reversed(range(len(receivers))), receivers, strict=True):
+        request = urllib.request.Request(  # noqa: S310 - the receiver the user named
+            f"{url}/v1/rewards",
+            data=body,
+            headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})},
+        )
+        try:
+            with open_url(request, timeout_s=PATIENCE_S) as response:
+                response.read()
+        except urllib.error.HTTPError as error:
+            refused = _refusal(error, url)
+            if not left or not isinstance(refused, Busy):
+                raise refused from None
+        except (OSError, http.client.HTTPException) as error:
+            if not left or not isinstance(getattr(error, "reason", None), ConnectionRefusedError | socket.gaierror):
+                raise Busy(f"the receiver at {url} cannot be reached: {error}", hint="Is it running?") from error
+        else:
+            return
+        log.warning("another receiver is asked", instead_of=url)
 
 
 def _number(text: str) -> float:
@@ -129,14 +143,14 @@ def _address(endpoint: str) -> str:
     return endpoint.rstrip("/")
 
 
-def _receiver(data: Path) -> tuple[str, str | None]:
-    where = find(data)
-    if where is None:
+def _receivers(data: Path) -> list[tuple[str, str | None]]:
+    found = find_all(data)
+    if not found:
         raise Busy(
             f"no receiver runs on {data}",
             hint=f"Start one (spanloop receiver run --data {data}) or name it with --endpoint.",
         )
-    return where["http"], where["token"]
+    return [(where["http"], where["token"]) for where in found]
 
 
 def _refusal(error: urllib.error.HTTPError, url: str) -> SettingsError | Busy:

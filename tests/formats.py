@@ -1,8 +1,8 @@
 """What a release leaves on disk, kept so that later ones can show that they open it.
 
 `python -m tests.formats` writes tests/fixtures/formats/VERSION.tar.xz of this release: a DATA directory as a receiver
-that was killed left it, with one request acknowledged that had not landed. It is run once a release, before its number
-changes, and its file is never written again.
+that was killed left it, with one request acknowledged that had not landed; and stores/VERSION.tar.xz: a store to which
+such a directory was pushed. It is run once a release, before its number changes, and its files are never written again.
 """
 
 import io
@@ -11,29 +11,37 @@ import shutil
 import sys
 import tarfile
 import tempfile
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from etl.published.stored import committing
 from etl.runs.run import run_etl
 from etl.schema import table_files
 from etl.settings import EtlConfig
 from foundation.errors import ExitStatus
 from foundation.report import RunReport
+from foundation.store.opening import open_store
 from foundation.web.keys import Scope, create_key
 from receiver.decode.otlp import Signal
 from receiver.intake.entry import Intake, finish
 from receiver.intake.importing import import_files
 from receiver.pipeline import Pipeline
+from receiver.reading.archive import push_days
+from receiver.schema import connect
 from serve.change import registry
 from serve.evidence.spool import Batch, Spool
 from spanloop.nightly.night import Night
 from spanloop.nightly.settings import NightlyConfig
+from spanloop.store.checkpoints import push_checkpoints, push_reports
 from tests import nights
 from tests.export_requests import span, traces
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FORMATS = FIXTURES / "formats"
+STORES = FORMATS / "stores"
 RECORDED = FIXTURES / "otlp" / "openinference-openai-agents"
 
 UNLANDED = 7
@@ -77,16 +85,33 @@ def leave_unlanded(data: Path, into: Path) -> None:
         pipeline.close()
 
 
-def pack(directory: Path, expected: dict[str, Any], path: Path) -> None:
-    """Write the archive."""
+def push(place: Path, data: Path) -> dict[str, Any]:
+    """Write a store of this release, with all that DATA holds; return what is to be found in it."""
+    store = open_store(f"file://{place}/store")
+    later = datetime.now(UTC).date() + timedelta(days=3)
+    with closing(Pipeline(data, purpose="tests")) as pipeline:
+        pipeline.store.seal(later)
+    push_days(data, store, today=later)
+    with committing(data, store, purpose="tests") as commit:
+        commit.publish()
+    checkpoints = push_checkpoints(data, store)
+    push_reports(data, store)
+    with closing(connect(data)) as reader:
+        spans = reader.query("select count(*) as n from spans").to_pylist()[0]["n"]
+    transitions = [path.name for path in table_files(data, "transitions")]
+    return {"checkpoints": checkpoints, "spans": spans, "transitions": transitions}
+
+
+def pack(directory: Path, name: str, expected: dict[str, Any], path: Path) -> None:
+    """Write the archive of a directory under a name."""
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
         return member
 
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w:xz") as archive:
-        archive.add(directory, "data", filter=plain)
+        archive.add(directory, name, filter=plain)
         content = (json.dumps(expected, indent=2) + "\n").encode()
         member = tarfile.TarInfo("expected.json")
         member.size = len(content)
@@ -94,7 +119,7 @@ def pack(directory: Path, expected: dict[str, Any], path: Path) -> None:
 
 
 def unpack(path: Path, place: Path) -> dict[str, Any]:
-    """Lay an archive out below a directory; return what is to be found in `place/data`."""
+    """Lay an archive out below a directory; return what is to be found in it."""
     with tarfile.open(path) as archive:
         archive.extractall(place, filter="data")
     expected: dict[str, Any] = json.loads((place / "expected.json").read_text())
@@ -102,15 +127,22 @@ def unpack(path: Path, place: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write this release's file, once."""
-    path = FORMATS / f"{version('spanloop')}.tar.xz"
-    if path.exists() and "--again" not in sys.argv:
-        raise SystemExit(f"{path} is there: what a release left is not written again")
-    with tempfile.TemporaryDirectory() as place:
-        expected = make(Path(place))
-        leave_unlanded(Path(place) / "data", Path(place) / "killed")
-        pack(Path(place) / "killed", expected, path)
-    sys.stdout.write(f"{path}: {path.stat().st_size} bytes\n")
+    """Write this release's files, each once."""
+    name = f"{version('spanloop')}.tar.xz"
+    left = [path for path in (FORMATS / name, STORES / name) if "--again" in sys.argv or not path.exists()]
+    if not left:
+        raise SystemExit(f"{name} is there: what a release left is not written again")
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        expected = make(place)
+        leave_unlanded(place / "data", place / "killed")
+        if FORMATS / name in left:
+            pack(place / "killed", "data", expected, FORMATS / name)
+        if STORES / name in left:
+            expected = push(place, place / "data")
+            pack(place / "store", "store", expected, STORES / name)
+    for path in left:
+        sys.stdout.write(f"{path}: {path.stat().st_size} bytes\n")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     python -m benchmarks.etl.hashes --spans 6000           # without Ray its two lines are left out
 
 One process, two workers, eight shares (`--bucket i/8`), Ray, Ray with a worker killed while it works, the sealed days
-of one receiver in a store: the same bytes. Three receivers, to which traces were dealt by their id, running or through
-a store: the same rows, but for `revision` and `first_seq`, which number requests, and so for the names of the parts.
+of one receiver in a store: the same bytes. Three receivers, to which traces were dealt by their id, in each of these
+ways: the same bytes among them; through a store too, but for numbers of receipt; and of one receiver the same rows, but
+for `revision` and `first_seq`, which number requests, and so for the names of the parts.
 """
 
 import argparse
@@ -48,44 +49,51 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spans", type=int, default=6000)
     arguments = parser.parse_args()
-    found: list[tuple[str, str, str]] = []
+    found: list[tuple[str, str, str, str]] = []
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         top = Path(name)
         fill(top / "one", arguments.spans)
         three = [top / f"receiver-{number}" for number in range(RECEIVERS)]
         fill_dealt(three, arguments.spans)
-        for way, data, environment in ways(top, three, stack):
+        for source, way, data, environment in ways(top, three, stack):
             began = time.monotonic()
             kills = run(way, data, environment)
             content, rows = digests(data)
-            found.append((way, content, rows))
+            found.append((source, way, content, rows))
             shown = {
+                "source": source,
                 "way": way,
                 "bytes": content[:16],
                 "rows": rows[:16],
                 "seconds": round(time.monotonic() - began, 1),
             }
             print(json.dumps(shown | ({"killed": kills} if kills else {})), flush=True)
-    same_bytes = len({content for way, content, _ in found if "three" not in way}) == 1
-    print(json.dumps({"same_bytes_of_one_receiver": same_bytes, "same_rows": len({rows for *_, rows in found}) == 1}))
-    sys.exit(0 if same_bytes and len({rows for *_, rows in found}) == 1 else 1)
+    agree = {
+        "one receiver": len({content for source, _, content, _ in found if source.startswith("one")}) == 1,
+        "three receivers": len({content for source, _, content, _ in found if source == "three receivers"}) == 1,
+        "rows of all": len({rows for *_, rows in found}) == 1,
+    }
+    print(json.dumps(agree))
+    sys.exit(0 if all(agree.values()) else 1)
 
 
-def ways(top: Path, three: list[Path], stack: contextlib.ExitStack) -> Iterator[tuple[str, Path, Mapping[str, str]]]:
-    """Yield each way with the DATA to run it on, and what it is to find in its environment."""
-    yield "one process", top / "one", {}
-    yield "two workers", top / "one", {}
-    yield "eight shares", top / "one", {}
+def ways(
+    top: Path, three: list[Path], stack: contextlib.ExitStack
+) -> Iterator[tuple[str, str, Path, Mapping[str, str]]]:
+    """Yield whose spans are read and in which way, the DATA to run it on, and what it is to find in its environment."""
+    sharing = ["one process", "two workers", "eight shares"]
     if importlib.util.find_spec("ray"):
-        yield "Ray", top / "one", {}
-        yield "Ray, a worker killed", top / "one", {}
+        sharing += ["Ray", "Ray, a worker killed"]
+    for way in sharing:
+        yield "one receiver", way, top / "one", {}
     urls = [stack.enter_context(receiver(data)).http for data in three]
-    yield "three receivers", top / "of-three", {"SPANLOOP_RECEIVER": " ".join(urls)}
+    for way in sharing:
+        yield "three receivers", way, top / "of-three", {"SPANLOOP_RECEIVER": " ".join(urls)}
     stack.close()
-    push([top / "one"], f"file://{top}/store-of-one")
-    yield "one receiver's days in a store", top / "by-store", {"SPANLOOP_RECEIVER": f"file://{top}/store-of-one"}
-    push(three, f"file://{top}/store-of-three")
-    yield "three receivers' days in a store", top / "of-stored", {"SPANLOOP_RECEIVER": f"file://{top}/store-of-three"}
+    for source, receivers in (("one receiver", [top / "one"]), ("three receivers", three)):
+        url = f"file://{top}/store of {source}".replace(" ", "-")
+        push(receivers, url)
+        yield f"{source}, days in a store", "one process", top / f"of {source}", {"SPANLOOP_RECEIVER": url}
 
 
 def fill_dealt(three: list[Path], num_spans: int) -> None:

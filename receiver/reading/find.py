@@ -14,6 +14,17 @@ PATIENCE_S = 15.0
 """How long to wait for a receiver that is starting, or for another reader that is recovering a log."""
 
 
+def find_receivers(data: Path) -> list[dict[str, Any]]:
+    """Return where the receivers answer that were named by URL; where none was, the one that holds DATA, if one does.
+
+    Stores that are named in the place of a receiver are left out: nobody answers there.
+    """
+    if named := places.receivers():
+        return [_described(place) for place in named if not place.is_store]
+    found = find_receiver(data)
+    return [] if found is None else [found]
+
+
 def find_receiver(data: Path) -> dict[str, Any] | None:
     """Return what the receiver that holds DATA says of itself, or None when none does.
 
@@ -22,7 +33,7 @@ def find_receiver(data: Path) -> dict[str, Any] | None:
     it is another user's. A receiver that is named by URL is taken at its word: it is asked when it is needed.
     """
     if (place := places.receiver()) is not None:
-        return {"http": place.url, "token": place.key, "is_remote": True}
+        return _described(place)
     if not check_directory(data):
         return None
     deadline = time.monotonic() + PATIENCE_S
@@ -36,6 +47,10 @@ def find_receiver(data: Path) -> dict[str, Any] | None:
             raise Busy(f"{data} is held by {who}, which does not answer yet", hint="Try again in a moment.")
         time.sleep(0.05)
     return None
+
+
+def _described(place: places.Place) -> dict[str, Any]:
+    return {"http": place.url, "token": place.key, "is_remote": True}
 
 
 def describe(where: dict[str, Any]) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from foundation.errors import SpanloopError
+from foundation.web import places
 from foundation.web.http import open_url
-from receiver.schema import connect, find
+from receiver.schema import connect, find_all
 from spanloop.doctor.finding import Finding
 
 NAME = "spanloop doctor"
@@ -27,13 +28,15 @@ HEADERS = ("SPANLOOP_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"
 
 
 def follow(data: Path, endpoint: str | None, environment: Mapping[str, str], *, timeout_s: float) -> Iterator[Finding]:
-    """Send a span to where this environment's exporters send theirs, and look for it."""
-    url = endpoint or next((environment[name] for name in ENDPOINTS if environment.get(name)), None)
-    where = find(data)
-    if url is None and where is not None:
-        url = where["http"]
-    url = (url or "http://localhost:4318").rstrip("/").removesuffix("/v1/traces")
-    url = url if "://" in url else f"http://{url}"
+    """Send a span to where this environment's exporters send theirs, else to each receiver, and look for it."""
+    told = endpoint or next((environment[name] for name in ENDPOINTS if environment.get(name)), None)
+    urls = [told] if told else [where["http"] for where in find_all(data)] or ["http://localhost:4318"]
+    for named in urls:
+        url = named.rstrip("/").removesuffix("/v1/traces")
+        yield from _follow(data, url if "://" in url else f"http://{url}", environment, timeout_s=timeout_s)
+
+
+def _follow(data: Path, url: str, environment: Mapping[str, str], *, timeout_s: float) -> Iterator[Finding]:
     trace_id = secrets.token_hex(16)
     sent_ns = time.time_ns()
     refused = _send(url, _headers(environment), trace_id, sent_ns, data)
@@ -179,7 +182,7 @@ def _look_for(data: Path, url: str, trace_id: str, sent_ns: int, timeout_s: floa
 
 
 def _rows(data: Path, trace_id: str) -> list[dict[str, Any]]:
-    if not (data / "spans").exists() and find(data) is None:
+    if not ((data / "spans").exists() or places.receivers() or find_all(data)):
         return []
     with closing(connect(data)) as reader:
         rows: list[dict[str, Any]] = reader.query(

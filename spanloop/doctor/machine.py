@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from foundation.errors import SpanloopError
 from foundation.web.keys import read_keys
-from receiver.schema import find
+from receiver.schema import find_all
 from serve.schema import read_server
 from spanloop.doctor.finding import Finding
 
@@ -153,8 +153,7 @@ def ports_of_ours(data: Path) -> set[int]:
     """Return the ports that servers running on DATA say they listen on."""
     said: list[str] = []
     with contextlib.suppress(SpanloopError):
-        where = find(data)
-        said += [where["grpc"], where["http"]] if where and "pid" in where else []
+        said += [where[way] for where in find_all(data) if "pid" in where for way in ("grpc", "http")]
     with contextlib.suppress(SpanloopError):
         server = read_server(data)
         said += [server.url] if server else []

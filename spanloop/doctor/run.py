@@ -17,7 +17,7 @@ from rich.text import Text
 from foundation.errors import Busy, SpanloopError
 from foundation.report import RunReport
 from foundation.settings import DEFAULT_DATA, Settings
-from receiver.schema import find
+from receiver.schema import find_all
 from spanloop.doctor.finding import Finding
 from spanloop.doctor.follow import follow
 from spanloop.doctor.machine import check_machine
@@ -65,7 +65,7 @@ def doctor(
     """
     report = RunReport("doctor", config.model_dump(mode="json"))
     with contextlib.suppress(Busy):  # told below
-        find(config.data)  # what can be no DATA at all is refused here
+        find_all(config.data)  # what can be no DATA at all is refused here
     began = datetime.now(UTC)
     findings = list(check_surroundings(os.environ))
     if config.follow:

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import SpanloopError
+from foundation.web import places
 from foundation.web.http import answers
 from otel_exporter.schema import GATEWAY_SCOPE
-from receiver.schema import Reader, connect, find
+from receiver.schema import Reader, connect, find_all
 from spanloop.doctor.finding import Finding
 
 
 def check_receiver(data: Path) -> Iterator[Finding]:
-    """Look at whether a receiver takes requests, and at what it set aside."""
-    where = find(data)
-    if where is not None:
+    """Look at whether each receiver takes requests, and at what the one here set aside."""
+    for where in find_all(data):
         ready = answers(f"{where['http']}/readyz", timeout_s=5)
         yield (
             Finding(
@@ -46,7 +46,7 @@ def check_receiver(data: Path) -> Iterator[Finding]:
 
 def check_traffic(data: Path, since: datetime | None = None) -> Iterator[Finding]:
     """Look at what arrived, or arrived since: whether LLM calls carry messages, token ids, rewards; whole episodes."""
-    if not (data / "spans").exists() and find(data) is None:
+    if not ((data / "spans").exists() or places.receivers() or find_all(data)):
         yield Finding(
             "traces", "warn", f"no spans in {data} yet", "spanloop receiver run, then point an OTLP exporter at it."
         )

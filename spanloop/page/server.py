@@ -11,6 +11,7 @@ from aiohttp import web
 from foundation.directories import check_directory
 from foundation.errors import Busy, SpanloopError
 from foundation.narration import get_logger
+from foundation.web import places
 from foundation.web.keys import Forbidden, KeysUnreadable, Scope, Unauthenticated, read_keys
 from foundation.web.listening import bracket, check_reachable, split_address, tls_context
 from spanloop.page import render
@@ -210,6 +211,7 @@ def check_address(config: PageConfig) -> tuple[str, int]:
 async def serve(config: PageConfig) -> None:
     """Serve the page until SIGTERM or SIGINT."""
     check_directory(config.data)
+    places.receiver()  # several cannot be asked: refused now, not on every page
     host, port = check_address(config)
     tls = tls_context(config.tls_cert, config.tls_key)
     runner = web.AppRunner(Server(config).application(), access_log=None, shutdown_timeout=2.0)

@@ -15,7 +15,7 @@ from tests.integration.receiver.processes import Receiver, start
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
-RECEIVERS = 2
+RECEIVERS = 3
 CLIENTS = 3
 MORE_AFTER = 40
 """Requests each client still sends once all receivers were replaced."""

@@ -10,12 +10,15 @@ from typing import Any
 import duckdb
 import pytest
 
+from etl.published.stored import committing, pull
 from etl.runs.run import run_etl
 from etl.schema import table_files
 from etl.settings import EtlConfig
 from foundation.errors import SpanloopError
 from foundation.report import RunReport
 from foundation.state import encode_state
+from foundation.store.opening import open_store
+from foundation.web import places
 from foundation.web.keys import KeyRing, read_keys
 from receiver.days import sequence
 from receiver.days.files import day_files
@@ -25,7 +28,9 @@ from serve.evidence.spool import Spool
 from serve.schema import SCHEMA_VERSION, read_registry
 from spanloop.nightly.night import Night, dataset_digest
 from spanloop.nightly.settings import NightlyConfig
-from tests.formats import FORMATS, UNLANDED, unpack
+from spanloop.store.checkpoints import pull_checkpoint
+from spanloop.store.holdings import pointers, verify
+from tests.formats import FORMATS, STORES, UNLANDED, unpack
 from train.schema import read_manifest
 
 pytestmark = pytest.mark.integration
@@ -80,6 +85,48 @@ def test_the_loop_goes_on_from_there(left: tuple[Path, dict[str, Any]]) -> None:
 
     assert report.as_dict()["spans"]["in"] == 1
     assert before <= set(table_files(data, "transitions"))
+
+
+@pytest.mark.parametrize("release", sorted(STORES.glob("*.tar.xz")), ids=lambda path: path.name.removesuffix(".tar.xz"))
+def test_a_store_that_a_release_filled_opens(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its days are read, its tables and checkpoints come, all is whole, and the next commit goes on from it."""
+    expected = unpack(release, tmp_path)
+    url, data = f"file://{tmp_path}/store", tmp_path / "data"
+    store = open_store(url)
+    assert verify(store, deep=True) == []
+    assert pull(data, store) > 0
+    assert [path.name for path in table_files(data, "transitions")] == expected["transitions"]
+    for name in expected["checkpoints"]:
+        assert read_manifest(pull_checkpoint(data, store, name)).checkpoint_id == name
+
+    monkeypatch.setenv(places.RECEIVER, url)
+    with closing(connect(data)) as reader:
+        assert reader.query("select count(*) as n from spans").to_pylist() == [{"n": expected["spans"]}]
+    with committing(data, store, purpose="a test") as commit:
+        run_etl(EtlConfig(data=tmp_path / "anew", complete_after=0), RunReport("etl run", {}), dry_run=False)
+        assert commit.publish() == 0
+    assert len(table_files(tmp_path / "anew", "transitions")) == len(expected["transitions"])
+
+
+@pytest.mark.parametrize("kind", ["dataset.json", "days", "checkpoints"])
+def test_a_store_that_a_later_release_filled_is_refused_by_name(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kind of pointer, by those who read it."""
+    (checkpoint,) = unpack(max(STORES.glob("*.tar.xz")), tmp_path)["checkpoints"]
+    url, data = f"file://{tmp_path}/store", tmp_path / "data"
+    store = open_store(url)
+    (key,) = [key for key in pointers(store) if key.startswith(kind)]
+    _newer_json("layout")(tmp_path / "store" / key)
+    monkeypatch.setenv(places.RECEIVER, url)
+    use: dict[str, Callable[[], object]] = {
+        "dataset.json": lambda: pull(data, store),
+        "days": lambda: _connect(data),
+        "checkpoints": lambda: pull_checkpoint(data, store, checkpoint),
+    }
+
+    with pytest.raises(SpanloopError, match=re.escape(key)):
+        use[kind]()
 
 
 def _newer_json(key: str) -> Callable[[Path], None]:

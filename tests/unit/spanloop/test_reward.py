@@ -1,6 +1,7 @@
 """`spanloop reward` refuses what no receiver would take, and says what a receiver answered."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,6 +112,39 @@ def test_a_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         reward(TRACE, 1.0, endpoint=url)
 
+    assert told == []
+
+
+def test_of_several_receivers_the_first_that_takes_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is away, one is full; those behind are not told what was taken. A refusal by settings is every one's."""
+    with nobody() as away, receiver(503) as (full, _), receiver() as (third, told), receiver() as (fourth, untold):
+        monkeypatch.setenv("SPANLOOP_RECEIVER", f"{away} {full} {third} {fourth}")
+        reward(TRACE, 1.0)
+        assert (len(told), untold) == (1, [])
+        with receiver(400) as (refuses, _):
+            monkeypatch.setenv("SPANLOOP_RECEIVER", f"{refuses} {third}")
+            with pytest.raises(SettingsError):
+                reward(TRACE, 1.0)
+        monkeypatch.setenv("SPANLOOP_RECEIVER", f"{full} {away}")
+        with pytest.raises(Busy, match="cannot be reached"):
+            reward(TRACE, 1.0)
+    assert len(told) == 1
+
+
+def test_a_receiver_that_may_have_it_is_the_last_to_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It took the request and hung up: told to another as well, the reward might be there twice."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, receiver() as (other, told):
+
+        def hang_up() -> None:
+            with listening.accept()[0] as connection:
+                connection.recv(1 << 16)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        monkeypatch.setenv("SPANLOOP_RECEIVER", f"http://127.0.0.1:{listening.getsockname()[1]} {other}")
+        with pytest.raises(Busy):
+            reward(TRACE, 1.0)
+        thread.join()
     assert told == []
 
 

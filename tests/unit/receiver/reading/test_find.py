@@ -9,7 +9,7 @@ import pytest
 from foundation.errors import Busy
 from foundation.web import places
 from receiver.reading import find
-from receiver.reading.find import find_receiver
+from receiver.reading.find import find_receiver, find_receivers
 from receiver.store.lock import announcement_path, hold
 
 
@@ -53,3 +53,14 @@ def test_a_receiver_that_is_named_is_asked_whoever_holds_data(tmp_path: Path, mo
     monkeypatch.setenv(places.RECEIVER, "http://receiver:4318")
 
     assert find_receiver(tmp_path / "nowhere") == {"http": "http://receiver:4318", "token": "", "is_remote": True}
+
+
+def test_all_that_are_named_are_asked_but_for_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where none is named it is the one that holds DATA; where that is none, nobody."""
+    monkeypatch.setenv(places.RECEIVER, "http://a:4318 s3://bucket/days http://b:4318")
+    assert [one["http"] for one in find_receivers(tmp_path)] == ["http://a:4318", "http://b:4318"]
+    monkeypatch.delenv(places.RECEIVER)
+    assert find_receivers(tmp_path) == []
+    with hold(tmp_path, purpose="spanloop receiver run"):
+        announcement_path(tmp_path).write_text(json.dumps({"http": "http://c:1", "pid": os.getpid()}))
+        assert find_receivers(tmp_path) == [find_receiver(tmp_path)]

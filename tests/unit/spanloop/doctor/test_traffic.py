@@ -9,6 +9,7 @@ import pytest
 from otel_exporter.schema import GATEWAY_SCOPE
 from spanloop.doctor.traffic import capture_variables, check_receiver, check_traffic
 from tests.export_requests import span
+from tests.silent import nobody
 from tests.unit.spanloop.doctor.stored import about, call, store
 
 
@@ -71,6 +72,15 @@ def test_what_was_set_aside_is_counted(tmp_path: Path) -> None:
     (finding,) = check_receiver(tmp_path)
 
     assert (finding.check, finding.verdict, "receiver verify" in (finding.remedy or "")) == ("set aside", "warn", True)
+
+
+def test_each_receiver_that_is_named_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its own address."""
+    with nobody() as one, nobody() as other:
+        monkeypatch.setenv("SPANLOOP_RECEIVER", f"{one} {other}")
+        found = list(check_receiver(tmp_path))
+
+    assert [(each.verdict, each.message.split()[3]) for each in found] == [("fail", one), ("fail", other)]
 
 
 def test_spans_whose_parent_never_came_tell_of_sampling(tmp_path: Path) -> None:

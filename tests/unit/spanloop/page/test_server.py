@@ -14,7 +14,7 @@ from foundation.errors import Busy, SettingsError, SpanloopError
 from foundation.web.keys import Forbidden, Scope, create_key, keys_path
 from spanloop.page import server
 from spanloop.page.entrance import HEADERS
-from spanloop.page.server import Server, check_address, is_own_address
+from spanloop.page.server import Server, check_address, is_own_address, run
 from spanloop.page.settings import PageConfig
 from spanloop.page.visit import NotThere, Visit
 
@@ -166,6 +166,14 @@ def test_an_address_that_others_reach_needs_keys_and_encryption(tmp_path: Path) 
         check_address(wide)
 
     assert check_address(wide.model_copy(update={"plaintext": True})) == ("0.0.0.0", 9000)
+
+
+def test_of_several_receivers_it_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks one; nor of a store, which answers nobody."""
+    for named in ("http://a:4318 http://b:4318", "s3://bucket/spanloop"):
+        monkeypatch.setenv("SPANLOOP_RECEIVER", named)
+        with pytest.raises(SettingsError, match="this asks one"):
+            run(PageConfig(data=tmp_path, listen="127.0.0.1:0"))
 
 
 @pytest.mark.parametrize("text", ["/\t/evil", "/a\nb", "/\\evil", "traces", "javascript:x"])
