@@ -172,10 +172,23 @@ def read_watermark(data: Path) -> dict[str, Any] | None:
     return watermark
 
 
+def check_layout(watermark: dict[str, Any], place: Path | str) -> None:
+    """Raise `SpanloopError` for a watermark of another release's layout, which says where it is."""
+    if watermark.get("schema_version") != SCHEMA_VERSION:
+        raise SpanloopError(
+            f"{place} has layout {watermark.get('schema_version')}, this release reads {SCHEMA_VERSION}",
+            hint="Use the release that wrote it; or move dataset/ away, and the next run makes it anew from the spans.",
+        )
+
+
 def table_files(data: Path, table: str) -> list[Path]:
-    """Return the published files of one table, oldest window first; empty when there are none yet."""
+    """Return the published files of one table, oldest window first; empty when there are none yet.
+
+    Raises `SpanloopError` for those of another release's layout.
+    """
     watermark = read_watermark(data)
     if watermark is None:
         return []
+    check_layout(watermark, watermark_path(data))
     directory = dataset_directory(data, table)
     return [directory / name for window in watermark["windows"] for name in window["files"].get(table, ())]

@@ -1,7 +1,8 @@
 """A night with stages of cardboard: each leaves what the real one leaves, and stops dead where it is told to.
 
 Run as `python -m tests.nights DATA STOP nightly [its arguments]`: the real `spanloop nightly`, whose stages are
-killed. Where there is a file DATA/device, training needs it, and the pause is asked of a real gateway.
+killed. Where there is a file DATA/device, training needs it, and the pause is asked of a real gateway. Where nothing
+arrived by `arrive`, the ETL is the real one.
 """
 
 import itertools
@@ -130,10 +131,12 @@ def main() -> None:
 
     own = [sys.executable, "-m", "tests.nights", *sys.argv[1:3]]
     real = processes.spanloop_command
-    asks_gateway = {("serve", "pause"), ("serve", "resume")} if (data / "device").exists() else set()
+    are_real = {("serve", "pause"), ("serve", "resume")} if (data / "device").exists() else set()
+    if not (data / "arrived").exists():
+        are_real.add(("etl", "run"))
 
     def command(*arguments: str) -> list[str]:
-        return real(*arguments) if arguments[:2] in asks_gateway else [*own, *arguments]
+        return real(*arguments) if arguments[:2] in are_real else [*own, *arguments]
 
     processes.spanloop_command = command
     device.spanloop_command = command

@@ -14,7 +14,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from etl.schema import STORED, dataset_directory, watermark_path
+from etl.schema import STORED, check_layout, dataset_directory, watermark_path
 from foundation.errors import Busy, SettingsError
 from foundation.files import make_directory, write_json
 from foundation.narration import get_logger
@@ -57,6 +57,7 @@ def bring_transitions(store: Store, pointer: Pointer, data: Path) -> int:
         raise SettingsError(
             f"nothing is published in {store.url}", hint="spanloop etl run --store URL, or spanloop store push"
         )
+    check_layout(pointer.facts["watermark"], f"{store.url}/{STORED}")
     directory = dataset_directory(data, "transitions")
     make_directory(directory)
     named = {key: said for key, said in pointer.files.items() if key.startswith("dataset/transitions/")}

@@ -21,6 +21,7 @@ from etl.published.window import Window
 from etl.schema import (
     SCHEMA_VERSION,
     TABLES,
+    check_layout,
     column_comments,
     columns_path,
     dataset_directory,
@@ -47,11 +48,7 @@ def load_watermark(data: Path) -> dict[str, Any]:
     watermark = read_watermark(data)
     if watermark is None:
         return {"schema_version": SCHEMA_VERSION, "received_seq": 0, "windows": [], "pending": []}
-    if watermark["schema_version"] != SCHEMA_VERSION:
-        raise SpanloopError(
-            f"{watermark_path(data)} has layout {watermark['schema_version']}, this version writes {SCHEMA_VERSION}",
-            hint=f"Move {watermark_path(data).parent} away; the next run builds it anew from the spans.",
-        )
+    check_layout(watermark, watermark_path(data))
     return watermark
 
 

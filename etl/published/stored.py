@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from etl.published.publish import load_watermark, sweep
-from etl.schema import STORED, TABLES, read_watermark, table_files, watermark_path
+from etl.schema import STORED, TABLES, check_layout, read_watermark, table_files, watermark_path
 from foundation.errors import SettingsError
 from foundation.files import write_json
 from foundation.narration import get_logger
@@ -91,6 +91,7 @@ def _take(data: Path, store: Store, pointer: Pointer) -> int:
     """Replace what is published here by what a pointer says, unless this is it, or made from it."""
     if "watermark" not in pointer.facts:
         return 0
+    check_layout(pointer.facts["watermark"], f"{store.url}/{STORED}")
     copied = _copied(data)
     if copied == {"store": store.url, "commit": pointer.facts["commit"]}:
         return 0

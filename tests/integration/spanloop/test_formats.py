@@ -12,12 +12,13 @@ import pytest
 
 from etl.published.stored import committing, pull
 from etl.runs.run import run_etl
-from etl.schema import table_files
+from etl.schema import STORED, Split, table_files
 from etl.settings import EtlConfig
 from foundation.errors import SpanloopError
 from foundation.report import RunReport
 from foundation.state import encode_state
 from foundation.store.opening import open_store
+from foundation.store.pointer import read_pointer, write_pointer
 from foundation.web import places
 from foundation.web.keys import KeyRing, read_keys
 from receiver.days import sequence
@@ -31,7 +32,9 @@ from spanloop.nightly.settings import NightlyConfig
 from spanloop.store.checkpoints import pull_checkpoint
 from spanloop.store.holdings import pointers, verify
 from tests.formats import FORMATS, STORES, UNLANDED, unpack
+from train.data.reading import read_transitions
 from train.schema import read_manifest
+from train.stored import bring_transitions
 
 pytestmark = pytest.mark.integration
 
@@ -108,6 +111,20 @@ def test_a_store_that_a_release_filled_opens(release: Path, tmp_path: Path, monk
     assert len(table_files(tmp_path / "anew", "transitions")) == len(expected["transitions"])
 
 
+def test_tables_that_a_later_release_committed_to_a_store_are_refused(tmp_path: Path) -> None:
+    """Before anything of this machine is touched, by the ETL and by training."""
+    unpack(max(STORES.glob("*.tar.xz")), tmp_path)
+    store, data = open_store(f"file://{tmp_path}/store"), tmp_path / "data"
+    pointer = read_pointer(store, STORED)
+    pointer.facts["watermark"]["schema_version"] = 99
+    write_pointer(store, STORED, pointer)
+
+    for take in (lambda: pull(data, store), lambda: bring_transitions(store, pointer, data)):
+        with pytest.raises(SpanloopError, match=r"dataset\.json has layout 99"):
+            take()
+    assert not data.exists()
+
+
 @pytest.mark.parametrize("kind", ["dataset.json", "days", "checkpoints"])
 def test_a_store_that_a_later_release_filled_is_refused_by_name(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -176,6 +193,11 @@ LATER: dict[str, tuple[Callable[[Path], Path], Callable[[Path], None], Callable[
     "sequence.json": (lambda data: data / "sequence.json", _newer_json("version"), sequence.read),
     "keys.json": (lambda data: data / "keys.json", _newer_json("version"), read_keys),
     "watermark.json": (lambda data: data / "dataset" / "watermark.json", _newer_json("schema_version"), _etl),
+    "watermark.json, for training": (
+        lambda data: data / "dataset" / "watermark.json",
+        _newer_json("schema_version"),
+        lambda data: read_transitions(data, Split.TRAIN),
+    ),
     "tables.json": (lambda data: data / "dataset" / "tables.json", _newer_json("version"), _ask),
     "registry.json": (lambda data: data / "serve" / "registry.json", _newer_state, read_registry),
     "last.json": (
