@@ -1,6 +1,7 @@
 """The DATA directory a command was given: is it there, and if it cannot be, why not."""
 
 import errno
+import re
 from pathlib import Path
 
 from foundation.errors import Busy, SettingsError, SpanloopError
@@ -8,9 +9,29 @@ from foundation.errors import Busy, SettingsError, SpanloopError
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 OF_THE_DISK = FULL | {errno.EFBIG, errno.EIO, errno.EROFS}
 
+STORES = frozenset({"file", "s3", "gs", "az"})
+"""Schemes of the URLs of stores (`foundation.store.opening`)."""
+
+
+def url_of(path: Path) -> str | None:
+    """Return the URL of a store that was given where a directory may be; None for a directory.
+
+    Of a URL's slashes a path keeps one where there were several, and no store has an empty name in its URL.
+
+    >>> url_of(Path("s3://bucket/spanloop")), url_of(Path("file:///mnt/spanloop")), url_of(Path("spanloop-data"))
+    ('s3://bucket/spanloop', 'file:///mnt/spanloop', None)
+    """
+    found = re.fullmatch(f"({'|'.join(sorted(STORES))}):/(?P<rest>.*)", str(path))
+    return None if found is None else f"{found[1]}://{'/' if found[1] == 'file' else ''}{found['rest']}"
+
 
 def check_directory(data: Path) -> bool:
-    """Tell whether DATA is there. Raises `SettingsError` when it can never be: something else stands in its place."""
+    """Tell whether DATA is there. Raises `SettingsError` when it can never be: a store, or something in its place."""
+    if (url := url_of(data)) is not None:
+        raise SettingsError(
+            f"{url} is a store, and --data a directory of this machine",
+            hint=f"--data DIR --store {url}; only `spanloop train run` takes its data from a store.",
+        )
     try:
         if data.is_dir():
             next(data.iterdir(), None)

@@ -9,10 +9,10 @@ from typing import Annotated
 
 from cyclopts import App, Group, Parameter
 
+from foundation.directories import url_of
 from foundation.errors import ExitStatus, GateRefused, SpanloopError
 from foundation.narration import get_logger
 from foundation.report import RunReport
-from foundation.store.opening import url_of
 from train.settings import EvaluateConfig, TrainConfig
 
 app = App(name="train", help="Transitions in, checkpoint out.")

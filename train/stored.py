@@ -15,12 +15,13 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from etl.schema import STORED, check_layout, dataset_directory, watermark_path
+from foundation.directories import url_of
 from foundation.errors import Busy, SettingsError
 from foundation.files import make_directory, write_json
 from foundation.narration import get_logger
 from foundation.settings import DEFAULT_DATA
 from foundation.store.directory import pull_directory, push_directory
-from foundation.store.opening import open_store, url_of
+from foundation.store.opening import open_store
 from foundation.store.pointer import Damaged, Pointer, fetch, read_pointer
 from foundation.store.store import Store
 from foundation.web import places

@@ -6,27 +6,15 @@ gs://bucket/prefix              Google Cloud Storage
 az://container/prefix           Azure Blob Storage
 """
 
-import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from foundation.directories import STORES
 from foundation.errors import SettingsError
 from foundation.store.store import Store
 from foundation.web import places
 
-CLOUDS = places.STORES - {"file"}
-
-
-def url_of(path: Path) -> str | None:
-    """Return the URL of a store that was given where a directory may be; None for a directory.
-
-    Of a URL's slashes a path keeps one where there were several, and no store has an empty name in its URL.
-
-    >>> url_of(Path("s3://bucket/spanloop")), url_of(Path("file:///mnt/spanloop")), url_of(Path("spanloop-data"))
-    ('s3://bucket/spanloop', 'file:///mnt/spanloop', None)
-    """
-    found = re.fullmatch(f"({'|'.join(sorted(places.STORES))}):/(?P<rest>.*)", str(path))
-    return None if found is None else f"{found[1]}://{'/' if found[1] == 'file' else ''}{found['rest']}"
+CLOUDS = STORES - {"file"}
 
 
 def open_store(url: str) -> Store:

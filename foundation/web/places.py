@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from foundation.directories import STORES
 from foundation.errors import SettingsError
 
 RECEIVER = "SPANLOOP_RECEIVER"
@@ -17,9 +18,6 @@ CONTROL = "SPANLOOP_CONTROL"
 KEY_FILE = "SPANLOOP_KEY_FILE"
 STORE = "SPANLOOP_STORE"
 VARIABLES = (RECEIVER, CONTROL, KEY_FILE, STORE)
-
-STORES = frozenset({"file", "s3", "gs", "az"})
-"""Schemes of the URLs of stores (`foundation.store.opening`)."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from foundation.directories import check_directory
 from foundation.errors import ExitStatus, SettingsError, SpanloopError
 from foundation.files import exclusive
 from foundation.models import find_model
@@ -48,6 +49,7 @@ def nightly(
     dry_run
         Say what every stage would do and write nothing.
     """
+    check_directory(config.data)
     if config.student is not None:
         if config.model is not None or config.watch or config.launch is not None:
             raise SettingsError(

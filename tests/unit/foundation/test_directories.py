@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from foundation.directories import check_directory, disk_refusal, require_directory, unusable
+from foundation.directories import check_directory, disk_refusal, require_directory, unusable, url_of
 from foundation.errors import Busy, SettingsError, SpanloopError
 
 
@@ -43,3 +43,12 @@ def test_an_error_of_the_disk_without_a_file_is_told_and_any_other_is_a_bug() ->
     assert [type(each) for each in found] == [Busy, Busy, SpanloopError]
     assert disk_refusal(OSError(errno.EBADF, "Bad file descriptor")) is None
     assert disk_refusal(FileNotFoundError(errno.ENOENT, "No such file")) is None
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/spanloop", "file:///mnt/spanloop", "gs://bucket"])
+def test_the_url_of_a_store_is_no_directory(url: str) -> None:
+    """Believed, nothing would be read of it, and something written beside it; the flag that takes it is named."""
+    assert url_of(Path(url)) == url
+    with pytest.raises(SettingsError, match="is a store") as refused:
+        check_directory(Path(url))
+    assert f"--store {url}" in (refused.value.hint or "")
