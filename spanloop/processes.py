@@ -23,6 +23,10 @@ from foundation.web.http import answers
 LAST_LINES = 6
 """Of what a program that failed wrote, so many are repeated."""
 
+GATEWAY_WITHIN_S = 660
+"""A gateway may take to be ready: longer than it gives its engine (`start_timeout_s`), so that it says itself what was
+wrong."""
+
 
 class StageFailed(SpanloopError):
     """A stage ended with a status other than 0; it is passed on, so that a scheduler sees what the stage meant."""

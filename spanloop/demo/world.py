@@ -18,7 +18,16 @@ from foundation.narration import get_logger
 from receiver.schema import connect
 from serve.schema import read_registry, read_server
 from spanloop.demo.settings import DemoConfig
-from spanloop.processes import Server, StageFailed, free_port, run_program, run_stage, running_server, spanloop_command
+from spanloop.processes import (
+    GATEWAY_WITHIN_S,
+    Server,
+    StageFailed,
+    free_port,
+    run_program,
+    run_stage,
+    running_server,
+    spanloop_command,
+)
 
 log = get_logger("demo")
 
@@ -188,7 +197,7 @@ def running_servers(data: Path, model: Path, name: str, engine: str, steps: Step
             serve,
             ready_url=f"http://127.0.0.1:{gateway}/readyz",
             log=data / "serve.log",
-            timeout_s=300,
+            timeout_s=GATEWAY_WITHIN_S,
         ) as serving,
     ):
         server = read_server(data)

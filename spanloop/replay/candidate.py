@@ -7,7 +7,7 @@ from pathlib import Path
 
 from foundation.models import find_model
 from foundation.narration import get_logger
-from spanloop.processes import free_port, running_server, spanloop_command
+from spanloop.processes import GATEWAY_WITHIN_S, free_port, running_server, spanloop_command
 from spanloop.replay.asking import Endpoint, is_url
 from spanloop.replay.asking import find_model as find_served
 
@@ -50,6 +50,6 @@ def opened(
             served,
             ready_url=f"http://127.0.0.1:{port}/readyz",
             log=Path(place) / "serve.log",
-            timeout_s=600,
+            timeout_s=GATEWAY_WITHIN_S,
         ):
             yield Endpoint(f"http://127.0.0.1:{port}/v1", "candidate", None, replay, max_tokens=max_tokens)

@@ -10,8 +10,17 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import ExitStatus, SpanloopError
+from serve.settings import ServeConfig
 from spanloop import processes
-from spanloop.processes import StageFailed, free_port, run_program, run_stage, running_server, stages_run_by
+from spanloop.processes import (
+    GATEWAY_WITHIN_S,
+    StageFailed,
+    free_port,
+    run_program,
+    run_stage,
+    running_server,
+    stages_run_by,
+)
 
 
 def program(text: str) -> list[str]:
@@ -131,3 +140,8 @@ def test_a_server_is_there_while_the_block_runs(tmp_path: Path) -> None:
         assert one.is_running()
         assert "GET" in one.tail()
     assert not one.is_running()
+
+
+def test_whoever_waits_for_a_gateway_waits_longer_than_it_does_for_its_engine() -> None:
+    """So that a slow machine is not given up on, and what is wrong is said by who knows."""
+    assert ServeConfig().start_timeout_s < GATEWAY_WITHIN_S
