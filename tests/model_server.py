@@ -156,18 +156,20 @@ def model_server() -> Iterator[ModelServer]:
             state.asked.append({"path": self.path, "headers": dict(self.headers), "body": asked, "bytes": body})
             if state.failures:
                 state.failures -= 1
-                return self.send(500, b'{"error": {"message": "again"}}')
+                return self.send(500, b'{"error": {"message": "again"}}', **{"retry-after-ms": "1"})
             if asked.get("stream"):
                 return self.stream(events(self.path, asked))
             return self.send(200, json.dumps(answer(self.path, asked), ensure_ascii=False).encode())
 
-        def send(self, status: int, body: bytes) -> None:
+        def send(self, status: int, body: bytes, **headers: str) -> None:
             if state.encoding == "gzip":
                 body = gzip.compress(body)
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Encoding", state.encoding)
             self.send_header("Content-Length", str(len(body)))
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 

@@ -6,6 +6,7 @@ what it hands back is untouched: the bytes are read as they go by. Standard libr
 
 import contextlib
 import json
+import os
 import sys
 import time
 import zlib
@@ -39,6 +40,7 @@ class Exchange:
         self.headers = headers
         self._response: Any = None
         self._finish: Callable[[Exchange], None] | None = finish
+        self._process = os.getpid()
 
     def begin_answer(self, response: Any) -> None:  # noqa: ANN401
         """Note the head of the answer."""
@@ -52,9 +54,9 @@ class Exchange:
             self.pieces.append(piece)
 
     def end(self, error: "BaseException | None" = None) -> None:
-        """Say that nothing more comes. Only the first call counts."""
+        """Say that nothing more comes. Only the first call counts, and none in a fork of the process that asked."""
         finish, self._finish = self._finish, None
-        if finish is None:
+        if finish is None or self._process != os.getpid():
             return
         self.end_ns = time.time_ns()
         self.is_whole = error is None

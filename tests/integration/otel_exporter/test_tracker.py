@@ -1,6 +1,7 @@
 """Real clients, tracked and not: what they hand back is the same, and every call is recorded once."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -160,57 +161,183 @@ def test_a_bare_client_and_its_proxies(server: ModelServer, library: Any) -> Non
     assert call["attributes"]["url.path"] == "/v1/chat/completions"
 
 
-def test_a_stream_left_early_or_forgotten_is_one_record_with_what_came(server: ModelServer) -> None:
-    """`break`, an exception in the loop, and an iterator that is dropped."""
-    client = tracker.track(openai.OpenAI(api_key="k", base_url=f"{server.url}/v1", max_retries=0))
+def openai_of(server: ModelServer, *, is_async: bool, is_tracked: bool, proxy: str | None = None) -> Any:
+    """Return a client that tries once more, tracked or not."""
+    kind: Any = openai.AsyncOpenAI if is_async else openai.OpenAI
+    http: Any = openai.DefaultAsyncHttpxClient if is_async else openai.DefaultHttpxClient
+    base = "http://model.example/v1" if proxy else f"{server.url}/v1"
+    client = kind(api_key="k", base_url=base, max_retries=1, http_client=http(verify=CERTIFICATES, proxy=proxy))
+    return tracker.track(client) if is_tracked else client
 
-    def ask() -> Any:
-        return client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
 
-    for _ in ask():
-        break
-    with pytest.raises(ZeroDivisionError), ask() as stream:
-        next(iter(stream)) and 1 / 0
-    iter(ask())
-    del stream
+def events_of(result: Any) -> Any:
+    """Return the stream in an answer."""
+    return result.parse() if hasattr(result, "http_response") else result
+
+
+STREAMED = [form for form in FORMS if form not in {"post", "parse"}]
+
+
+@pytest.mark.parametrize("how", ["break", "exception", "forgotten"])
+@pytest.mark.parametrize("form", STREAMED)
+def test_a_stream_that_is_left_is_one_record(server: ModelServer, form: str, how: str) -> None:
+    """In mid-stream, by every form; what came until then is what the untracked client sees."""
+
+    def leave(client: Any) -> Any:
+        stream = events_of(FORMS[form](client, True))
+        if how == "forgotten":
+            return seen(next(iter(stream)))
+        if how == "break":
+            for event in stream:
+                first = seen(event)
+                break
+            return first
+        first = None
+        with contextlib.suppress(ZeroDivisionError), stream:
+            first = seen(next(iter(stream)))
+            _ = 1 / 0
+        return first
+
+    plain = leave(openai_of(server, is_async=False, is_tracked=False))
+    assert leave(openai_of(server, is_async=False, is_tracked=True)) == plain
     gc.collect()
 
-    assert len(recorded(server)) == 3
+    (call,) = recorded(server)
+    assert json.loads(call["attributes"][schema.REQUEST_BODY]) == server.asked[1]["body"]
 
 
-def test_a_cancelled_call_is_recorded(server: ModelServer) -> None:
-    """Cancelling a task in mid-stream neither hangs nor loses the call."""
+@pytest.mark.parametrize("how", ["break", "exception", "forgotten", "cancelled"])
+@pytest.mark.parametrize("form", STREAMED)
+def test_an_asynchronous_stream_that_is_left_is_one_record(server: ModelServer, form: str, how: str) -> None:
+    """A task that is cancelled in mid-stream neither hangs nor loses the call."""
 
-    async def main() -> None:
-        async with tracker.track(openai.AsyncOpenAI(api_key="k", base_url=f"{server.url}/v1")) as client:
-            began = asyncio.Event()
+    async def read(client: Any, began: asyncio.Event, firsts: list[Any]) -> None:
+        stream = events_of(await FORMS[form](client, True))
+        if how == "exception":
+            async with stream:
+                firsts.append(seen(await anext(aiter(stream))))
+                _ = 1 / 0
+        async for event in stream:
+            firsts.append(seen(event))
+            began.set()
+            if how == "cancelled":
+                await asyncio.sleep(60)
+            break
 
-            async def read() -> None:
-                async for _ in await client.chat.completions.create(model="m", messages=MESSAGES, stream=True):
-                    began.set()
-                    await asyncio.sleep(60)
+    async def leave(*, is_tracked: bool) -> list[Any]:
+        firsts: list[Any] = []
+        began = asyncio.Event()
+        async with openai_of(server, is_async=True, is_tracked=is_tracked) as client:
+            task = asyncio.create_task(read(client, began, firsts))
+            if how == "cancelled":
+                await began.wait()
+                task.cancel()
+            (error,) = await asyncio.gather(task, return_exceptions=True)
+            wanted = {"cancelled": asyncio.CancelledError, "exception": ZeroDivisionError}.get(how, type(None))
+            assert type(error) is wanted
+            if how == "forgotten":
+                del task, error
+                gc.collect()
+                await asyncio.sleep(0)
+        return firsts
 
-            task = asyncio.create_task(read())
-            await began.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+    assert asyncio.run(leave(is_tracked=True)) == asyncio.run(leave(is_tracked=False)) != []
 
-    asyncio.run(main())
-
-    assert len(recorded(server)) == 1
+    (call,) = recorded(server)
+    assert json.loads(call["attributes"][schema.REQUEST_BODY]) == server.asked[0]["body"]
 
 
-def test_retries_are_calls_of_their_own_with_their_errors(server: ModelServer) -> None:
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("form", FORMS)
+def test_retries_are_calls_of_their_own_with_their_errors(
+    server: ModelServer, form: str, stream: bool, is_async: bool
+) -> None:
     """The client's own retry sends again: the failed attempt says so, the good one holds the answer."""
-    server.failures = 1
-    client = tracker.track(openai.OpenAI(api_key="k", base_url=f"{server.url}/v1", max_retries=1))
+    untracked, tracked = (
+        answered(server, form, stream=stream, is_async=is_async, is_tracked=one, failures=1) for one in (False, True)
+    )
 
-    client.chat.completions.create(model="m", messages=MESSAGES)
-
+    assert tracked == untracked
+    assert len(server.asked) == 4
     failed, good = recorded(server)
     assert failed["attributes"]["error.type"] == "500"
     assert "error.type" not in good["attributes"]
+    assert TEXT in good["attributes"][schema.RESPONSE_BODY]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("form", FORMS)
+def test_calls_through_a_proxy_are_seen(server: ModelServer, form: str, stream: bool, is_async: bool) -> None:
+    """The server stands for the proxy, which is asked by whole addresses; what is recorded does not go through it."""
+    untracked, tracked = (
+        answered(server, form, stream=stream, is_async=is_async, is_tracked=one, proxy=server.url)
+        for one in (False, True)
+    )
+
+    assert tracked == untracked
+    assert {asked["path"][:21] for asked in server.asked} == {"http://model.example/"}
+    (call,) = recorded(server)
+    assert call["attributes"]["server.address"] == "model.example"
+    assert TEXT in call["attributes"][schema.RESPONSE_BODY]
+
+
+def answered(
+    server: ModelServer,
+    form: str,
+    *,
+    stream: bool,
+    is_async: bool,
+    is_tracked: bool,
+    failures: int = 0,
+    proxy: str | None = None,
+) -> Any:
+    """Return what a caller sees of one call."""
+    server.failures = failures
+    client = openai_of(server, is_async=is_async, is_tracked=is_tracked, proxy=proxy)
+    if not is_async:
+        with client:
+            return seen(FORMS[form](client, stream))
+
+    async def ask() -> Any:
+        async with client:
+            return await seen_async(await FORMS[form](client, stream))
+
+    return asyncio.run(ask())
+
+
+IN_MID_STREAM = """
+import gc, os, sys
+import openai
+from otel_exporter import tracker
+
+client = tracker.track(openai.OpenAI(api_key="k", base_url=sys.argv[1] + "/v1"))
+ask = lambda said: client.chat.completions.create(model=said, messages=[{"role": "user", "content": "x"}], stream=True)
+stream = ask("begun before")
+events = iter(stream)
+next(events)
+child = os.fork()
+if child:
+    list(events)
+    assert os.waitpid(child, 0)[1] == 0
+else:
+    del events, stream  # the parent reads it
+    gc.collect()
+    list(ask("of the child"))
+"""
+
+
+def test_a_fork_in_mid_stream_is_one_record(server: ModelServer) -> None:
+    """Whoever asked records the call; the child, which forgets the stream, records its own."""
+    environment = {**os.environ, "SPANLOOP_EXPORTER_OTLP_ENDPOINT": server.url, "PYTHONPATH": str(ROOT)}
+
+    subprocess.run([sys.executable, "-c", IN_MID_STREAM, server.url], check=True, timeout=60, env=environment)
+
+    calls = {span["attributes"]["gen_ai.request.model"]: span["attributes"] for span in server.spans()}
+    assert sorted(calls) == ["begun before", "of the child"]
+    assert len(server.spans()) == 2
+    assert all(TEXT in call[schema.RESPONSE_BODY] for call in calls.values())
 
 
 def test_a_server_that_is_not_there(server: ModelServer) -> None:
