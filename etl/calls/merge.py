@@ -3,8 +3,9 @@
 Two spans are the same call
 1. if their response ids are equal (across traces only where one is the gateway's or has no content: ids of stubs
    repeat);
-2. if one lies below the other, in time too, one of them has no response id, and their answers agree, or it is the only
-   call below the other and one has no answer or both have the same counts of tokens;
+2. if one lies below the other, in time too (but for the gateway's of the same question and answer), one of them has no
+   response id, and their answers agree, or it is the only call below the other and one has no answer or both have the
+   same counts of tokens;
 3. if they come from two layers that no rule above joined, the gateway and a client (many clients do not propagate
    their trace context), or two instrumentations in one trace (a stream may lose its context), question and answer are
    equal, or both failed, and one lies within the other in time, or, of streams, begins as the other ends;
@@ -134,6 +135,8 @@ def _join_nested(calls: list[LlmCall], forest: Forest, groups: _Groups) -> set[i
 def _is_same_nested(outer: LlmCall, inner: LlmCall, *, only: bool) -> bool:
     if outer.response_id is not None and inner.response_id is not None:
         return outer.response_id == inner.response_id
+    if is_gateway(inner) and only and exchange_digest(outer) == exchange_digest(inner):
+        return True  # the caller's context came with the request: what the clocks of two machines say is no matter
     if (
         inner.span.start_ns < outer.span.start_ns - CLOCK_SKEW_NS
         or inner.span.end_ns > outer.span.end_ns + CLOCK_SKEW_NS

@@ -2,7 +2,8 @@
 
 A framework may put the server's name before the tool's (`mcp__weather__get_weather`), and a protocol's client writes
 its method before it (`tools/call get_weather`). Parallel executions that are alike are real: of spans that are not
-nested, only those with different names or scopes are compared, or one of which alone is a protocol's.
+nested, only those with different names or scopes are compared, or one of which alone is a protocol's; or those that
+are one span to the nanosecond, exported twice under different ids.
 """
 
 import re
@@ -41,9 +42,14 @@ def unique_tools(tools: list[ToolCall], forest: Forest, apart: set[int]) -> list
         if outer is not None and _is_same_tool(tool, outer, is_inside=True) and _fit(tool, outer):
             dropped.add(_fold(tool, outer))
     beside: dict[Hashable, list[ToolCall]] = defaultdict(list)
+    copies: dict[Hashable, ToolCall] = {}
     for tool in sorted(tools, key=lambda tool: (tool.span.start_ns, -tool.span.end_ns, tool.span.span_id)):
         row = tool.span.index
         if row in dropped:
+            continue
+        first = copies.setdefault(_place(tool), tool)
+        if first is not tool and _is_copy(tool, first, forest):
+            dropped.add(row)
             continue
         same = beside[forest.parent[row], tool.span.project, tool.span.trace_id]
         for other in reversed(same[-MOST_AT_ONCE:]):
@@ -52,6 +58,20 @@ def unique_tools(tools: list[ToolCall], forest: Forest, apart: set[int]) -> list
                 break
         same.append(tool)
     return [tool for tool in tools if tool.span.index not in dropped]
+
+
+def _place(tool: ToolCall) -> Hashable:
+    """Return what two exports of one span have in common, where somebody on the way gave one of them other ids."""
+    span = tool.span
+    return span.project, span.trace_id, span.scope, span.name, span.start_ns, span.end_ns, tool.tool_call_id
+
+
+def _is_copy(tool: ToolCall, first: ToolCall, forest: Forest) -> bool:
+    """Tell whether it is another's span once more; asked for alike, at once, under one parent, two may be real."""
+    is_elsewhere = forest.parent[tool.span.index] != forest.parent[first.span.index]
+    return (bool(tool.tool_call_id) or is_elsewhere) and all(
+        getattr(tool, field) == getattr(first, field) for field in ("arguments", "result", "error")
+    )
 
 
 def is_same_name(one: str | None, other: str | None) -> bool:

@@ -17,6 +17,8 @@ from etl.dialects.spans import Span
 from otel_exporter.schema import EVALUATION_EXPLANATION, EVALUATION_LABEL, EVALUATION_NAME, EVALUATION_SCORE
 
 SOURCE = "span_attribute"
+EVALUATION_SCORES = (EVALUATION_SCORE, "gen_ai.evaluation.score")
+"""Where a result's score stands: the second is the conventions' first draft, which writers still follow."""
 COLLECTIONS = (("annotations", "annotation"), ("evaluations", "evaluation"))
 TRACE, SESSION = "trace.", "session."
 
@@ -56,7 +58,7 @@ def scores(span: Span) -> Iterator[Score]:
     if EVALUATION_NAME in attributes:
         yield Score(
             text_of(attributes, EVALUATION_NAME),
-            score_of(attributes, EVALUATION_SCORE),
+            score_of(attributes, *EVALUATION_SCORES),
             text_of(attributes, EVALUATION_LABEL),
             text_of(attributes, EVALUATION_EXPLANATION),
             None,

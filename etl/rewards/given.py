@@ -22,7 +22,6 @@ from otel_exporter.schema import (
     EVALUATION_EXPLANATION,
     EVALUATION_LABEL,
     EVALUATION_NAME,
-    EVALUATION_SCORE,
 )
 
 AGENTLIGHTNING = agentlightning.DIALECT
@@ -123,18 +122,29 @@ class Reward:
 
 
 def collect(readings: Readings, logs: pl.DataFrame, links: Mapping[int, str]) -> list[Reward]:
-    """Collect every reward of a run; `links` are the spans' links, as JSON, by row."""
+    """Collect every reward of a run; `links` are the spans' links, as JSON, by row.
+
+    A record that an evaluator wrote within its own span judges what that span is linked to.
+    """
     found: list[Reward] = []
+    judged = {
+        (span.project, span.trace_id, span.span_id): _places(links[row])
+        for row in readings.evaluations.keys() & links.keys()
+        if (span := readings.spans.get(row)) is not None
+    }
     for span in readings.spans.values():
         own = _on_span(span, readings)
         for reward in own if span.index in links else ():
             reward.links, reward.span_id = _places(links[span.index]), span.span_id
         found += own
     records = logs.filter(pl.col("event_name") == EVALUATION_EVENT)
-    for project, trace_id, span_id, time_ns, fields in records.select(
-        "project", "trace_id", "span_id", "time_ns", "attributes"
+    for project, trace_id, span_id, time_ns, body, fields in records.select(
+        "project", "trace_id", "span_id", "time_ns", "body", "attributes"
     ).iter_rows():
-        found.append(_evaluation(json_object(fields), project, trace_id, span_id, "log_record", time_ns or 0))
+        said = {**json_object(body), **json_object(fields)}
+        reward = _evaluation(said, project, trace_id, span_id, "log_record", time_ns or 0)
+        reward.links = judged.get((project, trace_id, span_id), [])
+        found.append(reward)
     return found
 
 
@@ -166,7 +176,7 @@ def _evaluation(
         trace_id,
         span_id,
         text_of(fields, EVALUATION_NAME) or UNNAMED,
-        score_of(fields, EVALUATION_SCORE),
+        score_of(fields, *attributes.EVALUATION_SCORES),
         text_of(fields, EVALUATION_LABEL),
         text_of(fields, EVALUATION_EXPLANATION),
         source,

@@ -203,7 +203,7 @@ JUDGING = (
     where links != '[]'
         and (
             contains(events, '{EVALUATION_EVENT}')
-            or regexp_matches(attributes, 'gen_ai.evaluation.|annotations.|evaluations.|EVALUATOR|evaluator')
+            or regexp_matches(attributes, 'gen_ai.evaluation.|annotations.|evaluations.|EVALUATOR|evaluator|"evaluat')
         )
     """,
 )

@@ -75,7 +75,9 @@ def _read_leftover(
             is_named = _names_facts(call) or found.survey.kind is Kind.CALL
             if span.index in readings.agents and not is_named:
                 return  # an agent's run as likely
-            if span.index in around_tools and any(message["tool_calls"] for message in call.output or ()):
+            is_one_answer = call.response_id is not None and call.api is not None  # its tools ran while it was open
+            asks = any(message["tool_calls"] for message in call.output or ())
+            if span.index in around_tools and asks and not is_one_answer:
                 if span.index not in readings.agents:
                     readings.unread[span.scope or "(no scope)"] += 1  # a run: the tools it asked for ran within it
                 return

@@ -15,7 +15,7 @@ SILENT = 2
 
 
 def told(messages: list[Message] | None) -> int:
-    """Count what messages tell: texts, tool calls down to their ids, and less where something was not understood.
+    """Count what messages tell: texts, reasoning, tool calls down to their ids, less what was not understood.
 
     The result of a tool that nothing asked for tells nothing: it belongs elsewhere, or what asked for it was lost.
     """
@@ -27,6 +27,7 @@ def told(messages: list[Message] | None) -> int:
             count -= 1
             continue
         count += message.get("text") not in ((None, "", '""') if calls else (None,)) or bool(message.get("refusal"))
+        count += bool(message.get("reasoning"))
         count += 2 * len(message.get("media") or ())
         count += message.get("tool_call_id") is not None
         count -= SILENT * (not any(message.get(key) for key in ("text", "tool_calls", "media", "refusal", "reasoning")))

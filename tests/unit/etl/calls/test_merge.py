@@ -30,6 +30,15 @@ def test_a_gateway_span_below_the_clients_gives_it_token_ids() -> None:
     assert call["response_id"] == "r1"
 
 
+def test_a_gateway_span_below_the_clients_is_its_call_whatever_the_gateways_clock_says() -> None:
+    """The trace's context came with the request; a clock half a minute behind changes nothing of that."""
+    dataset = run(llm("client", start=40, end=42), gateway("gate", parent="client", start=10.5, end=11.5))
+
+    (call,) = dataset.tables["llm_calls"].to_dicts()
+    assert call["merged_span_ids"] == [identifier("gate", 16)]
+    assert call["response_token_ids"] == [4, 5]
+
+
 def test_a_gateway_span_beside_the_clients_is_found_by_content() -> None:
     """Some instrumentations do not make their span the current one, so the gateway's becomes its sibling."""
     dataset = run(

@@ -107,3 +107,19 @@ def test_a_protocols_span_is_the_frameworks_execution_however_their_names_are_jo
         inner["attributes"] = json.dumps(json.loads(inner["attributes"]) | {"mcp.method.name": "tools/call"})
 
         assert run(above, inner).tables["tool_calls"].height == 1
+
+
+@pytest.mark.parametrize(("call_id", "parents"), [("c1", ["root", "root"]), (None, ["root", "other"])])
+def test_an_execution_that_came_twice_under_different_ids_is_one(call_id: str | None, parents: list[str]) -> None:
+    """Two collectors export one trace, and one of them writes ids of its own: nothing else is different."""
+    other = span("other", end=30)
+    ran: dict[str, Any] = {"tool_name": "get_weather", "start": 3, "end": 6, "call_id": call_id, "arguments": WHERE}
+    twice = [
+        {**tool(label, parent=parent, **ran, **FAILED), "name": "get_weather"}
+        for label, parent in zip(("once", "again"), parents, strict=True)
+    ]
+
+    dataset = run(other, *twice)
+
+    assert dataset.tables["tool_calls"].height == 1
+    assert dataset.tables["transitions"]["reward_tool_status"].to_list() == [-0.1, None]

@@ -9,7 +9,7 @@ from etl.settings import EtlConfig
 from etl.tables import Dataset
 from etl.transform import transform
 from otel_exporter.schema import EVALUATION_NAME, EVALUATION_SCORE
-from tests.spans import Span, evaluation, llm, logs_frame, reward_record, span, spans_frame
+from tests.spans import Span, evaluation, identifier, llm, logs_frame, reward_record, span, spans_frame
 
 
 def run(*spans: Span, logs: list[dict[str, Any]] | None = None) -> Dataset:
@@ -106,3 +106,32 @@ def test_a_response_id_that_several_traces_have_names_the_call_of_its_own() -> N
 
     assert table(*calls, logs=[record("one")]) == [("style", 0.5, "step")]
     assert table(*calls, logs=[record("three")]) == [("style", 0.5, "no_such_span")]
+
+
+def test_a_record_within_an_evaluators_span_judges_what_that_is_linked_to() -> None:
+    """An evaluator that logs its result in its own context, in a trace of its own, says by its link whom it means."""
+    link = {"trace_id": identifier("t", 32), "span_id": identifier("root", 16)}
+    judging = span("judging", trace="later", start=30, attributes={"gen_ai.operation.name": "evaluate"})
+    record = reward_record(0.25, trace="later", span_name="judging")
+
+    dataset = run(span("root", end=9), llm("a", parent="root"), {**judging, "links": json.dumps([link])}, logs=[record])
+
+    (row,) = dataset.tables["rewards"].to_dicts()
+    assert (row["reason"], row["judges"], row["judged_trace_id"]) == ("outcome", "episode", identifier("t", 32))
+    assert dataset.tables["transitions"]["outcome"].to_list() == [0.25]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param({"body": json.dumps({EVALUATION_NAME: "outcome", EVALUATION_SCORE: 0.25})}, id="as the body"),
+        pytest.param(
+            {"attributes": json.dumps({EVALUATION_NAME: "outcome", "gen_ai.evaluation.score": 0.25})}, id="first draft"
+        ),
+    ],
+)
+def test_a_record_says_its_score_in_its_body_or_by_the_drafts_name(written: dict[str, Any]) -> None:
+    """Events had their fields as their body before they had them as attributes, and the score had another name."""
+    record = {**reward_record(0.0), "attributes": "{}", **written}
+
+    assert table(span("root", end=9), llm("a", parent="root"), logs=[record]) == [("outcome", 0.25, "outcome")]

@@ -153,10 +153,12 @@ def test_a_judging_span_is_linked_to_the_traces_it_points_at() -> None:
     pointed = f'[{{"trace_id": "{identifier("a", 32)}"}}]'
     judge = {**span("judge", trace="b", events=[evaluation(1.0)]), "links": pointed}
     plain = {**span("plain", trace="c"), "links": pointed}
+    evaluator = {**span("e", trace="e", attributes={"gen_ai.operation.name": "evaluate"}), "links": pointed}
 
-    found = links(tables(span("a", trace="a"), judge, plain), "a", "b", "c")
+    found = links(tables(span("a", trace="a"), judge, plain, evaluator), "a", "b", "c", "e")
 
-    assert found == {"a": (), "b": (identifier("a", 32),), "c": ()}
+    pointed_at = (identifier("a", 32),)
+    assert found == {"a": (), "b": pointed_at, "c": (), "e": pointed_at}
 
 
 def test_traces_are_read_whole_and_stand_ins_as_their_rewards() -> None:

@@ -217,3 +217,65 @@ def test_words_alone_are_no_whole_answer_where_tools_were_offered(facts: dict[st
 
     assert json.loads(tables["llm_calls"]["output"][0])[0]["text"] == "Let me see."
     assert tables["transitions"].height == is_whole
+
+
+def test_reasoning_that_ran_out_of_tokens_is_an_answer() -> None:
+    """A model that was cut while it thought said something: its reasoning is what it did, and why it ended is known."""
+    thought = {"role": "assistant", "content": None, "reasoning_content": "12*7 is 10*7 and"}
+    body = {"id": "chatcmpl-1", "choices": [{"index": 0, "message": thought, "finish_reason": "length"}]}
+    request = json.dumps({"model": "m", "messages": ASKED})
+
+    [call] = calls_of(span("c", attributes={"acme.request": request, "acme.response": json.dumps(body)}))
+
+    assert [(message["reasoning"], message["finish_reason"]) for message in call["output"]] == [
+        ("12*7 is 10*7 and", "length")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "num_transitions"),
+    [
+        pytest.param(ASKED[1:], 0, id="instructions may have stood beside"),
+        pytest.param(ASKED, 1, id="instructions are there"),
+        pytest.param({"model": "m", "messages": ASKED[1:]}, 1, id="a body had none"),
+    ],
+)
+def test_a_list_of_messages_is_no_whole_request_where_attributes_were_dropped(asked: Any, num_transitions: int) -> None:
+    """One value holds all messages, but instructions may have been an attribute that the SDK dropped."""
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.input.messages": json.dumps(asked),
+        "gen_ai.output.messages": json.dumps([{"role": "assistant", "parts": [{"type": "text", "content": "84"}]}]),
+    }
+
+    cut = {**span("c", attributes=attributes), "dropped_attributes_count": 3}
+
+    assert run(spans_frame([cut]), logs_frame()).tables["transitions"].height == num_transitions
+
+
+def test_a_request_may_end_in_the_beginning_of_its_answer() -> None:
+    """A body that names its model was sent as it is; a state without one that ends in an answer is a run's."""
+    begun = [*ASKED, {"role": "assistant", "content": '{"sum":'}]
+    body = {"id": "chatcmpl-1", "choices": [{"index": 0, "message": {"role": "assistant", "content": " 84}"}}]}
+
+    found = [
+        calls_of(span("c", attributes={"acme.request": json.dumps(request), "acme.response": json.dumps(body)}))
+        for request in ({"model": "m", "messages": begun}, {"messages": begun})
+    ]
+
+    assert [[message["role"] for message in call["input"]] for calls in found for call in calls] == [
+        ["system", "user", "assistant"]
+    ]
+
+
+def test_a_call_whose_tools_ran_within_it_is_one_call() -> None:
+    """A tool may be the child of the call that asked for it; only what has no answer of its own is a run."""
+    request = json.dumps({"model": "m", "messages": ASKED})
+    inner = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "calculator", "gen_ai.tool.call.id": "call_1"}
+
+    calls = calls_of(
+        span("c", end=5, attributes={"acme.request": request, "acme.response": json.dumps(COMPLETION)}),
+        span("x", parent="c", start=2, end=3, attributes=inner),
+    )
+
+    assert [[one["name"] for one in call["output"][0]["tool_calls"]] for call in calls] == [["calculator"]]
