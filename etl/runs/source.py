@@ -178,7 +178,7 @@ CONTINUING = tuple(
     where regexp_matches(attributes, '{pattern}')
     """
     for pattern in (
-        rf"(?i)previous_?(?:response|interaction)_?id{QUOTES}\s*:\s*{QUOTES}([^{QUOTES[1:-2]}]+)",
+        rf"(?i)previous_?(?:response|interaction)[_.]?id{QUOTES}\s*:\s*{QUOTES}([^{QUOTES[1:-2]}]+)",
         rf"conversation(?:{QUOTES}\s*:\s*\{{\s*{QUOTES}id)?{QUOTES}\s*:\s*{QUOTES}(conv_[0-9A-Za-z_-]+)",
     )
 )

@@ -20,7 +20,13 @@ from etl.schema import RejectReason
 ResponseKey = tuple[str, str]
 """(project, response id)"""
 
-PREVIOUS = ("previous_response_id", "previousResponseId", "previous_interaction_id", "previousInteractionId")
+PREVIOUS = (
+    "previous_response_id",
+    "previous_response.id",  # gen_ai.request.previous_response.id
+    "previousResponseId",
+    "previous_interaction_id",
+    "previousInteractionId",
+)
 CONVERSATION = ("conversation",)
 INSTRUCTIONS = ("instructions",)
 
@@ -159,8 +165,9 @@ def joined(history: list[Message], added: list[Message]) -> list[Message]:
 
 def _parameter(attributes: Mapping[str, Any], names: Collection[str]) -> str | None:
     """Return a parameter of the request that an attribute is named after, or that the JSON of one holds."""
+    tails = tuple(f".{one}" for one in names)
     for name, value in attributes.items():
-        if name.rsplit(".", 1)[-1] in names and isinstance(value, str) and value and value[0] not in "{[":
+        if f".{name}".endswith(tails) and isinstance(value, str) and value and value[0] not in "{[":
             return value
         if isinstance(value, str) and value[:1] == "{" and any(f'"{one}"' in value for one in names):
             found = next(_within(decode(value), names, DEEPEST), None)

@@ -13,6 +13,7 @@ from etl.dialects.shapes import langchain, message_events
 from etl.dialects.shapes.exchanges import Request, Response, read_usage
 from etl.dialects.shapes.json_values import decode, loads
 from etl.dialects.shapes.messages.canonical import canonical_input
+from etl.dialects.shapes.messages.names import first
 from etl.dialects.shapes.requests import Requests
 from etl.dialects.spans import LlmCall, LogRecord, Message, Span
 from etl.dialects.structure import decoders as shapes
@@ -202,6 +203,8 @@ class _Walk:
         if depth == 0 and (side := side_of(words)) is not None and names_content(words):
             self.found.values[side].append((place, value))
         own = field_of(words)
+        if own == "system" and isinstance(value, dict):  # Gemini's are an object of parts, which is no answer
+            value = first(value, "parts", "content", "text")
         if own == "system" and not (value and isinstance(value, str | list)):
             own = None  # a schema's field of that name
         if own in WHOLE and value is not None:

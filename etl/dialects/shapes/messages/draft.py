@@ -122,8 +122,7 @@ class Draft:
         inner = block.get("toolResult")
         block = inner if isinstance(inner, dict) else block
         identifier = first(block, *RESULT_IDS)
-        if True in (block.get("is_error"), block.get("isError")):
-            self.failed.add(str(identifier))
+        self._note_failure(identifier, block)
         self.results.append((identifier, unpacked(first(block, "response", "result", "content", "output"))))
 
     def _add_named(self, name: str, block: dict[str, Any]) -> None:
@@ -140,7 +139,14 @@ class Draft:
             value = first(block, "content", "response", "output", "result")
             if isinstance(value, dict):  # Gemini's results are objects; on the wire to others they are JSON text
                 value = json.dumps(value, ensure_ascii=False)
-            self.results.append((first(block, "toolUseId", "tool_use_id", "ref", "call_id", "id", "name"), value))
+            identifier = first(block, "toolUseId", "tool_use_id", "ref", "call_id", "id", "name")
+            self._note_failure(identifier, block)
+            self.results.append((identifier, value))
+
+    def _note_failure(self, identifier: Any, result: dict[str, Any]) -> None:  # noqa: ANN401
+        """Note a result that says of itself that it is an error, as Anthropic's and Bedrock's do."""
+        if True in (result.get("is_error"), result.get("isError")) or result.get("status") == "error":
+            self.failed.add(str(identifier))
 
     def add_call(self, block: dict[str, Any]) -> None:
         """Take in one tool call, in any provider's shape; LangChain has those of most providers twice."""

@@ -161,6 +161,16 @@ def test_a_judging_span_is_linked_to_the_traces_it_points_at() -> None:
     assert found == {"a": (), "b": pointed_at, "c": (), "e": pointed_at}
 
 
+@pytest.mark.parametrize(
+    "name", ["gen_ai.request.previous_response.id", "gen_ai.openai.request.previous_response_id", "previousResponseId"]
+)
+def test_a_request_is_linked_to_the_response_it_continues(name: str) -> None:
+    """Under the conventions' name and those of the API's clients."""
+    continuing = span("b", trace="b", attributes={name: "resp_1"})
+
+    assert links(tables(span("a", trace="a"), continuing), "a", "b") == {"a": (), "b": ("resp_1",)}
+
+
 def test_traces_are_read_whole_and_stand_ins_as_their_rewards() -> None:
     """Whenever their parts came; where the requests that hold their spans are known, those alone are looked at."""
     reader = tables(

@@ -29,7 +29,8 @@ def response(name: str, *asked: dict[str, Any], said: Any = "Noted.", previous: 
         **rest.pop("attributes", {}),
     }
     if previous is not None:
-        fields["gen_ai.openai.request.previous_response_id"] = previous
+        fields[rest.pop("named", "gen_ai.openai.request.previous_response_id")] = previous
+    rest.pop("named", None)
     return llm(name, response_id=f"resp_{name}", attributes=fields, **rest)
 
 
@@ -152,3 +153,11 @@ def test_a_request_that_holds_its_history_stays() -> None:
 def test_whoever_names_a_history_that_is_elsewhere(fields: dict[str, str]) -> None:
     """By whichever attribute."""
     assert run(llm("a", attributes=fields)).tables["rejected"]["reason"].to_list() == ["history_not_at_hand"]
+
+
+def test_the_conventions_name_of_what_a_request_continues_is_known() -> None:
+    """It ends in `previous_response.id`; a request of which it was missed would pass for the whole conversation."""
+    spans = chain(named="gen_ai.request.previous_response.id")
+
+    assert shown(run(*spans), "b")[1:] == [("user", "I am Zora."), ("assistant", "Noted."), ("user", "When?")]
+    assert run(*spans[1:]).tables["transitions"].is_empty()

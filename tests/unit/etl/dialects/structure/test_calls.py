@@ -279,3 +279,19 @@ def test_a_call_whose_tools_ran_within_it_is_one_call() -> None:
     )
 
     assert [[one["name"] for one in call["output"][0]["tool_calls"]] for call in calls] == [["calculator"]]
+
+
+def test_instructions_that_are_an_object_are_no_answer() -> None:
+    """Gemini's requests have them in parts, as its answers are; what was answered stands among the candidates."""
+    request = {
+        "model": "gemini-3",
+        "contents": [{"role": "user", "parts": [{"text": "What is 12*7?"}]}],
+        "systemInstruction": {"parts": [{"text": "Be brief."}]},
+    }
+    answered = {"candidates": [{"content": {"role": "model", "parts": [{"text": "84"}]}, "finishReason": "STOP"}]}
+
+    [call] = calls_of(
+        span("c", attributes={"acme.request": json.dumps(request), "acme.response": json.dumps(answered)})
+    )
+
+    assert [message["text"] for message in (*call["input"], *call["output"])] == ["Be brief.", "What is 12*7?", "84"]

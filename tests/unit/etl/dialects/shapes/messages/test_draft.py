@@ -55,3 +55,16 @@ def test_blocks_without_a_type_are_known_by_their_key() -> None:
     assert (seen.media, seen.parts[1]["image_url"], seen.is_unread) == (
         ["image_url"], {"url": "data:image/png;base64,AA"}, False,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"toolResult": {"toolUseId": "c", "content": [{"text": "no quota"}], "status": "error"}},
+        {"type": "tool_result", "tool_use_id": "c", "content": "no quota", "is_error": True},
+        {"toolResult": {"toolUseId": "c", "content": [{"text": "fine"}], "status": "success"}},
+    ],
+)
+def test_a_result_says_itself_whether_it_is_an_error(block: dict[str, object]) -> None:
+    """Bedrock has a status for it, Anthropic a flag."""
+    assert draft_of({"role": "user", "content": [block]}).failed == ({"c"} if "no quota" in str(block) else set())
