@@ -22,6 +22,9 @@ from train.plan import Plan
 from train.schema import base_of
 from train.settings import OptimizerName, TrainConfig
 
+LARGEST_RATE = 1e37
+"""AdamW divides a rate by 0.1 in its first update, and torch takes no finite number beyond float32's for a step."""
+
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
@@ -104,7 +107,7 @@ def chosen_optimizer(config: TrainConfig, plan: Plan) -> OptimizerName:
 def make_learner(accelerator: Accelerator, policy: PreTrainedModel, plan: Plan, config: TrainConfig) -> Learner:
     """Return what a run trains with: the model, its token critic where asked for, and their optimiser, wrapped."""
     width = policy.config.get_text_config().hidden_size
-    rate = config.learning_rate or default_learning_rate(width, adapter=has_adapter(policy))
+    rate = min(config.learning_rate or default_learning_rate(width, adapter=has_adapter(policy)), LARGEST_RATE)
     head = make_value_head(width).to(policy.device) if config.token_critic else None
     groups: list[dict[str, Any]] = [{"params": [weight for weight in policy.parameters() if weight.requires_grad]}]
     if head is not None:

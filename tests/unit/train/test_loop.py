@@ -269,7 +269,7 @@ def test_the_distance_is_that_from_where_the_run_began(model: Path, tmp_path: Pa
     assert at_home[1][-1]["kl_call"] < 1e-6
 
 
-@pytest.mark.parametrize("learning_rate", [1e30, float("inf")])
+@pytest.mark.parametrize("learning_rate", [1e30, 3e38, float("inf")])
 def test_a_rate_beyond_all_measure_publishes_nothing_that_is_not_finite(
     model: Path, tmp_path: Path, learning_rate: float
 ) -> None:
