@@ -19,14 +19,25 @@ WITHOUT_WORDS = ("opentelemetry.instrumentation.botocore.bedrock-runtime",)  # 0
 """Scopes whose answers have no words beside calls of tools."""
 
 
+WITHOUT_ARGUMENTS = ("opentelemetry.instrumentation.bedrock",)  # 0.62.4: of a stream over `invoke_model`, `{}`
+"""Scopes whose answers have no arguments of tools where they came in pieces."""
+
+
+KNOWN = {*WITHOUT_INSTRUCTIONS, *WITHOUT_WORDS, *WITHOUT_ARGUMENTS}
+
+
 def judge_losses(calls: Sequence[LlmCall]) -> None:
     """Note on calls of such libraries what may be missing, in place, unless a later request shows that nothing is."""
     silent: list[LlmCall] = []
     for call in calls:
-        if any(span.scope not in (*WITHOUT_INSTRUCTIONS, *WITHOUT_WORDS) for span in (call.span, *call.merged)):
+        if any(span.scope not in KNOWN for span in (call.span, *call.merged)):
             continue  # most calls; and what another library recorded as well is whole
         if _forgets_instructions(call) and not any(message["role"] == "system" for message in call.input or ()):
             call.incomplete.add(RejectReason.INSTRUCTIONS_MISSING)
+        elif call.span.scope in WITHOUT_ARGUMENTS and any(
+            not request["arguments"] for message in call.output or () for request in message["tool_calls"]
+        ):
+            call.incomplete.add(RejectReason.CALL_MISSING)
         elif call.span.scope in WITHOUT_WORDS and any(m["tool_calls"] and not m["text"] for m in call.output or ()):
             silent.append(call)
     if not silent:

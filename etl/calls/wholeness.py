@@ -1,9 +1,11 @@
 """Says of every call whether the recording is the whole exchange: what is cut, missing, or not understood."""
 
+import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
 from etl.calls.likeness import message_key
+from etl.dialects.shapes import gemini
 from etl.dialects.shapes.json_values import decode
 from etl.dialects.shapes.messages.canonical import UNREAD, has_content
 from etl.dialects.shapes.messages.names import is_text_block
@@ -18,6 +20,9 @@ FILTERED = "FILTERED"
 """What Traceloop writes, up to 0.40, in place of an answer that was filtered."""
 
 
+PRINTED = re.compile(r"(?:\[(?:\w+\.)*[A-Z]\w*\(\s*|(?:\w+\.)*[A-Z]\w*\(\n\s*)\w+=")
+"""How Python prints objects that have fields, several or over several lines: what was sent is what they hold."""
+
 ROLES = {"system", "user", "assistant", "tool"}
 
 
@@ -29,6 +34,8 @@ def judge(calls: Sequence[LlmCall]) -> None:
             call.input = _without_marks(call, call.input)
             if any(_is_hole(message) or message["role"] not in ROLES for message in call.input) or _is_dump(call.input):
                 call.incomplete.add(RejectReason.NOT_UNDERSTOOD)
+            if call.api == gemini.API and any(_is_unboxed(message) for message in call.input):
+                call.incomplete.add(RejectReason.NOT_UNDERSTOOD)
             if _lacks_results(call.input):
                 call.incomplete.add(RejectReason.RESULT_MISSING)
             unasked = _results_without_call(call.input)
@@ -39,6 +46,7 @@ def judge(calls: Sequence[LlmCall]) -> None:
             _judge_answer(call)
     if alone:
         _judge_results(alone, calls)
+    _judge_additions(calls)
 
 
 def judge_by_histories(calls: Sequence[LlmCall]) -> None:
@@ -75,20 +83,27 @@ def _asked_for(message: Message) -> list[tuple[str | None, str]]:
 
 
 def judge_answers_by_histories(calls: Sequence[LlmCall]) -> None:
-    """Note on calls, whose requests are as they will stay, where a later history has other words beside their tools."""
-    asked: dict[Hashable, tuple[LlmCall, str]] = {}
+    """Note on calls, whose requests are as they will stay, where a later history has other words beside their tools.
+
+    Or where it has arguments of a tool that the answer has none of: a writer lost the pieces they came in.
+    """
+    asked: dict[Hashable, tuple[LlmCall, Message]] = {}
     for call in calls:
         for message in call.output or ():
             identifiers = tuple(request["id"] for request in message["tool_calls"])
             if identifiers and all(identifiers):
-                asked[call.span.project, call.span.trace_id, identifiers] = call, message["text"] or ""
+                asked[call.span.project, call.span.trace_id, identifiers] = call, message
     for call in calls if asked else ():
         for message in call.input or ():
-            if message.get("tool_calls") and message.get("text"):
-                identifiers = tuple(request["id"] for request in message["tool_calls"])
-                found = asked.get((call.span.project, call.span.trace_id, identifiers))
-                if found is not None and found[1] != message["text"]:
-                    found[0].incomplete.add(RejectReason.CONTRADICTORY)
+            identifiers = tuple(request["id"] for request in message.get("tool_calls") or ())
+            found = asked.get((call.span.project, call.span.trace_id, identifiers)) if identifiers else None
+            if found is None:
+                continue
+            if message.get("text") and (found[1]["text"] or "") != message["text"]:
+                found[0].incomplete.add(RejectReason.CONTRADICTORY)
+            pairs = zip(found[1]["tool_calls"], message["tool_calls"], strict=True)
+            if any(later["arguments"] and not own["arguments"] for own, later in pairs):
+                found[0].incomplete.add(RejectReason.CALL_MISSING)
 
 
 def judge_instructions(calls: Sequence[LlmCall]) -> None:
@@ -159,8 +174,18 @@ def _is_hole(message: Message) -> bool:
     return is_silent and not message.get("tool_calls") and not message.get("media")
 
 
+def _is_unboxed(message: Message) -> bool:
+    """Tell whether a result was recorded before a client put it into the object that Gemini's API takes alone.
+
+    Each client has a box of its own (`{"output": ...}`, `{"name": ..., "content": ...}`), which nothing tells.
+    """
+    return message["role"] == "tool" and not isinstance(decode(message.get("text")), dict)
+
+
 def _is_dump(messages: Sequence[Message]) -> bool:
-    """Tell whether a text is the JSON of what was sent: all messages as one user's, or the blocks of one message."""
+    """Tell whether a text is what was sent as JSON or as printed objects: all messages, or the blocks of one."""
+    if any(message["role"] in {"system", "user"} and PRINTED.match(message.get("text") or "") for message in messages):
+        return True
     said = [message for message in messages if message["role"] != "system"]
     for message in messages:
         text = message.get("text") or ""
@@ -192,6 +217,31 @@ def _judge_results(alone: Sequence[tuple[LlmCall, set[str | None]]], calls: Iter
         others = (asked_by.get((call.span.project, call.span.trace_id, identifier), own) for identifier in unasked)
         if any(other == own for other in others):
             call.incomplete.add(RejectReason.RESULT_WITHOUT_CALL)
+
+
+def _judge_additions(calls: Sequence[LlmCall]) -> None:
+    """Note that requests are only what was new in them, where their writer records one that holds results alone.
+
+    No provider takes such a request, so what went before was sent, and is not recorded; nor is it in that writer's
+    other requests that go on from an earlier call.
+    """
+    writers = {
+        (call.span.project, call.span.scope)
+        for call in calls
+        if call.input
+        and call.previous_response_id is None
+        and call.held_conversation is None
+        and all(message["role"] == "tool" for message in call.input)
+    }
+    if not writers:
+        return
+    begun: set[tuple[str, str]] = set()
+    for call in sorted(calls, key=lambda call: call.span.start_ns):
+        if (call.span.project, call.span.scope) in writers and call.input:
+            trace = (call.span.project, call.span.trace_id)
+            if trace in begun and not any(message["role"] == "assistant" for message in call.input):
+                call.incomplete.add(RejectReason.HISTORY_ELSEWHERE)
+            begun.add(trace)
 
 
 def _role(call: LlmCall) -> tuple[str | None, str | None]:
@@ -240,8 +290,7 @@ def _judge_answer(call: LlmCall) -> None:
         if any(request["name"] is None for request in message["tool_calls"]):
             call.incomplete.add(RejectReason.NOT_UNDERSTOOD)
         if any(
-            request["arguments"] is None and _needs_arguments(call, request["name"])
-            for request in message["tool_calls"]
+            not request["arguments"] and _needs_arguments(call, request["name"]) for request in message["tool_calls"]
         ):
             call.incomplete.add(RejectReason.CALL_MISSING)
     usage = call.usage or {}
@@ -253,7 +302,8 @@ def _judge_answer(call: LlmCall) -> None:
     is_known = has_ids or any(said)
     if written > 1 and call.error is None and not is_known:  # ids may be no character yet, and are the answer
         call.incomplete.add(RejectReason.TEXT_MISSING)
-    if any(said) and not has_ids and written <= 1 and _has_no_end(call):
+    is_counted = written > 1 and call.api != gemini.API  # which counts in every piece
+    if any(said) and not has_ids and not is_counted and _has_no_end(call):
         call.incomplete.add(RejectReason.LEFT_EARLY)
 
 

@@ -71,6 +71,7 @@ MARKERS = (
     "agent_run",
     "input",
     "output",
+    "tokens",
 )
 """A span whose attributes hold none of these is an ordinary one: kept for the tree, never parsed."""
 

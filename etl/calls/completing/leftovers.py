@@ -65,7 +65,8 @@ def _read_leftover(
     if not _may_tell(span) or _own_kind(span) in NEVER_CALLS:
         return
     try:
-        found = structure.read(span, survey(span))
+        surveyed = survey(span)
+        found = structure.read(span, surveyed)
     except Exception as error:  # noqa: BLE001 - whatever a stranger recorded; the other spans are still to be read
         readings.unreadable[span.index] = f"{span.scope or '(no scope)'}: {type(error).__name__}"
         return
@@ -96,7 +97,7 @@ def _read_leftover(
             return
         case structure.Candidate() if found.survey.kind is Kind.CALL or found.survey.has_exchange():
             readings.unread[span.scope or "(no scope)"] += 1
-        case _ if reading.looks_like_traffic(span):
+        case _ if reading.looks_like_traffic(span) or not structure.MODEL_WORK.isdisjoint(surveyed.facts):
             readings.unread[span.scope or "(no scope)"] += 1
 
 
@@ -105,7 +106,9 @@ def _may_tell(span: Span) -> bool:
     if span.events or span.logs:
         return True
     return any(
-        may_tell(name) or (isinstance(value, str) and len(value) > LONGEST_KIND and value.startswith(("{", "[")))
+        may_tell(name)
+        or isinstance(value, dict)
+        or (isinstance(value, str) and len(value) > LONGEST_KIND and value.startswith(("{", "[")))
         for name, value in span.attributes.items()
     )
 

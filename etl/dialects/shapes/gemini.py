@@ -14,6 +14,9 @@ from etl.dialects.shapes.messages.tools import definitions
 from etl.dialects.shapes.values import integer_of, text_of, usage_of
 from etl.dialects.spans import Message
 
+API = "gemini"
+"""What `llm_calls.api` calls it."""
+
 
 def read_request(value: Any) -> Request | None:  # noqa: ANN401 - any JSON value
     """Read a request: an object with `contents`; None where it is none."""
@@ -26,6 +29,7 @@ def read_request(value: Any) -> Request | None:  # noqa: ANN401 - any JSON value
     instructions = first({**config, **value}, "system_instruction", "systemInstruction")
     head = [] if instructions is None else [{**_content(instructions, "system"), "role": "system"}]  # clients say user
     return Request(
+        api=API,
         model=text_of(value, "model"),
         input=canonical_input([*head, *(_content(item, "user") for item in value["contents"])]) or None,
         tools=lowered(definitions(tools)),
@@ -42,6 +46,7 @@ def read_response(value: Any) -> Response | None:  # noqa: ANN401 - any JSON val
     answers = [_content(item.get("content") or {}, "assistant") for item in candidates]
     usage = first(value, "usage_metadata", "usageMetadata")
     return Response(
+        api=API,
         model=text_of(value, "model_version", "modelVersion"),
         response_id=text_of(value, "response_id", "responseId"),
         output=canonical_output(answers, [text_of(item, "finish_reason", "finishReason") for item in candidates]),

@@ -45,6 +45,9 @@ DIALECT = "structure"
 MODEL_FACTS = ("model_requested", "model_returned", "response_id", "finish_reason", "input_tokens", "output_tokens")
 """Facts of which a model call has some, and few other spans any."""
 
+MODEL_WORK = {"output_tokens", "finish_reason"}
+"""Facts that no other span has."""
+
 NOT_CALLS = {Kind.TOOL, Kind.AGENT, Kind.EVALUATION, Kind.EMBEDDING, Kind.OTHER}
 
 UNKNOWN_REASONS = {None, "error", "unknown", "other"}
@@ -175,6 +178,7 @@ def complete(call: LlmCall, found: Survey) -> None:
         call.tools = call.tools or request.tools
     for response in responses:
         call.usage = complete_usage(call.usage, _counted(response.usage))
+        call.streamed = response.streamed if call.streamed is None else call.streamed
     for _, tools in found.tools:
         call.tools = call.tools or tools
     facts = {name: value for name, (_, value) in found.facts.items()}

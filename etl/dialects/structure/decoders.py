@@ -95,19 +95,14 @@ def _is_structure(value: dict[str, Any]) -> bool:
     )
 
 
-def joined(chunks: list[Any]) -> dict[str, Any]:
-    """Return the response that chunks are of; of one whose pieces are not those of chunks, nothing."""
-    parts = [part for chunk in chunks for part in chunk["choices"]]
-    is_whole = all(isinstance(part, dict) and isinstance(part.get("delta"), dict) for part in parts)
-    return client_dump.assemble(chunks) if is_whole else {}
-
-
 def as_item(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """Return a message in the wire's shape: out of its box, with its role and its content under the wire's names."""
     if not isinstance(value, dict):
         return value
     if (role := sayer_of(value)) is not None:
         words = next(iter(value.values()))
+        if isinstance(words, dict):
+            return as_item({**words, "role": role})
         return {"role": role, "content": words} if isinstance(words, str) else {"role": role, UNREAD: True}
     if isinstance(value.get("message"), dict) and "role" not in value:
         value = {**{key: item for key, item in value.items() if key != "message"}, **value["message"]}
@@ -116,7 +111,8 @@ def as_item(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         value = {"role": sayer, **value}
     if "content" not in value and isinstance(value.get("blocks"), list):  # LlamaIndex for Python
         blocks = [
-            {**b, "type": b["block_type"]} if isinstance(b, dict) and "block_type" in b else b for b in value["blocks"]
+            {**b, "type": name} if isinstance(b, dict) and (name := first(b, *KIND_KEYS)) else b
+            for b in value["blocks"]
         ]
         kept = value.get("additional_kwargs")
         identifier = kept.get("tool_call_id") if isinstance(kept, dict) else None
@@ -139,7 +135,7 @@ def as_item(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value.get("responses"), list) and value["responses"]:
         value = {**value, "content": [_result(item) for item in value["responses"]]}
     if "content" not in value and "parts" not in value:
-        content = first(value, "contents", "text", "message")
+        content = first(value, "contents", "text", "message", "body", "value", "output")
         if content is not None:
             value = {**value, "content": content}
     content = value.get("content")
@@ -164,6 +160,9 @@ def _result(item: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 BOXED = {"tool_call", "message_content"}
+
+KIND_KEYS = ("block_type", "kind", "part_kind")
+"""Keys under which a block says what it is, where it has no `type`."""
 
 
 def _unboxed(value: Any) -> Any:  # noqa: ANN401 - any JSON value

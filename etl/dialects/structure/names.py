@@ -50,6 +50,7 @@ ENDINGS: dict[str, tuple[str, ...]] = {
         "input token count",
         "prompt eval count",
         "tokens in",
+        "in tokens",
     ),
     "output_tokens": (
         "output tokens",
@@ -67,6 +68,7 @@ ENDINGS: dict[str, tuple[str, ...]] = {
         "candidates token count",
         "eval count",
         "tokens out",
+        "out tokens",
     ),
     "cached_input_tokens": (
         "cached tokens",
@@ -134,6 +136,8 @@ ENDINGS: dict[str, tuple[str, ...]] = {
         "system message",
         "instructions",
         "prompt system",
+        "system",
+        "preamble",
     ),
     "original_length": ("messages original length",),
     "partial": ("response partial", "response is partial"),
@@ -148,6 +152,12 @@ ENDINGS: dict[str, tuple[str, ...]] = {
         "audio tokens",
         "prediction tokens",
         "delta tokens",
+        "db system",
+        "os system",
+        "rpc system",
+        "file system",
+        "messaging system",
+        "operating system",
     ),
 }
 """By canonical field, the endings of names it goes by."""

@@ -1,9 +1,10 @@
 """Tells messages, blocks, calls of tools and chunks of streams, by what they hold, from data that is none of them."""
 
+import re
 from typing import Any
 
 from etl.dialects.shapes import langchain
-from etl.dialects.shapes.messages.names import first, is_block, role_of
+from etl.dialects.shapes.messages.names import ARGUMENTS, CALLED, first, is_block, role_of
 from etl.dialects.structure.names import ANSWERED, ASKED, CONTENT, words_of
 
 SIDES = {"system", "user", "assistant", "tool"}
@@ -22,19 +23,14 @@ SENDERS = {
 }
 """Types of messages that say who sent them."""
 
-SAYERS = ("role", "author", "sender", "speaker")
+SAYERS = ("role", "author", "sender", "speaker", "from")
 """Keys under which a message says whose it is."""
 
-SAID = {"content", "contents", "data", "text", "responses"}
+SAID = {"content", "contents", "data", "text", "responses", "body", "value"}
 """Keys of a message under which its words or results stand; Java's libraries have `text`, and results in a list."""
 
 ITEMS = {"message", "function_call", "function_call_output", "function_call_result", "reasoning"}
 """Types of the items that the Responses API's requests and answers are made of."""
-
-
-def is_stream(value: list[Any]) -> bool:
-    """Tell whether these are the chunks of a streamed chat completion."""
-    return len(value) > 1 and all(isinstance(item, dict) and isinstance(item.get("choices"), list) for item in value)
 
 
 def is_message(value: Any) -> bool:  # noqa: ANN401 - any JSON value
@@ -67,11 +63,20 @@ def is_messages(value: Any) -> bool:  # noqa: ANN401 - any JSON value
 
 
 def sayer_of(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
-    """Return whose words stand under the one key of a message that is called after them: `{"user": "Hello"}`."""
-    if not isinstance(value, dict) or len(value) != 1 or not isinstance(next(iter(value.values())), str | list):
+    """Return whose message stands under the one key that is called after them: a text, a list, or its fields.
+
+    >>> sayer_of({"user": "Hello"}), sayer_of({"tool_message": {"content": "4"}}), sayer_of({"user": "a", "at": 1})
+    ('user', 'tool', None)
+    """
+    if not isinstance(value, dict) or len(value) != 1 or not isinstance(next(iter(value.values())), str | list | dict):
         return None
-    role = role_of(next(iter(value)))
+    name = "".join(filter(str.isalpha, next(iter(value)))).lower()
+    role = role_of(TAGS.sub("", name))
     return role if role in SIDES else None
+
+
+TAGS = re.compile(r"(?<=.)(?:message|msg|result|response|prompt)$")
+"""What the names of kinds of messages end in, beside whose they are, as protocol buffers and enumerations have them."""
 
 
 FEW = 2
@@ -89,8 +94,8 @@ def is_tool_call(value: Any) -> bool:  # noqa: ANN401 - any JSON value
         return False
     inner = value.get("function")
     call = inner if isinstance(inner, dict) else value
-    has_name = isinstance(first(call, "name", "tool_name", "toolName"), str)
-    has_arguments = not {"arguments", "args", "input", "tool_kwargs"}.isdisjoint(call)
+    has_name = isinstance(first(call, *CALLED), str)
+    has_arguments = not set(ARGUMENTS).isdisjoint(call)
     return has_name and has_arguments
 
 

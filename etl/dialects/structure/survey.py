@@ -17,7 +17,7 @@ from etl.dialects.shapes.messages.names import first
 from etl.dialects.shapes.requests import Requests
 from etl.dialects.spans import LlmCall, LogRecord, Message, Span
 from etl.dialects.structure import decoders as shapes
-from etl.dialects.structure import recognition
+from etl.dialects.structure import recognition, streams
 from etl.dialects.structure.limits import breaks_off
 from etl.dialects.structure.names import (
     Kind,
@@ -142,6 +142,7 @@ def survey(span: Span) -> Survey:
         found.has_gaps |= is_gapped
         walk.visit(items, words_of(head), f"{head}.N", 0)
     _add_events(span, walk)
+    walk.end()
     return found
 
 
@@ -171,11 +172,21 @@ def _add_events(span: Span, walk: "_Walk") -> None:
             walk.found.requests.append(("events", Request(input=call.input)))
         if call.output:
             walk.found.responses.append(("events", Response(output=call.output)))
+    sides: dict[str, list[Any]] = {"input": [], "output": []}
     for record, read in zip([*span.logs, *records], spoken, strict=True):
-        if read is None:
+        side = side_of(words_of(record.event_name)) or "input"
+        message = next((one for one in (decode(record.body), record.attributes) if recognition.is_message(one)), None)
+        if read is None and message is not None:
+            sides[side].append(
+                {name: decode(value) if name not in recognition.SAID else value for name, value in message.items()}
+            )
+        elif read is None:
             for values in (decode(record.body), record.attributes):
                 for name, value in values.items() if isinstance(values, dict) else ():
                     walk.visit(value, words_of(record.event_name) + words_of(name), f"{record.event_name}/{name}", 0)
+    for side, listed in sides.items():  # events that are a message each, under whatever name
+        if listed:
+            walk.visit(shapes.plain(listed), (side,), f"events.{side}", 0)
 
 
 def _as_message_event(record: LogRecord, body: Any) -> LogRecord | None:  # noqa: ANN401 - any JSON value
@@ -192,21 +203,45 @@ def _as_message_event(record: LogRecord, body: Any) -> LogRecord | None:  # noqa
     return LogRecord(name, record.time_ns, body, record.attributes)
 
 
+NAME_WORDS = 2
+"""Words that the name of who serves a model may have."""
+
+
+def _fact_of(words: Words, value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    """Return the fact that a name stands for; a schema has fields of such names, too.
+
+    A `system` of a word or two (`openai`, `Azure OpenAI`) is whose model it is: instructions are a sentence.
+    """
+    name = field_of(words)
+    if name != "system":
+        return name
+    is_said = isinstance(value, str) and bool(value)
+    if is_said and words[-1:] == ("system",):
+        said = value.split()
+        is_said = len(said) > NAME_WORDS or (len(said) > 1 and said[-1][-1] in ".!:")
+    return name if is_said or (isinstance(value, list) and value) else None
+
+
 class _Walk:
     """Visits values and puts what they are into a survey."""
 
     def __init__(self, found: Survey) -> None:
         self.found = found
+        self.pieces: list[dict[str, Any]] = []
+        """Pieces of a streamed answer that stand in values of their own."""
+
+    def end(self) -> None:
+        """Put together what stood in pieces."""
+        if self.pieces:
+            self._add_pieces(self.pieces, "pieces")
 
     def visit(self, value: Any, words: Words, place: str, depth: int) -> None:  # noqa: ANN401 - any JSON value
         """Take in a value, whose name has these words."""
         if depth == 0 and (side := side_of(words)) is not None and names_content(words):
             self.found.values[side].append((place, value))
-        own = field_of(words)
-        if own == "system" and isinstance(value, dict):  # Gemini's are an object of parts, which is no answer
+        if isinstance(value, dict) and field_of(words) == "system":  # Gemini's object of parts is no answer
             value = first(value, "parts", "content", "text")
-        if own == "system" and not (value and isinstance(value, str | list)):
-            own = None  # a schema's field of that name
+        own = _fact_of(words, value)
         if own in WHOLE and value is not None:
             self.found.facts.setdefault(own, (place, value))
             if own == "system":
@@ -216,6 +251,8 @@ class _Walk:
                 self.found.requests.append((place, Request(input=messages)))
                 return
             inner = _decoded(value) if value.lstrip().startswith(OPENINGS) else value
+            if isinstance(inner, str) and (listed := streams.events_of(inner)) is not None:
+                inner = listed if len(listed) > 1 else listed[0]
             if isinstance(inner, str) and breaks_off(inner):
                 self.found.has_cut = True
                 self.found.unread.append(place)
@@ -248,6 +285,9 @@ class _Walk:
             self.found.texts["output"].append((place, text))
 
     def _visit_object(self, value: dict[str, Any], words: Words, place: str, depth: int) -> None:
+        if streams.is_piece(value) or (self.pieces and streams.are_pieces([*self.pieces, value])):
+            self.pieces.append(value)
+            return
         side = side_of(words)
         if side == "output" and recognition.is_messages(
             value.get("messages")
@@ -286,6 +326,15 @@ class _Walk:
         self.found.requests.append((place, request))
         return True
 
+    def _add_pieces(self, pieces: list[dict[str, Any]], place: str) -> None:
+        """Take in the answer that pieces of a stream are of."""
+        response = shapes.read_response(shapes.plain(streams.put_together(pieces)))
+        if response is None:
+            self.found.unread.append(place)
+        else:
+            response.streamed = True
+            self.found.responses.append((place, response))
+
     def _add_response(self, value: dict[str, Any], place: str) -> bool:
         response = shapes.read_response(value)
         if response is None:
@@ -297,8 +346,8 @@ class _Walk:
         side = side_of(words)
         if not value:
             return
-        if recognition.is_stream(value):
-            self._add_response(shapes.joined(value), place)
+        if streams.are_pieces(value):
+            self._add_pieces(value, place)
         elif all(isinstance(item, str) and item.startswith("{") for item in value) and recognition.is_messages(
             inner := [shapes.plain(_decoded(item)) for item in value]
         ):
@@ -345,7 +394,7 @@ class _Walk:
             if not value and (side := side_of(words)) is not None and names_content(words):
                 self.found.texts[side].append((place, value))
             return
-        name = field_of(words)
+        name = _fact_of(words, value)
         if name is not None:
             if isinstance(value, str) or name not in NAMES:
                 self.found.facts.setdefault(name, (place, value))

@@ -9,6 +9,7 @@ from etl.dialects.shapes.media import media_part
 from etl.dialects.shapes.messages.names import (
     ARGUMENTS,
     CALL_IDS,
+    CALLED,
     MEDIA,
     NAMED_BLOCKS,
     NAMED_MEDIA,
@@ -38,9 +39,13 @@ READ_ELSEWHERE = frozenset(
         "functioncalls",
         "tools",
         "tooluses",
+        "blocks",
     )
 )
 """Keys of messages that speak of tools and are read before, or repeat what is read."""
+
+TOLD = frozenset(("function", "tool", "tool_name", "toolName", "function_name", "functionName"))
+"""Keys of which a call of a tool has one, or its result."""
 
 WRITTEN_CALLS = re.compile(r'\[\s*\{\s*"(?:id|type|index|function)"')
 
@@ -154,7 +159,7 @@ class Draft:
         call = inner if isinstance(inner, dict) else block
         found = tool_call(
             first(block, *CALL_IDS),
-            first(call, "name", "toolName", "tool_name"),
+            first(call, *CALLED),
             first(call, *ARGUMENTS),
         )
         self.is_unread |= found["name"] is None or first(call, *ARGUMENTS) is None or are_several(found["arguments"])
@@ -181,12 +186,10 @@ def _tells_of_tools(key: str, value: Any) -> bool:  # noqa: ANN401 - any JSON va
     name = "".join(filter(str.isalpha, key)).lower()
     if isinstance(value, dict) and name == "options":
         return any(_tells_of_tools(inner, item) for inner, item in value.items())
-    is_full = isinstance(value, dict | list) and bool(value)
-    return (
-        is_full
-        and ("toolcall" in name or "toolresult" in name or "functioncall" in name)
-        and name not in READ_ELSEWHERE
-    )
+    if not isinstance(value, dict | list) or not value or name in READ_ELSEWHERE:
+        return False
+    are_calls = isinstance(value, list) and all(isinstance(one, dict) and not TOLD.isdisjoint(one) for one in value)
+    return are_calls or "toolcall" in name or "toolresult" in name or "functioncall" in name
 
 
 def _add_written_calls(draft: Draft, text: str) -> bool:

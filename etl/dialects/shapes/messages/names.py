@@ -60,7 +60,10 @@ CALL_BLOCKS = {"tool_call", "tool_use", "function_call", "tool-call", "server_to
 MEDIA = re.compile("image|audio|video|file|document|blob|uri|media|inline_?data|pdf", re.IGNORECASE)
 """Types of blocks that are no text; any other that is not known is marked as not understood."""
 
-ARGUMENTS = ("arguments", "input", "args", "parameters", "tool_kwargs")
+CALLED = ("name", "tool_name", "toolName", "function_name", "functionName", "function", "tool")
+"""Keys under which the name of the tool that a call asks for stands."""
+
+ARGUMENTS = ("arguments", "input", "args", "parameters", "tool_kwargs", "arguments_json")
 """Keys under which the arguments of a tool's call stand; without any of them, they were lost."""
 
 CALL_IDS = ("call_id", "callId", "id", "toolCallId", "tool_call_id", "toolUseId", "tool_use_id", "ref")

@@ -54,3 +54,13 @@ def test_a_later_request_shows_that_there_were_none() -> None:
     history = [*INSTRUCTED, said("assistant", None, ASKED), heard("4 °C", "call_1")]
 
     assert missing(silent, seen(1, BOTOCORE, input=history, output=[replied("Cold.")])) == [set(), set()]
+
+
+@pytest.mark.parametrize(("given", "noted"), [({}, {RejectReason.CALL_MISSING}), ({"q": "Oslo"}, set())])
+def test_arguments_that_came_in_pieces_may_be_lost(given: dict[str, str], noted: set[RejectReason]) -> None:
+    """Traceloop's instrumentation of Bedrock has an empty object for them."""
+    call = seen(
+        0, "opentelemetry.instrumentation.bedrock", input=INSTRUCTED, output=[replied(None, ("c", "look", given))]
+    )
+
+    assert missing(call) == [noted]

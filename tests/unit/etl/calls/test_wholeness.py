@@ -42,6 +42,37 @@ def test_a_result_that_nobody_asked_for_is_a_hole() -> None:
     assert list(reasons(lost)) == ["a"]
 
 
+@pytest.mark.parametrize(("result", "found"), [("42", ["a"]), ('{"output": "42"}', [])])
+def test_gemini_was_not_sent_a_result_that_is_no_object(result: str, found: list[str]) -> None:
+    """Its API takes objects alone, so a client put the text into a box that was recorded nowhere."""
+    answer = {"candidates": [{"content": {"role": "model", "parts": [{"text": "42."}]}}], "responseId": "a"}
+    history = [
+        {"role": "user", "content": "hi"},
+        {"role": "model", "content": [{"toolRequest": {"name": "add", "input": {}}}]},
+        {"role": "tool", "content": [{"toolResponse": {"name": "add", "output": result}}]},
+    ]
+    attributes = {"kit.input": json.dumps({"messages": history}), "kit.output": json.dumps(answer)}
+
+    assert list(reasons(span("a", parent="root", scope="kit", attributes=attributes))) == found
+
+
+def test_arguments_that_a_later_request_has_were_there_before() -> None:
+    """The answer's own span has none of them."""
+
+    def asks(given: dict[str, Any]) -> dict[str, Any]:
+        return {"role": "assistant", "parts": [{"type": "tool_call", "id": "1", "name": "add", "arguments": given}]}
+
+    told = {"role": "tool", "parts": [{"type": "tool_call_response", "id": "1", "response": "42"}]}
+    empty = asked(text("user", "hi")) | {"gen_ai.output.messages": json.dumps([asks({})])}
+    history = asked(text("user", "hi"), asks({"of": 2}), told)
+    found = reasons(
+        llm("a", parent="root", start=1, response_id="a", attributes=empty),
+        llm("b", parent="root", start=3, response_id="b", attributes=history),
+    )
+
+    assert found == {"a": ["tool_call_missing"]}
+
+
 @pytest.mark.parametrize("message", [{"role": "user", "parts": []}, {"role": "assistant", "parts": []}])
 def test_a_message_that_says_nothing_at_all_is_a_hole(message: dict[str, Any]) -> None:
     """No provider takes one."""

@@ -204,6 +204,96 @@ def evented(request: list[Json], answer: Json, number: int) -> Made:
     return [span(f"c{number}", scope="engine", attributes=attributes, events=events, start=number)], []
 
 
+def _called(message: Json) -> list[tuple[str, str, str]]:
+    return [(call["id"], *call["function"].values()) for call in message.get("tool_calls", ())]
+
+
+def tagged(request: list[Json], answer: Json, number: int) -> Made:
+    """Record a message under the name of its kind, as enumerations of Rust and protocol buffers are written."""
+
+    def written(message: Json) -> Json:
+        calls = [{"id": i, "functionName": name, "argumentsJson": given} for i, name, given in _called(message)]
+        fields = {"content": message["content"], **({"toolCalls": calls} if calls else {})}
+        if message["role"] == "tool":
+            fields["toolCallId"] = message["tool_call_id"]
+        return {f"{message['role']}Message": fields}
+
+    attributes = {
+        "rpc.request.json": json.dumps({"model": "gpt-4o-mini", "messages": [written(m) for m in request]}),
+        "rpc.response.json": json.dumps({"message": written(answer), "usage": {"outputTokens": 9}}),
+    }
+    return [span(f"c{number}", scope="rpc-kit", attributes=attributes, start=number)], []
+
+
+def kinds(request: list[Json], answer: Json, number: int) -> Made:
+    """Record nested values whose blocks say what they are under `kind`, each by a speaker."""
+
+    def written(message: Json) -> Json:
+        blocks = [{"kind": "text", "text": message["content"]}] if message["content"] else []
+        blocks += [
+            {"kind": "tool_use", "id": i, "name": name, "input": json.loads(given)}
+            for i, name, given in _called(message)
+        ]
+        if message["role"] == "tool":
+            blocks = [{"kind": "tool_result", "tool_use_id": message["tool_call_id"], "content": message["content"]}]
+        return {"speaker": "user" if message["role"] == "tool" else message["role"], "blocks": blocks}
+
+    turn = {"asked": [written(m) for m in request], "answered": [written(answer)], "meter": {"output_tokens": 9}}
+    attributes = {"turn": {"model": "gpt-4o-mini", **turn}}
+    return [span(f"c{number}", scope="turns", attributes=attributes, start=number)], []
+
+
+def apart(request: list[Json], answer: Json, number: int) -> Made:
+    """Record the instructions in an attribute of their own, and blocks as Anthropic's API has them."""
+
+    def written(message: Json) -> Json:
+        said = [{"type": "text", "text": message["content"]}] if message["content"] else []
+        if message["role"] == "tool":
+            block = {"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": said}
+            return {"role": "user", "content": [block]}
+        calls = [
+            {"type": "tool_use", "id": i, "name": name, "input": json.loads(given)}
+            for i, name, given in _called(message)
+        ]
+        return {"role": message["role"], "content": [*said, *calls]}
+
+    attributes = {
+        "dialog.model": "gpt-4o-mini",
+        "dialog.system": SYSTEM["content"],
+        "dialog.engine.system": "Azure OpenAI",
+        "dialog.history": json.dumps([written(m) for m in request if m["role"] != "system"]),
+        "dialog.reply_blocks": json.dumps(written(answer)["content"]),
+    }
+    return [span(f"c{number}", scope="dialog", attributes=attributes, start=number)], []
+
+
+def spoken(request: list[Json], answer: Json, number: int) -> Made:
+    """Add an event for each message, whose fields are attributes."""
+
+    def written(name: str, message: Json) -> Json:
+        fields: Json = {"author": message["role"], "body": message["content"] or ""}
+        if calls := _called(message):
+            fields["tool_calls"] = json.dumps([{"id": i, "function": f, "args": json.loads(g)} for i, f, g in calls])
+        if message["role"] == "tool":
+            fields["tool_call_id"] = message["tool_call_id"]
+        return {"name": name, "time_ns": START_NS, "attributes": fields}
+
+    events = [*(written("talk.input", m) for m in request), written("talk.output", answer)]
+    attributes = {"talk.model": "gpt-4o-mini", "talk.out_tokens": 9}
+    return [span(f"c{number}", scope="talk", attributes=attributes, events=events, start=number)], []
+
+
+def new_ones(request: list[Json], answer: Json, number: int) -> Made:
+    """Record of each request what was not in the one before."""
+    last = max((place for place, m in enumerate(request) if m["role"] == "assistant"), default=-1)
+    attributes = {
+        "talk.model": "gpt-4o-mini",
+        "talk.messages": json.dumps(request[last + 1 :]),
+        "talk.answer": json.dumps(answer),
+    }
+    return [span(f"c{number}", scope="talk", attributes=attributes, start=number)], []
+
+
 def stepped(request: list[Json], answer: Json, number: int) -> Made:
     """Make a span a message, below one for the call."""
     head = span(f"c{number}", scope="steps", attributes={"kind": "llm", "model": "gpt-4o-mini"}, start=number)
@@ -230,6 +320,10 @@ PRODUCERS: tuple[Callable[[list[Json], Json, int], Made], ...] = (
     logged,
     logged_whole,
     evented,
+    tagged,
+    kinds,
+    apart,
+    spoken,
 )
 
 
@@ -275,6 +369,33 @@ def test_every_call_comes_out_as_it_was(producer: Callable[..., Made], name: str
 
     assert [exchange(row) for row in dataset.tables["transitions"].sort("step").iter_rows(named=True)] == wire
     assert dataset.tables["llm_calls"]["model_requested"].unique().to_list() == ["gpt-4o-mini"]
+
+
+@pytest.mark.parametrize("name", ["a tool", "two at once"])
+def test_requests_of_which_only_the_end_is_recorded_are_no_transitions(name: str) -> None:
+    """Results of tools alone are no request: what went before was sent."""
+    conversation = CONVERSATIONS[name]
+    dataset = recorded(new_ones, conversation)
+
+    first = exchanges(conversation)[0]
+    rows = [exchange(row) for row in dataset.tables["transitions"].iter_rows(named=True)]
+    assert rows == [(said([canonical(m) for m in first[0]]), said([canonical(first[1])]))]
+    assert dataset.tables["rejected"]["reason"].to_list() == ["history_not_at_hand"]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"kit.request": "ChatRequest { messages = [UserMessage { text = Hello? }] }", "kit.output_tokens": 9},
+        {"kit.pairs": json.dumps([["user", "Hello?"]]), "kit.said": "Good morning.", "kit.out_tokens": 9},
+    ],
+)
+def test_what_nobody_can_read_is_counted(attributes: Json) -> None:
+    """Counts of tokens are a model's work, whatever stands beside them."""
+    dataset = transform(spans_frame([span("c", scope="kit", attributes=attributes)]), logs_frame(), EtlConfig())
+
+    assert dataset.tables["llm_calls"].height == 0
+    assert dataset.counts["unread_scopes"] == {"kit": 1}
 
 
 def test_what_is_spread_over_spans_is_not_silent() -> None:

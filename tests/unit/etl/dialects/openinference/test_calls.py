@@ -130,7 +130,7 @@ def test_geminis_request_and_response_are_read() -> None:
     assert (call["response_id"], call["model_returned"], call["streamed"]) == ("r1", "gemini-2.5-flash-001", True)
     assert (call["output"][0]["text"], call["output"][0]["finish_reason"]) == (ANSWER, "STOP")
     assert (call["usage"]["output_tokens"], call["usage"]["reasoning_tokens"]) == (9, 1)
-    assert call["api"] is None
+    assert call["api"] == "gemini"
 
 
 def test_what_geminis_client_asked_by_itself_is_the_question() -> None:

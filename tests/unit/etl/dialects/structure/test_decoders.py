@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from etl.dialects.shapes.messages.canonical import UNREAD
-from etl.dialects.structure import decoders, recognition
+from etl.dialects.structure import decoders
 
 Json = dict[str, Any]
 
@@ -251,17 +251,3 @@ def test_definitions_of_tools_are_told_from_calls_of_them(value: Any, names: lis
     tools = decoders.read_tools(value)
 
     assert (None if tools is None else [tool["name"] for tool in tools]) == names
-
-
-def chunk(delta: Any) -> Json:
-    return {"id": "r1", "choices": [{"index": 0, "delta": delta}]}
-
-
-def test_chunks_are_joined_where_they_are_chunks() -> None:
-    """One alone is a response; pieces that are none of chunks make none."""
-    stream = [chunk({"role": "assistant", "content": "a"}), chunk({"content": "b"})]
-
-    assert recognition.is_stream(stream)
-    assert not recognition.is_stream(stream[:1])
-    assert decoders.joined(stream)["choices"][0]["message"]["content"] == "ab"
-    assert decoders.joined([chunk("a"), chunk("b")]) == {}
