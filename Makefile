@@ -96,6 +96,7 @@ test-exporter: setup  ## the exporter's tests on the oldest Python and SDK it su
 
 test-frameworks: setup  ## the examples of frameworks, each in an environment of its own; needs PyPI, npm: an hour
 	$(BIN)/python -m tests.frameworks.run --write $(FRAMEWORKS)
+	$(BIN)/python -m pytest -v -k first_reader tests/integration/examples/test_start.py
 
 test-js:  ## the tracker for JavaScript; needs node 20 and npm
 	cd otel_exporter/js && node --test test/
