@@ -23,7 +23,10 @@ WITHOUT_ARGUMENTS = ("opentelemetry.instrumentation.bedrock",)  # 0.62.4: of a s
 """Scopes whose answers have no arguments of tools where they came in pieces."""
 
 
-KNOWN = {*WITHOUT_INSTRUCTIONS, *WITHOUT_WORDS, *WITHOUT_ARGUMENTS}
+WITHOUT_PIECES = ("opentelemetry.instrumentation.google_generativeai",)  # 0.62.4: of a stream the last piece
+"""Scopes whose answers are a stream's last piece; that it was streamed, nothing says but how many tokens it had."""
+
+KNOWN = {*WITHOUT_INSTRUCTIONS, *WITHOUT_WORDS, *WITHOUT_ARGUMENTS, *WITHOUT_PIECES}
 
 
 def judge_losses(calls: Sequence[LlmCall]) -> None:
@@ -38,6 +41,8 @@ def judge_losses(calls: Sequence[LlmCall]) -> None:
             not request["arguments"] for message in call.output or () for request in message["tool_calls"]
         ):
             call.incomplete.add(RejectReason.CALL_MISSING)
+        elif call.span.scope in WITHOUT_PIECES and _is_short(call):
+            call.incomplete.add(RejectReason.TEXT_MISSING)
         elif call.span.scope in WITHOUT_WORDS and any(m["tool_calls"] and not m["text"] for m in call.output or ()):
             silent.append(call)
     if not silent:
@@ -54,6 +59,16 @@ def judge_losses(calls: Sequence[LlmCall]) -> None:
         asked = {request["id"] for message in call.output or () for request in message["tool_calls"]}
         if not all((call.span.project, call.span.trace_id, identifier) in repeated for identifier in asked):
             call.incomplete.add(RejectReason.TEXT_MISSING)
+
+
+def _is_short(call: LlmCall) -> bool:
+    """Tell whether more tokens were written than an answer has bytes: each stands for one at least."""
+    written = ((call.usage or {}).get("output_tokens") or 0) - ((call.usage or {}).get("reasoning_tokens") or 0)
+    said = "".join(
+        (message["text"] or "") + "".join(f"{one['name']}{one['arguments']}" for one in message["tool_calls"])
+        for message in call.output or ()
+    )
+    return written > len(said.encode())
 
 
 def _forgets_instructions(call: LlmCall) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from etl.dialects.shapes.gemini import lowered
 from etl.dialects.shapes.messages.canonical import join_turns
-from etl.dialects.spans import LlmCall
+from etl.dialects.spans import LlmCall, Message
 
 REASONS: dict[str, dict[str, str]] = {
     "chat.completions": {
@@ -85,8 +85,36 @@ def provider_reason(reason: Any, api: str | None) -> Any:  # noqa: ANN401 - what
     return REASONS.get(api or "chat.completions", {}).get(reason, reason)
 
 
+MERGING_SCOPES = ("openinference.instrumentation.smolagents",)
+"""Instrumentations that record messages before their client makes one of those that follow each other in one role."""
+
+
+TOOLS = frozenset(("tool_calls", "tool_call_id"))
+"""Keys of messages that are not merged with others."""
+
+
+def merge_roles(messages: list[Message]) -> list[Message]:
+    r"""Return messages as smolagents sends them: what one role says at a stretch is one message, line after line.
+
+    >>> merge_roles([{"role": "user", "text": "4"}, {"role": "user", "text": "So?"}])
+    [{'role': 'user', 'text': '4\nSo?'}]
+    """
+    merged: list[Message] = []
+    for message in messages:
+        last = merged[-1] if merged else None
+        if last is None or last["role"] != message["role"] or not TOOLS.isdisjoint({*last, *message}):
+            merged.append(message)
+            continue
+        texts = [text for text in (last.get("text"), message.get("text")) if text]
+        lists = {key: [*last.get(key, ()), *message.get(key, ())] for key in ("media", "parts")}
+        merged[-1] = {**last, **{key: value for key, value in lists.items() if value}, "text": "\n".join(texts) or None}
+    return merged
+
+
 def restore_wording(call: LlmCall) -> None:
     """Put a call's finish reasons, turns and parameter names back into the provider's words, in place."""
+    if call.input is not None and call.span.scope in MERGING_SCOPES:
+        call.input = merge_roles(call.input)
     words = call.api
     if words is None and call.provider in BEDROCK | GEMINI:
         words = "gemini" if call.provider in GEMINI else "messages"

@@ -64,3 +64,14 @@ def test_arguments_that_came_in_pieces_may_be_lost(given: dict[str, str], noted:
     )
 
     assert missing(call) == [noted]
+
+
+@pytest.mark.parametrize(("tokens", "noted"), [(27, {RejectReason.TEXT_MISSING}), (4, set())])
+def test_the_last_piece_of_a_stream_has_fewer_bytes_than_tokens_were_written(
+    tokens: int, noted: set[RejectReason]
+) -> None:
+    """Traceloop's instrumentation of Gemini keeps that piece, and says nowhere that there were others."""
+    usage = {"input_tokens": 5, "output_tokens": tokens, "cached_input_tokens": None, "reasoning_tokens": None}
+    scope = "opentelemetry.instrumentation.google_generativeai"
+
+    assert missing(seen(0, scope, input=INSTRUCTED, output=[replied("o STRM.")], usage=usage)) == [noted]

@@ -45,7 +45,8 @@ def test_a_result_that_nobody_asked_for_is_a_hole() -> None:
 @pytest.mark.parametrize(("result", "found"), [("42", ["a"]), ('{"output": "42"}', [])])
 def test_gemini_was_not_sent_a_result_that_is_no_object(result: str, found: list[str]) -> None:
     """Its API takes objects alone, so a client put the text into a box that was recorded nowhere."""
-    answer = {"candidates": [{"content": {"role": "model", "parts": [{"text": "42."}]}}], "responseId": "a"}
+    said = {"content": {"role": "model", "parts": [{"text": "42."}]}, "finishReason": "STOP"}
+    answer = {"candidates": [said], "responseId": "a"}
     history = [
         {"role": "user", "content": "hi"},
         {"role": "model", "content": [{"toolRequest": {"name": "add", "input": {}}}]},

@@ -94,3 +94,14 @@ def test_names_are_read_for_what_they_say_alone() -> None:
         None,
         None,
     ]
+
+
+def test_what_a_client_merges_is_one_message() -> None:
+    """Smolagents sends what one role says at a stretch as one; OpenInference records it before that."""
+    asked = [said("user", "Observation: 4"), said("user", "So?")]
+    merged, kept = seen(0, "openinference.instrumentation.smolagents", input=asked), seen(1, input=asked)
+
+    restore_wording(merged)
+    restore_wording(kept)
+    assert [message["text"] for message in merged.input or ()] == ["Observation: 4\nSo?"]
+    assert kept.input == asked
