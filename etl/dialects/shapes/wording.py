@@ -89,7 +89,7 @@ MERGING_SCOPES = ("openinference.instrumentation.smolagents",)
 """Instrumentations that record messages before their client makes one of those that follow each other in one role."""
 
 
-TOOLS = frozenset(("tool_calls", "tool_call_id"))
+TOOLS = ("tool_calls", "tool_call_id")
 """Keys of messages that are not merged with others."""
 
 
@@ -102,7 +102,11 @@ def merge_roles(messages: list[Message]) -> list[Message]:
     merged: list[Message] = []
     for message in messages:
         last = merged[-1] if merged else None
-        if last is None or last["role"] != message["role"] or not TOOLS.isdisjoint({*last, *message}):
+        if (
+            last is None
+            or last["role"] != message["role"]
+            or any(one.get(key) for one in (last, message) for key in TOOLS)
+        ):
             merged.append(message)
             continue
         texts = [text for text in (last.get("text"), message.get("text")) if text]
