@@ -41,9 +41,11 @@ def _request(records: "Sequence[tuple[int, Mapping[str, str | float], bytes, byt
     scope = request.resource_logs.add().scope_logs.add()
     scope.scope.name = "otel_exporter"
     for time_ns, attributes, trace_id, span_id in records:
-        record = scope.log_records.add(
-            time_unix_nano=time_ns, event_name=EVALUATION_EVENT, trace_id=trace_id, span_id=span_id
-        )
+        record = scope.log_records.add(time_unix_nano=time_ns, trace_id=trace_id, span_id=span_id)
+        if hasattr(record, "event_name"):
+            record.event_name = EVALUATION_EVENT
+        else:  # older OpenTelemetry has the name of an event among the attributes
+            attributes = {**attributes, "event.name": EVALUATION_EVENT}
         for key, value in attributes.items():
             held = record.attributes.add(key=key).value
             if isinstance(value, str):

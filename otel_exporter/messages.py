@@ -49,8 +49,8 @@ def _record(record: Any, stage: Stage) -> int:  # noqa: ANN401
         record.body.Clear()
         if "body" in after[1]:
             _write(record.body, after[1]["body"])
-    texts = _text(record, "event_name", stage) + _text(record, "severity_text", stage)
-    return num_removed + num_changed + texts
+    texts = ("event_name", "severity_text")
+    return num_removed + num_changed + sum(_text(record, name, stage) for name in texts if hasattr(record, name))
 
 
 def _text(holder: Any, field: str, stage: Stage) -> int:  # noqa: ANN401

@@ -54,11 +54,14 @@ def test_nothing_of_a_trace_is_passed_over() -> None:
 def test_nothing_of_a_log_record_is_passed_over() -> None:
     """Its attributes, body, the name of its event and its severity."""
     request = ExportLogsServiceRequest()
-    record = request.resource_logs.add().scope_logs.add().log_records.add(event_name="secret", severity_text="secret")
+    record = request.resource_logs.add().scope_logs.add().log_records.add(severity_text="secret")
     record.body.string_value = "secret"
     put(record.attributes)
+    has_name = hasattr(record, "event_name")  # not in OpenTelemetry 1.30
+    if has_name:
+        record.event_name = "secret"
 
-    assert change(request, Hiding()) == 4
+    assert change(request, Hiding()) == 3 + has_name
     assert b"secret" not in request.SerializeToString()
 
 
