@@ -1,13 +1,13 @@
 """Training from a store: brings the published transitions and the model to this machine, and takes the checkpoint back.
 
-    spanloop-data/stored/dataset/…      copy of what the store says is published, of the transitions alone
+    spanloop-data/stored/dataset/…      copy of what the store says is published, of the tables that training reads
     spanloop-data/checkpoints/<name>    the model, where it is a checkpoint of the store, and what comes of it
 
 Of the processes that a launcher started, the first says what is read and one on each machine brings it, so that all
 train on the same files, whatever is committed meanwhile.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -25,10 +25,14 @@ from foundation.store.opening import open_store
 from foundation.store.pointer import Damaged, Pointer, fetch, read_pointer
 from foundation.store.store import Store
 from foundation.web import places
+from train.data.feedback import FEEDBACK_TABLES
 from train.schema import ADAPTER_CONFIG, CHECKPOINTS, COPIED, CREDIT_FILE, MANIFEST, read_manifest
 from train.settings import TrainConfig
 
 log = get_logger("train")
+
+TABLES = ("transitions",)
+"""What every training reads."""
 
 
 def at_hand(config: TrainConfig) -> TrainConfig:
@@ -44,7 +48,8 @@ def at_hand(config: TrainConfig) -> TrainConfig:
     data = (DEFAULT_DATA / COPIED).parent
     with state.local_main_process_first():
         if state.is_local_main_process:
-            num_files = bring_transitions(store, pointer, data)
+            tables = (*TABLES, *FEEDBACK_TABLES) if config.feedback else TABLES
+            num_files = bring_tables(store, pointer, data, tables)
             log.info("brought", store=store.url, commit=pointer.facts["commit"], files=num_files)
             bring_model(store, config.model)
     model = config.model if config.model.exists() else DEFAULT_DATA / CHECKPOINTS / config.model
@@ -52,16 +57,17 @@ def at_hand(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"data": data, "model": model, "out": out})
 
 
-def bring_transitions(store: Store, pointer: Pointer, data: Path) -> int:
-    """Make DATA's transitions those that a pointer names; return how many files came."""
+def bring_tables(store: Store, pointer: Pointer, data: Path, tables: Sequence[str] = TABLES) -> int:
+    """Make DATA's tables those that a pointer names; return how many files came."""
     if "watermark" not in pointer.facts:
         raise SettingsError(
             f"nothing is published in {store.url}", hint="spanloop etl run --store URL, or spanloop store push"
         )
     check_layout(pointer.facts["watermark"], f"{store.url}/{STORED}")
-    directory = dataset_directory(data, "transitions")
-    make_directory(directory)
-    named = {key: said for key, said in pointer.files.items() if key.startswith("dataset/transitions/")}
+    begins = tuple(f"dataset/{table}/" for table in tables)
+    named = {key: said for key, said in pointer.files.items() if key.startswith(begins)}
+    for table in tables:
+        make_directory(dataset_directory(data, table))
     missing = {key: said for key, said in named.items() if not (data / key).exists()}
     try:
         for key, said in missing.items():
@@ -71,7 +77,7 @@ def bring_transitions(store: Store, pointer: Pointer, data: Path) -> int:
             raise Busy(f"{store.url} was committed to meanwhile", hint="Try again.") from error
         raise
     write_json(watermark_path(data), pointer.facts["watermark"])
-    for path in directory.iterdir():  # what was published again has something in it that is to be forgotten, at times
+    for path in watermark_path(data).parent.glob("*/*"):  # what was published again may hold what was to be forgotten
         if path.relative_to(data).as_posix() not in named:
             path.unlink()
     return len(missing)

@@ -18,6 +18,9 @@ from train.data.lineage import UNTRAINED, Sequence, Start
 from train.data.logged import Logged
 from train.data.render import Prompt
 
+FEEDBACK_TABLES = ("rewards", "tool_calls")
+"""Published tables it is read from."""
+
 MOST_CHARACTERS = 2000
 """Of all that is told of a call. A traceback ends with what matters, a verdict begins with it: both ends are kept."""
 

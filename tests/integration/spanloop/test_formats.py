@@ -34,7 +34,7 @@ from spanloop.store.holdings import pointers, verify
 from tests.formats import FORMATS, STORES, UNLANDED, unpack
 from train.data.reading import read_transitions
 from train.schema import read_manifest
-from train.stored import bring_transitions
+from train.stored import bring_tables
 
 pytestmark = pytest.mark.integration
 
@@ -119,7 +119,7 @@ def test_tables_that_a_later_release_committed_to_a_store_are_refused(tmp_path: 
     pointer.facts["watermark"]["schema_version"] = 99
     write_pointer(store, STORED, pointer)
 
-    for take in (lambda: pull(data, store), lambda: bring_transitions(store, pointer, data)):
+    for take in (lambda: pull(data, store), lambda: bring_tables(store, pointer, data)):
         with pytest.raises(SpanloopError, match=r"dataset\.json has layout 99"):
             take()
     assert not data.exists()

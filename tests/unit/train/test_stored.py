@@ -16,10 +16,11 @@ from foundation.web import places
 from tests.logged import bandit, publish, transition
 from tests.stores import KINDS, new_url
 from train.cli import run
+from train.data.feedback import read_feedback
 from train.data.reading import read_transitions
 from train.schema import CREDIT_FILE, MANIFEST, read_manifest
 from train.settings import TrainConfig
-from train.stored import at_hand, bring_transitions, take_back
+from train.stored import at_hand, bring_tables, take_back
 
 
 @pytest.fixture(params=KINDS)
@@ -62,17 +63,28 @@ def test_the_transitions_and_the_checkpoint_that_are_named_come(
     }
 
 
+def test_what_was_said_in_words_comes_where_it_is_learned_from(url: str, tmp_path: Path, model: Path) -> None:
+    """The tables that hold it, and no others."""
+    score = {"project": "test", "episode_id": "e", "judges": "episode", "explanation": "Rude.", "used": True}
+    commit(open_store(url), publish(tmp_path / "data", [transition()], rewards=[score], episodes=[]))
+
+    brought = at_hand(TrainConfig(data=Path(url), model=model, recipe="feedback"))
+
+    assert read_feedback(brought.data) == {("test", "e", ""): ["Rude."]}
+    assert not any(path.exists() for path in table_files(brought.data, "episodes"))
+
+
 def test_what_is_published_no_more_goes(url: str, tmp_path: Path) -> None:
     """Its rows may have been forgotten."""
     store = open_store(url)
     copy = tmp_path / "copy"
     commit(store, publish(tmp_path / "data", [transition()]))
-    assert bring_transitions(store, read_pointer(store, "dataset.json"), copy) == 1
+    assert bring_tables(store, read_pointer(store, "dataset.json"), copy) == 1
     before = table_files(copy, "transitions")
     pointer = read_pointer(store, "dataset.json")
     pointer.files = {}
 
-    assert bring_transitions(store, pointer, copy) == 0
+    assert bring_tables(store, pointer, copy) == 0
 
     assert not any(path.exists() for path in before)
     assert read_watermark(copy) == pointer.facts["watermark"]
@@ -88,7 +100,7 @@ def test_a_commit_in_between_is_said(url: str, tmp_path: Path) -> None:
     store.remove("dataset.json")
 
     with pytest.raises(Busy, match="meanwhile"):
-        bring_transitions(store, old, tmp_path / "copy")
+        bring_tables(store, old, tmp_path / "copy")
     with pytest.raises(SettingsError, match="nothing is published"):
         at_hand(TrainConfig(data=Path(url), model=tmp_path))
 
