@@ -290,7 +290,8 @@ def _judge_answer(call: LlmCall) -> None:
         if any(request["name"] is None for request in message["tool_calls"]):
             call.incomplete.add(RejectReason.NOT_UNDERSTOOD)
         if any(
-            not request["arguments"] and _needs_arguments(call, request["name"]) for request in message["tool_calls"]
+            request["arguments"] is None and _needs_arguments(call, request["name"])
+            for request in message["tool_calls"]
         ):
             call.incomplete.add(RejectReason.CALL_MISSING)
     usage = call.usage or {}
