@@ -232,27 +232,6 @@ def test_reasoning_that_ran_out_of_tokens_is_an_answer() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("asked", "num_transitions"),
-    [
-        pytest.param(ASKED[1:], 0, id="instructions may have stood beside"),
-        pytest.param(ASKED, 1, id="instructions are there"),
-        pytest.param({"model": "m", "messages": ASKED[1:]}, 1, id="a body had none"),
-    ],
-)
-def test_a_list_of_messages_is_no_whole_request_where_attributes_were_dropped(asked: Any, num_transitions: int) -> None:
-    """One value holds all messages, but instructions may have been an attribute that the SDK dropped."""
-    attributes = {
-        "gen_ai.operation.name": "chat",
-        "gen_ai.input.messages": json.dumps(asked),
-        "gen_ai.output.messages": json.dumps([{"role": "assistant", "parts": [{"type": "text", "content": "84"}]}]),
-    }
-
-    cut = {**span("c", attributes=attributes), "dropped_attributes_count": 3}
-
-    assert run(spans_frame([cut]), logs_frame()).tables["transitions"].height == num_transitions
-
-
 def test_a_request_may_end_in_the_beginning_of_its_answer() -> None:
     """A body that names its model was sent as it is; a state without one that ends in an answer is a run's."""
     begun = [*ASKED, {"role": "assistant", "content": '{"sum":'}]
