@@ -239,10 +239,19 @@ def _judge_limits(call: LlmCall, found: Survey, *, has_lost: bool) -> None:
     is_short = listed is not None and listed > kept
     if not has_lost and not is_short:
         return
-    wholes = (request.input for place, request in found.requests if ".N" not in place)
-    if is_short or not any(told(whole) >= told(call.input) for whole in wholes):
+    wholes = (
+        request
+        for place, request in found.requests
+        if ".N" not in place and (not call.span.dropped_attributes or _has_instructions(request, call))
+    )  # a gap alone is no loss that the SDK counts: OpenInference leaves the place of instructions empty
+    if is_short or not any(told(whole.input) >= told(call.input) for whole in wholes):
         call.truncated = True
         call.incomplete.add(RejectReason.ATTRIBUTES_DROPPED)
+
+
+def _has_instructions(request: Request, call: LlmCall) -> bool:
+    """Tell whether a request lacks no instructions: a body has them all, beside a list of messages they may stand."""
+    return request.model is not None or any(message["role"] == "system" for message in call.input or ())
 
 
 def _counted(usage: dict[str, int | None] | None) -> dict[str, int | None] | None:

@@ -232,6 +232,48 @@ def test_reasoning_that_ran_out_of_tokens_is_an_answer() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("asked", "num_transitions"),
+    [
+        pytest.param(ASKED[1:], 0, id="instructions may have stood beside"),
+        pytest.param(ASKED, 1, id="instructions are there"),
+        pytest.param({"model": "m", "messages": ASKED[1:]}, 1, id="a body had none"),
+    ],
+)
+def test_a_list_of_messages_is_no_whole_request_where_attributes_were_dropped(asked: Any, num_transitions: int) -> None:
+    """One value holds all messages, but instructions may have been an attribute that the SDK dropped."""
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.input.messages": json.dumps(asked),
+        "gen_ai.output.messages": json.dumps([{"role": "assistant", "parts": [{"type": "text", "content": "84"}]}]),
+    }
+
+    cut = {**span("c", attributes=attributes), "dropped_attributes_count": 3}
+
+    assert run(spans_frame([cut]), logs_frame()).tables["transitions"].height == num_transitions
+
+
+def test_a_place_left_empty_is_no_loss_where_one_value_holds_all_messages() -> None:
+    """As OpenInference begins to count after the instructions, of which there are none; the SDK dropped nothing."""
+    attributes = {
+        "openinference.span.kind": "LLM",
+        "llm.model_name": "m",
+        "input.mime_type": "application/json",
+        "input.value": json.dumps([{"role": "user", "content": "12*7?"}]),
+        "llm.input_messages.1.message.role": "user",
+        "llm.input_messages.1.message.content": "12*7?",
+        "llm.output_messages.0.message.role": "assistant",
+        "llm.output_messages.0.message.content": "84",
+    }
+
+    found = [
+        run(spans_frame([{**span("c", attributes=attributes), "dropped_attributes_count": number}]), logs_frame())
+        for number in (0, 3)
+    ]
+
+    assert [each.tables["transitions"].height for each in found] == [1, 0]
+
+
 def test_a_request_may_end_in_the_beginning_of_its_answer() -> None:
     """A body that names its model was sent as it is; a state without one that ends in an answer is a run's."""
     begun = [*ASKED, {"role": "assistant", "content": '{"sum":'}]
